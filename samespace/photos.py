@@ -50,7 +50,7 @@ def find(root: Path, extensions: Sequence[str] = EXTENSIONS) -> list[Path]:
 def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
     """The photo as a person sees it: first frame, upright, RGB, transparency on white.
 
-    `at_least` lets a JPEG decode at a fraction of its size, no side below that many pixels: much faster, nearly the same.
+    `at_least` lets a JPEG decode at a fraction of its size, no side below that many pixels: much faster.
     """
     try:
         with Image.open(path) as image:
@@ -100,9 +100,7 @@ def read_many(paths: Iterable[Path], size: int, threads: int | None = None) -> I
     return in_threads(read, paths, threads)
 
 
-def in_threads(
-    work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
-) -> Iterator[Result]:
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None) -> Iterator[Result]:
     """`map(work, items)` in threads, in order, only a few items ahead of the reader: memory stays flat."""
     threads = threads or os.cpu_count() or 1
     remaining = iter(items)
