@@ -65,8 +65,11 @@ def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
         raise UnreadablePhoto(path, "the file is empty" if empty else "not an image this program knows") from error
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto(path, "too many pixels to open safely") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        # Decoders raise these for damaged data; Pillow's text says what broke.
+    except (PermissionError, IsADirectoryError) as error:
+        raise UnreadablePhoto(path, f"cannot be opened: {error.strerror}") from error
+    except Exception as error:
+        # Damaged data makes decoders raise nearly anything (AVIF RuntimeError, old TIFF AttributeError);
+        # the text says what broke.
         raise UnreadablePhoto(path, f"damaged: {error}") from error
 
 
