@@ -1,0 +1,25 @@
+# Determined sources this in every container, 128 times in a search, under `set -ex`: it installs what the image
+# lacks and nothing more, it names no secret, and its subshell leaves nothing behind.
+( # The image's own torch, numpy and the rest fit each other: pip may add beside them, never replace them.
+  wheels=${SAMESPACE_WHEELS:-/wheels} # for agents without network: bind a folder of wheels here
+  lacking=$(
+    python3 - <<'EOF_PYTHON'
+from importlib.util import find_spec
+from os import environ, path
+needs = {"imagehash": "ImageHash>=4.3", "safetensors": "safetensors>=0.4", "filelock": "filelock", "tqdm": "tqdm"}
+needs |= {"yaml": "PyYAML", "matplotlib": "matplotlib"}
+logins = ["kaggle.json", path.expanduser("~/.kaggle/kaggle.json")]  # looked for, never read
+if not path.isdir("/samespace/data/Airbnb Data") and ("KAGGLE_KEY" in environ or any(map(path.isfile, logins))):
+    needs["kaggle"] = "kaggle>=1.6,<1.8"  # only to download: version 2 needs Python 3.11
+print(*(need for module, need in needs.items() if find_spec(module) is None))
+EOF_PYTHON
+  )
+  if [ -n "$lacking" ]; then
+    pins=$(mktemp)
+    python3 -m pip list --format=freeze | grep -E '^[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+$' >"$pins"
+    options=(--quiet --constraint "$pins")
+    if [ -d "$wheels" ]; then options+=(--no-index --find-links "$wheels"); fi
+    python3 -m pip install "${options[@]}" $lacking # unquoted: one word each
+    rm "$pins"
+  fi
+)

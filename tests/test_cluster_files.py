@@ -1,0 +1,286 @@
+"""What Determined is given: the experiment files, the upload and the startup hook."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from determined.common import constants, context, v1file_utils
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = ("adaptive.yaml", "const.yaml", "distributed.yaml")
+PARTS = {"name", "entrypoint", "max_restarts", "hyperparameters", "searcher", "data", "bind_mounts", "environment"}
+PARTS |= {"description", "resources", "checkpoint_storage", "reproducibility", "log_policies"}
+SEARCHER_KEYS = {
+    "single": {"name", "metric", "smaller_is_better"},
+    "adaptive_asha": {"name", "metric", "smaller_is_better", "max_trials", "time_metric", "max_time"},
+}
+# Only the retired `entrypoint: module:Trial` reads these; with a script they would look like settings and do nothing.
+IGNORED = {"records_per_epoch", "min_validation_period", "min_checkpoint_period", "scheduling_unit", "profiling"}
+IGNORED |= {"perform_initial_validation", "checkpoint_policy", "optimizations", "max_length"}
+
+Config = dict[str, Any]
+
+
+def read(name: str) -> Config:
+    config = yaml.safe_load((ROOT / name).read_text())
+    assert isinstance(config, dict)
+    return config
+
+
+# The experiment files
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_master_would_take_the_experiment(name: str) -> None:
+    config = read(name)
+    assert set(config) <= PARTS
+    assert not IGNORED & {*config, *config["searcher"]}
+    assert set(config["searcher"]) == SEARCHER_KEYS[config["searcher"]["name"]]
+    assert (config["searcher"]["metric"], config["searcher"]["smaller_is_better"]) == ("validation_loss", True)
+    assert isinstance(config["hyperparameters"]["global_batch_size"], int)
+    assert all("=" in variable for variable in config["environment"]["environment_variables"])
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_searched_hyperparameters_are_well_formed(name: str) -> None:
+    for key, value in read(name)["hyperparameters"].items():
+        if not isinstance(value, dict):
+            assert isinstance(value, (int, float, str, bool)), key
+            assert not _number_in_text(value), f"{key}: PyYAML reads {value!r} as text"
+        elif value["type"] == "categorical":
+            assert len(value["vals"]) > 1, key
+        else:
+            assert value["type"] != "log" or value["base"] == 10, key
+            assert value["minval"] < value["maxval"], key
+
+
+def _number_in_text(value: object) -> bool:
+    return isinstance(value, str) and value[:1].isdigit()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_data_and_cache_lie_on_the_writable_mount(name: str) -> None:
+    config = read(name)
+    (mount,) = config["bind_mounts"]
+    assert mount["host_path"].startswith("/")
+    assert mount["read_only"] is False
+    home = mount["container_path"] + "/"
+    assert home.startswith("/")
+    assert config["data"]["dir"].startswith(home)
+    assert config["data"]["cache"].startswith(home)
+
+
+def test_the_files_share_hyperparameters() -> None:
+    adaptive, const, distributed = (read(name)["hyperparameters"] for name in EXPERIMENTS)
+    assert list(adaptive) == list(const)
+    assert const == distributed
+    for key, value in const.items():
+        searched = adaptive[key]
+        if not isinstance(searched, dict):
+            assert searched == value, key
+        elif searched["type"] == "categorical":
+            assert value in searched["vals"], key
+        elif searched["type"] == "double":
+            assert searched["minval"] <= value <= searched["maxval"], key
+
+
+def test_the_search_is_the_one_described() -> None:
+    config = read("adaptive.yaml")
+    searcher, hyperparameters = config["searcher"], config["hyperparameters"]
+    assert (searcher["name"], searcher["max_trials"]) == ("adaptive_asha", 128)
+    assert (searcher["max_time"], searcher["time_metric"]) == (hyperparameters["epochs"], "epochs")
+    assert hyperparameters["learning_rate"] == {"type": "log", "base": 10, "minval": -4, "maxval": -2}
+    assert hyperparameters["alpha"] == {"type": "double", "minval": 0.6, "maxval": 0.99}
+    for dropout in ("dropout1", "dropout2", "dropout3"):
+        assert hyperparameters[dropout] == {"type": "double", "minval": 0.2, "maxval": 0.6}
+    assert hyperparameters["head"] == {"type": "categorical", "vals": ["compare", "concat"]}
+
+
+def test_many_gpus_change_only_how_it_is_launched() -> None:
+    const, distributed = read("const.yaml"), read("distributed.yaml")
+    assert distributed["entrypoint"] == f"python3 -m determined.launch.torch_distributed {const['entrypoint']}"
+    assert distributed["hyperparameters"]["global_batch_size"] % distributed["resources"]["slots_per_trial"] == 0
+    launch = {"name", "entrypoint", "resources"}
+    assert {key for key in PARTS if const.get(key) != distributed.get(key)} == launch
+
+
+# The upload
+
+NEEDED = {"model_def.py", "data.py", "samespace/__init__.py", "samespace/photos.py", "startup-hook.sh", *EXPERIMENTS}
+DECOYS = {"kaggle.json", "secrets/kaggle.json", ".venv/lib/torch.py", "runs/events", "weights.pth", "best.pt"}
+DECOYS |= {"model/model.safetensors", "data/Training Data/a.jpg", "checkpoints/1/state_dict", "demo/a.jpg"}
+DECOYS |= {"samespace.egg-info/PKG-INFO", ".ruff_cache/x", "tests/x.py", "images/x.png", "benchmarks/x.py"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project's files as another person has them, with what piles up in a folder that is worked in."""
+    copy = tmp_path / "project"
+    listing = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(listing, capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout: cannot tell the project's files from others")
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, copy / name)
+    for name in (*DECOYS, "samespace/data/words.txt", "model_def.py", "data.py"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).touch()
+    return copy
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern")
+def test_the_upload_is_small_and_holds_what_a_trial_needs(project: Path) -> None:
+    files = context.read_v1_context(project)
+    uploaded = {file.path for file in files}
+    assert sum(map(v1file_utils.v1File_size, files)) < constants.MAX_CONTEXT_SIZE
+    assert uploaded >= NEEDED
+    assert "samespace/data/words.txt" in uploaded, "only the root's data folder is left out"
+    assert not uploaded & DECOYS
+    assert not [name for name in uploaded if name.startswith((".venv", "data/", "runs"))]
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern")
+def test_credentials_are_sent_only_by_deleting_their_line(project: Path) -> None:
+    ignore = project / ".detignore"
+    ignore.write_text(ignore.read_text().replace("\nkaggle.json\n", "\n"))
+    assert "kaggle.json" in {file.path for file in context.read_v1_context(project)}
+
+
+# The startup hook
+
+HOOK = ROOT / "startup-hook.sh"
+SECRET = "c0ffee-is-a-secret"
+IMAGE_HAS = ["torch==2.3.0a0+40ec155e58", "numpy==1.24.4", "protobuf==3.20.3", "odd===1.0-from-vendor"]
+OTHERS_LIBRARIES = ("imagehash", "safetensors", "filelock", "tqdm", "yaml", "matplotlib")
+
+# Stands in for the image's python3: modules come from $MODULES alone, and pip writes down what it is asked.
+PYTHON = """#!/bin/bash
+if [ "$1 $2" != "-m pip" ]; then PYTHONPATH=$MODULES exec {python} -S "$@"; fi
+shift 2
+printf '%s\\n' "$@" | sed 's/^/pip: /' >>"$CALLS"
+if [ "$1" = list ]; then printf '%s\\n' {has}; fi
+while [ $# -gt 0 ]; do if [ "$1" = --constraint ]; then sed 's/^/pin: /' "$2" >>"$CALLS"; fi; shift; done
+"""
+
+
+class Container:
+    """A folder with a fake python3 in which the hook runs as Determined runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.work, self.modules, self.home = folder / "work", folder / "modules", folder / "home"
+        for made in (self.work, self.modules, self.home, folder / "bin"):
+            made.mkdir()
+        python = folder / "bin" / "python3"
+        python.write_text(PYTHON.format(python=sys.executable, has=" ".join(IMAGE_HAS)))
+        python.chmod(0o755)
+        self.calls = folder / "calls"
+        self.calls.touch()
+        self.environment = {
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "TMPDIR": str(folder),
+            "MODULES": str(self.modules),
+            "CALLS": str(self.calls),
+            "SAMESPACE_WHEELS": str(folder / "wheels"),
+        }
+
+    def has(self, *modules: str) -> None:
+        for module in modules:
+            (self.modules / f"{module}.py").write_text("raise ImportError('looked for, never imported')")
+
+    def bash(self, script: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-c", script]
+        return subprocess.run(command, cwd=self.work, env=self.environment, capture_output=True, text=True, check=check)
+
+    def run(self) -> str:
+        """What the hook prints, trace included."""
+        run = self.bash(f"set -ex; test -f {HOOK} && source {HOOK}")
+        return run.stdout + run.stderr
+
+    def asked(self, kind: str = "pip") -> list[str]:
+        return [line[5:] for line in self.calls.read_text().splitlines() if line.startswith(kind + ": ")]
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Container:
+    return Container(tmp_path)
+
+
+def test_the_hook_is_short_and_plain() -> None:
+    subprocess.run(["bash", "-n", HOOK], check=True)
+    lines = HOOK.read_text().splitlines()
+    assert len(lines) <= 25
+    words = {word for line in lines for word in line.split()}
+    assert not words & {"cd", "exit", "export", "env", "printenv", "apt-get", "sudo"}
+
+
+def test_the_hook_installs_what_is_lacking_beside_what_the_image_has(container: Container) -> None:
+    container.has("tqdm", "yaml")
+    container.run()
+    asked = container.asked()
+    assert [word for word in asked[2:] if not word.startswith(("--", "/"))] == [
+        "install", "ImageHash>=4.3", "safetensors>=0.4", "filelock", "matplotlib"
+    ]  # fmt: skip
+    assert container.asked("pin") == IMAGE_HAS[:3], "pip reads no `===`"
+
+
+def test_the_hook_never_asks_for_what_belongs_to_the_image(container: Container) -> None:
+    container.run()
+    names = {word.split(">")[0].lower() for word in container.asked()}
+    assert not names & {"torch", "torchvision", "numpy", "pillow", "protobuf", "tensorboard", "requests", "determined"}
+
+
+def test_the_hook_calls_no_pip_when_nothing_is_lacking(container: Container) -> None:
+    container.has(*OTHERS_LIBRARIES)
+    container.run()
+    assert container.asked() == []
+
+
+def test_without_network_the_hook_installs_from_wheels(container: Container) -> None:
+    wheels = Path(container.environment["SAMESPACE_WHEELS"])
+    container.run()
+    assert "--no-index" not in container.asked()
+    wheels.mkdir()
+    container.run()
+    asked = container.asked()
+    assert asked[asked.index("--no-index") + 1 :][:2] == ["--find-links", str(wheels)]
+
+
+@pytest.mark.parametrize("place", ["work", "home", "environment"])
+def test_the_hook_gets_kaggle_for_those_who_can_sign_in_and_prints_no_secret(container: Container, place: str) -> None:
+    container.has(*OTHERS_LIBRARIES)
+    if place == "environment":
+        container.environment["KAGGLE_KEY"] = SECRET
+    else:
+        login = container.work / "kaggle.json" if place == "work" else container.home / ".kaggle" / "kaggle.json"
+        login.parent.mkdir(exist_ok=True)
+        login.write_text(json.dumps({"username": "me", "key": SECRET}))
+    printed = container.run()
+    assert container.asked()[-1] == "kaggle>=1.6,<1.8"
+    assert SECRET not in printed + container.calls.read_text()
+
+
+def test_the_hook_leaves_the_shell_as_it_was(container: Container) -> None:
+    state = "{ compgen -v; compgen -e | sed s/^/exported-/; compgen -A function; pwd; echo $-; }"
+    ask = f"{state} | grep -vx -e BASH_LINENO -e PIPESTATUS"
+    run = container.bash(f"set -e; {ask} >before; source {HOOK}; {ask} >after; echo alive")
+    assert run.stdout.endswith("alive\n")
+    assert (container.work / "after").read_text() == (container.work / "before").read_text()
+
+
+def test_an_install_that_fails_ends_the_trial_there(container: Container) -> None:
+    python = Path(container.environment["PATH"].split(":")[0], "python3")
+    python.write_text(python.read_text() + "exit 1\n")
+    run = container.bash(f"set -ex; source {HOOK}; echo trained", check=False)
+    assert run.returncode != 0
+    assert "trained" not in run.stdout
