@@ -1,0 +1,175 @@
+"""A torchvision trunk by name: its weights, where it is cut, and the fingerprint that says which one it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from samespace.errors import SameSpaceError
+
+SIZE = 256
+# Every torchvision classifier here was trained on photos scaled to 0..1, then normalised with these; Inception,
+# once its own input rescaling is left out, with 0.5 and 0.5.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+INCEPTION_MEAN, INCEPTION_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+class Trunk(nn.Module):
+    """A classifier without its last layer, in three pieces that run one after another.
+
+    early:  photo (N, 3, S, S) → a map at a sixteenth of its size, whose cells are the photo's parts
+    middle: → what the last convolution sees; where that sits inside a residual block, what the block sees
+    last:   → embedding (N, dim); all that learns when `trainable` is `last_conv`
+    """
+
+    def __init__(self, name: str, early: nn.Module, middle: nn.Module, last: nn.Module) -> None:
+        super().__init__()
+        self.name = name
+        self.early, self.middle, self.last = early, middle, last
+        inception = name == "inception_v3"
+        self.mean = INCEPTION_MEAN if inception else IMAGENET_MEAN
+        self.std = INCEPTION_STD if inception else IMAGENET_STD
+
+    def train(self, mode: bool = True) -> Trunk:
+        """Whatever the mode, batch norm keeps ImageNet's statistics: a batch of 64 photos of rooms would spoil them."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(N, 3, S, S) of 0..255 → what the network was trained on."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1)
+        return (pixels.float() / 255 - mean) / std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, 3, S, S) of 0..255 → (N, dim)."""
+        embedding: Tensor = self.last(self.middle(self.early(self.normalise(pixels))))
+        return embedding
+
+    def shapes(self) -> tuple[tuple[int, int, int], tuple[int, int, int], int]:
+        """Of one photo: its parts (C, h, w), what the last convolution sees (C, h, w), its embedding (dim)."""
+        device = next(self.parameters()).device
+        with torch.no_grad():
+            parts = self.early(torch.zeros(1, 3, SIZE, SIZE, device=device))
+            seen = self.middle(parts)
+            return tuple(parts.shape[1:]), tuple(seen.shape[1:]), self.last(seen).shape[1]
+
+    def fingerprint(self) -> str:
+        """Changes with any weight, with the cut and with the size photos are squeezed to."""
+        digest = hashlib.sha256(f"{self.name} {SIZE} {self.mean} {self.std}".encode())
+        for name, value in self.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+Pieces = tuple[nn.Module, nn.Module, nn.Module]
+
+
+def _mobilenet(cut: int) -> Callable[[nn.Module], Pieces]:
+    def cut_up(net: nn.Module) -> Pieces:
+        head = [layer for layer in net.classifier[:-1] if not isinstance(layer, nn.Dropout)]
+        last = nn.Sequential(net.features[-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), *head)
+        return net.features[:cut], net.features[cut:-1], last
+
+    return cut_up
+
+
+def _resnet(net: nn.Module) -> Pieces:
+    early = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
+    return early, net.layer4[:-1], nn.Sequential(net.layer4[-1], net.avgpool, nn.Flatten())
+
+
+def _inception(net: nn.Module) -> Pieces:
+    children = {name: child for name, child in net.named_children() if name != "AuxLogits"}
+    names = list(children)
+    parts, last = names.index("Mixed_6e") + 1, names.index("Mixed_7c")
+    layers = list(children.values())
+    tail = nn.Sequential(children["Mixed_7c"], children["avgpool"], nn.Flatten())
+    return nn.Sequential(*layers[:parts]), nn.Sequential(*layers[parts:last]), tail
+
+
+def _vgg(net: nn.Module) -> Pieces:
+    fully = [layer for layer in net.classifier[:-1] if not isinstance(layer, nn.Dropout)]
+    return net.features[:24], net.features[24:28], nn.Sequential(net.features[28:], net.avgpool, nn.Flatten(), *fully)
+
+
+CUTS: dict[str, Callable[[nn.Module], Pieces]] = {
+    "mobilenet_v3_large": _mobilenet(13),
+    "mobilenet_v3_small": _mobilenet(9),
+    "mobilenet_v2": _mobilenet(14),
+    "resnet50": _resnet,
+    "inception_v3": _inception,
+    "vgg16": _vgg,
+}
+
+
+def make_trunk(name: str, weights: str = "imagenet") -> Trunk:
+    """The trunk called `name` with `weights`: "imagenet", "none" (random, seeded) or a state-dict file's path."""
+    if name not in CUTS:
+        raise SameSpaceError(f"unknown backbone {name!r}: choose one of {', '.join(CUTS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        options = {"transform_input": False, "init_weights": False} if name == "inception_v3" else {}
+        net = torchvision.models.get_model(name, weights=None, **options)
+    if weights != "none":
+        state = _fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
+        _load(net, state, name, weights)
+    return Trunk(name, *CUTS[name](net)).eval()
+
+
+def _fetch_imagenet(name: str) -> dict[str, Tensor]:
+    best = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        state: dict[str, Tensor] = best.get_state_dict(progress=False, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise SameSpaceError(
+            f"could not fetch ImageNet weights for {name} from {best.url} ({error}): "
+            "give the path of a downloaded state dict as `weights`, or `none` for random ones"
+        ) from error
+    return state
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise SameSpaceError(f"no weights file at {path}: give `imagenet`, `none` or the path of a state dict")
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise SameSpaceError(f"{path} is damaged or not a state dict of tensors: save one with torch.save") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SameSpaceError(f"{path} is not a state dict: it must map layer names to tensors")
+    return state
+
+
+def _load(net: nn.Module, state: dict[str, Tensor], name: str, source: str) -> None:
+    """Load all but the classifier's last layer and auxiliary heads, which the trunk does without."""
+    last = "fc." if hasattr(net, "fc") else f"classifier.{len(net.classifier) - 1}."
+    unused = (last, "AuxLogits.")
+    wanted = {key: value for key, value in net.state_dict().items() if not key.startswith(unused)}
+    given = {key: value for key, value in state.items() if not key.startswith(unused)}
+    strange = sorted(
+        {key for key in wanted.keys() ^ given.keys() if not key.endswith("num_batches_tracked")}
+        | {key for key in wanted.keys() & given.keys() if wanted[key].shape != given[key].shape}
+    )
+    if strange:
+        raise SameSpaceError(
+            f"{source} does not hold weights of {name}: {len(strange)} layers differ, the first is {strange[0]}"
+        )
+    if not all(value.isfinite().all() for value in given.values()):
+        raise SameSpaceError(f"{source} holds values that are not finite: fetch the file again")
+    net.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in given.items()}, strict=False
+    )
