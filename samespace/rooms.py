@@ -1,0 +1,272 @@
+"""Synthetic rooms: furnished by chance, drawn from several viewpoints and described in words; data for demo and tests.
+
+    python -m samespace.rooms ROOT [--photos N] [--test-photos N] [--seed S]
+
+draws a data set laid out like the Airbnb Duplicate Image Dataset. A room is seen from its south side: "left" is west.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from samespace.errors import SameSpaceError
+from samespace.scenery.drawing import draw_scene
+from samespace.scenery.floorplan import FURNISH, Piece, Plan, overlap, with_article
+from samespace.scenery.scene import Camera, Point, Scene
+
+SPACE_TYPES = tuple(FURNISH)
+CITIES = ("boston", "lisbon", "oslo", "kyoto", "austin")
+PHOTOS_PER_ROOM = {1: 0.06, 2: 0.3, 3: 0.34, 4: 0.22, 5: 0.08}  # and how often
+
+
+@dataclass(frozen=True)
+class Room:
+    """A furnished room. What its words say is true of what is drawn."""
+
+    space_type: str
+    seed: int
+    walls: str  # as in "striped blue walls"
+    floor: str
+    window: str  # "left", "right", "front" or "" where there is none
+    pieces: tuple[Piece, ...]
+    scene: Scene
+
+    @property
+    def size(self) -> Point:
+        return self.scene.size
+
+
+def make_room(space_type: str, seed: int) -> Room:
+    """The room that this seed stands for: always the same one."""
+    if space_type not in SPACE_TYPES:
+        raise SameSpaceError(f"no space type {space_type!r}: choose one of {', '.join(SPACE_TYPES)}")
+    plan = Plan(space_type, np.random.default_rng([SPACE_TYPES.index(space_type), seed]))
+    FURNISH[space_type](plan)
+    scene = Scene(plan.size, (*plan.shell(), *plan.shapes), tuple(plan.windows), tuple(plan.lamps))
+    return Room(space_type, seed, plan.walls, plan.floor, plan.window, tuple(plan.pieces), scene)
+
+
+def draw(room: Room, camera: Camera, size: tuple[int, int] = (384, 288)) -> Image.Image:
+    """The photo of the room that this camera takes, `size` as (width, height)."""
+    return draw_scene(room.scene, camera, size)
+
+
+def viewpoints(room: Room, count: int) -> list[Camera]:
+    """Cameras on the south side that look across the room: the first ones stay the same whatever `count` is."""
+    random = np.random.default_rng([room.seed, SPACE_TYPES.index(room.space_type), 1])
+    shares = [0.18, 0.82, 0.5, 0.33, 0.67]
+    order = [*random.permutation(3).tolist(), 3, 4]
+    return [_viewpoint(room, random, shares[order[index % 5]]) for index in range(count)]
+
+
+def _viewpoint(room: Room, random: np.random.Generator, share: float) -> Camera:
+    width, depth, _ = room.size
+    for attempt in range(60):
+        x = width * np.clip(share + random.uniform(-0.08, 0.08) * (1 + attempt / 10), 0.1, 0.9)
+        place = (float(x), depth * float(random.uniform(0.05, 0.16)), float(random.uniform(1.3, 1.6)))
+        if _clear(room, place):
+            break
+    aim_x, aim_y = width * random.uniform(0.42, 0.58), depth * 0.78
+    yaw = -math.atan2(aim_x - place[0], aim_y - place[1]) + random.uniform(-0.06, 0.06)
+    return Camera(
+        position=place,
+        yaw=float(yaw),
+        pitch=float(random.uniform(-0.16, -0.05)),
+        zoom=float(random.uniform(0.54, 0.66)),
+        exposure=float(random.uniform(0.85, 1.25)),
+        warmth=float(random.uniform(-0.06, 0.1)),
+        seed=int(random.integers(2**31)),
+    )
+
+
+def _clear(room: Room, place: Point) -> bool:
+    """Nothing tall is within reach of a camera there."""
+    reach = 0.5
+    around = ((place[0] - reach, place[1] - reach, 0.9), (place[0] + reach, place[1] + reach, 2.0))
+    return not any(overlap(around, piece.box) for piece in room.pieces)
+
+
+# Words
+
+
+def describe(room: Room) -> list[str]:
+    """Three sentences, each true of the room and each naming other things."""
+    random = np.random.default_rng([room.seed, SPACE_TYPES.index(room.space_type), 2])
+    kind = room.space_type.replace("_", " ")
+    main, *others = (piece.words for piece in room.pieces)
+    others = [str(words) for words in random.permutation(others)]
+    seen = [main, *others[:2], *_window_words(room)]
+    return [
+        f"A {kind} with {_listed(seen)}.",
+        f"This {kind} has {_listed([room.walls, with_article(room.floor), *others[2:4]])}.",
+        f"{_capital(_listed([main, *others[-1:]]))} in a {kind} with {room.walls}.",
+    ]
+
+
+def _window_words(room: Room) -> list[str]:
+    where = {"left": "on the left", "right": "on the right", "front": "in the far wall"}
+    return [f"a window {where[room.window]}"] if room.window else []
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+# The data set
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The photos of one room in a data set: `count` of them in `folder`, numbered from 1."""
+
+    space_type: str
+    seed: int
+    folder: str
+    name: str
+    count: int
+
+    @property
+    def paths(self) -> list[str]:
+        return [f"{self.folder}/{self.name}_{number + 1}.jpg" for number in range(self.count)]
+
+
+def write_dataset(
+    root: Path, training_photos: int = 480, test_photos: int = 120, seed: int = 0, workers: int | None = None
+) -> None:
+    """Draw `<root>/Airbnb Data/{Training Data,Test Data}/<space type>/<city>_<room>_<number>.jpg` and `captions.json`.
+
+    The same seed gives the same bytes, however many `workers` (processes, as many as cores by default) draw.
+    `root` appears whole or not at all. A calling script needs no `if __name__ == "__main__"`.
+    """
+    _check(root, training_photos, test_photos, seed)
+    todo = listings(training_photos, test_photos, seed)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as beside:
+        unfinished = Path(beside) / root.name
+        unfinished.mkdir()
+        with tqdm(total=training_photos + test_photos, desc="drawing rooms", unit="photo") as progress:
+            for listing in _drawn(unfinished, todo, workers or os.cpu_count() or 1):
+                progress.update(listing.count)
+        captions = {path: sentences for listing in todo for path, sentences in _captions(listing).items()}
+        (unfinished / "captions.json").write_text(json.dumps(captions, indent=1), encoding="utf-8")
+        if root.exists():
+            root.rmdir()
+        unfinished.rename(root)
+
+
+def _check(root: Path, training_photos: int, test_photos: int, seed: int) -> None:
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise SameSpaceError(f"{root} already holds something: name a new folder, or empty this one")
+    if min(training_photos, test_photos, seed) < 0:
+        raise SameSpaceError(
+            f"cannot draw {training_photos} and {test_photos} photos with seed {seed}: none may be negative"
+        )
+
+
+def listings(training_photos: int, test_photos: int, seed: int) -> list[Listing]:
+    """Rooms with as many photos as asked for; each room has a number of its own across training and test."""
+    random, number = np.random.default_rng([seed, len(SPACE_TYPES)]), 1000
+    found = []
+    for split, left in (("Training Data", training_photos), ("Test Data", test_photos)):
+        while left:
+            count = min(left, int(random.choice(list(PHOTOS_PER_ROOM), p=list(PHOTOS_PER_ROOM.values()))))
+            space_type, city = SPACE_TYPES[number % len(SPACE_TYPES)], CITIES[int(random.integers(len(CITIES)))]
+            folder, room_seed = f"Airbnb Data/{split}/{space_type}", 1_000_003 * seed + number
+            found.append(Listing(space_type, room_seed, folder, f"{city}_{number}", count))
+            left, number = left - count, number + 1
+    return found
+
+
+def draw_listing(root: Path, listing: Listing) -> None:
+    (root / listing.folder).mkdir(parents=True, exist_ok=True)
+    room = make_room(listing.space_type, listing.seed)
+    for path, camera in zip(listing.paths, viewpoints(room, listing.count), strict=True):
+        draw(room, camera).save(root / path, quality=90)
+
+
+def _captions(listing: Listing) -> dict[str, list[str]]:
+    return dict.fromkeys(listing.paths, describe(make_room(listing.space_type, listing.seed)))
+
+
+def _drawn(root: Path, todo: list[Listing], workers: int) -> Iterator[Listing]:
+    """Draw `todo` below `root`; each listing comes as soon as it is there."""
+    if workers > 1 and len(todo) > 1:
+        yield from _drawn_by_processes(root, todo, min(workers, len(todo)))
+        return
+    for listing in todo:
+        draw_listing(root, listing)
+        yield listing
+
+
+def _drawn_by_processes(root: Path, todo: list[Listing], workers: int) -> Iterator[Listing]:
+    # Commands of our own instead of multiprocessing, which would run the caller's script again in every worker;
+    # threads would share one core, so many of the steps are short.
+    command = [sys.executable, "-c", "from samespace.rooms import draw_share; draw_share()"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done, report = os.pipe()
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=report, env=environment) for _ in range(workers)
+    ]
+    os.close(report)
+    try:
+        with os.fdopen(done) as lines:
+            for first, process in enumerate(processes):
+                share = {index: asdict(todo[index]) for index in range(first, len(todo), workers)}
+                assert process.stdin is not None
+                with process.stdin as order:
+                    order.write(json.dumps([str(root.absolute()), share]).encode())
+            for line in lines:
+                yield todo[int(line)]
+        if any(process.wait() != 0 for process in processes):
+            raise SameSpaceError(f"could not draw below {root.parent.parent}: the reason stands above")
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def draw_share() -> None:
+    """What each worker runs: draws the listings it reads from stdin and names each on stdout when it is done."""
+    root, share = json.load(sys.stdin)
+    for index, fields in share.items():
+        draw_listing(Path(root), Listing(**fields))
+        print(index, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m samespace.rooms", description="Draw a data set of synthetic rooms."
+    )
+    parser.add_argument("root", type=Path, help="folder to make; must not exist or be empty")
+    parser.add_argument("--photos", type=int, default=480, help="photos to train on (default: %(default)s)")
+    parser.add_argument("--test-photos", type=int, default=120, help="photos of other rooms (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other rooms (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    try:
+        write_dataset(chosen.root, chosen.photos, chosen.test_photos, chosen.seed)
+    except SameSpaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{chosen.photos + chosen.test_photos} photos in {chosen.root}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

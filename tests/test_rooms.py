@@ -1,0 +1,247 @@
+"""Rooms: the same for the same seed, drawn without holes, described truthfully, written whole or not at all."""
+
+import json
+import re
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samespace import rooms
+from samespace.errors import SameSpaceError
+from samespace.rooms import SPACE_TYPES, describe, draw, main, make_room, viewpoints, write_dataset
+from samespace.scenery.drawing import cast, look
+from samespace.scenery.floorplan import CLOTH_COLOURS, Piece
+from samespace.scenery.scene import Shape
+from samespace.scenery.surfaces import colour
+
+SMALL = (96, 72)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("rooms") / "data"
+    write_dataset(root, training_photos=14, test_photos=5, seed=3, workers=2)
+    return root
+
+
+def test_same_seed_same_bytes_whatever_the_workers(dataset: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "alone", training_photos=14, test_photos=5, seed=3, workers=1)
+    assert files(tmp_path / "alone") == files(dataset)
+
+
+def test_another_seed_gives_other_rooms(dataset: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "other", training_photos=4, test_photos=0, seed=4, workers=1)
+    photos = {data for name, data in files(tmp_path / "other").items() if name.endswith(".jpg")}
+    assert len(photos) == 4
+    assert not photos & set(files(dataset).values())
+
+
+def test_layout_and_counts(dataset: Path) -> None:
+    names = [name for name in files(dataset) if name != "captions.json"]
+    pattern = r"Airbnb Data/(Training Data|Test Data)/(bedroom|kitchen|bathroom|living_room)/[a-z]+_(\d+)_([1-5])\.jpg"
+    found = [match.groups() for name in names if (match := re.fullmatch(pattern, name))]
+    assert len(found) == len(names) == 19
+    rooms_of = {
+        split: {room for where, _, room, _ in found if where == split} for split in ("Training Data", "Test Data")
+    }
+    assert sum(where == "Test Data" for where, *_ in found) == 5
+    assert rooms_of["Training Data"] and rooms_of["Test Data"]
+    assert not rooms_of["Training Data"] & rooms_of["Test Data"]
+    with Image.open(dataset / names[0]) as photo:
+        assert photo.size == (384, 288)
+
+
+def test_photos_of_a_room_are_numbered_from_one() -> None:
+    for listing in rooms.listings(40, 7, seed=1):
+        assert [path.rsplit("_", 1)[1] for path in listing.paths] == [f"{n}.jpg" for n in range(1, listing.count + 1)]
+    assert sum(listing.count for listing in rooms.listings(40, 7, seed=1)) == 47
+
+
+def test_every_photo_has_captions(dataset: Path) -> None:
+    captions = json.loads((dataset / "captions.json").read_text(encoding="utf-8"))
+    assert set(captions) == set(files(dataset)) - {"captions.json"}
+    for path, sentences in captions.items():
+        assert len(set(sentences)) == 3
+        assert all(Path(path).parent.name.replace("_", " ") in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize("space_type", SPACE_TYPES)
+def test_sentences_are_true(space_type: str) -> None:
+    for seed in range(12):
+        room = make_room(space_type, seed)
+        windows = {"left": "on the left", "right": "on the right", "front": "in the far wall", "": None}
+        true = {piece.words for piece in room.pieces} | {space_type.replace("_", " "), room.walls}
+        true |= {f"a {room.floor}", f"a window {windows[room.window]}" if room.window else ""}
+        assert bool(room.window) == bool(room.scene.windows)
+        for sentence in describe(room):
+            left = sentence.lower()
+            for words in sorted(true - {""}, key=len, reverse=True):
+                left = left.replace(words, "")
+            assert re.sub(r"\b(an?|with|and|this|has|in)\b|[ ,.]", "", left) == "", sentence
+            assert room.pieces[0].words in sentence.lower() or room.walls in sentence
+
+
+def shapes_of(room: rooms.Room, piece: Piece) -> dict[int, Shape]:
+    """The shapes, by number, that lie in a piece's place."""
+    low, high = np.array(piece.box[0]) - 0.02, np.array(piece.box[1]) + 0.02
+    middles = np.array([shape.centre for shape in room.scene.shapes])
+    inside = np.flatnonzero(((middles > low) & (middles < high)).all(axis=1))
+    return {int(number): room.scene.shapes[number] for number in inside}
+
+
+@pytest.mark.parametrize("space_type", SPACE_TYPES)
+def test_what_is_named_is_there_to_see(space_type: str) -> None:
+    """Of the pieces that sentences may name, hardly one is hidden in all of three photos."""
+    hidden = []
+    for seed in range(4):
+        room = make_room(space_type, seed)
+        keys = [cast(room.scene.shapes, look(camera), SMALL).key for camera in viewpoints(room, 3)]
+        visible = set((np.unique(np.concatenate(keys)) // 4).tolist())
+        hidden += [piece.words for piece in room.pieces if visible.isdisjoint(shapes_of(room, piece))]
+    assert len(hidden) <= 1, hidden
+
+
+@pytest.mark.parametrize("space_type", SPACE_TYPES)
+def test_cloth_has_the_colour_its_words_say(space_type: str) -> None:
+    cloth = ("bed", "sofa", "armchair", "rug", "towels", "shower curtain")
+    checked = 0
+    for seed in range(8):
+        room = make_room(space_type, seed)
+        for piece in (piece for piece in room.pieces if piece.name in cloth):
+            said = next(name for name in CLOTH_COLOURS if name in piece.words.split())
+            tints = {shape.surface.colour for shape in shapes_of(room, piece).values()}
+            assert colour(CLOTH_COLOURS[said]) in tints, piece.words
+            checked += 1
+    assert checked or space_type == "kitchen"
+
+
+@pytest.mark.parametrize("space_type", SPACE_TYPES)
+def test_every_pixel_sees_something(space_type: str) -> None:
+    for seed in range(4):
+        room = make_room(space_type, seed)
+        for camera in viewpoints(room, 3):
+            seen = cast(room.scene.shapes, look(camera), SMALL)
+            assert (seen.key >= 0).all()
+            assert np.isfinite(seen.depth).all()
+
+
+def test_nothing_stands_in_front_of_the_camera() -> None:
+    for space_type in SPACE_TYPES:
+        room = make_room(space_type, 5)
+        for camera in viewpoints(room, 5):
+            assert (cast(room.scene.shapes, look(camera), SMALL).depth > 0.5).mean() > 0.9
+
+
+def test_viewpoints_differ_and_do_not_depend_on_their_number() -> None:
+    room = make_room("bedroom", 2)
+    cameras = viewpoints(room, 5)
+    assert len({camera.position for camera in cameras}) == 5
+    assert viewpoints(room, 2) == cameras[:2]
+
+
+def test_photos_of_one_room_are_more_alike() -> None:
+    """Their colours are nearer to each other's than to those of other rooms of the same kind, mostly."""
+    histograms = []
+    for seed in range(6):
+        room = make_room("living_room", seed)
+        histograms += [(seed, colours(draw(room, camera, SMALL))) for camera in viewpoints(room, 3)]
+    same, other = [], []
+    for (seed0, one), (seed1, two) in combinations(histograms, 2):
+        (same if seed0 == seed1 else other).append(np.minimum(one, two).sum())
+    assert np.median(same) > np.quantile(other, 0.9)
+
+
+def colours(photo: Image.Image) -> np.ndarray:
+    """How much of the photo has each of 512 colours."""
+    cells = np.asarray(photo).reshape(-1, 3) // 32
+    counts = np.bincount(cells @ [64, 8, 1], minlength=512)
+    return counts / counts.sum()
+
+
+def test_drawing_twice_gives_the_same_pixels() -> None:
+    room = make_room("bathroom", 7)
+    camera = viewpoints(room, 1)[0]
+    first = draw(room, camera, SMALL)
+    assert first.size == SMALL
+    assert first.mode == "RGB"
+    assert first.tobytes() == draw(make_room("bathroom", 7), camera, SMALL).tobytes()
+    assert len(first.getcolors(SMALL[0] * SMALL[1]) or []) > 500
+
+
+def test_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "mine.txt").write_text("keep")
+    with pytest.raises(SameSpaceError, match=r"data already holds something: name a new folder"):
+        write_dataset(root, 4, 0)
+    assert files(tmp_path) == {"data/mine.txt": b"keep"}
+
+
+def test_an_empty_folder_will_do(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write_dataset(tmp_path / "data", 1, 0, workers=1)
+    assert len(files(tmp_path)) == 2
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def fail_at_the_second(root: Path, listing: rooms.Listing) -> None:
+        if drawn:
+            raise OSError("disk full")
+        drawn.append(listing)
+        (root / "half.jpg").write_bytes(b"")
+
+    monkeypatch.setattr(rooms, "draw_listing", fail_at_the_second)
+    with pytest.raises(OSError, match="disk full"):
+        write_dataset(tmp_path / "data", 9, 0, workers=1)
+    assert drawn
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("from pathlib import Path\nfrom samespace.rooms import write_dataset\n")
+    with script.open("a") as lines:
+        lines.write(f"write_dataset(Path({str(tmp_path / 'data')!r}), 6, 0, workers=2)\n")
+    environment = {"PYTHONPATH": str(Path(rooms.__file__).parents[1])}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sum(name.endswith(".jpg") for name in files(tmp_path / "data")) == 6
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "data"
+    assert main([str(root), "--photos", "2", "--test-photos", "1"]) == 0
+    assert capsys.readouterr().out == f"3 photos in {root}\n"
+    assert main([str(root)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: {root} already holds something")
+
+
+@pytest.mark.parametrize("photos, seed", [(-1, 0), (1, -1)])
+def test_refuses_negative_numbers(tmp_path: Path, photos: int, seed: int) -> None:
+    with pytest.raises(SameSpaceError, match="none may be negative"):
+        write_dataset(tmp_path / "data", photos, 0, seed)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_space_type() -> None:
+    with pytest.raises(SameSpaceError, match="no space type 'attic': choose one of bedroom"):
+        make_room("attic", 0)
+
+
+def test_importing_stays_light() -> None:
+    code = "import sys, samespace.rooms; print([name for name in ('torch', 'scipy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
