@@ -18,6 +18,9 @@ from samespace.errors import SameSpaceError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
+# What a pair's two photos are shown as in training, by number; `features.vary` makes them.
+VARIANTS = ("as is", "flipped", "turned 5°", "flipped and turned")
+
 Pixels = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +60,7 @@ def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
             if at_least is not None:
                 image.draft("RGB", (at_least, at_least))
             image.load()
-            return _as_rgb(ImageOps.exif_transpose(image) or image)
+            return _upright(image)
     except FileNotFoundError as error:
         raise UnreadablePhoto(path, "no such file") from error
     except UnidentifiedImageError as error:
@@ -71,6 +74,10 @@ def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
         # Damaged data makes decoders raise nearly anything (AVIF RuntimeError, old TIFF AttributeError);
         # the text says what broke.
         raise UnreadablePhoto(path, f"damaged: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    return _as_rgb(ImageOps.exif_transpose(image) or image)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -87,8 +94,16 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 def read_pixels(path: Path, size: int) -> Pixels:
     """The whole photo squeezed to a square: (size, size, 3), 0..255."""
-    photo = open_photo(path, at_least=size)
-    return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR))
+    return _squeeze(open_photo(path, at_least=size), size)
+
+
+def as_pixels(image: Image.Image, size: int) -> Pixels:
+    """`read_pixels` of an image that is open already."""
+    return _squeeze(_upright(image), size)
+
+
+def _squeeze(photo: Image.Image, size: int) -> Pixels:
+    return np.array(photo.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def read_many(paths: Iterable[Path], size: int, threads: int | None = None) -> Iterator[Pixels | UnreadablePhoto]:

@@ -1,0 +1,221 @@
+"""Which photos show one space, read off their names, and the labelled pairs made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from samespace.errors import SameSpaceError
+from samespace.hashing import Hashes, hamming, wavelet_hash
+from samespace.photos import VARIANTS, UnreadablePhoto, find, in_threads, open_photo
+
+AIRBNB = "Airbnb Data"
+TRAINING, TEST = "Training Data", "Test Data"
+
+IntArray = npt.NDArray[np.integer[Any]]
+_NAME = re.compile(r"(?P<city>.+)_(?P<room_id>[0-9]+)_[0-9]+")  # a city may contain underscores
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """A table, one row a photo, in path order; what was found but left out stands beside it."""
+
+    root: Path
+    paths: tuple[Path, ...]
+    cities: tuple[str, ...]
+    room_ids: tuple[str, ...]
+    space_types: tuple[str, ...]
+    hashes: Hashes  # (N,) wavelet hashes
+    unreadable: tuple[UnreadablePhoto, ...] = ()
+    unparsed: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def listings(self) -> list[tuple[str, str]]:
+        """City and room id of every photo."""
+        return list(zip(self.cities, self.room_ids, strict=True))
+
+    def spaces(self, same_space_type: bool = False) -> npt.NDArray[np.int64]:
+        """One number a photo, (N,): equal numbers are one space.
+
+        A space is a listing, or with `same_space_type` one room of it: its kitchen is not its bedroom.
+        """
+        types = self.space_types if same_space_type else [""] * len(self)
+        numbers: dict[tuple[tuple[str, str], str], int] = {}
+        keys = zip(self.listings(), types, strict=True)
+        return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+
+    def take(self, rows: IntArray) -> Photos:
+        """The table of these rows only, in the order given."""
+        return replace(
+            self,
+            paths=tuple(self.paths[row] for row in rows),
+            cities=tuple(self.cities[row] for row in rows),
+            room_ids=tuple(self.room_ids[row] for row in rows),
+            space_types=tuple(self.space_types[row] for row in rows),
+            hashes=self.hashes[rows],
+        )
+
+
+def find_photos(root: Path, split: str = TRAINING) -> Photos:
+    """Every photo of a split whose name says its space and which opens; each is decoded and hashed once."""
+    folder = _split_folder(root, split)
+    found = find(folder)
+    names = [_NAME.fullmatch(path.stem) for path in found]
+    named = [(path, name["city"], name["room_id"]) for path, name in zip(found, names, strict=True) if name]
+    hashes = _hash_photos([path for path, _, _ in named])
+    usable = [(*row, value) for row, value in zip(named, hashes, strict=True) if not isinstance(value, UnreadablePhoto)]
+    unreadable = tuple(value for value in hashes if isinstance(value, UnreadablePhoto))
+    unparsed = tuple(path for path, name in zip(found, names, strict=True) if not name)
+    if not usable:
+        raise SameSpaceError(
+            f"{folder} holds no usable photo ({len(unreadable)} cannot be read, {len(unparsed)} have another name): "
+            "put photos named <city>_<room id>_<number>.jpg into a folder for each space type"
+        )
+    paths, cities, room_ids, values = zip(*usable, strict=True)
+    types = tuple(_space_type(path, folder) for path in paths)
+    return Photos(root, paths, cities, room_ids, types, np.array(values, np.uint64), unreadable, unparsed)
+
+
+def _split_folder(root: Path, split: str) -> Path:
+    folder = root / AIRBNB / split
+    if not root.is_dir():
+        raise SameSpaceError(f"{root} does not exist: run `python data.py download {root}` or give the right folder")
+    if not folder.is_dir():
+        raise SameSpaceError(f"{root} has no folder '{AIRBNB}/{split}': give the folder that holds '{AIRBNB}'")
+    return folder
+
+
+def _space_type(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).parts[0] if path.parent != folder else ""
+
+
+def _hash_photos(paths: Sequence[Path]) -> list[np.uint64 | UnreadablePhoto]:
+    from tqdm import tqdm
+
+    def hashed(path: Path) -> np.uint64 | UnreadablePhoto:
+        try:
+            return wavelet_hash(open_photo(path))
+        except UnreadablePhoto as error:
+            return error
+
+    return list(tqdm(in_threads(hashed, paths), "hashing", len(paths), unit=" photos", delay=1, leave=False))
+
+
+def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Photos]:
+    """(the rest, the held out): this fraction of the listings, all photos of one on the same side.
+
+    Each listing draws its place from its own name, so neither the order of the photos nor the other listings move it.
+    """
+    if not 0 < fraction < 1:
+        raise SameSpaceError(f"cannot hold out a fraction of {fraction}: give a number between 0 and 1")
+    listings = photos.listings()
+    shuffled = sorted(set(listings), key=lambda listing: hashlib.sha256(repr((seed, listing)).encode()).digest())
+    if len(shuffled) < 2:
+        raise SameSpaceError(f"{photos.root} holds a single listing: add photos of another before holding some out")
+    count = min(max(1, round(fraction * len(shuffled))), len(shuffled) - 1)
+    chosen = set(shuffled[:count])
+    held = np.array([listing in chosen for listing in listings])
+    return photos.take(np.flatnonzero(~held)), photos.take(np.flatnonzero(held))
+
+
+class Pairs(NamedTuple):
+    """P labelled pairs as columns, each (P,): rows of the table, variants (places in `VARIANTS`), 1 for one space."""
+
+    first: npt.NDArray[np.int32]
+    second: npt.NDArray[np.int32]
+    first_variant: npt.NDArray[np.int8]
+    second_variant: npt.NDArray[np.int8]
+    label: npt.NDArray[np.int8]
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """(P, 3): first, second, label, where photo and variant are one row of a table of photos × variants."""
+        first = self.first.astype(np.int64) * len(VARIANTS) + self.first_variant
+        second = self.second.astype(np.int64) * len(VARIANTS) + self.second_variant
+        return np.stack([first, second, self.label], axis=1)
+
+
+def make_pairs(photos: Photos, *, same_space_type: bool = False, seed: int = 0) -> Pairs:
+    """All ordered pairs of one space, a photo with itself included, in all 16 pairs of variants; as many of two spaces.
+
+    Those of two spaces are drawn by likeness (`sample_negatives`), all if there are fewer, each in one pair of variants
+    drawn at random: left as they are, whatever marks a turned photo would mark a duplicate. Nothing is shuffled.
+    """
+    spaces = photos.spaces(same_space_type)
+    duplicates = _same_space_pairs(spaces)
+    if len(duplicates) == len(photos):
+        raise SameSpaceError(f"{photos.root} shows no space twice: add a second photo of some space, same city and id")
+    if len(duplicates) == len(photos) ** 2:
+        raise SameSpaceError(f"{photos.root} shows a single space: add photos of another city or room id")
+    kinds = len(VARIANTS)
+    every = np.indices((kinds, kinds), np.int8).reshape(2, -1)
+    augmented = np.repeat(duplicates, kinds**2, axis=0)
+    others = sample_negatives(photos.hashes, spaces, len(augmented), seed)
+    drawn = np.random.default_rng(seed).integers(0, kinds, (2, len(others)), np.int8)
+    first, second = np.concatenate([augmented, others]).T.copy()
+    first_variant, second_variant = np.concatenate([np.tile(every, len(duplicates)), drawn], axis=1)
+    label = np.repeat(np.array([1, 0], np.int8), [len(augmented), len(others)])
+    return Pairs(first, second, first_variant, second_variant, label)
+
+
+def _same_space_pairs(spaces: IntArray) -> npt.NDArray[np.int32]:
+    """All ordered pairs of rows with equal numbers, each row with itself included: (P, 2)."""
+    order = np.argsort(spaces, kind="stable")
+    _, starts, sizes = np.unique(spaces[order], return_index=True, return_counts=True)
+    partners = np.repeat(sizes, sizes)  # how many each row of `order` has
+    begin_of_run = np.repeat(np.cumsum(partners) - partners, partners)
+    place_in_space = np.arange(partners.sum()) - begin_of_run
+    first = np.repeat(order, partners)
+    second = order[np.repeat(np.repeat(starts, sizes), partners) + place_in_space]
+    return np.stack([first, second], axis=1).astype(np.int32)
+
+
+Race = list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]  # arrivals, and pairs as first * total + second
+
+
+def sample_negatives(
+    hashes: Hashes, spaces: IntArray, count: int, seed: int = 0, block: int = 2**15
+) -> npt.NDArray[np.int32]:
+    """`count` ordered pairs of two spaces, drawn without replacement with weight e^(-Hamming): (count, 2), sorted.
+
+    All such pairs if there are fewer. The seed alone decides: `block`, how many pairs are looked at together, does not.
+    """
+    # Keys -x + Gumbel noise, the largest kept, written as a race: Gumbel noise is -log E with E exponential, so the
+    # largest -x - log E are the smallest E·e^x, and no logarithm is taken. Winners have a tiny E. E is float64
+    # because numpy draws float32 in steps of 2^-23: one pair in 8 million would be 0 and win at any distance.
+    noise = np.random.default_rng(seed)
+    slowness = np.exp(np.arange(65.0))
+    total = len(hashes)
+    rows = max(1, block // total)
+    race: Race = []
+    held, latest = 0, np.inf
+    for start in range(0, total, rows):
+        here = slice(start, start + rows)
+        arrival = noise.standard_exponential((len(hashes[here]), total))
+        arrival *= slowness[hamming(hashes[here], hashes)]
+        early = np.flatnonzero(arrival < latest)
+        early = early[spaces[start + early // total] != spaces[early % total]]
+        race.append((arrival.ravel()[early], start * total + early))
+        held += len(early)
+        if held >= 2 * count:
+            race = [_first_to_arrive(race, count)]
+            held, latest = count, race[0][0].max(initial=0)
+    _, pairs = _first_to_arrive(race, count)
+    return np.stack(np.divmod(np.sort(pairs), total), axis=1).astype(np.int32)
+
+
+def _first_to_arrive(race: Race, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The `count` pairs that arrive first, all if there are fewer."""
+    arrivals, pairs = (np.concatenate(column) for column in zip(*race, strict=True))
+    if len(arrivals) <= count:
+        return arrivals, pairs
+    first = np.argpartition(arrivals, count)[:count]
+    return arrivals[first], pairs[first]
