@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -13,6 +14,7 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samespace.errors import SameSpaceError
 
@@ -36,8 +38,8 @@ class Trunk(nn.Module):
         self.name = name
         self.early, self.middle, self.last = early, middle, last
         inception = name == "inception_v3"
-        self.mean = INCEPTION_MEAN if inception else IMAGENET_MEAN
-        self.std = INCEPTION_STD if inception else IMAGENET_STD
+        self.mean: tuple[float, ...] = INCEPTION_MEAN if inception else IMAGENET_MEAN
+        self.std: tuple[float, ...] = INCEPTION_STD if inception else IMAGENET_STD
 
     def train(self, mode: bool = True) -> Trunk:
         """Whatever the mode, batch norm keeps ImageNet's statistics: a batch of 64 photos of rooms would spoil them."""
@@ -76,10 +78,11 @@ class Trunk(nn.Module):
 
 
 Pieces = tuple[nn.Module, nn.Module, nn.Module]
+Net = Any  # a torchvision network: its layers are attributes that no type knows
 
 
-def _mobilenet(cut: int) -> Callable[[nn.Module], Pieces]:
-    def cut_up(net: nn.Module) -> Pieces:
+def _mobilenet(cut: int) -> Callable[[Net], Pieces]:
+    def cut_up(net: Net) -> Pieces:
         head = [layer for layer in net.classifier[:-1] if not isinstance(layer, nn.Dropout)]
         last = nn.Sequential(net.features[-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), *head)
         return net.features[:cut], net.features[cut:-1], last
@@ -87,12 +90,12 @@ def _mobilenet(cut: int) -> Callable[[nn.Module], Pieces]:
     return cut_up
 
 
-def _resnet(net: nn.Module) -> Pieces:
+def _resnet(net: Net) -> Pieces:
     early = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
     return early, net.layer4[:-1], nn.Sequential(net.layer4[-1], net.avgpool, nn.Flatten())
 
 
-def _inception(net: nn.Module) -> Pieces:
+def _inception(net: Net) -> Pieces:
     children = {name: child for name, child in net.named_children() if name != "AuxLogits"}
     names = list(children)
     parts, last = names.index("Mixed_6e") + 1, names.index("Mixed_7c")
@@ -101,12 +104,12 @@ def _inception(net: nn.Module) -> Pieces:
     return nn.Sequential(*layers[:parts]), nn.Sequential(*layers[parts:last]), tail
 
 
-def _vgg(net: nn.Module) -> Pieces:
+def _vgg(net: Net) -> Pieces:
     fully = [layer for layer in net.classifier[:-1] if not isinstance(layer, nn.Dropout)]
     return net.features[:24], net.features[24:28], nn.Sequential(net.features[28:], net.avgpool, nn.Flatten(), *fully)
 
 
-CUTS: dict[str, Callable[[nn.Module], Pieces]] = {
+CUTS: dict[str, Callable[[Net], Pieces]] = {
     "mobilenet_v3_large": _mobilenet(13),
     "mobilenet_v3_small": _mobilenet(9),
     "mobilenet_v2": _mobilenet(14),
@@ -127,7 +130,21 @@ def make_trunk(name: str, weights: str = "imagenet") -> Trunk:
     if weights != "none":
         state = _fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
         _load(net, state, name, weights)
-    return Trunk(name, *CUTS[name](net)).eval()
+    early, middle, last = CUTS[name](net.eval())
+    trunk = Trunk(name, _fuse(early), _fuse(middle), last).eval()
+    return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _fuse(module: nn.Module) -> nn.Module:
+    """Fold each batch norm into the convolution before it: the same answers in half the time, for what never learns."""
+    names, children = [name for name, _ in module.named_children()], list(module.children())
+    for name, after, child, norm in zip(names, names[1:], children, children[1:], strict=False):
+        if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(module, name, fuse_conv_bn_eval(child, norm))
+            setattr(module, after, nn.Identity())
+    for child in module.children():
+        _fuse(child)
+    return module
 
 
 def _fetch_imagenet(name: str) -> dict[str, Tensor]:
@@ -154,7 +171,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _load(net: nn.Module, state: dict[str, Tensor], name: str, source: str) -> None:
+def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:
     """Load all but the classifier's last layer and auxiliary heads, which the trunk does without."""
     last = "fc." if hasattr(net, "fc") else f"classifier.{len(net.classifier) - 1}."
     unused = (last, "AuxLogits.")

@@ -1,0 +1,25 @@
+"""Without a trained model: how alike two photos are to a network that only ever saw ImageNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from samespace.backbones import SIZE, make_trunk
+from samespace.features import to_tensor
+from samespace.photos import read_pixels
+
+# From this cosine on two photos are called the same space. A habit of deduplicators, not a calibrated choice:
+# imagededup's default.
+THRESHOLD = 0.9
+
+
+@torch.no_grad()
+def cosine(photos: Sequence[str | Path], backbone: str = "mobilenet_v3_large", weights: str = "imagenet") -> float:
+    """Cosine of the ImageNet features of two photos."""
+    trunk = make_trunk(backbone, weights)
+    first, second = F.normalize(trunk(to_tensor([read_pixels(Path(photo), SIZE) for photo in photos])), dim=1)
+    return float(first @ second)

@@ -1,0 +1,67 @@
+"""From a checkpoint of Determined's to the model folder people take away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samespace.backbones import make_trunk
+from samespace.errors import SameSpaceError
+from samespace.model import Model, describe, load
+from samespace.network import TwinNetwork
+
+
+def export(checkpoint: Path, output: Path) -> Model:
+    """Write the model of a checkpoint to `output`: the one it carries, checked, or one rebuilt from its raw state."""
+    if not checkpoint.is_dir():
+        raise SameSpaceError(f"{checkpoint} is not a folder: give one that `det checkpoint download` wrote")
+    carried = checkpoint / "model"
+    model = load(carried if carried.is_dir() else checkpoint) if _is_model(checkpoint) else _rebuild(checkpoint)
+    model.save(output)
+    return model
+
+
+def _is_model(checkpoint: Path) -> bool:
+    return any((folder / "model.json").is_file() for folder in (checkpoint, checkpoint / "model"))
+
+
+def _rebuild(checkpoint: Path) -> Model:
+    """From `state_dict.pth` and the hyperparameters beside it; neither Determined nor the photos are needed."""
+    try:
+        hparams = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
+        trunk = make_trunk(hparams["backbone"], "none")
+        network = TwinNetwork(trunk, hparams["head"], hparams.get("trainable"))
+        network.load_state_dict(_read_state(checkpoint / "state_dict.pth"))
+    except FileNotFoundError as error:
+        raise SameSpaceError(
+            f"{checkpoint} is no checkpoint of SameSpace: it lacks {Path(error.filename).name}"
+        ) from error
+    except (ValueError, KeyError, TypeError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise SameSpaceError(f"{checkpoint} is damaged or not a checkpoint of SameSpace: download it again") from error
+    return Model(network, describe(network, metrics={}, data={}))
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """The network's weights; distributed training puts `module.` before every name."""
+    if not hasattr(torch.serialization, "safe_globals"):  # torch 2.5
+        raise SameSpaceError(f"rebuilding a model from {path} needs torch 2.5 or later: install it, or take its model/")
+    with torch.serialization.safe_globals(random_state_types()):
+        checkpoint = torch.load(path, "cpu", weights_only=True)
+    state: dict[str, Tensor] = checkpoint["models_state_dict"][0]
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def random_state_types() -> list[Any]:
+    """What torch must be told is harmless in Determined's checkpoints: numpy arrays, as numpy's random state has them.
+
+    Without it torch 2.6 and later refuse to load them, and nothing resumes.
+    """
+    array = np.zeros(1, np.uint32)
+    rebuild: Any = array.__reduce__()[0]
+    return [np.ndarray, np.dtype, type(array.dtype), rebuild, (rebuild, "numpy.core.multiarray._reconstruct")]

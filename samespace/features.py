@@ -1,0 +1,143 @@
+"""Runs a trunk's frozen half over many photos, once: the feature bank, kept on disk for whoever comes next."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from torch import Tensor
+from tqdm import tqdm
+
+from samespace.backbones import SIZE, Trunk
+from samespace.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
+
+EVERY_VARIANT = tuple(range(len(VARIANTS)))
+
+
+class Maps(NamedTuple):
+    """What the frozen half of a trunk says of N photos in V variants, in half precision, on disk or in memory."""
+
+    parts: Tensor  # (N, V, C, h, w), a sixteenth of the photo's size
+    seen: Tensor  # (N, V, C', h', w'), what the last convolution sees
+
+
+def photos_at_once(device: str | torch.device) -> int:
+    """How many photos a pass through a trunk should take: more than a few fall out of a CPU's caches."""
+    return 8 if torch.device(device).type == "cpu" else 128
+
+
+def vary(pixels: Tensor, variant: int) -> Tensor:
+    """(N, 3, S, S) of 0..255 in one of `VARIANTS`: its first bit flips, its second turns by 5°."""
+    pixels = pixels.float()
+    if variant & 1:
+        pixels = pixels.flip(3)
+    if variant & 2:
+        pixels = _turn(pixels, 5)
+    return pixels
+
+
+def _turn(pixels: Tensor, degrees: float) -> Tensor:
+    """Turned counterclockwise; what comes in at the corners repeats the edge, for black corners would be a mark."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turn = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=pixels.device)
+    grid = F.affine_grid(turn.expand(len(pixels), 2, 3), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+
+
+@torch.no_grad()
+def look(pixels: Tensor, trunk: Trunk) -> tuple[Tensor, Tensor]:
+    """The frozen half of the trunk: (N, 3, S, S) of 0..255 → parts and what the last convolution sees.
+
+    Rounded to half precision wherever it is asked, so that a model in use answers from the maps it was trained on.
+    """
+    parts = trunk.early(trunk.normalise(pixels).contiguous(memory_format=torch.channels_last))
+    seen = trunk.middle(parts)
+    return parts.half().contiguous(), seen.half().contiguous()
+
+
+def bank(paths: Sequence[Path], trunk: Trunk, cache: Path | None = None, device: str = "cpu") -> Maps:
+    """The maps of every photo in every variant, N in the order of `paths`.
+
+    With `cache` they are computed once for these photos and this trunk, by one process while others wait, and read
+    from disk after that.
+    """
+    if cache is None:
+        return _bank_in_memory(paths, trunk, device)
+    folder = cache / f"{fingerprint(paths)}-{trunk.fingerprint()}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            _write_bank(folder, paths, trunk, device)
+    return Maps(*(torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in Maps._fields))
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Changes with any byte of any photo and with their order, not with where they lie."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _bank_in_memory(paths: Sequence[Path], trunk: Trunk, device: str) -> Maps:
+    shapes = trunk.shapes()[:2]
+    maps = Maps(*(torch.empty((len(paths), len(VARIANTS), *shape), dtype=torch.half) for shape in shapes))
+    _fill(maps, paths, trunk, device)
+    return maps
+
+
+def _write_bank(folder: Path, paths: Sequence[Path], trunk: Trunk, device: str) -> None:
+    """Beside, then renamed: a folder of that name is a whole bank."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        arrays = [
+            np.lib.format.open_memmap(
+                partial / f"{name}.npy", mode="w+", dtype=np.float16, shape=(len(paths), len(VARIANTS), *shape)
+            )
+            for name, shape in zip(Maps._fields, trunk.shapes()[:2], strict=True)
+        ]
+        _fill(Maps(*(torch.from_numpy(array) for array in arrays)), paths, trunk, device)
+        for array in arrays:
+            array.flush()
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fill(maps: Maps, paths: Sequence[Path], trunk: Trunk, device: str) -> None:
+    trunk.to(device)
+    with tqdm(total=len(paths), desc="feature bank", unit=" photos", delay=1, leave=False) as progress:
+        start = 0
+        for photos in _batches(read_many(paths, SIZE), photos_at_once(device)):
+            rows = slice(start, start + len(photos))
+            pixels = to_tensor(photos).to(device)
+            for variant in EVERY_VARIANT:
+                parts, seen = look(vary(pixels, variant), trunk)
+                maps.parts[rows, variant] = parts.cpu()
+                maps.seen[rows, variant] = seen.cpu()
+            start += len(photos)
+            progress.update(len(photos))
+
+
+def _batches(photos: Iterator[Pixels | UnreadablePhoto], size: int) -> Iterator[list[Pixels]]:
+    while batch := list(islice(photos, size)):
+        for photo in batch:
+            if isinstance(photo, UnreadablePhoto):
+                raise photo
+        yield [photo for photo in batch if not isinstance(photo, UnreadablePhoto)]
+
+
+def to_tensor(photos: Sequence[Pixels]) -> Tensor:
+    """N arrays (S, S, 3) → (N, 3, S, S) of 0..255."""
+    return torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)

@@ -1,0 +1,92 @@
+"""What "good" means for scored pairs. Logits and labels come as (N,) arrays; a label is 1 for one space, 0 for two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+PRECISION = 0.99
+
+
+def losses(logits: Array, labels: Array) -> npt.NDArray[np.float64]:
+    """Binary cross-entropy of each pair, (N,)."""
+    logits = np.asarray(logits, np.float64)
+    return np.logaddexp(0, np.where(labels == 1, -logits, logits))
+
+
+def loss(logits: Array, labels: Array) -> float:
+    return float(losses(logits, labels).mean())
+
+
+def accuracy(logits: Array, labels: Array) -> float:
+    """Share of pairs on the right side of one half."""
+    return float(((np.asarray(logits) > 0) == (labels == 1)).mean())
+
+
+def balanced_loss(logits: Array, labels: Array) -> float:
+    """Mean of the duplicates' mean loss and the others': what counts when one in a hundred pairs is a duplicate."""
+    each = losses(logits, labels)
+    return float((each[labels == 1].mean() + each[labels == 0].mean()) / 2)
+
+
+def balanced_accuracy(logits: Array, labels: Array) -> float:
+    """Mean of the share of duplicates found and the share of others told apart, at one half."""
+    right = (np.asarray(logits) > 0) == (labels == 1)
+    return float((right[labels == 1].mean() + right[labels == 0].mean()) / 2)
+
+
+def precision_recall(scores: Array, labels: Array) -> tuple[Array, Array]:
+    """Precision and recall at every distinct score, from the highest down: two (T,) arrays."""
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    ranked = np.asarray(scores)[order]
+    # Equal scores are one decision: only the last of each run is a threshold.
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    found = np.cumsum(np.asarray(labels)[order] == 1)[ends]
+    return found / (ends + 1), found / max(1, found[-1])
+
+
+def average_precision(scores: Array, labels: Array) -> float:
+    """Area under the precision-recall steps."""
+    precision, recall = precision_recall(scores, labels)
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def recall_at_precision(scores: Array, labels: Array, precision: float = PRECISION) -> float:
+    """The largest share of duplicates found while that share of what is found is right; 0 if none is that sure."""
+    precisions, recalls = precision_recall(scores, labels)
+    return float(recalls[precisions >= precision].max(initial=0.0))
+
+
+def roc_auc(scores: Array, labels: Array) -> float:
+    """How often a duplicate scores above a pair that is none; equal scores count one half."""
+    _, place, count = np.unique(np.asarray(scores, np.float64), return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[place]
+    positive = labels == 1
+    ones, zeros = int(positive.sum()), int((~positive).sum())
+    return float((rank[positive].sum() - ones * (ones + 1) / 2) / max(1, ones * zeros))
+
+
+def of_training_pairs(logits: Array, labels: Array) -> dict[str, float]:
+    """The metrics a training run reports, under the names it reports them by."""
+    return {
+        "validation_loss": loss(logits, labels),
+        "validation_accuracy": accuracy(logits, labels),
+        "roc_auc": roc_auc(logits, labels),
+        "average_precision": average_precision(logits, labels),
+        "recall_at_99_precision": recall_at_precision(logits, labels),
+    }
+
+
+def of_all_pairs(logits: Array, labels: Array) -> dict[str, float]:
+    """The metrics of a ranking of all pairs of distinct photos, of which few are duplicates."""
+    return {
+        "ap": average_precision(logits, labels),
+        "roc_auc": roc_auc(logits, labels),
+        "recall_at_99_precision": recall_at_precision(logits, labels),
+        "balanced_accuracy": balanced_accuracy(logits, labels),
+        "balanced_loss": balanced_loss(logits, labels),
+    }

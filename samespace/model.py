@@ -1,0 +1,177 @@
+"""A trained model in a folder: `model.json` says what it is, a safetensors file beside it holds the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from samespace.backbones import SIZE, make_trunk
+from samespace.errors import SameSpaceError
+from samespace.features import photos_at_once, to_tensor
+from samespace.network import Embeddings, TwinNetwork
+from samespace.photos import Pixels, as_pixels, read_pixels
+
+FORMAT = 1
+PAIRS_AT_ONCE = 256
+
+
+class Model:
+    """Says of any two photos how likely they show the same space."""
+
+    def __init__(self, network: TwinNetwork, description: dict[str, Any]) -> None:
+        self.network = network.eval()
+        self.description = description
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def threshold(self) -> float:
+        """From this probability on two photos are called the same space."""
+        return float(self.description["threshold"])
+
+    def embed(self, photos: Iterable[str | Path | Image.Image]) -> Embeddings:
+        """All that is kept of N photos: vectors (N, D) in half precision and parts (N, K, 32), on the CPU."""
+        batches = [self._embed(batch) for batch in _batches(iter(photos), photos_at_once(self.device))]
+        if not batches:
+            raise SameSpaceError("no photos to embed: give at least one")
+        return Embeddings(*(torch.cat(column) for column in zip(*batches, strict=True)))
+
+    def _embed(self, photos: Sequence[Pixels]) -> Embeddings:
+        vectors, parts = self.network.embed(to_tensor(photos))
+        return Embeddings(vectors.half().cpu(), parts.cpu())
+
+    def score(self, embeddings0: Embeddings, embeddings1: Embeddings) -> npt.NDArray[np.float64]:
+        """Probability (N,) that each of N photos shows the same space as its partner; one photo may meet N."""
+        count = max(len(embeddings0.vectors), len(embeddings1.vectors))
+        logits = [
+            self._logits(_rows(embeddings0, at, count), _rows(embeddings1, at, count))
+            for at in range(0, count, PAIRS_AT_ONCE)
+        ]
+        return torch.sigmoid(torch.cat(logits)).numpy() if logits else np.empty(0)
+
+    @torch.no_grad()
+    def _logits(self, first: Embeddings, second: Embeddings) -> Tensor:
+        logits: Tensor = self.network.head(self._on_device(first), self._on_device(second))
+        return logits.double().cpu()
+
+    def _on_device(self, embeddings: Embeddings) -> Embeddings:
+        return Embeddings(embeddings.vectors.float().to(self.device), embeddings.parts.to(self.device))
+
+    def compare(self, photo0: str | Path | Image.Image, photo1: str | Path | Image.Image) -> float:
+        """Probability that two photos show the same space."""
+        both = self.embed([photo0, photo1])
+        first, second = (both.take(torch.tensor([at])) for at in (0, 1))
+        return float(self.score(first, second)[0])
+
+    def save(self, folder: Path) -> None:
+        """Write the folder so that whoever reads it, at any moment, finds a whole model: this one or the one before."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = save_tensors({name: value.contiguous().cpu() for name, value in self.network.state_dict().items()})
+        digest = hashlib.sha256(weights).hexdigest()
+        # Named by content: the old weights stay until the new description, which names the new ones, is in place.
+        name = f"weights-{digest[:16]}.safetensors"
+        description = {**self.description, "weights": {"file": name, "sha256": digest}}
+        _write(folder / name, weights)
+        _write(folder / "model.json", json.dumps(description, indent=2).encode())
+        for stale in folder.glob("weights-*.safetensors"):
+            if stale.name != name:
+                stale.unlink()
+
+
+def describe(network: TwinNetwork, metrics: dict[str, float], data: dict[str, Any]) -> dict[str, Any]:
+    """What `model.json` says: everything that is needed to rebuild the network, and how good it was on what."""
+    return {
+        "format": FORMAT,
+        "trunk": network.trunk.name,
+        "cut": network.trainable,
+        "size": SIZE,
+        "mean": list(network.trunk.mean),
+        "std": list(network.trunk.std),
+        "head": network.head_name,
+        "threshold": 0.5,
+        "metrics": metrics,
+        "data": data,
+    }
+
+
+def load(folder: str | Path, device: str = "cpu") -> Model:
+    """The model in a folder. Nothing in it is run: a folder from a stranger is safe to load."""
+    folder = Path(folder)
+    description = _read_description(folder)
+    try:
+        network = TwinNetwork(make_trunk(description["trunk"], "none"), description["head"], description["cut"])
+        network.trunk.mean = tuple(float(value) for value in description["mean"])
+        network.trunk.std = tuple(float(value) for value in description["std"])
+        weights = description["weights"]
+        float(description["threshold"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
+    if description.get("size") != SIZE:
+        raise SameSpaceError(f"{folder} wants photos of {description.get('size')} pixels: this version knows {SIZE}")
+    _load_weights(network, folder, weights)
+    return Model(network.to(device), description)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / "model.json"
+    if not path.is_file():
+        raise SameSpaceError(f"no model in {folder}: give a folder that holds model.json, as `samespace export` writes")
+    try:
+        description = json.loads(path.read_text())
+    except ValueError as error:
+        raise SameSpaceError(f"{path} is damaged: export the model again") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise SameSpaceError(f"{path} is not of format {FORMAT}: use the version of samespace that wrote it")
+    return description
+
+
+def _load_weights(network: TwinNetwork, folder: Path, weights: dict[str, str]) -> None:
+    path = folder / Path(weights["file"]).name
+    if not path.is_file():
+        raise SameSpaceError(f"{folder} lacks its weights {path.name}: copy the whole folder")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != weights["sha256"]:
+        raise SameSpaceError(f"{path} is damaged: its content is not what model.json says; copy or export it again")
+    try:
+        network.load_state_dict(load_tensors(content))
+    except (SafetensorError, RuntimeError) as error:
+        raise SameSpaceError(f"{path} does not fit the network that model.json describes: export it again") from error
+
+
+def _batches(photos: Iterator[str | Path | Image.Image], size: int) -> Iterator[list[Pixels]]:
+    while batch := list(islice(photos, size)):
+        yield [
+            as_pixels(photo, SIZE) if isinstance(photo, Image.Image) else read_pixels(Path(photo), SIZE)
+            for photo in batch
+        ]
+
+
+def _rows(embeddings: Embeddings, at: int, count: int) -> Embeddings:
+    """The block of up to `PAIRS_AT_ONCE` of `count` rows that begins at `at`; a single row stands for all."""
+    if len(embeddings.vectors) == 1:
+        size = min(PAIRS_AT_ONCE, count - at)
+        return Embeddings(*(column.expand(size, *column.shape[1:]) for column in embeddings))
+    if len(embeddings.vectors) != count:
+        raise SameSpaceError(f"cannot pair {len(embeddings.vectors)} photos with {count}: give as many, or one")
+    return Embeddings(*(column[at : at + PAIRS_AT_ONCE] for column in embeddings))
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)

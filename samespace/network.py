@@ -1,0 +1,246 @@
+"""TwinNetwork: one tower, shared by both photos, and the head that compares what it says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samespace.backbones import Trunk
+from samespace.errors import SameSpaceError
+from samespace.features import Maps, look
+
+HEADS = ("compare", "concat")
+TRAINABLE = ("head", "last_conv")
+# What ranks best on training spaces held out; `benchmarks/quality.py --select` prints the table.
+DEFAULT_TRAINABLE = {"compare": "head", "concat": "last_conv"}
+
+VECTOR_DIM = 512
+PART_DIM = 32
+CODE = 127  # parts are kept as integers of -127..127: 8 KB a photo
+BLOCK = 256
+
+
+class Frozen(NamedTuple):
+    """What never changes in training, N photos: where the tower begins, and the parts.
+
+    start: (N, dim) embeddings, or (N, C, h, w) maps in half precision where the last convolution learns
+    parts: (N, K, 32) codes, or (N, 0, 0) for a head that does not look at them
+    """
+
+    start: Tensor
+    parts: Tensor
+
+    def take(self, rows: Tensor) -> Frozen:
+        return Frozen(self.start[rows], self.parts[rows])
+
+
+class Embeddings(NamedTuple):
+    """All that is kept of N photos to compare them: vectors (N, D) and parts (N, K, 32) of int8, or (N, 0, 0)."""
+
+    vectors: Tensor
+    parts: Tensor
+
+    def take(self, rows: Tensor) -> Embeddings:
+        return Embeddings(self.vectors[rows], self.parts[rows])
+
+
+class Whitening(nn.Module):
+    """Brings all axes to equal spread, so that no common trait decides a cosine; fitted in closed form, not trained."""
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, dim: int, kept: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("matrix", torch.eye(dim, kept))
+
+    @torch.no_grad()
+    def fit(self, samples: Tensor) -> None:
+        """Of (N, V, dim): N photos, or places in photos, in V variants.
+
+        An axis is shortened by how much photos differ along it, and by how much one photo's variants do: what a flip
+        changes says little about a room. Too few samples fix only as many axes as a third of them; the rest is zero.
+        """
+        samples = samples.double()
+        rows = samples.flatten(0, 1)
+        mean = rows.mean(0)
+        spread, axes = torch.linalg.eigh(_covariance(rows - mean))
+        kept = min(self.matrix.shape[1], max(1, len(rows) // 3))
+        spread, axes = spread.flip(0)[:kept], axes.flip(1)[:, :kept]
+        # An axis without spread says nothing: scaled up, it would be rounding noise.
+        kept = int((spread > 1e-9 * spread[0]).sum())
+        projection = axes[:, :kept] / spread[:kept].sqrt()
+        if samples.shape[1] > 1:
+            projection = projection @ _inverse_root(
+                1, (samples - samples.mean(1, keepdim=True)).flatten(0, 1) @ projection
+            )
+        self.mean.copy_(mean)
+        self.matrix.zero_()
+        self.matrix[:, :kept] = projection
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(..., dim) → (..., kept), of length 1."""
+        whitened: Tensor = F.normalize((samples - self.mean) @ self.matrix, dim=-1)
+        return whitened
+
+
+def _covariance(centred: Tensor) -> Tensor:
+    return centred.T @ centred / len(centred)
+
+
+def _inverse_root(ridge: float, centred: Tensor) -> Tensor:
+    """(ridge + covariance)^(-1/2)."""
+    spread, axes = torch.linalg.eigh(_covariance(centred))
+    root: Tensor = (axes / (ridge + spread.clamp(min=0)).sqrt()) @ axes.T
+    return root
+
+
+class CompareHead(nn.Module):
+    """Two pieces of evidence, weighed: the cosine of the photos as wholes, and how well their parts pair up.
+
+    Symmetric by construction, and it cannot forget how to rank: it only learns how much each piece counts.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(2))
+        self.register_buffer("spread", torch.ones(2))
+        self.weight = nn.Parameter(torch.ones(2))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    @staticmethod
+    def evidence(first: Embeddings, second: Embeddings) -> Tensor:
+        """(N, 2): cosine, and the pairing of parts."""
+        cosine = (first.vectors * second.vectors).sum(1)
+        return torch.stack([cosine, paired_parts(first.parts, second.parts)], 1)
+
+    @torch.no_grad()
+    def fit(self, evidence: Tensor) -> None:
+        """Bring both pieces of a sample, (N, 2), to one scale, so that one learning rate suits both."""
+        self.centre.copy_(evidence.mean(0))
+        self.spread.copy_(evidence.std(0).clamp(min=1e-6))
+
+    def forward(self, first: Embeddings, second: Embeddings) -> Tensor:
+        evidence = (self.evidence(first, second) - self.centre) / self.spread
+        return evidence @ self.weight + self.bias
+
+
+def paired_parts(parts0: Tensor, parts1: Tensor) -> Tensor:
+    """How much of one photo is found again in the other: (N, K, C) codes of both → (N,).
+
+    Parts pair up when each is the other's nearest; a pair counts with the cube of its cosine, so that a few sure
+    matches outweigh many vague ones (the kernel of Tolias, Avrithis and Jégou, ICCV 2013).
+    """
+    cosine = torch.bmm(parts0.float(), parts1.float().transpose(1, 2)) / CODE**2  # (N, K, K)
+    best0, partner = cosine.max(2)
+    mutual = best0 >= cosine.amax(1).gather(1, partner)
+    return (best0.clamp(min=0) ** 3 * mutual).sum(1)
+
+
+class ConcatHead(nn.Module):
+    """The classic: both embeddings side by side through an MLP. In use it hears both orders and takes the mean."""
+
+    def __init__(self, dim: int, dropouts: Sequence[float]) -> None:
+        super().__init__()
+        sizes = (2 * dim, 2048, 1024, 512)
+        layers: list[nn.Module] = []
+        for before, after, dropout in zip(sizes, sizes[1:], dropouts, strict=True):
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+        self.mlp = nn.Sequential(*layers, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def forward(self, first: Embeddings, second: Embeddings) -> Tensor:
+        logits = self._one_way(first, second)
+        return logits if self.training else (logits + self._one_way(second, first)) / 2
+
+    def _one_way(self, first: Embeddings, second: Embeddings) -> Tensor:
+        logits: Tensor = self.mlp(torch.cat([first.vectors, second.vectors], 1))
+        return logits.squeeze(1)
+
+
+class TwinNetwork(nn.Module):
+    """Photos → `freeze` → `tower` → `head` → a logit a pair; the first step is never trained, so it is done once."""
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        head: str = "compare",
+        trainable: str | None = None,
+        dropouts: Sequence[float] = (0.4, 0.4, 0.4),
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise SameSpaceError(f"unknown head {head!r}: choose one of {', '.join(HEADS)}")
+        self.trainable = trainable or DEFAULT_TRAINABLE[head]
+        if self.trainable not in TRAINABLE:
+            raise SameSpaceError(f"trainable cannot be {trainable!r}: choose one of {', '.join(TRAINABLE)}")
+        self.trunk = trunk.requires_grad_(False)
+        self.trunk.last.requires_grad_(self.trainable == "last_conv")
+        (channels, _, _), _, dim = trunk.shapes()
+        self.head_name = head
+        self.head: CompareHead | ConcatHead
+        if head == "compare":
+            self.whiten_vectors = Whitening(dim, min(VECTOR_DIM, dim))
+            self.whiten_parts = Whitening(channels, min(PART_DIM, channels))
+            self.head = CompareHead()
+        else:
+            self.head = ConcatHead(dim, dropouts)
+
+    @torch.no_grad()
+    def fit(self, maps: Maps) -> None:
+        """Everything that has a closed form, from the training photos' maps: the two whitenings of `compare`."""
+        if isinstance(self.head, CompareHead):
+            # A few hundred photos hold 100,000 parts: plenty for a hundred channels.
+            parts = maps.parts[:: max(1, len(maps.parts) // 256), 0].to(self._device).float()
+            self.whiten_parts.fit(parts.flatten(2).transpose(1, 2).reshape(-1, 1, parts.shape[1]))
+            rows = maps.seen.flatten(0, 1)
+            vectors = torch.cat([self._last(rows[at : at + BLOCK]) for at in range(0, len(rows), BLOCK)])
+            self.whiten_vectors.fit(vectors.view(*maps.seen.shape[:2], -1))
+
+    @torch.no_grad()
+    def freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
+        """From maps, (N, C, h, w) or (N, V, C, h, w) each, all that training never changes: N or N·V rows."""
+        parts, seen = (maps.flatten(0, -4) for maps in (parts, seen))
+        blocks = [
+            self._freeze(parts[at : at + BLOCK], seen[at : at + BLOCK]) for at in range(0, max(1, len(parts)), BLOCK)
+        ]
+        return Frozen(*(torch.cat(column) for column in zip(*blocks, strict=True)))
+
+    def _freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
+        start = seen.to(self._device) if self.trainable == "last_conv" else self._last(seen)
+        if not isinstance(self.head, CompareHead):
+            return Frozen(start, torch.empty(len(start), 0, 0, dtype=torch.int8, device=start.device))
+        places = parts.to(self._device).float().flatten(2).transpose(1, 2)  # (N, K, C)
+        return Frozen(start, (self.whiten_parts(places) * CODE).round().to(torch.int8))
+
+    def _last(self, seen: Tensor) -> Tensor:
+        vectors: Tensor = self.trunk.last(seen.to(self._device).float())
+        return vectors
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.trunk.parameters()).device
+
+    def tower(self, frozen: Frozen) -> Embeddings:
+        """The half that both photos share."""
+        vectors = self._last(frozen.start) if self.trainable == "last_conv" else frozen.start
+        if isinstance(self.head, CompareHead):
+            vectors = self.whiten_vectors(vectors)
+        return Embeddings(vectors, frozen.parts)
+
+    def forward(self, start0: Tensor, parts0: Tensor, start1: Tensor, parts1: Tensor) -> Tensor:
+        """Both photos of N pairs, frozen → logits (N,). Plain tensors, for distributed wrappers know those best."""
+        logits: Tensor = self.head(self.tower(Frozen(start0, parts0)), self.tower(Frozen(start1, parts1)))
+        return logits
+
+    @torch.no_grad()
+    def embed(self, pixels: Tensor) -> Embeddings:
+        """(N, 3, S, S) of 0..255 → what is kept of these photos."""
+        return self.tower(self.freeze(*look(pixels.to(self._device), self.trunk)))
