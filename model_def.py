@@ -1,0 +1,447 @@
+"""The experiment: trains the twin network on photo pairs, on a Determined cluster or right here.
+
+det experiment create const.yaml .                      on a cluster
+python3 model_def.py --data ROOT --output model         here, with const.yaml's hyperparameters
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import math
+import os
+import random
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import determined as det
+import numpy as np
+import torch
+import torch.nn.functional as F
+import yaml
+from determined import core, pytorch
+from torch import Tensor
+from torch.utils.data import BatchSampler, Dataset
+from tqdm import tqdm
+
+import data
+from samespace import metrics
+from samespace.backbones import make_trunk
+from samespace.errors import SameSpaceError
+from samespace.evaluation import splits
+from samespace.export import random_state_types
+from samespace.features import bank, fingerprint
+from samespace.model import Model, describe
+from samespace.network import CompareHead, Frozen, TwinNetwork
+from samespace.pairs import Photos, make_pairs
+
+PROJECT = Path(__file__).resolve().parent
+SEED = 1234
+HELD_OUT = 0.2
+VALIDATION_BATCH = 256
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+
+
+# ---- data
+
+
+class PairRows(Dataset[Tensor]):
+    """Pairs as integers, (P, 3): first row, second row, label. A whole batch is fetched at once."""
+
+    def __init__(self, photos: Photos, same_space_type: bool) -> None:
+        self.rows = torch.from_numpy(make_pairs(photos, same_space_type=same_space_type).rows())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        return self.rows[indices]
+
+    def loader(self, **options: Any) -> pytorch.DataLoader:
+        return pytorch.DataLoader(self, collate_fn=_as_it_is, **options)
+
+
+def _as_it_is(batch: Tensor) -> Tensor:
+    return batch
+
+
+class GlobalBatches(BatchSampler):
+    """Every pair once an epoch, in an order that the seed and the epoch decide, whatever the number of workers.
+
+    Determined hands batches to its workers in turn. So a global batch comes as one slice for each: all take the same
+    number of steps, and together they see, step by step, what one alone would see.
+    """
+
+    def __init__(self, count: int, size: int, workers: int, seed: int) -> None:
+        self.count, self.size, self.workers, self.seed = count, size, workers, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self._steps() * self.workers
+
+    def _steps(self) -> int:
+        # A last step of fewer pairs than workers would leave one idle: such a rest joins the step before.
+        full, rest = divmod(self.count, self.size)
+        return max(1, full + (rest >= self.workers))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        self.epoch += 1
+        for batch in np.split(order, [self.size * step for step in range(1, self._steps())]):
+            for part in np.array_split(batch, self.workers):
+                yield part.tolist()
+
+
+# ---- the trial
+
+
+class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined has no types
+    """Pairs from the feature bank through the twin network: RMSProp on binary cross-entropy."""
+
+    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        self.context = context
+        hparams, settings = context.get_hparams(), context.get_data_config()
+        check(hparams, context.distributed.get_size())
+        same_space_type, held_out = hparams.get("same_space_type", False), settings.get("held_out", HELD_OUT)
+        training, validation = splits(Path(settings["dir"]), held_out)
+        self.pairs, self.validation_pairs = (PairRows(photos, same_space_type) for photos in (training, validation))
+
+        self.network = make_network(hparams).to(context.device)
+        cache, device = Path(settings["cache"]), str(context.device)
+        maps = bank(training.paths, self.network.trunk, cache, device)
+        self.network.fit(maps)
+        self.frozen = self.network.freeze(*maps)
+        self.validation_frozen = self.network.freeze(*bank(validation.paths, self.network.trunk, cache, device))
+        self._fit_scales()
+
+        self.model = context.wrap_model(self.network)  # the same network, or a wrapper that spans several workers
+        learning = [value for value in self.network.parameters() if value.requires_grad]
+        self.optimizer = context.wrap_optimizer(
+            torch.optim.RMSprop(learning, lr=hparams["learning_rate"], alpha=hparams["alpha"])
+        )
+        self.precision = PRECISIONS[hparams.get("precision", "fp32")]
+        self.scores = context.wrap_reducer(_reduce, for_training=False)
+        self.metrics: dict[str, float] = {}  # of the network as it stands: empty once it has moved on
+        self.about_data = {
+            "fingerprint": fingerprint(training.paths),
+            "validation_fingerprint": fingerprint(validation.paths),
+            "photos": len(training),
+            "held_out": held_out,
+            "same_space_type": same_space_type,
+        }
+        self.home: AtHome | None = None
+
+    @torch.no_grad()
+    def _fit_scales(self) -> None:
+        """Show the head that weighs evidence a few thousand training pairs, that it may set its scales."""
+        if isinstance(self.network.head, CompareHead):
+            first, second, _ = self.pairs.rows[:: max(1, len(self.pairs) // 4096)].to(self.context.device).unbind(1)
+            photos = self.network.tower(self.frozen)
+            self.network.head.fit(self.network.head.evidence(photos.take(first), photos.take(second)))
+
+    def build_training_data_loader(self) -> pytorch.DataLoader:
+        seed = SEED if det.get_cluster_info() is None else self.context.get_trial_seed()
+        size, workers = self.context.get_global_batch_size(), self.context.distributed.get_size()
+        self.batches = GlobalBatches(len(self.pairs), size, workers, seed)
+        return self.pairs.loader(batch_sampler=self.batches)
+
+    def build_validation_data_loader(self) -> pytorch.DataLoader:
+        return self.validation_pairs.loader(batch_size=VALIDATION_BATCH)
+
+    def score(self, rows: Tensor, frozen: Frozen) -> tuple[Tensor, Tensor]:
+        """Logits and labels, (B,) each, of pairs given as rows of `frozen`: (B, 3)."""
+        first, second, labels = rows.unbind(1)
+        return self.model(*frozen.take(first), *frozen.take(second)).float(), labels.float()
+
+    def train_batch(self, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
+        with torch.autocast(self.context.device.type, self.precision, enabled=self.precision is not None):
+            logits, labels = self.score(batch, self.frozen)
+        loss = F.binary_cross_entropy_with_logits(logits, labels)
+        self.context.backward(loss)
+        self.context.step_optimizer(self.optimizer)
+        self.metrics = {}
+        if self.home:
+            self.home.tick(len(batch) * self.context.distributed.get_size())
+        return {"loss": loss}
+
+    def evaluate_batch(self, batch: Tensor) -> dict[str, Any]:
+        logits, labels = self.score(batch, self.validation_frozen)
+        self.scores.update((logits.double().cpu().numpy(), labels.cpu().numpy()))
+        return {}  # all metrics come from `_reduce`
+
+    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        callbacks = {"export": Export(self)}
+        return {**callbacks, "home": self.home} if self.home else callbacks
+
+    def export(self, folder: Path) -> None:
+        """Write the model as it stands, with the metrics of its validation."""
+        training = self.network.training
+        Model(self.network, describe(self.network, self.metrics, self.about_data)).save(folder)
+        self.network.train(training)
+
+
+def make_network(hparams: dict[str, Any]) -> TwinNetwork:
+    """The network that these hyperparameters describe, before anything is fitted."""
+    trunk = make_trunk(hparams["backbone"], str(hparams["weights"]))
+    return TwinNetwork(trunk, hparams["head"], hparams.get("trainable"), [hparams[f"dropout{i}"] for i in (1, 2, 3)])
+
+
+def _reduce(scores: list[tuple[Any, Any]]) -> dict[str, float]:
+    """Metrics over the pairs of all workers at once: means of batch means would overrate the last, short batch."""
+    logits, labels = (np.concatenate(column) for column in zip(*scores, strict=True))
+    if not np.isfinite(logits).all():
+        # Determined would send NaN as text, and the master ends a whole search over that.
+        raise det.InvalidHP("the scores are no longer finite: lower learning_rate")
+    return metrics.of_training_pairs(logits, labels)
+
+
+class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
+    """Writes the model into every checkpoint: that folder, not the raw state, is what people take away."""
+
+    def __init__(self, trial: SameSpaceTrial) -> None:
+        self.trial = trial
+
+    def on_validation_end(self, metrics: dict[str, Any]) -> None:
+        self.trial.metrics = {name: float(value) for name, value in metrics.items()}
+
+    def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:  # called on the chief alone
+        self.trial.export(Path(checkpoint_dir, "model"))
+
+
+class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]
+    """What a cluster's web UI does elsewhere: shows progress, keeps the best model, tidies away old checkpoints."""
+
+    def __init__(self, trial: SameSpaceTrial, output: Path, epochs: int) -> None:
+        self.trial, self.output, self.epochs = trial, output, epochs
+        self.chief = trial.context.distributed.get_rank() == 0
+        self.best = math.inf
+        self.epoch = 0
+        self.bar: tqdm[Any] | None = None
+
+    def tick(self, pairs: int) -> None:
+        if self.bar is not None:
+            self.bar.update(pairs)
+
+    def on_training_epoch_start(self, epoch_idx: int) -> None:
+        if self.chief:
+            title = f"epoch {self.epoch + 1}/{self.epochs}"
+            self.bar = tqdm(total=len(self.trial.pairs), desc=title, unit=" pairs", leave=False)
+
+    def on_training_epoch_end(self, epoch_idx: int) -> None:
+        self.epoch += 1
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_validation_end(self, metrics: dict[str, Any]) -> None:
+        better = metrics["validation_loss"] < self.best
+        self.best = min(self.best, metrics["validation_loss"])
+        if not self.chief:
+            return
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in self.trial.metrics.items())
+        print(f"epoch {self.epoch}/{self.epochs}  {figures}{'  best' if better else ''}", flush=True)
+        if better:
+            self.trial.export(self.output)
+
+    def on_checkpoint_upload_end(self, uuid: str) -> None:
+        for checkpoint in _checkpoints(self.output)[:-1]:
+            shutil.rmtree(checkpoint)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.epoch = state["best"], state["epoch"]
+        self.trial.batches.epoch = self.epoch  # away from a cluster nobody skips the batches that were seen
+
+
+# ---- hyperparameters
+
+NUMBERS = {"learning_rate": 1.0, "alpha": 1.0, "dropout1": 1.0, "dropout2": 1.0, "dropout3": 1.0}  # from 0 to below
+WHOLE_NUMBERS = ("global_batch_size", "epochs")
+NAMES = ("backbone", "weights", "head")
+OPTIONAL = ("trainable", "same_space_type", "precision")
+
+
+def check(hparams: dict[str, Any], workers: int = 1) -> None:
+    """Refuse, in one sentence, what would fail later or quietly train something else."""
+    known = (*NUMBERS, *WHOLE_NUMBERS, *NAMES, *OPTIONAL)
+    for name in hparams:
+        if name not in known:
+            raise SameSpaceError(f"unknown hyperparameter {name!r}: choose among {', '.join(known)}")
+    for name in known:
+        if name not in hparams and name not in OPTIONAL:
+            raise SameSpaceError(f"hyperparameter {name} is missing: set it as const.yaml does")
+    for name, limit in NUMBERS.items():
+        value = hparams[name]
+        if not isinstance(value, (int, float)) or not 0 <= value < limit:
+            raise SameSpaceError(f"{name} cannot be {value!r}: give a number from 0 to below {limit:g}")
+    for name in WHOLE_NUMBERS:
+        if not isinstance(hparams[name], int) or hparams[name] < 1:
+            raise SameSpaceError(f"{name} cannot be {hparams[name]!r}: give a whole number from 1")
+    if hparams["global_batch_size"] % workers:
+        raise SameSpaceError(
+            f"a global_batch_size of {hparams['global_batch_size']} does not divide among {workers} workers: "
+            f"give a multiple of {workers}"
+        )
+    if hparams.get("precision", "fp32") not in PRECISIONS:
+        raise SameSpaceError(f"precision cannot be {hparams['precision']!r}: choose one of {', '.join(PRECISIONS)}")
+
+
+def read_config(choices: Sequence[str]) -> dict[str, Any]:
+    """const.yaml, or the YAML file among `choices`, with their KEY=VALUE laid over it as `det --config` does."""
+    files = [Path(choice) for choice in choices if "=" not in choice] or [PROJECT / "const.yaml"]
+    config: dict[str, Any] = {}
+    try:
+        for file in files:
+            config.update(yaml.safe_load(file.read_text()))
+        for choice in choices:
+            if "=" in choice:
+                key, _, value = choice.partition("=")
+                *sections, name = key.split(".")
+                section = config
+                for part in sections:
+                    section = section.setdefault(part, {})
+                section[name] = yaml.safe_load(value)
+    except (OSError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise SameSpaceError(
+            f"cannot use --config {' '.join(choices)} ({error}): give a YAML file like const.yaml, "
+            "or KEY=VALUE as in hyperparameters.head=concat"
+        ) from error
+    return config
+
+
+# ---- running
+
+
+def train_on_cluster(info: det.ClusterInfo) -> None:
+    """What `python3 model_def.py` does inside a trial's container: Determined knows everything there is to set."""
+    settings = info.user_data or {}
+    data.download(Path(settings["dir"]))  # at once if it is there; otherwise one worker does, the others wait
+    with pytorch.init(hparams=info.trial.hparams) as context:
+        _fit(SameSpaceTrial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
+
+
+def train_here(config: dict[str, Any], output: Path, resume: str | None) -> None:
+    """Train on this machine, alone or as one of torchrun's workers; the best model so far is always in `output`."""
+    _seed_everything()
+    hparams = config["hyperparameters"]
+    check(hparams)
+    latest = _find_checkpoint(output, resume) if resume else None
+    # Determined keeps local checkpoints in the user's data folder: here that is beside the model.
+    os.environ["XDG_DATA_HOME"] = str(output.parent / "checkpoints")
+    os.chdir(PROJECT)  # it copies the working folder, but for .detignore, into every checkpoint as its code
+    with (
+        _torchrun() as distributed,
+        pytorch.init(
+            hparams=hparams, exp_conf=config, distributed=distributed, enable_tensorboard_logging=False
+        ) as context,
+    ):
+        trial = SameSpaceTrial(context)
+        trial.home = AtHome(trial, output, hparams["epochs"])
+        try:
+            _fit(trial, context, hparams["epochs"], latest)
+        except det.InvalidHP as error:
+            # Inside `pytorch.init` Determined would end the process with status 0, as if all were well.
+            raise SameSpaceError(str(error)) from error
+
+
+def _fit(trial: SameSpaceTrial, context: Any, epochs: int, latest: str | None) -> None:
+    if hasattr(torch.serialization, "add_safe_globals"):  # torch 2.4
+        torch.serialization.add_safe_globals(random_state_types())
+    pytorch.Trainer(trial, context).fit(
+        max_length=pytorch.Epoch(epochs),
+        validation_period=pytorch.Epoch(1),
+        reporting_period=pytorch.Batch(100),
+        checkpoint_policy="best" if det.get_cluster_info() else "all",
+        latest_checkpoint=latest,
+    )
+
+
+@contextlib.contextmanager
+def _torchrun() -> Iterator[core.DistributedContext | None]:
+    """The workers that `torchrun model_def.py` started, or None: without this each would train on its own."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield None
+        return
+    os.environ["USE_TORCH_DISTRIBUTED"] = "1"  # Determined asks for it
+    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        with contextlib.closing(core.DistributedContext.from_torch_distributed()) as distributed:
+            yield distributed
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _seed_everything() -> None:
+    random.seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002  # what Determined seeds on a cluster
+    torch.manual_seed(SEED)
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    """The whole checkpoints beside `output`, oldest first; one that a kill cut short lacks its metadata."""
+    found = (output.parent / "checkpoints" / "determined").glob("*/metadata.json")
+    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+
+
+def _find_checkpoint(output: Path, resume: str) -> str:
+    if resume != "latest":
+        if not Path(resume, "state_dict.pth").is_file():
+            raise SameSpaceError(f"{resume} is not a checkpoint: give `latest` or a folder that holds state_dict.pth")
+        return str(Path(resume).resolve())
+    found = _checkpoints(output)
+    if not found:
+        raise SameSpaceError(f"no checkpoint beside {output}: train without --resume first")
+    return str(found[-1])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Train SameSpace here; on a Determined cluster: det experiment create."
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="ROOT", help="folder that holds 'Airbnb Data' (default: const.yaml's)"
+    )
+    parser.add_argument("--epochs", type=int, help="how long to train (default: const.yaml's)")
+    parser.add_argument(
+        "--config", action="append", default=[], metavar="KEY=VALUE | FILE", help="as in hyperparameters.head=concat"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("model"), help="folder for the best model (default: %(default)s)"
+    )
+    parser.add_argument("--resume", metavar="CHECKPOINT", help="continue from a checkpoint's folder, or from `latest`")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Train; a mistake is one line on stderr and exit status 1."""
+    arguments = _parser().parse_args(words)
+    try:
+        info = det.get_cluster_info()
+        if info is not None and info.task_type == "TRIAL":
+            train_on_cluster(info)
+            return 0
+        logging.getLogger("determined").setLevel(logging.WARNING)
+        config = read_config(arguments.config)
+        settings = config.setdefault("data", {})
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "samespace")
+        settings["cache"] = str(cache)
+        if arguments.data:
+            settings["dir"] = str(arguments.data.resolve())
+        if arguments.epochs:
+            config["hyperparameters"]["epochs"] = arguments.epochs
+        train_here(config, arguments.output.resolve(), arguments.resume)
+    except SameSpaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    import model_def  # so that checkpoints name model_def:SameSpaceTrial, which can be imported, not __main__
+
+    sys.exit(model_def.main())
