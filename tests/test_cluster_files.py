@@ -117,6 +117,7 @@ def test_many_gpus_change_only_how_it_is_launched() -> None:
 NEEDED = {"model_def.py", "data.py", "samespace/__init__.py", "samespace/photos.py", "startup-hook.sh", *EXPERIMENTS}
 DECOYS = {"kaggle.json", "secrets/kaggle.json", ".venv/lib/torch.py", "runs/events", "weights.pth", "best.pt"}
 DECOYS |= {"model/model.safetensors", "data/Training Data/a.jpg", "checkpoints/1/state_dict", "demo/a.jpg"}
+DECOYS |= {"samespace/__pycache__/cli.pyc", "my photos/a.jpg", "pictures.zip"}
 DECOYS |= {"samespace.egg-info/PKG-INFO", ".ruff_cache/x", "tests/x.py", "images/x.png", "benchmarks/x.py"}
 
 
@@ -150,9 +151,10 @@ def test_the_upload_is_small_and_holds_what_a_trial_needs(project: Path) -> None
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern")
-def test_credentials_are_sent_only_by_deleting_their_line(project: Path) -> None:
-    ignore = project / ".detignore"
-    ignore.write_text(ignore.read_text().replace("\nkaggle.json\n", "\n"))
+def test_credentials_are_sent_only_by_adding_their_line(project: Path) -> None:
+    assert "kaggle.json" not in {file.path for file in context.read_v1_context(project)}
+    with (project / ".detignore").open("a") as ignore:
+        ignore.write("!/kaggle.json\n")
     assert "kaggle.json" in {file.path for file in context.read_v1_context(project)}
 
 
