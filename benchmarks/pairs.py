@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 # The parent imports nothing heavy: Linux lets a child begin with its parent's peak.
 if TYPE_CHECKING:
-    from data import Photos
+    from samespace.pairs import Photos
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS, SPACES = 631, 246
@@ -30,7 +30,7 @@ def made_up_photos(count: int, spaces: int) -> Photos:
     """A table of photos that do not exist: random hashes, every space shown at least once."""
     import numpy as np
 
-    from data import Photos
+    from samespace.pairs import Photos
 
     random = np.random.default_rng(0)
     numbers = np.concatenate([np.arange(spaces), random.integers(0, spaces, count - spaces)])
@@ -72,7 +72,8 @@ def all_pairs_table(photos: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def run_side(side: str) -> dict[str, float]:
     """Measure one side in this interpreter: seconds, peak before and after in MB, pairs made."""
     sys.path.insert(0, str(ROOT))
-    from data import make_pairs, peak_mb
+    from data import peak_mb
+    from samespace.pairs import make_pairs
 
     photos = made_up_photos(MANY_PHOTOS, MANY_SPACES) if side == "large" else made_up_photos(PHOTOS, SPACES)
     rows = rows_of(photos) if side == "table" else []

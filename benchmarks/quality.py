@@ -1,0 +1,172 @@
+"""How well does each way of scoring a pair rank the pairs of an Airbnb-style folder? Hashes, cosines, trained heads.
+
+    python benchmarks/quality.py ROOT [--weights FILE --backbone NAME] [--json]
+    python benchmarks/quality.py ROOT [--weights FILE --backbone NAME] --select
+
+The heads are trained by `model_def.py` on the Training Data, choose their best epoch on training spaces held out,
+and are exported; every row is then measured on all unordered pairs of distinct photos of the Test Data.
+`--select` never opens the Test Data: it compares each head's `trainable` on the training spaces held out, which is
+where `DEFAULT_TRAINABLE` comes from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from samespace import load, metrics
+from samespace.backbones import make_trunk
+from samespace.errors import SameSpaceError
+from samespace.evaluation import evaluate
+from samespace.features import bank
+from samespace.hashing import hamming, perceptual_hash
+from samespace.network import HEADS, TRAINABLE, TwinNetwork
+from samespace.pairs import TEST, TRAINING, Photos, find_photos
+from samespace.photos import open_photo
+
+PROJECT = Path(__file__).resolve().parent.parent
+Figures = dict[str, float]
+
+# An MLP of seven million weights takes smaller steps than a head of three.
+CONCAT = {"head": "concat", "learning_rate": "0.0001"}
+
+
+def ranking(scores: Any, photos: Photos) -> Figures:
+    """AP and recall of a score that is no probability: (N, N), the higher the more alike."""
+    first, second = np.triu_indices(len(photos), 1)
+    spaces = photos.spaces()
+    labels = spaces[first] == spaces[second]
+    scores = np.asarray(scores)[first, second]
+    return {
+        "ap": metrics.average_precision(scores, labels),
+        "recall_at_99_precision": metrics.recall_at_precision(scores, labels),
+    }
+
+
+def hashes(photos: Photos) -> dict[str, Figures]:
+    perceptual = np.array([perceptual_hash(open_photo(path)) for path in photos.paths], np.uint64)
+    return {
+        "wavelet hash": ranking(-hamming(photos.hashes, photos.hashes).astype(int), photos),
+        "perceptual hash": ranking(-hamming(perceptual, perceptual).astype(int), photos),
+    }
+
+
+@torch.no_grad()
+def cosines(training: Photos, test: Photos, backbone: str, weights: str, cache: Path) -> dict[str, Figures]:
+    network = TwinNetwork(make_trunk(backbone, weights), "compare", "head")
+    network.fit(bank(training.paths, network.trunk, cache))
+    maps = bank(test.paths, network.trunk, cache)
+    frozen = network.freeze(maps.parts[:, 0], maps.seen[:, 0])
+    plain, whitened = F.normalize(frozen.start, dim=1), network.tower(frozen).vectors
+    return {
+        "cosine of ImageNet features": ranking(plain @ plain.T, test),
+        "cosine, whitened": ranking(whitened @ whitened.T, test),
+    }
+
+
+def train(root: Path, output: Path, hyperparameters: dict[str, str], epochs: int | None) -> None:
+    """What a person would type, with const.yaml for all that is not said here."""
+    command: list[str | Path] = [sys.executable, PROJECT / "model_def.py", "--data", root, "--output", output]
+    command += [
+        word for name, value in hyperparameters.items() for word in ("--config", f"hyperparameters.{name}={value}")
+    ]
+    command += ["--epochs", str(epochs)] if epochs else []
+    if subprocess.run(command, stdout=sys.stderr).returncode:
+        raise SameSpaceError("training failed: see its error above")
+
+
+def table(root: Path, backbone: str, weights: str, concat_epochs: int) -> dict[str, Figures]:
+    training, test = find_photos(root, TRAINING), find_photos(root, TEST)
+    trunk = {"backbone": backbone, "weights": weights}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = {**hashes(test), **cosines(training, test, backbone, weights, Path(folder, "bank"))}
+        for head, hyperparameters, epochs in (("concat", CONCAT, concat_epochs), ("compare", {}, None)):
+            train(root, Path(folder, head, "model"), {**trunk, **hyperparameters}, epochs)
+            model = load(Path(folder, head, "model"))
+            rows[f"{head}, trained"] = evaluate(model, root, TEST).figures
+            if head == "compare":
+                rows[f"{head}, trained"].update(costs(model, test))
+    return rows
+
+
+def costs(model: Any, photos: Photos) -> Figures:
+    """Bytes kept for a photo, and milliseconds a pair takes on one core once its photos are embedded."""
+    embeddings = model.embed(photos.paths[:65])
+    kept = sum(column[0].numpy().nbytes for column in embeddings)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    first, rest = embeddings.take(torch.tensor([0])), embeddings.take(torch.arange(1, len(embeddings.vectors)))
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        model.score(first, rest)
+        times.append((time.perf_counter() - start) / len(rest.vectors) * 1000)
+    torch.set_num_threads(threads)
+    return {"bytes_per_photo": kept, "ms_per_pair": sorted(times)[2]}
+
+
+def select(root: Path, backbone: str, weights: str, epochs: int) -> dict[str, Figures]:
+    """Every head with every `trainable`, on the training spaces held out."""
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for head in HEADS:
+            for trainable in TRAINABLE:
+                output = Path(folder, head, trainable)
+                chosen = {"backbone": backbone, "weights": weights, "head": head, "trainable": trainable}
+                if head == "concat" or trainable == "last_conv":
+                    chosen |= {"learning_rate": CONCAT["learning_rate"]}
+                train(root, output, chosen, epochs)
+                rows[f"{head}, trainable: {trainable}"] = evaluate(load(output), root, "validation").figures
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Which score ranks the pairs of a folder best?")
+    parser.add_argument("root", type=Path, help="folder that holds 'Airbnb Data'")
+    parser.add_argument("--backbone", default="mobilenet_v3_large")
+    parser.add_argument("--weights", default="imagenet", help="imagenet, none or the path of a state dict")
+    parser.add_argument("--epochs", type=int, default=3, help="for concat, and for --select (default: %(default)s)")
+    parser.add_argument("--select", action="store_true", help="compare `trainable` on training spaces held out")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    weights = arguments.weights if arguments.weights in ("imagenet", "none") else str(Path(arguments.weights).resolve())
+    try:
+        measure = select if arguments.select else table
+        rows = measure(arguments.root, arguments.backbone, weights, arguments.epochs)
+    except SameSpaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(rows, indent=2)) if arguments.json else print_table(rows)
+    return 0
+
+
+COLUMNS = {"ap": "AP", "recall_at_99_precision": "recall at 99 % precision"}
+COLUMNS |= {"balanced_accuracy": "balanced accuracy", "balanced_loss": "balanced loss"}
+
+
+def print_table(rows: dict[str, Figures]) -> None:
+    print(f"| score of a pair | {' | '.join(COLUMNS.values())} |")
+    print("|---" * (len(COLUMNS) + 1) + "|")
+    for name, figures in rows.items():
+        cells = [f"{figures[key]:.3f}" if key in figures else "" for key in COLUMNS]
+        print(f"| {name} | {' | '.join(cells)} |")
+    for name, figures in rows.items():
+        if "ms_per_pair" in figures:
+            cost = (
+                f"{figures['bytes_per_photo']:,} bytes kept a photo, {figures['ms_per_pair']:.2f} ms a pair on one core"
+            )
+            print(f"\n{name}: {cost}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""Training from the feature bank beside looping over images, the same pairs in the same batches on the same machine.
+
+    python benchmarks/train.py [--data ROOT] [--json]
+
+The bank's side is the real trial, run by Determined's trainer as `python3 model_def.py` runs it; an epoch's time
+leaves out validation. The loop is what a port of the published model does: it opens, squeezes and turns both photos
+of a pair, and runs both through the whole trunk. `speedup_head` and `speedup_last_conv` are those of the slower head.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+import model_def  # noqa: E402
+from samespace.backbones import SIZE  # noqa: E402
+from samespace.evaluation import splits  # noqa: E402
+from samespace.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
+from samespace.pairs import find_photos, make_pairs  # noqa: E402
+from samespace.rooms import write_dataset  # noqa: E402
+
+BACKBONE, BATCH, LEARNING_RATE = "mobilenet_v3_large", 64, 0.0001
+LOOPED_BATCHES = 3
+CHOSEN = {"backbone": BACKBONE, "weights": "none", "global_batch_size": BATCH, "learning_rate": LEARNING_RATE}
+
+
+# ---- the loop over images
+
+
+class PhotoPairs(torch.utils.data.Dataset[Any]):
+    """Labelled pairs, opened when they are asked for."""
+
+    def __init__(self, root: Path) -> None:
+        photos = find_photos(root)
+        self.paths, self.pairs = photos.paths, make_pairs(photos)
+        self.order = torch.randperm(len(self.pairs.label)).tolist()
+        self.prepare = v2.Compose(
+            [
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> Any:
+        first, second, variant0, variant1, label = (int(column[self.order[index]]) for column in self.pairs)
+        return self.photo(first, variant0), self.photo(second, variant1), float(label)
+
+    def photo(self, row: int, variant: int) -> Tensor:
+        image = Image.open(self.paths[row]).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        image = ImageOps.mirror(image) if variant & 1 else image
+        image = image.rotate(5, Image.Resampling.BILINEAR) if variant & 2 else image
+        prepared: Tensor = self.prepare(image)
+        return prepared
+
+
+class LoopedTwins(nn.Module):
+    """The same head on the same trunk, as torchvision makes it, run whole for every photo of every pair."""
+
+    def __init__(self, network: TwinNetwork) -> None:
+        super().__init__()
+        net: Any = torchvision.models.get_model(BACKBONE, weights=None).eval().requires_grad_(False)
+        self.trunk = net.features
+        self.rest = nn.Sequential(net.avgpool, nn.Flatten(), *net.classifier[:2])
+        if network.trainable == "last_conv":
+            self.trunk[-1].requires_grad_(True)
+            self.rest.requires_grad_(True)
+        self.network = network
+
+    def tower(self, photos: Tensor) -> Embeddings:
+        if isinstance(self.network.head, ConcatHead):
+            return Embeddings(self.rest(self.trunk(photos)), torch.empty(0))
+        parts = self.trunk[:13](photos)
+        vectors = self.network.whiten_vectors(self.rest(self.trunk[13:](parts)))
+        return Embeddings(vectors, self.network.whiten_parts(parts.flatten(2).transpose(1, 2)) * 127)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        logits: Tensor = self.network.head(self.tower(first), self.tower(second))
+        return logits
+
+
+def loop_over_images(root: Path, head: str, trainable: str, device: str) -> float:
+    """Pairs a second; the first batch warms up."""
+    twins = LoopedTwins(model_def.make_network({**defaults(), "head": head, "trainable": trainable})).to(device)
+    learning = [value for value in twins.parameters() if value.requires_grad]
+    optimizer = torch.optim.RMSprop(learning, lr=LEARNING_RATE)
+    loader = torch.utils.data.DataLoader(
+        PhotoPairs(root), BATCH, num_workers=0 if device == "cpu" else os.cpu_count() or 1
+    )
+    start = 0.0
+    for step, (first, second, labels) in enumerate(itertools.islice(loader, LOOPED_BATCHES + 1)):
+        if step == 1:
+            start = time.perf_counter()
+        loss = F.binary_cross_entropy_with_logits(twins(first.to(device), second.to(device)), labels.float().to(device))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss.item()
+    return LOOPED_BATCHES * BATCH / (time.perf_counter() - start)
+
+
+# ---- the real trial
+
+
+def defaults() -> dict[str, Any]:
+    hyperparameters: dict[str, Any] = model_def.read_config([])["hyperparameters"]
+    return {**hyperparameters, **CHOSEN}
+
+
+class Timed(model_def.AtHome):
+    """Notes how long each epoch trains, validation left out."""
+
+    seconds: list[float] = []  # noqa: RUF012  # one list for the run at hand
+
+    def on_training_epoch_start(self, epoch_idx: int) -> None:
+        super().on_training_epoch_start(epoch_idx)
+        self.start = time.perf_counter()
+
+    def on_training_epoch_end(self, epoch_idx: int) -> None:
+        float(next(iter(self.trial.network.head.parameters())).sum())  # a GPU must have finished
+        self.seconds.append(time.perf_counter() - self.start)
+        super().on_training_epoch_end(epoch_idx)
+
+
+def train_from_bank(root: Path, folder: Path, pairs: int, **chosen: Any) -> tuple[float, float]:
+    """(pairs a second in the second epoch, seconds from nothing to the end of the first, bank and all)."""
+    config = model_def.read_config([])
+    config["data"] = {"dir": str(root), "cache": str(folder / "bank")}
+    config["hyperparameters"] = {**defaults(), "epochs": 2, **chosen}
+    Timed.seconds.clear()
+    model_def.AtHome = Timed  # type: ignore[misc]
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(sys.stderr):
+        model_def.train_here(config, folder / "run" / "model", None)
+    whole = time.perf_counter() - start
+    return pairs / Timed.seconds[1], whole - Timed.seconds[1]
+
+
+# ---- the table
+
+
+def measure(root: Path, device: str) -> list[dict[str, Any]]:
+    """One row per head and `trainable`."""
+    rows = []
+    training, _ = splits(root, model_def.HELD_OUT)
+    pairs = len(make_pairs(training).label)
+    for trainable, head in itertools.product(TRAINABLE, HEADS):
+        print(f"measuring {head}, trainable: {trainable}", file=sys.stderr)
+        looped = loop_over_images(root, head, trainable, device)
+        with tempfile.TemporaryDirectory() as folder:
+            banked, first_epoch = train_from_bank(root, Path(folder, "fp32"), pairs, head=head, trainable=trainable)
+            bf16, _ = train_from_bank(
+                root, Path(folder, "bf16"), pairs, head=head, trainable=trainable, precision="bf16"
+            )
+        rows.append(
+            {
+                "head": head,
+                "trainable": trainable,
+                "looped": looped,
+                "banked": banked,
+                "banked_bf16": bf16,
+                "speedup": banked / looped,
+                "speedup_bf16": bf16 / looped,
+                "first_epoch_seconds": first_epoch,
+                "speedup_first_epoch": pairs / looped / first_epoch,
+            }
+        )
+    return rows
+
+
+def slower(rows: list[dict[str, Any]], trainable: str) -> float:
+    return min(float(row["speedup"]) for row in rows if row["trainable"] == trainable)
+
+
+def print_table(rows: list[dict[str, Any]], device: str) -> None:
+    print(f"{BACKBONE} at {SIZE} px, batches of {BATCH} pairs, on {device}; pairs a second\n")
+    print("| head | trainable | looping over images | from the bank | | bf16 | | first epoch, bank included |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['head']} | {row['trainable']} | {row['looped']:.1f} "
+            f"| {row['banked']:,.0f} | {row['speedup']:.0f}× "
+            f"| {row['banked_bf16']:,.0f} | {row['speedup_bf16']:.0f}× "
+            f"| {row['first_epoch_seconds']:.0f} s, {row['speedup_first_epoch']:.1f}× |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Training from the bank beside looping over images.")
+    parser.add_argument(
+        "--data", type=Path, metavar="ROOT", help="an Airbnb-style folder (default: rooms drawn for it)"
+    )
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with tempfile.TemporaryDirectory() as folder:
+        root = arguments.data.resolve() if arguments.data else Path(folder, "rooms")
+        if not arguments.data:
+            write_dataset(root, training_photos=160, test_photos=4)
+        rows = measure(root, device)
+    if arguments.json:
+        both = {f"speedup_{trainable}": slower(rows, trainable) for trainable in TRAINABLE}
+        print(json.dumps({**both, "device": device, "rows": rows}, indent=2))
+    else:
+        print_table(rows, device)
+
+
+if __name__ == "__main__":
+    main()
