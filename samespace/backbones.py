@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -190,3 +192,19 @@ def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:
     net.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in given.items()}, strict=False
     )
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Fetch a trunk's ImageNet weights into torch's cache, so that training needs no network later."""
+    parser = argparse.ArgumentParser(prog="python -m samespace.backbones", description=main.__doc__)
+    parser.add_argument("name", choices=CUTS, metavar="NAME", help=", ".join(CUTS))
+    try:
+        make_trunk(parser.parse_args(words).name)
+    except SameSpaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

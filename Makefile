@@ -1,0 +1,47 @@
+# Two commands to know: `make demo` shows the whole of it, `make test` proves it. Both need Python 3.10 or later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: demo test check lint types images clean
+
+demo: $(READY)
+	rm -rf demo
+	$(BIN)/python -m samespace.rooms demo/rooms --photos 240 --test-photos 80
+	@echo
+	@# A real training run stops where ImageNet weights cannot be fetched; the demo goes on without.
+	@if $(BIN)/python -m samespace.backbones mobilenet_v3_large; then weights=imagenet; else weights=none; \
+	  echo "the demo goes on with random weights: expect a weaker model"; fi; \
+	set -x; $(BIN)/python model_def.py --data demo/rooms --epochs 5 --output demo/model --config hyperparameters.weights=$$weights
+	@echo
+	$(BIN)/samespace evaluate demo/model demo/rooms --plot demo/precision-recall.png
+	@echo
+	$(BIN)/samespace compare --model demo/model $(foreach number,1 2,"demo/rooms/$(SHOWN)_$(number).jpg")
+	@echo
+	@echo "Look at demo/rooms (the photos), demo/model (what you take away), demo/precision-recall.png (how good it is)."
+
+SHOWN := Airbnb Data/Test Data/bedroom/X
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: lint types test
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+images: $(READY)
+	$(BIN)/python images/draw.py
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
