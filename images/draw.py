@@ -1,0 +1,374 @@
+"""Draws the pictures of the README into this folder.
+
+python images/draw.py                                                               all but parts.png
+python images/draw.py rooms model-architecture                                      only these
+python images/draw.py parts --weights mobilenet_v2.pth --backbone mobilenet_v2      with weights that know photos
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from samespace.errors import SameSpaceError
+from samespace.rooms import draw, make_room, viewpoints, write_dataset
+
+FOLDER = Path(__file__).resolve().parent
+DENSITY = 2  # pixels of the picture to one of the page
+FINE = 4  # pixels while drawing to one of the page: edges come out smooth
+
+INK, GREY, LINE = "#1f2328", "#59636e", "#8c959f"
+GREEN, RED = "#1a7f37", "#b42318"
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+class Tint(NamedTuple):
+    fill: str
+    edge: str
+
+
+PLAIN = Tint("#ffffff", LINE)
+PANEL = Tint("#f6f8fa", "#d1d9e0")
+FROZEN = Tint("#e1ebf7", "#4f7cb3")
+FITTED = Tint("#dcf1e6", "#3a8f66")
+LEARNS = Tint("#fdeac6", "#c58417")
+
+
+# ---- canvas
+
+
+class Canvas:
+    """A white sheet on which places and sizes are in pixels of the page."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.image = Image.new("RGB", (width * FINE, height * FINE), "white")
+        self.pen = ImageDraw.Draw(self.image)
+
+    def box(self, box: Box, tint: Tint, radius: float = 7, words: str = "", size: float = 14) -> None:
+        self.pen.rounded_rectangle(_fine(*box), radius * FINE, tint.fill, tint.edge, round(1.5 * FINE))
+        self.text(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), words, size)
+
+    def striped_box(self, box: Box, tint: Tint, stripes: Tint, radius: float = 7) -> None:
+        """Of two tints, for what is now one thing and now the other."""
+        left, top, right, bottom = _fine(*box)
+        stuff = Image.new("RGB", (round(right - left) + 1, round(bottom - top) + 1), tint.fill)
+        pen = ImageDraw.Draw(stuff)
+        for x in range(-stuff.height, stuff.width, 14 * FINE):
+            pen.line((x, stuff.height, x + stuff.height, 0), stripes.fill, 5 * FINE)
+        shape = Image.new("L", stuff.size)
+        ImageDraw.Draw(shape).rounded_rectangle((0, 0, stuff.width - 1, stuff.height - 1), radius * FINE, 255)
+        self.image.paste(stuff, (round(left), round(top)), shape)
+        self.pen.rounded_rectangle((left, top, right, bottom), radius * FINE, None, stripes.edge, round(1.5 * FINE))
+
+    def text(
+        self, at: Point, words: str, size: float = 14, colour: str = INK, anchor: str = "mm", bold: bool = False
+    ) -> None:
+        font, align = ImageFont.load_default(size * FINE), "center" if anchor[0] == "m" else "left"
+        x, y = at
+        self.pen.text((x * FINE, y * FINE), words, colour, font, anchor, 5 * FINE, align, stroke_width=bold)
+
+    def line(self, points: Sequence[Point], colour: str = LINE, width: float = 1.5) -> None:
+        self.pen.line([_fine(*point) for point in points], colour, round(width * FINE), "curve")
+
+    def arrow(self, *points: Point) -> None:
+        """Along level and upright lines, with its tip at the last point."""
+        (x0, y0), (x, y) = points[-2:]
+        across, down = (x > x0) - (x < x0), (y > y0) - (y < y0)
+        neck = (x - 7 * across, y - 7 * down)
+        self.line([*points[:-1], neck])
+        wings = [(neck[0] + 4 * side * down, neck[1] + 4 * side * across) for side in (-1, 1)]
+        self.pen.polygon([_fine(*point) for point in ((x, y), *wings)], LINE)
+
+    def bracket(self, left: float, right: float, y: float, height: float, colour: str) -> None:
+        """Open downwards where `height` is positive, upwards where it is negative."""
+        self.line([(left, y + height), (left, y), (right, y), (right, y + height)], colour, 2)
+
+    def dot(self, at: Point, radius: float, colour: str) -> None:
+        x, y = at
+        self.pen.ellipse(_fine(x - radius, y - radius, x + radius, y + radius), colour, "white", FINE // 2)
+
+    def photo(self, photo: Image.Image, at: Point) -> None:
+        x, y = _fine(*at)
+        self.image.paste(photo.resize(_scaled(photo, FINE // DENSITY), Image.Resampling.NEAREST), (round(x), round(y)))
+
+    def finished(self) -> Image.Image:
+        return self.image.reduce(FINE // DENSITY)
+
+
+def _fine(*places: float) -> tuple[float, ...]:
+    return tuple(place * FINE for place in places)
+
+
+def _scaled(image: Image.Image, factor: int) -> tuple[int, int]:
+    return image.width * factor, image.height * factor
+
+
+def photos(space_type: str, seed: int, count: int, width: int) -> list[Image.Image]:
+    """Of one room, 4:3 and `width` on the page, drawn larger than needed: their grain would fill the file."""
+    room = make_room(space_type, seed)
+    size = (width * DENSITY * 3, width * DENSITY * 9 // 4)
+    return [draw(room, camera, size).reduce(3) for camera in viewpoints(room, count)]
+
+
+# ---- photos of rooms
+
+
+def draw_rooms() -> Image.Image:
+    width, height, gap, top = 156, 117, 6, 26
+    rooms = {"bedroom": 8, "living_room": 12, "kitchen": 14, "bathroom": 14}
+    canvas = Canvas(4 * width + 3 * gap, top + 3 * height + 2 * gap)
+    for column, (space_type, seed) in enumerate(rooms.items()):
+        left = column * (width + gap)
+        canvas.text((left, 11), space_type.replace("_", " "), 14, GREY, "lm")
+        for row, photo in enumerate(photos(space_type, seed, 3, width)):
+            canvas.photo(photo, (left, top + row * (height + gap)))
+    return canvas.finished()
+
+
+def draw_same_or_not() -> Image.Image:
+    width, height, gap = 280, 210, 16
+    one, other, *_ = photos("bedroom", 23, 2, width)
+    third = photos("bedroom", 102, 1, width)[0]
+    canvas = Canvas(3 * width + 2 * gap, height + 52)
+    for column, photo in enumerate((one, other, third)):
+        canvas.photo(photo, (column * (width + gap), 0))
+    for pair, (words, colour) in enumerate((("same space", GREEN), ("different spaces", RED))):
+        middle = (pair + 1) * (width + gap) - gap / 2
+        reach = (width + gap) / 2 - 6
+        canvas.bracket(middle - reach, middle + reach, height + 18, -10, colour)
+        canvas.text((middle, height + 37), words, 19, colour, bold=True)
+    return canvas.finished()
+
+
+# ---- the network
+
+ROWS = (124, 222)  # the middle of either photo's row
+FLOOR = 336  # where the heads begin
+
+
+def draw_architecture() -> Image.Image:
+    canvas = Canvas(940, 762)
+    _draw_tower(canvas)
+    _draw_compare(canvas, (16, FLOOR, 536, 714))
+    _draw_concat(canvas, (552, FLOOR, 924, 714))
+    _draw_legend(canvas, 740)
+    return canvas.finished()
+
+
+def _draw_tower(canvas: Canvas) -> None:
+    canvas.bracket(164, 544, 44, 8, FROZEN.edge)
+    canvas.text((354, 24), "frozen, computed once: the feature bank", 15, FROZEN.edge, bold=True)
+    for photo, row in zip(photos("bedroom", 23, 2, 120), ROWS, strict=True):
+        canvas.photo(photo, (16, row - 45))
+        for left, right in ((140, 160), (260, 282), (356, 374), (470, 492), (546, 564), (686, 710)):
+            canvas.arrow((left, row), (right, row))
+        _draw_map(canvas, photo, (286, row - 32), 64, 16)
+        _draw_map(canvas, photo, (496, row - 22), 44, 8)
+        _draw_vector(canvas, (714, row - 32), 64)
+    for left, words in ((164, "early\nlayers"), (376, "middle\nlayers")):
+        canvas.box((left, 76, left + 92, 270), FROZEN, words=words)
+    canvas.striped_box((566, 76, 684, 270), FROZEN, LEARNS)
+    canvas.text((625, 173), "last\nconvolution\nand pooling")
+    for x, words in ((320, "16 by 16 parts"), (520, "8 by 8")):
+        canvas.text((x, 64), words, 13, GREY)
+    canvas.text((742, 173), "embeddings, 1280-d", 13, GREY, "lm")
+    canvas.text((520, 287), "twin tower: both photos pass through the same weights", 13, GREY)
+
+
+def _draw_map(canvas: Canvas, photo: Image.Image, at: Point, side: int, cells: int) -> None:
+    """The photo in as many cells as the map has, as a sheet of blue."""
+    tinted = photo.convert("L").resize((cells, cells), Image.Resampling.BOX)
+    sheet = Image.merge("RGB", [tinted.point(_between(dark, 255)) for dark in (40, 82, 134)])
+    for shift in (6, 3):
+        canvas.box((at[0] + shift, at[1] - shift, at[0] + side + shift, at[1] + side - shift), FROZEN, 0)
+    canvas.box((at[0] - 1.5, at[1] - 1.5, at[0] + side + 1.5, at[1] + side + 1.5), FROZEN, 0)
+    canvas.photo(sheet.resize((side * DENSITY, side * DENSITY), Image.Resampling.NEAREST), at)
+
+
+def _between(dark: int, light: int) -> list[int]:
+    return [dark + (light - dark) * value // 255 for value in range(256)]
+
+
+def _draw_vector(canvas: Canvas, at: Point, height: int, cells: int = 8) -> None:
+    x, y = at
+    canvas.box((x, y, x + 16, y + height), PLAIN, 3)
+    for cell in range(1, cells):
+        canvas.line([(x, y + cell * height / cells), (x + 16, y + cell * height / cells)], LINE, 1)
+
+
+def _draw_compare(canvas: Canvas, box: Box) -> None:
+    from samespace.network import DEFAULT_TRAINABLE, PART_DIM, VECTOR_DIM
+
+    canvas.box(box, PANEL, 10)
+    parts, whole, middle = 146, 406, 276
+    canvas.text((middle, FLOOR + 24), "head: compare", 17, bold=True)
+    canvas.text((middle, FLOOR + 54), f"the default, with\ntrainable: {DEFAULT_TRAINABLE['compare']}", 13, GREY)
+    canvas.line([(318, ROWS[0] + 34), (318, ROWS[1] - 39)])
+    canvas.arrow((318, ROWS[1] + 34), (318, 306), (parts, 306), (parts, 412))
+    for x, kept, step in (
+        (parts, f"256 parts, {PART_DIM}-d, int8", "mutual nearest neighbours,\ncubed cosines summed"),
+        (whole, f"{VECTOR_DIM}-d", "cosine"),
+    ):
+        canvas.box((x - 112, 414, x + 112, 450), FITTED, words="whitening")
+        canvas.arrow((x, 452), (x, 490))
+        canvas.text((x + 10, 470), kept, 13, GREY, "lm")
+        canvas.box((x - 112, 492, x + 112, 544), PLAIN, words=step)
+        canvas.arrow((x, 546), (x, 576))
+    canvas.box((parts - 112, 578, whole + 112, 614), LEARNS, words="both pieces of evidence, weighed")
+    _draw_answer(canvas, middle, "logit")
+
+
+def _draw_concat(canvas: Canvas, box: Box) -> None:
+    from samespace.network import DEFAULT_TRAINABLE
+
+    canvas.box(box, PANEL, 10)
+    middle = 722
+    canvas.text((742, FLOOR + 24), "head: concat", 17, anchor="lm", bold=True)
+    canvas.text((742, FLOOR + 54), f"the classic, with\ntrainable: {DEFAULT_TRAINABLE['concat']}", 13, GREY, "lm")
+    canvas.line([(middle, ROWS[0] + 33), (middle, ROWS[1] - 33)])
+    canvas.arrow((middle, ROWS[1] + 33), (middle, 412))
+    canvas.arrow((middle, 306), (406, 306), (406, 412))
+    canvas.line([(middle, 420), (middle, 600)])
+    layers = (
+        ("1280 + 1280, side by side", 196, PLAIN, ""),
+        ("2048", 164, LEARNS, "ReLU, dropout1"),
+        ("1024", 132, LEARNS, "ReLU, dropout2"),
+        ("512", 100, LEARNS, "ReLU, dropout3"),
+        ("64", 68, LEARNS, "ReLU"),
+        ("1", 36, LEARNS, ""),
+    )
+    for row, (words, width, tint, after) in enumerate(layers):
+        top = 414 + 35 * row
+        canvas.box((middle - width / 2, top, middle + width / 2, top + 25), tint, 5, words, 13)
+        canvas.text((middle + width / 2 + 8, top + 12.5), after, 13, GREY, "lm")
+    _draw_answer(canvas, middle, "logit, mean of both orders")
+
+
+def _draw_answer(canvas: Canvas, x: float, words: str) -> None:
+    canvas.arrow((x, 616), (x, 660))
+    canvas.text((x + 10, 637), words, 13, GREY, "lm")
+    canvas.box((x - 62, 662, x + 62, 696), PLAIN, 17, "probability")
+
+
+def _draw_legend(canvas: Canvas, y: float) -> None:
+    left = 16.0
+    for tint, words in (
+        (FROZEN, "never learns"),
+        (FITTED, "fitted in closed form"),
+        (LEARNS, "always learns"),
+        (None, "learns with trainable: last_conv, frozen with trainable: head"),
+    ):
+        swatch = (left, y - 8, left + 22, y + 8)
+        if tint:
+            canvas.box(swatch, tint, 4)
+        else:
+            canvas.striped_box(swatch, FROZEN, LEARNS, 4)
+        canvas.text((left + 30, y), words, 13, GREY, "lm")
+        left += 54 + ImageFont.load_default(13).getlength(words)
+
+
+# ---- what the network sees
+
+
+def draw_parts(weights: str, backbone: str) -> Image.Image:
+    width, height, gap = 400, 300, 16
+    views = photos("bedroom", 23, 2, width)
+    canvas = Canvas(2 * width + gap, height)
+    for column, photo in enumerate(views):
+        canvas.photo(photo, (column * (width + gap), 0))
+    colours = cycle(("#e8590c", "#1971c2", "#2f9e44", "#ae3ec9"))
+    for match, colour in zip(sorted(strongest_matches(views, weights, backbone, 25)), colours, strict=False):
+        (y0, x0), (y1, x1) = match
+        ends = ((x0 * width, y0 * height), (width + gap + x1 * width, y1 * height))
+        canvas.line(ends, "white", 3)
+        canvas.line(ends, colour)
+        for end in ends:
+            canvas.dot(end, 4, colour)
+    return canvas.finished()
+
+
+def strongest_matches(views: list[Image.Image], weights: str, backbone: str, count: int) -> list[tuple[Point, Point]]:
+    """Places (down, across) of 0..1 in both views that `paired_parts` pairs up, whitening fitted on other rooms."""
+    import torch
+
+    from samespace.backbones import SIZE, make_trunk
+    from samespace.features import bank, to_tensor
+    from samespace.network import CODE, TwinNetwork
+    from samespace.photos import as_pixels
+
+    network = TwinNetwork(make_trunk(backbone, weights)).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        write_dataset(Path(folder) / "rooms", 60, 0)
+        network.fit(bank(sorted(Path(folder).rglob("*.jpg")), network.trunk))
+    parts = network.embed(to_tensor([as_pixels(view, SIZE) for view in views])).parts.float()
+    cosine = parts[0] @ parts[1].T / CODE**2
+    best, partner = cosine.max(1)
+    strength = torch.where(best >= cosine.amax(0)[partner], best, torch.zeros(()))
+    across = network.trunk.shapes()[0][2]
+    pairs = [(part, int(partner[part])) for part in strength.topk(count).indices.tolist()]
+    return [(_place(part0, across), _place(part1, across)) for part0, part1 in pairs]
+
+
+def _place(part: int, across: int) -> Point:
+    row, column = divmod(part, across)
+    return (row + 0.5) / across, (column + 0.5) / across
+
+
+# ---- drawing them
+
+PICTURES: dict[str, Callable[[], Image.Image]] = {
+    "model-architecture": draw_architecture,
+    "rooms": draw_rooms,
+    "same-or-not": draw_same_or_not,
+}
+
+
+def save(picture: Image.Image, name: str) -> None:
+    """A PNG of 256 colours, whole or not at all."""
+    path = FOLDER / f"{name}.png"
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        # k-means moves the palette to where the colours are; median cut alone turns purple to grey.
+        picture.quantize(256, kmeans=4, dither=Image.Dither.NONE).save(partial, "PNG", optimize=True)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{path.name}: {picture.width} x {picture.height}, {path.stat().st_size // 1000} KB")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Draw the pictures of the README.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*PICTURES, 'parts'])}")
+    parser.add_argument("--weights", metavar="FILE", help="a trunk's state dict, for parts, which is not drawn without")
+    parser.add_argument("--backbone", default="mobilenet_v2", help="the trunk they are of (default: %(default)s)")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    chosen = _parser().parse_args(words)
+    pictures = dict(PICTURES)
+    if chosen.weights:
+        pictures["parts"] = lambda: draw_parts(chosen.weights, chosen.backbone)
+    try:
+        for name in chosen.names or pictures:
+            if name not in pictures:
+                drawable = ", ".join(PICTURES)
+                raise SameSpaceError(f"cannot draw {name!r}: choose of {drawable}, or parts with --weights FILE")
+            save(pictures[name](), name)
+    except SameSpaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
