@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import logging
 import math
 import os
@@ -34,7 +35,7 @@ from samespace.backbones import make_trunk
 from samespace.errors import SameSpaceError
 from samespace.evaluation import splits
 from samespace.export import random_state_types
-from samespace.features import bank, fingerprint
+from samespace.features import bank, default_cache, fingerprint
 from samespace.model import Model, describe
 from samespace.network import CompareHead, Frozen, TwinNetwork
 from samespace.pairs import Photos, make_pairs
@@ -150,16 +151,19 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         return self.pairs.loader(batch_sampler=self.batches)
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
-        return self.validation_pairs.loader(batch_size=VALIDATION_BATCH)
+        # Determined refuses a worker without a batch.
+        share = len(self.validation_pairs) // self.context.distributed.get_size()
+        return self.validation_pairs.loader(batch_size=min(VALIDATION_BATCH, share))
 
-    def score(self, rows: Tensor, frozen: Frozen) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def score(network: torch.nn.Module, rows: Tensor, frozen: Frozen) -> tuple[Tensor, Tensor]:
         """Logits and labels, (B,) each, of pairs given as rows of `frozen`: (B, 3)."""
         first, second, labels = rows.unbind(1)
-        return self.model(*frozen.take(first), *frozen.take(second)).float(), labels.float()
+        return network(*frozen.take(first), *frozen.take(second)).float(), labels.float()
 
     def train_batch(self, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
         with torch.autocast(self.context.device.type, self.precision, enabled=self.precision is not None):
-            logits, labels = self.score(batch, self.frozen)
+            logits, labels = self.score(self.model, batch, self.frozen)
         loss = F.binary_cross_entropy_with_logits(logits, labels)
         self.context.backward(loss)
         self.context.step_optimizer(self.optimizer)
@@ -169,7 +173,8 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         return {"loss": loss}
 
     def evaluate_batch(self, batch: Tensor) -> dict[str, Any]:
-        logits, labels = self.score(batch, self.validation_frozen)
+        # Not the wrapper: it has workers wait for each other, and one may have a batch more to validate.
+        logits, labels = self.score(self.network, batch, self.validation_frozen)
         self.scores.update((logits.double().cpu().numpy(), labels.cpu().numpy()))
         return {}  # all metrics come from `_reduce`
 
@@ -193,9 +198,6 @@ def make_network(hparams: dict[str, Any]) -> TwinNetwork:
 def _reduce(scores: list[tuple[Any, Any]]) -> dict[str, float]:
     """Metrics over the pairs of all workers at once: means of batch means would overrate the last, short batch."""
     logits, labels = (np.concatenate(column) for column in zip(*scores, strict=True))
-    if not np.isfinite(logits).all():
-        # Determined would send NaN as text, and the master ends a whole search over that.
-        raise det.InvalidHP("the scores are no longer finite: lower learning_rate")
     return metrics.of_training_pairs(logits, labels)
 
 
@@ -206,6 +208,11 @@ class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
         self.trial = trial
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
+        if not math.isfinite(metrics["validation_loss"]):
+            # Determined would report NaN as text, and the master ends a whole search over that. InvalidHP has it drop
+            # the trial alone; here it would keep a checkpoint of what is spoilt, and end with status 0.
+            reason = "the validation loss is no longer finite: lower learning_rate"
+            raise SameSpaceError(reason) if det.get_cluster_info() is None else det.InvalidHP(reason)
         self.trial.metrics = {name: float(value) for name, value in metrics.items()}
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:  # called on the chief alone
@@ -241,14 +248,15 @@ class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]
         self.best = min(self.best, metrics["validation_loss"])
         if not self.chief:
             return
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in self.trial.metrics.items())
-        print(f"epoch {self.epoch}/{self.epochs}  {figures}{'  best' if better else ''}", flush=True)
         if better:
             self.trial.export(self.output)
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in self.trial.metrics.items())
+        print(f"epoch {self.epoch}/{self.epochs}  {figures}{'  best' if better else ''}", flush=True)
 
     def on_checkpoint_upload_end(self, uuid: str) -> None:
-        for checkpoint in _checkpoints(self.output)[:-1]:
-            shutil.rmtree(checkpoint)
+        if self.chief:
+            for checkpoint in _checkpoints(self.output)[:-1]:
+                shutil.rmtree(checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "epoch": self.epoch}
@@ -287,7 +295,12 @@ def check(hparams: dict[str, Any], workers: int = 1) -> None:
             f"a global_batch_size of {hparams['global_batch_size']} does not divide among {workers} workers: "
             f"give a multiple of {workers}"
         )
-    if hparams.get("precision", "fp32") not in PRECISIONS:
+    for name in NAMES:
+        if not isinstance(hparams[name], str):
+            raise SameSpaceError(f"{name} cannot be {hparams[name]!r}: give a name")
+    if not isinstance(hparams.get("same_space_type", False), bool):
+        raise SameSpaceError(f"same_space_type cannot be {hparams['same_space_type']!r}: give true or false")
+    if hparams.get("precision", "fp32") not in tuple(PRECISIONS):
         raise SameSpaceError(f"precision cannot be {hparams['precision']!r}: choose one of {', '.join(PRECISIONS)}")
 
 
@@ -308,8 +321,8 @@ def read_config(choices: Sequence[str]) -> dict[str, Any]:
                 section[name] = yaml.safe_load(value)
     except (OSError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise SameSpaceError(
-            f"cannot use --config {' '.join(choices)} ({error}): give a YAML file like const.yaml, "
-            "or KEY=VALUE as in hyperparameters.head=concat"
+            f"cannot use --config {' '.join(choices)} ({' '.join(str(error).split())}): "
+            "give a YAML file like const.yaml, or KEY=VALUE as in hyperparameters.head=concat"
         ) from error
     return config
 
@@ -320,6 +333,8 @@ def read_config(choices: Sequence[str]) -> dict[str, Any]:
 def train_on_cluster(info: det.ClusterInfo) -> None:
     """What `python3 model_def.py` does inside a trial's container: Determined knows everything there is to set."""
     settings = info.user_data or {}
+    for name, value in settings.get("secrets", {}).items():  # kaggle_username and kaggle_key, which Determined masks
+        os.environ[name.upper()] = str(value)
     data.download(Path(settings["dir"]))  # at once if it is there; otherwise one worker does, the others wait
     with pytorch.init(hparams=info.trial.hparams) as context:
         _fit(SameSpaceTrial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
@@ -332,7 +347,7 @@ def train_here(config: dict[str, Any], output: Path, resume: str | None) -> None
     check(hparams)
     latest = _find_checkpoint(output, resume) if resume else None
     # Determined keeps local checkpoints in the user's data folder: here that is beside the model.
-    os.environ["XDG_DATA_HOME"] = str(output.parent / "checkpoints")
+    os.environ["XDG_DATA_HOME"] = str(_beside(output))
     os.chdir(PROJECT)  # it copies the working folder, but for .detignore, into every checkpoint as its code
     with (
         _torchrun() as distributed,
@@ -342,11 +357,7 @@ def train_here(config: dict[str, Any], output: Path, resume: str | None) -> None
     ):
         trial = SameSpaceTrial(context)
         trial.home = AtHome(trial, output, hparams["epochs"])
-        try:
-            _fit(trial, context, hparams["epochs"], latest)
-        except det.InvalidHP as error:
-            # Inside `pytorch.init` Determined would end the process with status 0, as if all were well.
-            raise SameSpaceError(str(error)) from error
+        _fit(trial, context, hparams["epochs"], latest)
 
 
 def _fit(trial: SameSpaceTrial, context: Any, epochs: int, latest: str | None) -> None:
@@ -382,9 +393,14 @@ def _seed_everything() -> None:
     torch.manual_seed(SEED)
 
 
+def _beside(output: Path) -> Path:
+    """Where the checkpoints for this model lie; the model next to it has its own."""
+    return output.parent / "checkpoints" / output.name
+
+
 def _checkpoints(output: Path) -> list[Path]:
-    """The whole checkpoints beside `output`, oldest first; one that a kill cut short lacks its metadata."""
-    found = (output.parent / "checkpoints" / "determined").glob("*/metadata.json")
+    """The whole checkpoints for `output`, oldest first; one that a kill cut short lacks its metadata."""
+    found = (_beside(output) / "determined").glob("*/metadata.json")
     return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
 
@@ -426,14 +442,10 @@ def main(words: Sequence[str] | None = None) -> int:
             train_on_cluster(info)
             return 0
         logging.getLogger("determined").setLevel(logging.WARNING)
-        config = read_config(arguments.config)
-        settings = config.setdefault("data", {})
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "samespace")
-        settings["cache"] = str(cache)
-        if arguments.data:
-            settings["dir"] = str(arguments.data.resolve())
-        if arguments.epochs:
-            config["hyperparameters"]["epochs"] = arguments.epochs
+        choices = [f"data.cache={json.dumps(str(default_cache()))}", *arguments.config]
+        choices += [f"data.dir={json.dumps(str(arguments.data.resolve()))}"] if arguments.data else []
+        choices += [f"hyperparameters.epochs={arguments.epochs}"] if arguments.epochs is not None else []
+        config = read_config(choices)
         train_here(config, arguments.output.resolve(), arguments.resume)
     except SameSpaceError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,5 +1,4 @@
-# Determined sources this in every container, 128 times in a search, under `set -ex`: it installs what the image
-# lacks and nothing more, it names no secret, and its subshell leaves nothing behind.
+# Sourced in every container under `set -ex`: installs what the image lacks, names no secret, leaves nothing behind.
 ( # The image's own torch, numpy and the rest fit each other: pip may add beside them, never replace them.
   wheels=${SAMESPACE_WHEELS:-/wheels} # for agents without network: bind a folder of wheels here
   lacking=$(
@@ -9,7 +8,8 @@ from os import environ, path
 needs = {"imagehash": "ImageHash>=4.3", "safetensors": "safetensors>=0.4", "filelock": "filelock", "tqdm": "tqdm"}
 needs |= {"yaml": "PyYAML", "matplotlib": "matplotlib"}
 logins = ["kaggle.json", path.expanduser("~/.kaggle/kaggle.json")]  # looked for, never read
-if not path.isdir("/samespace/data/Airbnb Data") and ("KAGGLE_KEY" in environ or any(map(path.isfile, logins))):
+login = "KAGGLE_KEY" in environ or "kaggle_key" in environ.get("DET_EXPERIMENT_CONFIG", "")
+if not path.isdir("/samespace/data/Airbnb Data") and (login or any(map(path.isfile, logins))):
     needs["kaggle"] = "kaggle>=1.6,<1.8"  # only to download: version 2 needs Python 3.11
 print(*(need for module, need in needs.items() if find_spec(module) is None))
 EOF_PYTHON

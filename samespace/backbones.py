@@ -7,13 +7,11 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from urllib.error import URLError
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -71,11 +69,12 @@ class Trunk(nn.Module):
             return tuple(parts.shape[1:]), tuple(seen.shape[1:]), self.last(seen).shape[1]
 
     def fingerprint(self) -> str:
-        """Changes with any weight, with the cut and with the size photos are squeezed to."""
+        """Of the frozen half: changes with its weights, with the cut and with the size photos are squeezed to."""
         digest = hashlib.sha256(f"{self.name} {SIZE} {self.mean} {self.std}".encode())
-        for name, value in self.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        for piece in (self.early, self.middle):
+            for name, value in piece.state_dict().items():
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -129,6 +128,10 @@ def make_trunk(name: str, weights: str = "imagenet") -> Trunk:
         torch.manual_seed(0)
         options = {"transform_input": False, "init_weights": False} if name == "inception_v3" else {}
         net = torchvision.models.get_model(name, weights=None, **options)
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d):
+                # torchvision's own start counts on batch norm in training mode: as it is, half precision rounds to 0.
+                nn.init.kaiming_normal_(layer.weight)
     if weights != "none":
         state = _fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
         _load(net, state, name, weights)
@@ -166,7 +169,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise SameSpaceError(f"no weights file at {path}: give `imagenet`, `none` or the path of a state dict")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:
+        # Damaged data makes torch raise nearly anything: a text file may end in IndexError, KeyError or struct.error.
         raise SameSpaceError(f"{path} is damaged or not a state dict of tensors: save one with torch.save") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise SameSpaceError(f"{path} is not a state dict: it must map layer names to tensors")

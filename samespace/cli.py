@@ -43,8 +43,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """
     from samespace.evaluation import evaluate as evaluate_model
     from samespace.evaluation import plot_precision_recall
+    from samespace.features import default_cache
 
-    evaluation = evaluate_model(samespace.load(arguments.model), arguments.root, arguments.split)
+    evaluation = evaluate_model(samespace.load(arguments.model), arguments.root, arguments.split, default_cache())
     if arguments.plot:
         plot_precision_recall(evaluation, arguments.plot)
     if arguments.json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ def _rebuild(checkpoint: Path) -> Model:
         raise SameSpaceError(
             f"{checkpoint} is no checkpoint of SameSpace: it lacks {Path(error.filename).name}"
         ) from error
-    except (ValueError, KeyError, TypeError, RuntimeError, EOFError, UnpicklingError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise SameSpaceError(f"{checkpoint} is damaged or not a checkpoint of SameSpace: download it again") from error
     return Model(network, describe(network, metrics={}, data={}))
 
@@ -51,10 +50,16 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     """The network's weights; distributed training puts `module.` before every name."""
     if not hasattr(torch.serialization, "safe_globals"):  # torch 2.5
         raise SameSpaceError(f"rebuilding a model from {path} needs torch 2.5 or later: install it, or take its model/")
-    with torch.serialization.safe_globals(random_state_types()):
-        checkpoint = torch.load(path, "cpu", weights_only=True)
-    state: dict[str, Tensor] = checkpoint["models_state_dict"][0]
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    try:
+        with torch.serialization.safe_globals(random_state_types()):
+            checkpoint = torch.load(path, "cpu", weights_only=True)
+        state: dict[str, Tensor] = checkpoint["models_state_dict"][0]
+        return {name.removeprefix("module."): value for name, value in state.items()}
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # Damaged data makes torch raise nearly anything.
+        raise SameSpaceError(f"{path} is damaged or not a checkpoint of SameSpace: download it again") from error
 
 
 def random_state_types() -> list[Any]:
@@ -64,4 +69,11 @@ def random_state_types() -> list[Any]:
     """
     array = np.zeros(1, np.uint32)
     rebuild: Any = array.__reduce__()[0]
-    return [np.ndarray, np.dtype, type(array.dtype), rebuild, (rebuild, "numpy.core.multiarray._reconstruct")]
+
+    def rebuild_of_numpy_1(*arguments: Any) -> Any:
+        return rebuild(*arguments)
+
+    # Checkpoints call it by the name it has in the numpy that wrote them; torch 2.5 asks the function for its name.
+    rebuild_of_numpy_1.__module__ = "numpy.core.multiarray"
+    rebuild_of_numpy_1.__name__ = rebuild_of_numpy_1.__qualname__ = "_reconstruct"
+    return [np.ndarray, np.dtype, type(array.dtype), rebuild, rebuild_of_numpy_1]

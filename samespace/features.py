@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -28,6 +29,11 @@ class Maps(NamedTuple):
 
     parts: Tensor  # (N, V, C, h, w), a sixteenth of the photo's size
     seen: Tensor  # (N, V, C', h', w'), what the last convolution sees
+
+
+def default_cache() -> Path:
+    """Where banks are kept for all of a person's runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "samespace")
 
 
 def photos_at_once(device: str | torch.device) -> int:

@@ -80,17 +80,20 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write the folder so that whoever reads it, at any moment, finds a whole model: this one or the one before."""
-        folder.mkdir(parents=True, exist_ok=True)
         weights = save_tensors({name: value.contiguous().cpu() for name, value in self.network.state_dict().items()})
         digest = hashlib.sha256(weights).hexdigest()
         # Named by content: the old weights stay until the new description, which names the new ones, is in place.
         name = f"weights-{digest[:16]}.safetensors"
         description = {**self.description, "weights": {"file": name, "sha256": digest}}
-        _write(folder / name, weights)
-        _write(folder / "model.json", json.dumps(description, indent=2).encode())
-        for stale in folder.glob("weights-*.safetensors"):
-            if stale.name != name:
-                stale.unlink()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / name, weights)
+            _write(folder / "model.json", json.dumps(description, indent=2).encode())
+            for stale in (*folder.glob("weights-*.safetensors"), *folder.glob(".weights-*.partial")):
+                if stale.name != name:
+                    stale.unlink()
+        except OSError as error:
+            raise SameSpaceError(f"cannot write the model to {folder} ({error}): name another folder") from error
 
 
 def describe(network: TwinNetwork, metrics: dict[str, float], data: dict[str, Any]) -> dict[str, Any]:
@@ -112,19 +115,41 @@ def describe(network: TwinNetwork, metrics: dict[str, float], data: dict[str, An
 def load(folder: str | Path, device: str = "cpu") -> Model:
     """The model in a folder. Nothing in it is run: a folder from a stranger is safe to load."""
     folder = Path(folder)
-    description = _read_description(folder)
+    description, weights = _read(folder)
     try:
         network = TwinNetwork(make_trunk(description["trunk"], "none"), description["head"], description["cut"])
         network.trunk.mean = tuple(float(value) for value in description["mean"])
         network.trunk.std = tuple(float(value) for value in description["std"])
-        weights = description["weights"]
         float(description["threshold"])
     except (KeyError, TypeError, ValueError) as error:
         raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
     if description.get("size") != SIZE:
         raise SameSpaceError(f"{folder} wants photos of {description.get('size')} pixels: this version knows {SIZE}")
-    _load_weights(network, folder, weights)
+    try:
+        network.load_state_dict(load_tensors(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise SameSpaceError(
+            f"{folder} holds weights of another network than model.json says: export it again"
+        ) from error
     return Model(network.to(device), description)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """The description, and the weights it names; once more if a newer model has just taken its place."""
+    description = _read_description(folder)
+    try:
+        name, digest = Path(description["weights"]["file"]).name, description["weights"]["sha256"]
+    except (KeyError, TypeError) as error:
+        raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
+    try:
+        weights = (folder / name).read_bytes()
+    except OSError as error:
+        if _read_description(folder) != description:
+            return _read(folder)
+        raise SameSpaceError(f"{folder} lacks its weights {name}: copy the whole folder") from error
+    if hashlib.sha256(weights).hexdigest() != digest:
+        raise SameSpaceError(f"{folder / name} is damaged: it is not what model.json says; copy or export it again")
+    return description, weights
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -138,19 +163,6 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise SameSpaceError(f"{path} is not of format {FORMAT}: use the version of samespace that wrote it")
     return description
-
-
-def _load_weights(network: TwinNetwork, folder: Path, weights: dict[str, str]) -> None:
-    path = folder / Path(weights["file"]).name
-    if not path.is_file():
-        raise SameSpaceError(f"{folder} lacks its weights {path.name}: copy the whole folder")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != weights["sha256"]:
-        raise SameSpaceError(f"{path} is damaged: its content is not what model.json says; copy or export it again")
-    try:
-        network.load_state_dict(load_tensors(content))
-    except (SafetensorError, RuntimeError) as error:
-        raise SameSpaceError(f"{path} does not fit the network that model.json describes: export it again") from error
 
 
 def _batches(photos: Iterator[str | Path | Image.Image], size: int) -> Iterator[list[Pixels]]:

@@ -140,9 +140,12 @@ def paired_parts(parts0: Tensor, parts1: Tensor) -> Tensor:
     matches outweigh many vague ones (the kernel of Tolias, Avrithis and Jégou, ICCV 2013).
     """
     cosine = torch.bmm(parts0.float(), parts1.float().transpose(1, 2)) / CODE**2  # (N, K, K)
-    best0, partner = cosine.max(2)
-    mutual = best0 >= cosine.amax(1).gather(1, partner)
-    return (best0.clamp(min=0) ** 3 * mutual).sum(1)
+    best0, partner0 = cosine.max(2)
+    best1, partner1 = cosine.max(1)
+    found0 = best0.clamp(min=0) ** 3 * (best0 >= best1.gather(1, partner0))
+    found1 = best1.clamp(min=0) ** 3 * (best1 >= best0.gather(1, partner1))
+    # Alike parts, as of a bare wall, may share a partner: only the mean of both sides is the same either way round.
+    return (found0.sum(1) + found1.sum(1)) / 2
 
 
 class ConcatHead(nn.Module):
@@ -152,7 +155,7 @@ class ConcatHead(nn.Module):
         super().__init__()
         sizes = (2 * dim, 2048, 1024, 512)
         layers: list[nn.Module] = []
-        for before, after, dropout in zip(sizes, sizes[1:], dropouts, strict=True):
+        for before, after, dropout in zip(sizes[:-1], sizes[1:], dropouts, strict=True):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
         self.mlp = nn.Sequential(*layers, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 1))
 
@@ -197,20 +200,18 @@ class TwinNetwork(nn.Module):
     def fit(self, maps: Maps) -> None:
         """Everything that has a closed form, from the training photos' maps: the two whitenings of `compare`."""
         if isinstance(self.head, CompareHead):
-            # A few hundred photos hold 100,000 parts: plenty for a hundred channels.
-            parts = maps.parts[:: max(1, len(maps.parts) // 256), 0].to(self._device).float()
+            # A photo has one vector and hundreds of parts, so a few photos tell how parts vary.
+            parts = _spread_out(maps.parts, 256)[:, 0].to(self._device).float()
             self.whiten_parts.fit(parts.flatten(2).transpose(1, 2).reshape(-1, 1, parts.shape[1]))
-            rows = maps.seen.flatten(0, 1)
-            vectors = torch.cat([self._last(rows[at : at + BLOCK]) for at in range(0, len(rows), BLOCK)])
-            self.whiten_vectors.fit(vectors.view(*maps.seen.shape[:2], -1))
+            seen = _spread_out(maps.seen, 4096)
+            vectors = torch.cat([self._last(photos) for photos in torch.split(seen.flatten(0, 1), BLOCK)])
+            self.whiten_vectors.fit(vectors.view(*seen.shape[:2], -1))
 
     @torch.no_grad()
     def freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
         """From maps, (N, C, h, w) or (N, V, C, h, w) each, all that training never changes: N or N·V rows."""
         parts, seen = (maps.flatten(0, -4) for maps in (parts, seen))
-        blocks = [
-            self._freeze(parts[at : at + BLOCK], seen[at : at + BLOCK]) for at in range(0, max(1, len(parts)), BLOCK)
-        ]
+        blocks = [self._freeze(*both) for both in zip(torch.split(parts, BLOCK), torch.split(seen, BLOCK), strict=True)]
         return Frozen(*(torch.cat(column) for column in zip(*blocks, strict=True)))
 
     def _freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
@@ -244,3 +245,8 @@ class TwinNetwork(nn.Module):
     def embed(self, pixels: Tensor) -> Embeddings:
         """(N, 3, S, S) of 0..255 → what is kept of these photos."""
         return self.tower(self.freeze(*look(pixels.to(self._device), self.trunk)))
+
+
+def _spread_out(photos: Tensor, most: int) -> Tensor:
+    """At most `most` of N photos, or a few more, at equal distances."""
+    return photos[:: max(1, len(photos) // most)]

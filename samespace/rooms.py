@@ -247,7 +247,9 @@ def draw_share() -> None:
     root, share = json.load(sys.stdin)
     for index, fields in share.items():
         draw_listing(Path(root), Listing(**fields))
-        print(index, flush=True)
+        # Number and line end in one write: workers share the pipe, and unbuffered `print` makes two of them.
+        sys.stdout.write(f"{index}\n")
+        sys.stdout.flush()
 
 
 def main(arguments: list[str] | None = None) -> int:
