@@ -83,6 +83,8 @@ def test_the_files_share_hyperparameters() -> None:
     assert list(adaptive) == list(const)
     assert const == distributed
     for key, value in const.items():
+        if key == "epochs":  # the search's is its longest trial
+            continue
         searched = adaptive[key]
         if not isinstance(searched, dict):
             assert searched == value, key
