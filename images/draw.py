@@ -149,6 +149,19 @@ def draw_same_or_not() -> Image.Image:
     return canvas.finished()
 
 
+def draw_pairs() -> Image.Image:
+    """What `python data.py samples` shows of drawn rooms."""
+    sys.path.insert(0, str(FOLDER.parent))
+    from data import draw_samples
+    from samespace.pairs import find_photos, make_pairs
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "rooms")
+        write_dataset(root, training_photos=120, test_photos=0)
+        training = find_photos(root)
+        return draw_samples(training, make_pairs(training), seed=1, count=3)
+
+
 # ---- the network
 
 ROWS = (124, 222)  # the middle of either photo's row
@@ -327,6 +340,7 @@ def _place(part: int, across: int) -> Point:
 
 PICTURES: dict[str, Callable[[], Image.Image]] = {
     "model-architecture": draw_architecture,
+    "pairs": draw_pairs,
     "rooms": draw_rooms,
     "same-or-not": draw_same_or_not,
 }
