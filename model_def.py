@@ -198,7 +198,8 @@ def make_network(hparams: dict[str, Any]) -> TwinNetwork:
 def _reduce(scores: list[tuple[Any, Any]]) -> dict[str, float]:
     """Metrics over the pairs of all workers at once: means of batch means would overrate the last, short batch."""
     logits, labels = (np.concatenate(column) for column in zip(*scores, strict=True))
-    return metrics.of_training_pairs(logits, labels)
+    with np.errstate(invalid="ignore"):  # NaN is for `Export` to find
+        return metrics.of_training_pairs(logits, labels)
 
 
 class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -345,9 +346,13 @@ def train_here(config: dict[str, Any], output: Path, resume: str | None) -> None
     _seed_everything()
     hparams = config["hyperparameters"]
     check(hparams)
-    latest = _find_checkpoint(output, resume) if resume else None
+    latest = _find_checkpoint(output, resume, hparams) if resume else None
     # Determined keeps local checkpoints in the user's data folder: here that is beside the model.
     os.environ["XDG_DATA_HOME"] = str(_beside(output))
+    try:
+        (_beside(output) / "determined").mkdir(parents=True, exist_ok=True)  # to resume, it must be there
+    except OSError as error:
+        raise SameSpaceError(f"cannot write beside {output} ({error}): name another --output") from error
     os.chdir(PROJECT)  # it copies the working folder, but for .detignore, into every checkpoint as its code
     with (
         _torchrun() as distributed,
@@ -404,15 +409,21 @@ def _checkpoints(output: Path) -> list[Path]:
     return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
 
-def _find_checkpoint(output: Path, resume: str) -> str:
-    if resume != "latest":
-        if not Path(resume, "state_dict.pth").is_file():
-            raise SameSpaceError(f"{resume} is not a checkpoint: give `latest` or a folder that holds state_dict.pth")
-        return str(Path(resume).resolve())
-    found = _checkpoints(output)
+def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> str:
+    found = _checkpoints(output)[-1:] if resume == "latest" else [Path(resume).resolve()]
     if not found:
         raise SameSpaceError(f"no checkpoint beside {output}: train without --resume first")
-    return str(found[-1])
+    (checkpoint,) = found
+    if not all((checkpoint / name).is_file() for name in ("state_dict.pth", "load_data.json")):
+        raise SameSpaceError(f"{checkpoint} is not a checkpoint: give `latest` or a folder that holds state_dict.pth")
+    before = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
+    for name in ("backbone", "head", "trainable"):
+        if before.get(name) != hparams.get(name):
+            raise SameSpaceError(
+                f"{checkpoint} was trained with {name} {before.get(name)}, not {hparams.get(name)}: "
+                "resume with the hyperparameters it had"
+            )
+    return str(checkpoint)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -193,9 +193,7 @@ def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:
         )
     if not all(value.isfinite().all() for value in given.values()):
         raise SameSpaceError(f"{source} holds values that are not finite: fetch the file again")
-    net.load_state_dict(
-        {key: value.float() if value.is_floating_point() else value for key, value in given.items()}, strict=False
-    )
+    net.load_state_dict(given, strict=False)
 
 
 def main(words: Sequence[str] | None = None) -> int:

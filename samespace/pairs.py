@@ -115,8 +115,8 @@ def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Ph
 
     Each listing draws its place from its own name, so neither the order of the photos nor the other listings move it.
     """
-    if not 0 < fraction < 1:
-        raise SameSpaceError(f"cannot hold out a fraction of {fraction}: give a number between 0 and 1")
+    if not isinstance(fraction, float) or not 0 < fraction < 1:
+        raise SameSpaceError(f"cannot hold out a fraction of {fraction!r}: give a number between 0 and 1")
     listings = photos.listings()
     shuffled = sorted(set(listings), key=lambda listing: hashlib.sha256(repr((seed, listing)).encode()).digest())
     if len(shuffled) < 2:

@@ -1,0 +1,721 @@
+"""Training: here, on a stand-in for the cluster's master, and with two workers."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import determined
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from stub_master import StubMaster
+from torch import Tensor
+
+import model_def
+import samespace
+from model_def import GlobalBatches, PairRows, SameSpaceTrial, check
+from samespace.backbones import make_trunk
+from samespace.errors import SameSpaceError
+from samespace.evaluation import evaluate, splits
+from samespace.export import export
+from samespace.model import Model
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
+
+METRICS = {"validation_loss", "validation_accuracy", "roc_auc", "average_precision", "recall_at_99_precision"}
+EPOCHS = 3
+HELD_OUT = 0.4
+TINY = {"backbone": "mobilenet_v3_small", "weights": "none", "global_batch_size": 32}
+WHOLE = {**yaml.safe_load((ROOT / "const.yaml").read_text())["hyperparameters"], **TINY}
+
+
+# Photos, and what trains on them
+
+
+ROOMS = {
+    "Training Data": {"oslo_1": 2, "oslo_2": 2, "oslo_3": 1, "oslo_4": 2, "oslo_5": 2},
+    "Test Data": {"oslo_6": 2, "oslo_7": 1},
+}
+
+
+def draw_photos(root: Path) -> None:
+    """One or two photos of a few rooms: coloured blocks, and the same a little brighter."""
+    random = np.random.default_rng(0)
+    for split, rooms in ROOMS.items():
+        folder = root / "Airbnb Data" / split / "bedroom"
+        folder.mkdir(parents=True)
+        for room, count in rooms.items():
+            blocks = random.integers(0, 200, (6, 8, 3))
+            for number in range(count):
+                pixels = np.clip(blocks * (1 + 0.2 * number) + random.integers(0, 40, blocks.shape), 0, 255)
+                photo = Image.fromarray(pixels.astype(np.uint8)).resize((128, 96), Image.Resampling.NEAREST)
+                photo.save(folder / f"{room}_{number}.jpg", quality=90)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photos") / "rooms"
+    draw_photos(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clean(cache: Path) -> Iterator[None]:
+    """Undoes what a run leaves in its process: folder, environment, the types torch may unpickle, threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more would wait for each other, the batches are so small
+    torch_knows = hasattr(torch.serialization, "add_safe_globals")
+    allowed = torch.serialization.get_safe_globals() if torch_knows else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(Path.cwd())
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.setenv("XDG_DATA_HOME", str(cache))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        if torch_knows:
+            torch.serialization.clear_safe_globals()  # so that resuming works only if model_def sees to it
+        yield
+    torch.set_num_threads(threads)
+    if torch_knows:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
+
+
+def words(photos: Path, output: Path, *more: str, epochs: int = EPOCHS, **hparams: Any) -> list[str]:
+    """The command line of a small run."""
+    settings = {**TINY, **hparams}
+    changes = [f"hyperparameters.{name}={value}" for name, value in settings.items()]
+    config = [word for change in (*changes, f"data.held_out={HELD_OUT}") for word in ("--config", change)]
+    return ["--data", str(photos), "--epochs", str(epochs), "--output", str(output), *config, *more]
+
+
+def epochs_in(printed: str) -> list[str]:
+    return [line.split()[1] for line in printed.splitlines() if line.startswith("epoch ")]
+
+
+def checkpoints(output: Path) -> list[Path]:
+    """The whole ones, by the number of batches they have seen."""
+    found = (output.parent / "checkpoints").rglob("metadata.json")
+    return [path.parent for path in sorted(found, key=lambda path: json.loads(path.read_text())["steps_completed"])]
+
+
+def raw_state(checkpoint: Path) -> dict[str, Tensor]:
+    state = torch.load(checkpoint / "state_dict.pth", "cpu", weights_only=False)["models_state_dict"][0]
+    assert isinstance(state, dict)
+    return state
+
+
+def scores(model: Model, photos: Path) -> np.ndarray:
+    one, other = splits(photos, HELD_OUT)[1].paths[:2]
+    return np.array([model.compare(one, one), model.compare(one, other), model.compare(other, one)])
+
+
+def same(metrics: dict[str, float], others: dict[str, float]) -> None:
+    assert metrics.keys() >= METRICS
+    assert [metrics[name] for name in METRICS] == pytest.approx([others[name] for name in METRICS], abs=1e-6)
+
+
+class Run(NamedTuple):
+    output: Path
+    printed: str
+
+    @property
+    def last(self) -> Path:
+        (checkpoint,) = checkpoints(self.output)
+        return checkpoint
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of the last epoch, which may not be the best."""
+        return dict(samespace.load(self.last / "model").description["metrics"])
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that nothing interrupts: what the interrupted and the shared ones are measured by."""
+    output, printed = tmp_path_factory.mktemp("whole") / "model", io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", printed)
+        assert model_def.main(words(photos, output)) == 0
+    return Run(output, printed.getvalue())
+
+
+# Batches
+
+
+@given(st.integers(1, 300), st.integers(1, 80), st.integers(1, 6), st.integers(0, 5))
+def test_workers_see_every_pair_once_an_epoch_in_the_order_of_one_alone(
+    count: int, steps: int, workers: int, seed: int
+) -> None:
+    count, size = count + workers, steps * workers
+    slices = list(GlobalBatches(count, size, workers, seed))
+    assert sorted(chain(*slices)) == list(range(count))
+    assert len(slices) == len(GlobalBatches(count, size, workers, seed))
+    assert len(slices) % workers == 0  # all take the same number of steps
+    assert all(slices)  # and none has nothing to do
+
+    together = [list(chain(*slices[at : at + workers])) for at in range(0, len(slices), workers)]
+    alone = list(GlobalBatches(count, size, 1, seed))
+    if len(alone) > len(together):  # too few were left for all workers
+        alone[-2:] = [alone[-2] + alone[-1]]
+        assert count % size < workers
+    assert together == alone
+
+
+def test_batches_change_from_epoch_to_epoch_and_repeat_from_run_to_run() -> None:
+    batches, again, other = (GlobalBatches(50, 8, 2, seed) for seed in (1, 1, 2))
+    first, second = list(batches), list(batches)
+    assert first != second
+    assert [first, second] == [list(again), list(again)]
+    assert first != list(other)
+
+    again.epoch = 1
+    assert list(again) == second
+
+
+@pytest.mark.parametrize(("pairs", "workers"), [(40, 1), (40, 2), (40, 7), (1000, 3), (5, 5)])
+def test_every_worker_has_something_to_validate(pairs: int, workers: int) -> None:
+    # Determined ends a run in which one has not.
+    rows = object.__new__(PairRows)
+    rows.rows = torch.zeros(pairs, 3)
+    context = SimpleNamespace(distributed=SimpleNamespace(get_size=lambda: workers))
+    trial: Any = SimpleNamespace(validation_pairs=rows, context=context)
+    loader = SameSpaceTrial.build_validation_data_loader(trial)
+    sizes = [len(batch) for batch in loader.get_data_loader(repeat=False, skip=0, num_replicas=1, rank=0)]
+    assert sum(sizes) == pairs
+    assert len(sizes) >= workers
+    assert max(sizes) <= model_def.VALIDATION_BATCH
+
+
+# Here
+
+
+def test_a_run_here_leaves_a_model_whose_metrics_anyone_can_check(whole: Run, photos: Path) -> None:
+    assert epochs_in(whole.printed) == ["1/3", "2/3", "3/3"]
+    model = samespace.load(whole.output)
+    metrics = model.description["metrics"]
+    assert set(metrics) == METRICS
+
+    figures = evaluate(model, photos, "validation").figures
+    assert metrics["validation_loss"] == pytest.approx(figures["loss"], abs=1e-5)
+    assert metrics["validation_accuracy"] == pytest.approx(figures["accuracy"], abs=1e-5)
+
+
+def test_the_best_epoch_is_kept_not_the_last(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert model_def.main(words(photos, tmp_path / "model", learning_rate=0.5)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    losses = [float(line.split()[3]) for line in lines]
+    best = [line.endswith("best") for line in lines]
+    assert best == [loss == min(losses[: at + 1]) for at, loss in enumerate(losses)]
+    assert not all(best)
+    kept = samespace.load(tmp_path / "model").description["metrics"]["validation_loss"]
+    assert kept == pytest.approx(min(losses), abs=1e-4)
+
+
+def test_one_whole_checkpoint_remains_and_carries_the_model(whole: Run, photos: Path) -> None:
+    assert {path.name for path in whole.last.iterdir()} >= {"state_dict.pth", "load_data.json", "model", "code"}
+    carried = samespace.load(whole.last / "model")
+    rebuilt = _rebuilt(whole.last, whole.output.parent / "rebuilt")
+    np.testing.assert_allclose(scores(rebuilt, photos), scores(carried, photos), atol=1e-7)
+
+
+def _rebuilt(checkpoint: Path, folder: Path) -> Model:
+    """Exported from a copy that lost its model: only Determined's raw state is left."""
+    if not hasattr(torch.serialization, "safe_globals"):
+        pytest.skip("rebuilding from the raw state needs torch 2.5")
+    shutil.copytree(checkpoint, folder / "checkpoint", ignore=shutil.ignore_patterns("model", "code"))
+    export(folder / "checkpoint", folder / "exported")
+    return samespace.load(folder / "exported")
+
+
+def test_the_same_command_trains_the_same_model(photos: Path, tmp_path: Path) -> None:
+    states = []
+    for name in ("one", "two"):
+        assert model_def.main(words(photos, tmp_path / name / "model", epochs=1, head="concat", trainable="head")) == 0
+        states.append(raw_state(Run(tmp_path / name / "model", "").last))
+        torch.manual_seed(1)
+    assert all(value.equal(states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("head", ["compare", "concat"])
+@pytest.mark.parametrize("trainable", ["head", "last_conv"])
+def test_only_what_is_to_learn_learns(
+    head: str, trainable: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: list[float] = []
+    train_batch = SameSpaceTrial.train_batch
+
+    def watched(self: SameSpaceTrial, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
+        result = train_batch(self, batch, epoch_idx, batch_idx)
+        losses.append(float(result["loss"].detach()))
+        return result
+
+    monkeypatch.setattr(SameSpaceTrial, "train_batch", watched)
+    output = tmp_path / "model"
+    assert model_def.main(words(photos, output, epochs=2, head=head, trainable=trainable)) == 0
+    steps = len(losses) // 2
+    assert np.mean(losses[steps:]) < np.mean(losses[:steps])
+
+    before = make_trunk(TINY["backbone"], "none").state_dict()
+    (checkpoint,) = checkpoints(output)
+    state = raw_state(checkpoint)
+    changed = {name.split(".")[0] for name, value in before.items() if not value.equal(state[f"trunk.{name}"])}
+    assert changed == ({"last"} if trainable == "last_conv" else set())
+
+
+def test_half_precision_trains_nearly_the_same(whole: Run, photos: Path, tmp_path: Path) -> None:
+    assert model_def.main(words(photos, tmp_path / "model", precision="bf16")) == 0
+    metrics = Run(tmp_path / "model", "").metrics
+    assert metrics["validation_loss"] != whole.metrics["validation_loss"]
+    assert metrics["validation_loss"] == pytest.approx(whole.metrics["validation_loss"], abs=0.1)
+    assert torch.bfloat16 not in {value.dtype for value in raw_state(Run(tmp_path / "model", "").last).values()}
+
+
+def test_settings_come_from_a_file_and_what_is_laid_over_it(photos: Path, tmp_path: Path) -> None:
+    config = {"hyperparameters": {**WHOLE, "head": "concat"}, "data": {"dir": "/nowhere", "held_out": HELD_OUT}}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(config))
+    choices = ["--config", "hyperparameters.trainable=head", "--config", str(file), "--config", "data.held_out=0"]
+    output = tmp_path / "model"
+    assert model_def.main(["--data", str(photos), "--epochs", "1", "--output", str(output), *choices]) == 0
+
+    description = samespace.load(output).description
+    assert (description["head"], description["cut"]) == ("concat", "head")
+    assert (description["data"]["held_out"], description["data"]["photos"]) == (0, 9)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        (["--config", "hyperparameters.dropout4=0.4"], "unknown hyperparameter 'dropout4'"),
+        (["--config", "hyperparameters.learning_rate=fast"], "learning_rate cannot be 'fast'"),
+        (["--config", "hyperparameters.alpha=1"], "alpha cannot be 1"),
+        (["--config", "hyperparameters.global_batch_size=6.4"], "global_batch_size cannot be 6.4"),
+        (["--config", "hyperparameters.head=tail"], "choose one of compare, concat"),
+        (["--config", "hyperparameters.trainable=all"], "choose one of head, last_conv"),
+        (["--config", "hyperparameters.backbone=oak"], "choose one of mobilenet_v3_large"),
+        (["--config", "hyperparameters.backbone=[oak]"], "backbone cannot be ['oak']"),
+        (["--config", "hyperparameters.weights=/nowhere.pth"], "no weights file at /nowhere.pth"),
+        (["--config", "hyperparameters.precision=fp8"], "choose one of fp32, bf16"),
+        (["--config", "hyperparameters.precision=[fp32]"], "choose one of fp32, bf16"),
+        (["--config", "hyperparameters.same_space_type=perhaps"], "same_space_type cannot be 'perhaps'"),
+        (["--config", "hyperparameters=3"], "cannot use --config"),
+        (["--config", "hyperparameters.head=["], "cannot use --config"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--epochs", "0"], "epochs cannot be 0"),
+        (["--data", "/nowhere"], "/nowhere does not exist"),
+        (["--resume", "latest"], "no checkpoint"),
+        (["--resume", "/nowhere"], "/nowhere is not a checkpoint"),
+        (["--output", "/dev/null/model"], "cannot write beside /dev/null/model"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    mistake: list[str], says: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert model_def.main(words(photos, tmp_path / "model") + mistake) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert says in printed.err
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_missing_hyperparameter_is_named() -> None:
+    with pytest.raises(SameSpaceError, match="hyperparameter alpha is missing"):
+        check({name: value for name, value in WHOLE.items() if name != "alpha"})
+
+
+def test_a_batch_must_divide_among_the_workers() -> None:
+    check({**WHOLE, "global_batch_size": 66}, workers=3)
+    with pytest.raises(SameSpaceError, match="64 does not divide among 3 workers: give a multiple of 3"):
+        check({**WHOLE, "global_batch_size": 64}, workers=3)
+
+
+# Stopping, and going on
+
+
+class Killed(BaseException):
+    """Nobody catches it, as nobody catches a power cut."""
+
+
+def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
+    train_batch = SameSpaceTrial.train_batch
+    left = iter(range(step))
+
+    def stopped(self: SameSpaceTrial, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
+        if next(left, None) is None:
+            raise Killed
+        return train_batch(self, batch, epoch_idx, batch_idx)
+
+    patch.setattr(SameSpaceTrial, "train_batch", stopped)
+
+
+def test_a_run_stopped_within_an_epoch_goes_on_as_if_nothing_had_been(
+    whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "model"
+    steps = json.loads((whole.last / "metadata.json").read_text())["steps_completed"] // EPOCHS
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        stop_at(steps + 2, patch)
+        model_def.main(words(photos, output))
+    assert epochs_in(capsys.readouterr().out) == ["1/3"]
+    assert set(samespace.load(output).description["metrics"]) == METRICS
+
+    assert model_def.main(words(photos, output, "--resume", "latest")) == 0
+    resumed = Run(output, capsys.readouterr().out)
+    assert epochs_in(resumed.printed) == ["2/3", "3/3"]
+    assert resumed.metrics == whole.metrics
+    assert all(value.equal(raw_state(whole.last)[name]) for name, value in raw_state(resumed.last).items())
+    same(samespace.load(output).description["metrics"], samespace.load(whole.output).description["metrics"])
+
+
+def test_a_finished_run_can_be_made_longer(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "model"
+    assert model_def.main(words(photos, output, epochs=1)) == 0
+    assert model_def.main(words(photos, output, "--resume", "latest", epochs=1)) == 0
+    assert model_def.main(words(photos, output, "--resume", str(Run(output, "").last), epochs=2)) == 0
+    assert epochs_in(capsys.readouterr().out) == ["1/1", "2/2"]
+
+
+def test_a_run_goes_on_only_with_the_network_it_had(
+    whole: Run, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert model_def.main(words(photos, whole.output, "--resume", "latest", head="concat")) == 1
+    assert f"{whole.last} was trained with head compare, not concat: " in capsys.readouterr().err
+
+
+def test_models_side_by_side_keep_their_own_checkpoints(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for output, head in ((one, "compare"), (other, "concat")):
+        assert model_def.main(words(photos, output, epochs=1, head=head)) == 0
+    capsys.readouterr()
+    assert model_def.main(words(photos, one, "--resume", "latest", epochs=2, head="compare")) == 0
+    assert epochs_in(capsys.readouterr().out) == ["2/2"]
+
+
+@pytest.fixture(scope="module")
+def killed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A real process on a copy of the project that lies among private things, killed after its second epoch."""
+    folder = tmp_path_factory.mktemp("killed")
+    project = folder / "project"
+    project.mkdir()
+    for name in ("model_def.py", "data.py", "const.yaml", ".detignore"):
+        shutil.copy(ROOT / name, project)
+    shutil.copytree(ROOT / "samespace", project / "samespace", ignore=shutil.ignore_patterns("__pycache__"))
+    for decoy in ("kaggle.json", "photos/mine.jpg", "data/Airbnb Data/a.jpg", "model/a.safetensors", ".venv/a.py"):
+        (project / decoy).parent.mkdir(parents=True, exist_ok=True)
+        (project / decoy).write_text("private")
+    output = folder / "model"
+    command = [sys.executable, str(project / "model_def.py"), *words(photos, output)]
+    printed = ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            printed += line
+            if line.startswith("epoch 2/"):
+                process.kill()
+                break
+    assert process.returncode == -9, printed
+    return Run(output, printed)
+
+
+def test_a_killed_run_leaves_a_model_and_goes_on(
+    killed: Run, whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(killed.output.parent, tmp_path / "runs", ignore=shutil.ignore_patterns("project"))
+    output = tmp_path / "runs" / "model"
+    assert set(samespace.load(output).description["metrics"]) == METRICS
+
+    assert model_def.main(words(photos, output, "--resume", "latest")) == 0
+    resumed = Run(output, capsys.readouterr().out)
+    # The second epoch counts as trained only if its checkpoint was whole by then.
+    assert epochs_in(resumed.printed) in (["2/3", "3/3"], ["3/3"])
+    same(resumed.metrics, whole.metrics)
+
+
+def test_checkpoints_carry_the_code_and_nothing_private(killed: Run) -> None:
+    project, checkpoint = killed.output.parent / "project", checkpoints(killed.output)[0]
+    code = [path.relative_to(checkpoint / "code") for path in (checkpoint / "code").rglob("*") if path.is_file()]
+    assert {path.parts[0] for path in code} == {"model_def.py", "data.py", "const.yaml", "samespace"}
+    assert {path for path in code if path.suffix == ".py"} == {
+        path.relative_to(project) for path in (*project.glob("*.py"), *project.glob("samespace/**/*.py"))
+    }
+    assert {path.suffix for path in code} == {".py", ".yaml"}
+    # Not __main__: nobody could import that.
+    spec = json.loads((checkpoint / "load_data.json").read_text())["trial_cls_spec"]
+    assert spec == "model_def:SameSpaceTrial"
+
+
+# Scores that are no numbers
+
+
+def spoil_after_an_epoch(patch: pytest.MonkeyPatch) -> None:
+    """Every score is NaN once an epoch has been validated."""
+    score, on_validation_end = SameSpaceTrial.score, model_def.Export.on_validation_end
+    validated: list[dict[str, Any]] = []
+
+    def scored(*given: Any) -> tuple[Tensor, Tensor]:
+        logits, labels = score(*given)
+        return (logits * float("nan") if validated else logits), labels
+
+    def noted(self: model_def.Export, metrics: dict[str, Any]) -> None:
+        on_validation_end(self, metrics)
+        validated.append(metrics)
+
+    patch.setattr(SameSpaceTrial, "score", staticmethod(scored))
+    patch.setattr(model_def.Export, "on_validation_end", noted)
+
+
+def test_here_a_run_that_diverges_says_so_and_keeps_what_was_good(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil_after_an_epoch(monkeypatch)
+    output = tmp_path / "model"
+    assert model_def.main(words(photos, output)) == 1
+    printed = capsys.readouterr()
+    assert printed.err.endswith("error: the validation loss is no longer finite: lower learning_rate\n")
+    assert epochs_in(printed.out) == ["1/3"]
+    run = Run(output, printed.out)
+    assert all(value.isfinite().all() for value in raw_state(run.last).values())
+    assert samespace.load(output).description["metrics"] == run.metrics
+
+
+# On a cluster
+
+
+def experiment(photos: Path, cache: Path) -> dict[str, Any]:
+    """adaptive.yaml, but small and with the folders of this machine."""
+    config = yaml.safe_load((ROOT / "adaptive.yaml").read_text())
+    config["hyperparameters"] |= {**TINY, "epochs": EPOCHS, "learning_rate": {"type": "log"}}
+    config["searcher"]["max_time"] = EPOCHS
+    config["data"] = {"dir": str(photos), "cache": str(cache / "samespace"), "held_out": HELD_OUT}
+    return dict(config)
+
+
+CHOSEN = {"head": "concat", "learning_rate": 0.0005, "alpha": 0.8, "dropout1": 0.3, "dropout2": 0.4, "dropout3": 0.5}
+
+
+@pytest.fixture(scope="module")
+def searched(photos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> StubMaster:
+    """A whole trial of a search."""
+    with StubMaster(tmp_path_factory.mktemp("store"), CHOSEN, experiment(photos, cache)) as master:
+        assert model_def.main([]) == 0
+    return master
+
+
+def test_a_trial_trains_what_the_search_chose(searched: StubMaster) -> None:
+    checkpoint = searched.checkpoints[-1].path
+    hparams = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
+    assert {name: hparams[name] for name in CHOSEN} == CHOSEN
+    assert samespace.load(checkpoint / "model").description["head"] == "concat"
+    (group,) = torch.load(checkpoint / "state_dict.pth", weights_only=False)["optimizers_state_dict"][0]["param_groups"]
+    assert (group["lr"], group["alpha"]) == (0.0005, 0.8)
+
+
+def test_every_validation_reports_the_same_metrics(searched: StubMaster) -> None:
+    assert [set(report) for report in searched.validation_metrics] == [METRICS | {"epochs", "batches"}] * EPOCHS
+    assert [report["epochs"] for report in searched.validation_metrics] == [1, 2, 3]
+    assert all(isinstance(value, (int, float)) for report in searched.validation_metrics for value in report.values())
+    assert searched.early_exit is None
+    losses = [report["loss"] for report in searched.training_metrics]
+    assert losses[-1] < losses[0]
+
+
+def test_the_best_checkpoint_carries_the_model_it_was_chosen_for(
+    searched: StubMaster, photos: Path, tmp_path: Path
+) -> None:
+    by_steps = {checkpoint.metadata["steps_completed"]: checkpoint.path for checkpoint in searched.checkpoints}
+    best = min(searched.validation_metrics, key=lambda report: float(report["validation_loss"]))
+    checkpoint = by_steps[best["batches"]]
+    model = samespace.load(checkpoint / "model")
+    same(model.description["metrics"], best)
+    assert evaluate(model, photos, "validation").figures["loss"] == pytest.approx(best["validation_loss"], abs=1e-5)
+
+    carried, rebuilt = export(checkpoint, tmp_path / "exported"), _rebuilt(checkpoint, tmp_path / "raw")
+    assert samespace.load(tmp_path / "exported").description == model.description
+    np.testing.assert_array_equal(scores(carried, photos), scores(model, photos))
+    np.testing.assert_allclose(scores(rebuilt, photos), scores(model, photos), atol=1e-7)
+
+
+def test_a_trial_that_is_stopped_leaves_a_checkpoint_and_goes_on_from_it(
+    searched: StubMaster, photos: Path, cache: Path, tmp_path: Path
+) -> None:
+    config = experiment(photos, cache)
+    with StubMaster(tmp_path, CHOSEN, config, stop_after_epoch=1) as stopped:
+        assert model_def.main([]) == 0
+    assert [report["epochs"] for report in stopped.validation_metrics] == [1]
+    checkpoint = stopped.checkpoints[-1]
+    assert checkpoint.metadata["steps_completed"] == stopped.validation_metrics[0]["batches"]
+    same(samespace.load(checkpoint.path / "model").description["metrics"], stopped.validation_metrics[0])
+
+    with StubMaster(tmp_path, CHOSEN, config, latest_checkpoint=checkpoint.uuid) as resumed:
+        assert model_def.main([]) == 0
+    assert [report["epochs"] for report in resumed.validation_metrics] == [2, 3]
+    # Dropout included: the order of the pairs and every random state continue.
+    reports = [*stopped.validation_metrics, *resumed.validation_metrics]
+    for report, uninterrupted in zip(reports, searched.validation_metrics, strict=True):
+        assert report == uninterrupted
+
+
+def test_on_a_cluster_a_trial_that_diverges_gives_its_hyperparameters_back(
+    photos: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_after_an_epoch(monkeypatch)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())  # Determined ends with the `exit` of the prompt, which closes it
+    with StubMaster(tmp_path, CHOSEN, experiment(photos, cache)) as master, pytest.raises(SystemExit):
+        model_def.main([])
+
+    assert master.early_exit == "EXITED_REASON_INVALID_HP"
+    # Of the spoilt epoch nothing was reported: NaN would end the whole search.
+    assert [report["epochs"] for report in master.validation_metrics] == [1]
+    assert isinstance(master.best_validation(), float)
+
+
+def test_on_a_cluster_a_mistake_fails_the_trial(
+    photos: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StubMaster(tmp_path, {**CHOSEN, "head": "tail"}, experiment(photos, cache)) as master:
+        assert model_def.main([]) == 1
+    assert "error: unknown head 'tail'" in capsys.readouterr().err
+    assert master.early_exit is None
+    assert determined.get_cluster_info() is None
+
+
+# Two workers
+
+WORKER = """
+import hashlib, json, os, sys
+from pathlib import Path
+
+from torch.nn.parallel import DistributedDataParallel
+
+import model_def
+from model_def import SameSpaceTrial
+
+model_def.VALIDATION_BATCH = 50  # three batches: one worker has one more than the other
+notes = {"seen": [], "waits": 0}
+start, train_batch = SameSpaceTrial.__init__, SameSpaceTrial.train_batch
+forward = DistributedDataParallel.forward
+
+def started(self, context):
+    start(self, context)
+    notes["trial"] = self
+
+def trained(self, batch, epoch_idx, batch_idx):
+    notes["seen"].append(batch.tolist())
+    return train_batch(self, batch, epoch_idx, batch_idx)
+
+def waited(self, *given):
+    notes["waits"] += 1
+    return forward(self, *given)
+
+SameSpaceTrial.__init__, SameSpaceTrial.train_batch = started, trained
+DistributedDataParallel.forward = waited
+status = model_def.main(sys.argv[2:])
+trial = notes.pop("trial")
+weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in trial.network.state_dict().values()))
+notes |= {"weights": weights.hexdigest(), "metrics": trial.metrics}
+Path(sys.argv[1], os.environ["RANK"] + ".json").write_text(json.dumps(notes))
+sys.exit(status)
+"""
+
+
+class Workers(NamedTuple):
+    run: Run
+    notes: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def alone(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """What the two workers share, done by one."""
+    output = tmp_path_factory.mktemp("alone") / "model"
+    assert model_def.main(words(photos, output, trainable="last_conv")) == 0
+    return Run(output, "")
+
+
+@pytest.fixture(scope="module")
+def workers(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Workers:
+    folder = tmp_path_factory.mktemp("workers")
+    (folder / "worker.py").write_text(WORKER)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    run = words(photos, folder / "model", trainable="last_conv")
+    command = [*launch, str(folder / "worker.py"), str(folder), *run]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return Workers(
+        Run(folder / "model", done.stdout), [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+    )
+
+
+def test_two_workers_share_every_step_of_one(workers: Workers, photos: Path) -> None:
+    seen0, seen1 = (notes["seen"] for notes in workers.notes)
+    assert len(seen0) == len(seen1)
+    rows = PairRows(splits(photos, HELD_OUT)[0], same_space_type=False).rows
+    batches = GlobalBatches(len(rows), TINY["global_batch_size"], 1, model_def.SEED)
+    alone = [rows[batch].tolist() for _ in range(EPOCHS) for batch in batches]
+    assert [part0 + part1 for part0, part1 in zip(seen0, seen1, strict=True)] == alone
+
+    times = Counter(tuple(row) for steps in (seen0, seen1) for step in steps for row in step)
+    assert set(times.values()) == {EPOCHS}
+    assert len(times) == len(rows)
+
+
+def test_two_workers_wait_for_each_other_only_where_both_take_part(workers: Workers) -> None:
+    # The wrapper exchanges buffers whenever it is called: in validation one worker would call it once more.
+    assert [notes["waits"] for notes in workers.notes] == [len(notes["seen"]) for notes in workers.notes]
+
+
+def test_two_workers_learn_what_one_learns(workers: Workers, alone: Run) -> None:
+    assert epochs_in(workers.run.printed) == ["1/3", "2/3", "3/3"]  # one of them speaks
+    notes0, notes1 = workers.notes
+    assert notes0["weights"] == notes1["weights"]
+    assert notes0["metrics"] == notes1["metrics"]
+    assert notes0["metrics"] == pytest.approx(alone.metrics, abs=1e-4)
+
+
+def test_the_checkpoint_of_two_workers_can_be_exported_and_continued_by_one(
+    workers: Workers, alone: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, expected = raw_state(workers.run.last), raw_state(alone.last)
+    assert set(state) == {f"module.{name}" for name in expected}
+    for name, value in expected.items():
+        torch.testing.assert_close(state[f"module.{name}"], value, rtol=0, atol=1e-3)
+
+    carried = samespace.load(workers.run.last / "model")
+    figures = evaluate(carried, photos, "validation").figures
+    assert figures["loss"] == pytest.approx(workers.notes[0]["metrics"]["validation_loss"], abs=1e-5)
+    rebuilt = _rebuilt(workers.run.last, tmp_path / "raw")
+    np.testing.assert_allclose(scores(rebuilt, photos), scores(carried, photos), atol=1e-7)
+
+    more = words(
+        photos, tmp_path / "model", "--resume", str(workers.run.last), epochs=EPOCHS + 1, trainable="last_conv"
+    )
+    assert model_def.main(more) == 0
+    assert epochs_in(capsys.readouterr().out) == ["4/4"]
