@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from samespace.errors import SameSpaceError
+from samespace.errors import SameSpaceError, exit_status
 from samespace.hashing import hamming
 from samespace.pairs import AIRBNB, TRAINING, Pairs, Photos, find_photos, make_pairs
 from samespace.photos import VARIANTS, read_pixels
@@ -316,12 +316,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; a mistake is one line on stderr and exit status 1."""
-    try:
-        _run(_parser().parse_args(words))
-    except SameSpaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    arguments = _parser().parse_args(words)
+    return exit_status(lambda: _run(arguments))
 
 
 if __name__ == "__main__":

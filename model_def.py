@@ -32,7 +32,7 @@ from tqdm import tqdm
 import data
 from samespace import metrics
 from samespace.backbones import make_trunk
-from samespace.errors import SameSpaceError
+from samespace.errors import SameSpaceError, exit_status
 from samespace.evaluation import splits
 from samespace.export import random_state_types
 from samespace.features import bank, default_cache, fingerprint
@@ -447,21 +447,19 @@ def _parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Train; a mistake is one line on stderr and exit status 1."""
     arguments = _parser().parse_args(words)
-    try:
-        info = det.get_cluster_info()
-        if info is not None and info.task_type == "TRIAL":
-            train_on_cluster(info)
-            return 0
-        logging.getLogger("determined").setLevel(logging.WARNING)
-        choices = [f"data.cache={json.dumps(str(default_cache()))}", *arguments.config]
-        choices += [f"data.dir={json.dumps(str(arguments.data.resolve()))}"] if arguments.data else []
-        choices += [f"hyperparameters.epochs={arguments.epochs}"] if arguments.epochs is not None else []
-        config = read_config(choices)
-        train_here(config, arguments.output.resolve(), arguments.resume)
-    except SameSpaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _train(arguments))
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    info = det.get_cluster_info()
+    if info is not None and info.task_type == "TRIAL":
+        train_on_cluster(info)
+        return
+    logging.getLogger("determined").setLevel(logging.WARNING)
+    choices = [f"data.cache={json.dumps(str(default_cache()))}", *arguments.config]
+    choices += [f"data.dir={json.dumps(str(arguments.data.resolve()))}"] if arguments.data else []
+    choices += [f"hyperparameters.epochs={arguments.epochs}"] if arguments.epochs is not None else []
+    train_here(read_config(choices), arguments.output.resolve(), arguments.resume)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ import torch.nn.functional as F
 
 from samespace import load, metrics
 from samespace.backbones import make_trunk
-from samespace.errors import SameSpaceError
+from samespace.errors import SameSpaceError, exit_status
 from samespace.evaluation import evaluate
-from samespace.features import bank
+from samespace.features import bank, default_cache
 from samespace.hashing import hamming, perceptual_hash
 from samespace.network import HEADS, TRAINABLE, TwinNetwork
 from samespace.pairs import TEST, TRAINING, Photos, find_photos
@@ -62,10 +62,10 @@ def hashes(photos: Photos) -> dict[str, Figures]:
 
 
 @torch.no_grad()
-def cosines(training: Photos, test: Photos, backbone: str, weights: str, cache: Path) -> dict[str, Figures]:
+def cosines(training: Photos, test: Photos, backbone: str, weights: str) -> dict[str, Figures]:
     network = TwinNetwork(make_trunk(backbone, weights), "compare", "head")
-    network.fit(bank(training.paths, network.trunk, cache))
-    maps = bank(test.paths, network.trunk, cache)
+    network.fit(bank(training.paths, network.trunk, default_cache()))
+    maps = bank(test.paths, network.trunk, default_cache())
     frozen = network.freeze(maps.parts[:, 0], maps.seen[:, 0])
     plain, whitened = F.normalize(frozen.start, dim=1), network.tower(frozen).vectors
     return {
@@ -89,11 +89,11 @@ def table(root: Path, backbone: str, weights: str, concat_epochs: int) -> dict[s
     training, test = find_photos(root, TRAINING), find_photos(root, TEST)
     trunk = {"backbone": backbone, "weights": weights}
     with tempfile.TemporaryDirectory() as folder:
-        rows = {**hashes(test), **cosines(training, test, backbone, weights, Path(folder, "bank"))}
+        rows = {**hashes(test), **cosines(training, test, backbone, weights)}
         for head, hyperparameters, epochs in (("concat", CONCAT, concat_epochs), ("compare", {}, None)):
             train(root, Path(folder, head, "model"), {**trunk, **hyperparameters}, epochs)
             model = load(Path(folder, head, "model"))
-            rows[f"{head}, trained"] = evaluate(model, root, TEST).figures
+            rows[f"{head}, trained"] = evaluate(model, root, TEST, default_cache()).figures
             if head == "compare":
                 rows[f"{head}, trained"].update(costs(model, test))
     return rows
@@ -126,7 +126,9 @@ def select(root: Path, backbone: str, weights: str, epochs: int) -> dict[str, Fi
                 if head == "concat" or trainable == "last_conv":
                     chosen |= {"learning_rate": CONCAT["learning_rate"]}
                 train(root, output, chosen, epochs)
-                rows[f"{head}, trainable: {trainable}"] = evaluate(load(output), root, "validation").figures
+                rows[f"{head}, trainable: {trainable}"] = evaluate(
+                    load(output), root, "validation", default_cache()
+                ).figures
     return rows
 
 
@@ -140,14 +142,13 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     weights = arguments.weights if arguments.weights in ("imagenet", "none") else str(Path(arguments.weights).resolve())
-    try:
-        measure = select if arguments.select else table
-        rows = measure(arguments.root, arguments.backbone, weights, arguments.epochs)
-    except SameSpaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _measure(arguments, weights))
+
+
+def _measure(arguments: argparse.Namespace, weights: str) -> None:
+    measure = select if arguments.select else table
+    rows = measure(arguments.root, arguments.backbone, weights, arguments.epochs)
     print(json.dumps(rows, indent=2)) if arguments.json else print_table(rows)
-    return 0
 
 
 COLUMNS = {"ap": "AP", "recall_at_99_precision": "recall at 99 % precision"}

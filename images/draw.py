@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from samespace.errors import SameSpaceError
+from samespace.errors import SameSpaceError, exit_status
 from samespace.rooms import draw, make_room, viewpoints, write_dataset
 
 FOLDER = Path(__file__).resolve().parent
@@ -369,19 +369,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(words)
+    return exit_status(lambda: _draw(chosen.names, chosen.weights, chosen.backbone))
+
+
+def _draw(names: Sequence[str], weights: str | None, backbone: str) -> None:
     pictures = dict(PICTURES)
-    if chosen.weights:
-        pictures["parts"] = lambda: draw_parts(chosen.weights, chosen.backbone)
-    try:
-        for name in chosen.names or pictures:
-            if name not in pictures:
-                drawable = ", ".join(PICTURES)
-                raise SameSpaceError(f"cannot draw {name!r}: choose of {drawable}, or parts with --weights FILE")
-            save(pictures[name](), name)
-    except SameSpaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if weights:
+        pictures["parts"] = lambda: draw_parts(weights, backbone)
+    for name in names or pictures:
+        if name not in pictures:
+            drawable = ", ".join(PICTURES)
+            raise SameSpaceError(f"cannot draw {name!r}: choose of {drawable}, or parts with --weights FILE")
+        save(pictures[name](), name)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from samespace.errors import SameSpaceError
+from samespace.errors import SameSpaceError, exit_status
 
 SIZE = 256
 # Every torchvision classifier here was trained on photos scaled to 0..1, then normalised with these; Inception,
@@ -200,12 +200,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Fetch a trunk's ImageNet weights into torch's cache, so that training needs no network later."""
     parser = argparse.ArgumentParser(prog="python -m samespace.backbones", description=main.__doc__)
     parser.add_argument("name", choices=CUTS, metavar="NAME", help=", ".join(CUTS))
-    try:
-        make_trunk(parser.parse_args(words).name)
-    except SameSpaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    name = parser.parse_args(words).name
+    return exit_status(lambda: make_trunk(name))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import samespace
-from samespace.errors import SameSpaceError
+from samespace.errors import exit_status
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -105,12 +105,7 @@ def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], work
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; a mistake is one line on stderr and exit status 1."""
     arguments = _parser().parse_args(words)
-    try:
-        arguments.work(arguments)
-    except SameSpaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: arguments.work(arguments))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,20 @@
-"""The one exception a person is meant to read."""
+"""The one exception a person is meant to read, and how a command shows it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
 
 
 class SameSpaceError(Exception):
     """A mistake a person can mend: its message names the thing at fault and says what to do."""
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Run a command: 0, or 1 after one line on stderr that says what went wrong."""
+    try:
+        command()
+    except SameSpaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

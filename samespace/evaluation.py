@@ -15,7 +15,7 @@ from samespace import metrics
 from samespace.errors import SameSpaceError
 from samespace.features import bank, fingerprint
 from samespace.model import Model
-from samespace.network import Embeddings, Frozen, TwinNetwork
+from samespace.network import Embeddings, TwinNetwork
 from samespace.pairs import TEST, TRAINING, Photos, find_photos, hold_out, make_pairs
 from samespace.photos import VARIANTS
 
@@ -49,9 +49,9 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
     network = model.network
     with torch.no_grad():
         maps = bank(photos.paths, network.trunk, cache, str(model.device))
-        frozen = network.freeze(*maps)
-        trained = metrics.of_training_pairs(score_frozen(network, frozen, pairs.rows()), pairs.label)
-        as_is = network.tower(Frozen(*(column[:: len(VARIANTS)] for column in frozen)))
+        embeddings = network.embed_frozen(network.freeze(*maps))
+        trained = metrics.of_training_pairs(_score_rows(network, embeddings, pairs.rows()), pairs.label)
+        as_is = Embeddings(*(column[:: len(VARIANTS)] for column in embeddings))
         logits, labels = _all_pairs(network, as_is, photos.spaces(same_space_type))
     figures: dict[str, float | int] = {
         "loss": trained["validation_loss"],
@@ -64,11 +64,11 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
     return Evaluation(figures, logits, labels)
 
 
-def score_frozen(network: TwinNetwork, frozen: Frozen, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Logits (P,) of pairs given as rows of `frozen`: (P, 2 or more)."""
-    pairs = torch.from_numpy(rows).to(frozen.start.device)
+def _score_rows(network: TwinNetwork, embeddings: Embeddings, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Logits (P,) of pairs given as rows of `embeddings`: (P, 2 or more)."""
+    pairs = torch.from_numpy(rows).to(embeddings.vectors.device)
     blocks = tqdm(torch.split(pairs, PAIRS_AT_ONCE), "training pairs", unit=" blocks", delay=1, leave=False)
-    logits = [network(*frozen.take(block[:, 0]), *frozen.take(block[:, 1])) for block in blocks]
+    logits = [network.head(embeddings.take(block[:, 0]), embeddings.take(block[:, 1])) for block in blocks]
     return torch.cat(logits).double().cpu().numpy()
 
 

@@ -244,7 +244,16 @@ class TwinNetwork(nn.Module):
     @torch.no_grad()
     def embed(self, pixels: Tensor) -> Embeddings:
         """(N, 3, S, S) of 0..255 → what is kept of these photos."""
-        return self.tower(self.freeze(*look(pixels.to(self._device), self.trunk)))
+        return self.embed_frozen(self.freeze(*look(pixels.to(self._device), self.trunk)))
+
+    @torch.no_grad()
+    def embed_frozen(self, frozen: Frozen) -> Embeddings:
+        """The rest of the way for any number of photos, a block at a time."""
+        blocks = [
+            self.tower(Frozen(*both))
+            for both in zip(torch.split(frozen.start, BLOCK), torch.split(frozen.parts, BLOCK), strict=True)
+        ]
+        return Embeddings(*(torch.cat(column) for column in zip(*blocks, strict=True)))
 
 
 def _spread_out(photos: Tensor, most: int) -> Tensor:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from samespace.errors import SameSpaceError
+from samespace.errors import SameSpaceError, exit_status
 from samespace.scenery.drawing import draw_scene
 from samespace.scenery.floorplan import FURNISH, Piece, Plan, overlap, with_article
 from samespace.scenery.scene import Camera, Point, Scene
@@ -261,13 +261,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--test-photos", type=int, default=120, help="photos of other rooms (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other rooms (default: %(default)s)")
     chosen = parser.parse_args(arguments)
-    try:
-        write_dataset(chosen.root, chosen.photos, chosen.test_photos, chosen.seed)
-    except SameSpaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{chosen.photos + chosen.test_photos} photos in {chosen.root}")
-    return 0
+    return exit_status(lambda: _write_and_tell(chosen.root, chosen.photos, chosen.test_photos, chosen.seed))
+
+
+def _write_and_tell(root: Path, photos: int, test_photos: int, seed: int) -> None:
+    write_dataset(root, photos, test_photos, seed)
+    print(f"{photos + test_photos} photos in {root}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import draw
 from PIL import Image
 
 import data
@@ -22,30 +23,6 @@ from samespace.errors import SameSpaceError
 from samespace.pairs import AIRBNB, TEST, TRAINING, find_photos
 
 PROJECT = Path(data.__file__).parent
-
-
-def draw(path: Path, seed: int) -> None:
-    """A small photo of something: coarse random blocks."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    blocks = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
-    Image.fromarray(blocks).resize((60, 40)).save(path)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Seven photos of four listings; one listing shows both its kitchen and its bedroom."""
-    names = (
-        "bedroom/boston_7_3",
-        "bedroom/new_york_12_1",
-        "bedroom/new_york_12_2",
-        "kitchen/boston_12_1",
-        "kitchen/boston_7_1",
-        "kitchen/boston_7_2",
-        "kitchen/rome_1_1",
-    )
-    for seed, name in enumerate(names):
-        draw(tmp_path / "photos" / AIRBNB / TRAINING / f"{name}.jpg", seed)
-    return tmp_path / "photos"
 
 
 # ---- commands
@@ -108,7 +85,7 @@ def test_samples_shows_labelled_photos_in_their_variants(root: Path) -> None:
     first, second = photos.paths.index(find(root, "boston_7_1")), photos.paths.index(find(root, "boston_7_2"))
     pairs = data.Pairs(*(np.array([value]) for value in (first, second, 1, 0, 1)))
     card = np.asarray(data._draw_pair(photos, pairs, 0)).astype(int)
-    as_is = np.asarray(data._varied(data.open_photo(photos.paths[first]), 0)).astype(int)
+    as_is = np.asarray(data._as_trained(photos.paths[first], 0)).astype(int)
     height, width = as_is.shape[:2]
     assert np.abs(card[26 : 26 + height, :width] - as_is[:, ::-1]).max() <= 1
 

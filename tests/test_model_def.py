@@ -85,19 +85,19 @@ def clean(cache: Path) -> Iterator[None]:
     """Undoes what a run leaves in its process: folder, environment, the types torch may unpickle, threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more would wait for each other, the batches are so small
-    torch_knows = hasattr(torch.serialization, "add_safe_globals")
-    allowed = torch.serialization.get_safe_globals() if torch_knows else []
+    allowed = torch.serialization.get_safe_globals() if hasattr(torch.serialization, "get_safe_globals") else []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(Path.cwd())
         patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.setenv("XDG_DATA_HOME", str(cache))
         patch.setenv("OMP_NUM_THREADS", "1")
-        if torch_knows:
+        if hasattr(torch.serialization, "clear_safe_globals"):
             torch.serialization.clear_safe_globals()  # so that resuming works only if model_def sees to it
         yield
     torch.set_num_threads(threads)
-    if torch_knows:
+    if hasattr(torch.serialization, "clear_safe_globals"):
         torch.serialization.clear_safe_globals()
+    if hasattr(torch.serialization, "add_safe_globals"):
         torch.serialization.add_safe_globals(allowed)
 
 

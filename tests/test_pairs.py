@@ -7,37 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from samespace.errors import SameSpaceError
 from samespace.hashing import hamming
 from samespace.pairs import AIRBNB, TEST, TRAINING, Photos, find_photos, hold_out, make_pairs, sample_negatives
-
-
-def draw(path: Path, seed: int) -> None:
-    """A small photo of something: coarse random blocks."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    blocks = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
-    Image.fromarray(blocks).resize((60, 40)).save(path)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Seven photos of four listings; one listing shows both its kitchen and its bedroom."""
-    names = (
-        "bedroom/boston_7_3",
-        "bedroom/new_york_12_1",
-        "bedroom/new_york_12_2",
-        "kitchen/boston_12_1",
-        "kitchen/boston_7_1",
-        "kitchen/boston_7_2",
-        "kitchen/rome_1_1",
-    )
-    for seed, name in enumerate(names):
-        draw(tmp_path / "photos" / AIRBNB / TRAINING / f"{name}.jpg", seed)
-    return tmp_path / "photos"
 
 
 def table(spaces: list[int], hashes: list[int] | None = None) -> Photos:

@@ -1,0 +1,134 @@
+"""The figures of an evaluation are those that scoring every pair by hand gives."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from samespace.errors import SameSpaceError
+from samespace.evaluation import VALIDATION, Evaluation, evaluate, plot_precision_recall, splits
+from samespace.features import fingerprint, look, to_tensor, vary
+from samespace.model import Model, load
+from samespace.pairs import TEST, TRAINING, find_photos, hold_out, make_pairs
+from samespace.photos import read_pixels
+
+FIGURES = [
+    "loss",
+    "accuracy",
+    "ap",
+    "roc_auc",
+    "recall_at_99_precision",
+    "balanced_accuracy",
+    "balanced_loss",
+    "photos",
+    "pairs",
+    "seconds",
+]
+
+
+@pytest.fixture(scope="module")
+def models(model_folders: dict[str, Path]) -> dict[str, Model]:
+    return {head: load(folder) for head, folder in model_folders.items()}
+
+
+@pytest.fixture(scope="module")
+def evaluation(models: dict[str, Model], rooms: Path) -> Evaluation:
+    return evaluate(models["compare"], rooms)
+
+
+def test_the_figures_are_these_and_count_every_unordered_pair(evaluation: Evaluation) -> None:
+    figures = evaluation.figures
+    assert list(figures) == FIGURES
+    assert figures["photos"] == 14
+    assert figures["pairs"] == len(evaluation.logits) == len(evaluation.labels) == 14 * 13 // 2
+    assert all(isinstance(figure, (int, float)) for figure in figures.values())
+
+
+@pytest.mark.parametrize("head", ["compare", "concat"])
+def test_ranking_is_that_of_all_pairs_scored_by_hand(head: str, models: dict[str, Model], rooms: Path) -> None:
+    model, photos = models[head], find_photos(rooms, TEST)
+    found = evaluate(model, rooms)
+    embeddings = model.embed(photos.paths)
+    pairs = list(combinations(range(len(photos)), 2))
+    first, second = (embeddings.take(torch.tensor(rows)) for rows in zip(*pairs, strict=True))
+    scores = model.score(first, second)
+    listings = photos.listings()
+    labels = [int(listings[row0] == listings[row1]) for row0, row1 in pairs]
+    assert found.labels.tolist() == labels
+    assert np.allclose(1 / (1 + np.exp(-found.logits)), scores, atol=1e-3)  # kept in half precision, scored in full
+    assert found.figures["ap"] == pytest.approx(average_precision_score(labels, scores), abs=0.005)
+    assert found.figures["roc_auc"] == pytest.approx(roc_auc_score(labels, scores), abs=0.005)
+
+
+@torch.no_grad()
+def test_validation_gives_what_training_saw_of_the_spaces_it_held_out(models: dict[str, Model], rooms: Path) -> None:
+    model = models["compare"]
+    photos = hold_out(find_photos(rooms, TRAINING), 0.3)[1]
+    pairs = make_pairs(photos)
+    pixels = to_tensor([read_pixels(path, 256) for path in photos.paths])
+    kept = [
+        model.network.tower(model.network.freeze(*look(vary(pixels, variant), model.network.trunk)))
+        for variant in range(4)
+    ]
+    vectors, parts = (torch.stack(column, 1) for column in zip(*kept, strict=True))
+    first, second = (
+        type(kept[0])(vectors[rows, variants], parts[rows, variants])
+        for rows, variants in (
+            (torch.from_numpy(pairs.first).long(), torch.from_numpy(pairs.first_variant).long()),
+            (torch.from_numpy(pairs.second).long(), torch.from_numpy(pairs.second_variant).long()),
+        )
+    )
+    logits, labels = model.network.head(first, second), torch.from_numpy(pairs.label).float()
+    figures = evaluate(model, rooms, VALIDATION).figures
+    assert figures["photos"] == len(photos)
+    assert figures["loss"] == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, labels)), abs=1e-3)
+    assert figures["accuracy"] == pytest.approx(float(((logits > 0) == (labels == 1)).float().mean()), abs=2e-3)
+
+
+def test_splits_hold_out_spaces_or_take_the_test_folder(rooms: Path) -> None:
+    training, validation = splits(rooms, 0.3)
+    assert len(training) + len(validation) == 22
+    assert not set(training.listings()) & set(validation.listings())
+    training, validation = splits(rooms, 0)
+    assert (len(training), len(validation)) == (22, 14)
+
+
+def test_validation_on_other_photos_is_refused(model_folders: dict[str, Path], rooms: Path, tmp_path: Path) -> None:
+    model = load(model_folders["compare"])
+    held_out = splits(rooms, 0.3)[1]
+    model.description["data"] = {"held_out": 0.3, "validation_fingerprint": fingerprint(held_out.paths)}
+    assert evaluate(model, rooms, VALIDATION).figures["photos"] == len(held_out)
+    other = Path(shutil.copytree(rooms, tmp_path / "other"))
+    Image.new("RGB", (40, 30), "red").save(other / held_out.paths[0].relative_to(rooms))
+    with pytest.raises(SameSpaceError, match="other does not hold the photos this model was validated on"):
+        evaluate(model, other, VALIDATION)
+
+
+def test_a_bank_in_the_cache_gives_the_same_figures(
+    models: dict[str, Model], rooms: Path, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    cached = [evaluate(models["compare"], rooms, TEST, tmp_path / "cache") for _ in range(2)]
+    assert all(np.array_equal(each.logits, evaluation.logits) for each in cached)
+    assert cached[1].figures["loss"] == evaluation.figures["loss"]
+
+
+def test_a_plot_is_a_picture_in_a_folder_that_exists(evaluation: Evaluation, tmp_path: Path) -> None:
+    plot_precision_recall(evaluation, tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as picture:
+        assert picture.format == "PNG" and picture.size == (750, 600)
+    for path in (tmp_path / "nowhere" / "curve.png", tmp_path / "curve.docx"):
+        with pytest.raises(SameSpaceError, match=f"cannot write {path}"):
+            plot_precision_recall(evaluation, path)
+
+
+def test_an_unknown_split_is_named(models: dict[str, Model], rooms: Path) -> None:
+    with pytest.raises(SameSpaceError, match="has no folder 'Airbnb Data/Holidays'"):
+        evaluate(models["compare"], rooms, "Holidays")
