@@ -7,10 +7,11 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.error import URLError
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -40,14 +41,6 @@ class Trunk(nn.Module):
         inception = name == "inception_v3"
         self.mean: tuple[float, ...] = INCEPTION_MEAN if inception else IMAGENET_MEAN
         self.std: tuple[float, ...] = INCEPTION_STD if inception else IMAGENET_STD
-
-    def train(self, mode: bool = True) -> Trunk:
-        """Whatever the mode, batch norm keeps ImageNet's statistics: a batch of 64 photos of rooms would spoil them."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """(N, 3, S, S) of 0..255 → what the network was trained on."""
@@ -136,20 +129,45 @@ def make_trunk(name: str, weights: str = "imagenet") -> Trunk:
         state = _fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
         _load(net, state, name, weights)
     early, middle, last = CUTS[name](net.eval())
-    trunk = Trunk(name, _fuse(early), _fuse(middle), last).eval()
+    early, middle = (_merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
+    trunk = Trunk(name, early, middle, _merge(last, FoldedConv)).eval()
     return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _fuse(module: nn.Module) -> nn.Module:
-    """Fold each batch norm into the convolution before it: the same answers in half the time, for what never learns."""
+def _merge(module: nn.Module, merge: Callable[[nn.Conv2d, nn.BatchNorm2d], nn.Module]) -> nn.Module:
+    """Make one layer of each convolution and the batch norm behind it: the same answers in about half the time."""
     names, children = [name for name, _ in module.named_children()], list(module.children())
     for name, after, child, norm in zip(names, names[1:], children, children[1:], strict=False):
         if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            setattr(module, name, fuse_conv_bn_eval(child, norm))
+            setattr(module, name, merge(child, norm))
             setattr(module, after, nn.Identity())
     for child in module.children():
-        _fuse(child)
+        if not isinstance(child, FoldedConv):
+            _merge(child, merge)
     return module
+
+
+class FoldedConv(nn.Module):
+    """A convolution and its batch norm that still learn: weights, scale and shift do, ImageNet's statistics stay.
+
+    With its statistics fixed a batch norm scales and shifts, so it is folded into the small weights at every step
+    instead of passing over the large maps.
+    """
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.conv, self.norm = conv, norm
+
+    def forward(self, maps: Tensor) -> Tensor:
+        conv, norm = self.conv, self.norm
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        weight, bias = conv.weight * scale[:, None, None, None], norm.bias - mean * scale
+        if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
+            places = F.linear(maps.flatten(2).transpose(1, 2), weight.flatten(1), bias)  # (N, h·w, C)
+            return places.transpose(1, 2).view(len(maps), -1, *maps.shape[2:])
+        padding = cast(tuple[int, int], conv.padding)
+        return F.conv2d(maps, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
 
 
 def _fetch_imagenet(name: str) -> dict[str, Tensor]:
