@@ -227,7 +227,7 @@ def test_imagenet_weights_come_through_torchvisions_download(state: State, monke
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
     trunk = make_trunk(SMALL)
     assert asked == [(torchvision.models.MobileNet_V3_Small_Weights.DEFAULT.url, True)]
-    assert torch.equal(trunk.last[0][0].conv.weight, state["features.12.0.weight"])
+    assert torch.equal(trunk.last[0].conv.conv.weight, state["features.12.0.weight"])
 
 
 @pytest.fixture

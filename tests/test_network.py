@@ -224,7 +224,7 @@ def test_only_what_is_trainable_learns(
     assert any(name.startswith("head.") for name in changed)
     assert not any(name.startswith(("trunk.early", "trunk.middle", "whiten")) for name in changed)
     assert not any(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in changed)
-    assert ("trunk.last.0.0.conv.weight" in changed) == (trainable == "last_conv")
+    assert ("trunk.last.0.conv.conv.weight" in changed) == (trainable == "last_conv")
     assert any(name.startswith("trunk.last") for name in changed) == (trainable == "last_conv")
 
 
