@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+BEDROOMS := demo/rooms/Airbnb Data/Test Data/bedroom
 
 .PHONY: demo test check lint types images clean
 
@@ -17,11 +18,10 @@ demo: $(READY)
 	@echo
 	$(BIN)/samespace evaluate demo/model demo/rooms --plot demo/precision-recall.png
 	@echo
-	$(BIN)/samespace compare --model demo/model $(foreach number,1 2,"demo/rooms/$(SHOWN)_$(number).jpg")
+	$(BIN)/samespace compare --model demo/model "$(BEDROOMS)/kyoto_1084_1.jpg" "$(BEDROOMS)/kyoto_1084_2.jpg"
+	$(BIN)/samespace compare --model demo/model "$(BEDROOMS)/kyoto_1084_1.jpg" "$(BEDROOMS)/boston_1088_1.jpg"
 	@echo
 	@echo "Look at demo/rooms (the photos), demo/model (what you take away), demo/precision-recall.png (how good it is)."
-
-SHOWN := Airbnb Data/Test Data/bedroom/X
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -141,7 +141,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         """Show the head that weighs evidence a few thousand training pairs, that it may set its scales."""
         if isinstance(self.network.head, CompareHead):
             first, second, _ = self.pairs.rows[:: max(1, len(self.pairs) // 4096)].to(self.context.device).unbind(1)
-            photos = self.network.tower(self.frozen)
+            photos = self.network.embed_frozen(self.frozen)
             self.network.head.fit(self.network.head.evidence(photos.take(first), photos.take(second)))
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
