@@ -31,13 +31,13 @@ from tqdm import tqdm
 
 import data
 from samespace import metrics
-from samespace.backbones import make_trunk
+from samespace.backbones import CUTS, make_trunk
 from samespace.errors import SameSpaceError, exit_status
 from samespace.evaluation import splits
 from samespace.export import random_state_types
 from samespace.features import bank, default_cache, fingerprint
 from samespace.model import Model, describe
-from samespace.network import CompareHead, Frozen, TwinNetwork
+from samespace.network import HEADS, TRAINABLE, CompareHead, Frozen, TwinNetwork
 from samespace.pairs import Photos, make_pairs
 
 PROJECT = Path(__file__).resolve().parent
@@ -124,7 +124,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         self.optimizer = context.wrap_optimizer(
             torch.optim.RMSprop(learning, lr=hparams["learning_rate"], alpha=hparams["alpha"])
         )
-        self.precision = PRECISIONS[hparams.get("precision", "fp32")]
+        self.precision = PRECISIONS[hparams.get("precision") or "fp32"]
         self.scores = context.wrap_reducer(_reduce, for_training=False)
         self.metrics: dict[str, float] = {}  # of the network as it stands: empty once it has moved on
         self.about_data = {
@@ -191,7 +191,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
 
 def make_network(hparams: dict[str, Any]) -> TwinNetwork:
     """The network that these hyperparameters describe, before anything is fitted."""
-    trunk = make_trunk(hparams["backbone"], str(hparams["weights"]))
+    trunk = make_trunk(hparams["backbone"], hparams["weights"])
     return TwinNetwork(trunk, hparams["head"], hparams.get("trainable"), [hparams[f"dropout{i}"] for i in (1, 2, 3)])
 
 
@@ -271,13 +271,19 @@ class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]
 
 NUMBERS = {"learning_rate": 1.0, "alpha": 1.0, "dropout1": 1.0, "dropout2": 1.0, "dropout3": 1.0}  # from 0 to below
 WHOLE_NUMBERS = ("global_batch_size", "epochs")
-NAMES = ("backbone", "weights", "head")
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "backbone": tuple(CUTS),
+    "head": HEADS,
+    "trainable": TRAINABLE,
+    "same_space_type": (False, True),
+    "precision": tuple(PRECISIONS),
+}
 OPTIONAL = ("trainable", "same_space_type", "precision")
 
 
 def check(hparams: dict[str, Any], workers: int = 1) -> None:
     """Refuse, in one sentence, what would fail later or quietly train something else."""
-    known = (*NUMBERS, *WHOLE_NUMBERS, *NAMES, *OPTIONAL)
+    known = (*NUMBERS, *WHOLE_NUMBERS, *CHOICES, "weights")
     for name in hparams:
         if name not in known:
             raise SameSpaceError(f"unknown hyperparameter {name!r}: choose among {', '.join(known)}")
@@ -296,13 +302,14 @@ def check(hparams: dict[str, Any], workers: int = 1) -> None:
             f"a global_batch_size of {hparams['global_batch_size']} does not divide among {workers} workers: "
             f"give a multiple of {workers}"
         )
-    for name in NAMES:
-        if not isinstance(hparams[name], str):
-            raise SameSpaceError(f"{name} cannot be {hparams[name]!r}: give a name")
-    if not isinstance(hparams.get("same_space_type", False), bool):
-        raise SameSpaceError(f"same_space_type cannot be {hparams['same_space_type']!r}: give true or false")
-    if hparams.get("precision", "fp32") not in tuple(PRECISIONS):
-        raise SameSpaceError(f"precision cannot be {hparams['precision']!r}: choose one of {', '.join(PRECISIONS)}")
+    for name, choices in CHOICES.items():
+        value = hparams.get(name)
+        if value not in choices and not (value is None and name in OPTIONAL):
+            raise SameSpaceError(f"{name} cannot be {value!r}: choose one of {', '.join(map(str, choices))}")
+    if not isinstance(hparams["weights"], str):
+        raise SameSpaceError(
+            f"weights cannot be {hparams['weights']!r}: give imagenet, none or the path of a state dict"
+        )
 
 
 def read_config(choices: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,6 @@ THRESHOLD = 0.9
 @torch.no_grad()
 def cosine(photos: Sequence[str | Path], backbone: str = "mobilenet_v3_large", weights: str = "imagenet") -> float:
     """Cosine of the ImageNet features of two photos."""
-    trunk = make_trunk(backbone, weights)
-    first, second = F.normalize(trunk(to_tensor([read_pixels(Path(photo), SIZE) for photo in photos])), dim=1)
+    pixels = to_tensor([read_pixels(Path(photo), SIZE) for photo in photos])
+    first, second = F.normalize(make_trunk(backbone, weights)(pixels), dim=1)
     return float(first @ second)

@@ -602,7 +602,7 @@ def test_on_a_cluster_a_mistake_fails_the_trial(
 ) -> None:
     with StubMaster(tmp_path, {**CHOSEN, "head": "tail"}, experiment(photos, cache)) as master:
         assert model_def.main([]) == 1
-    assert "error: unknown head 'tail'" in capsys.readouterr().err
+    assert "error: head cannot be 'tail'" in capsys.readouterr().err
     assert master.early_exit is None
     assert determined.get_cluster_info() is None
 
