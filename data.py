@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from samespace.errors import SameSpaceError, exit_status
+from samespace.files import write_whole
 from samespace.hashing import hamming
 from samespace.pairs import AIRBNB, TRAINING, Pairs, Photos, find_photos, make_pairs
 from samespace.photos import VARIANTS, read_pixels
@@ -261,14 +263,12 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG that appears whole or not at all."""
     if path.suffix.lower() != ".png":
         raise SameSpaceError(f"{path} cannot be drawn: give --output a name that ends in .png")
-    partial = path.with_name(f".{path.name}.partial")
+    content = BytesIO()
+    picture.save(content, format="PNG")
     try:
-        picture.save(partial, format="PNG")
-        partial.replace(path)
+        write_whole(path, content.getvalue())
     except OSError as error:
         raise SameSpaceError(f"cannot write {path} ({error}): give a folder that exists and may be written") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _print_summary(numbers: dict[str, int | float]) -> None:

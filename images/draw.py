@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from samespace.errors import SameSpaceError, exit_status
+from samespace.files import write_whole
 from samespace.rooms import draw, make_room, viewpoints, write_dataset
 
 FOLDER = Path(__file__).resolve().parent
@@ -349,13 +351,10 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
 def save(picture: Image.Image, name: str) -> None:
     """A PNG of 256 colours, whole or not at all."""
     path = FOLDER / f"{name}.png"
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        # k-means moves the palette to where the colours are; median cut alone turns purple to grey.
-        picture.quantize(256, kmeans=4, dither=Image.Dither.NONE).save(partial, "PNG", optimize=True)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = BytesIO()
+    # k-means moves the palette to where the colours are; median cut alone turns purple to grey.
+    picture.quantize(256, kmeans=4, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+    write_whole(path, content.getvalue())
     print(f"{path.name}: {picture.width} x {picture.height}, {path.stat().st_size // 1000} KB")
 
 

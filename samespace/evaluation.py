@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +15,13 @@ from tqdm import tqdm
 from samespace import metrics
 from samespace.errors import SameSpaceError
 from samespace.features import bank, fingerprint
-from samespace.model import Model
+from samespace.files import write_whole
+from samespace.model import PAIRS_AT_ONCE, Model
 from samespace.network import Embeddings, TwinNetwork
 from samespace.pairs import TEST, TRAINING, Photos, find_photos, hold_out, make_pairs
 from samespace.photos import VARIANTS
 
 VALIDATION = "validation"
-PAIRS_AT_ONCE = 256
 
 
 class Evaluation(NamedTuple):
@@ -104,6 +105,8 @@ def plot_precision_recall(evaluation: Evaluation, path: Path) -> None:
         fontsize=10,
     )
     try:
-        figure.savefig(path, dpi=150)
+        content = BytesIO()
+        figure.savefig(content, dpi=150, format=path.suffix[1:] or "png")
+        write_whole(path, content.getvalue())
     except (OSError, ValueError) as error:
         raise SameSpaceError(f"cannot write {path} ({error}): give a .png file in a folder that exists") from error

@@ -20,14 +20,10 @@ def export(checkpoint: Path, output: Path) -> Model:
     """Write the model of a checkpoint to `output`: the one it carries, checked, or one rebuilt from its raw state."""
     if not checkpoint.is_dir():
         raise SameSpaceError(f"{checkpoint} is not a folder: give one that `det checkpoint download` wrote")
-    carried = checkpoint / "model"
-    model = load(carried if carried.is_dir() else checkpoint) if _is_model(checkpoint) else _rebuild(checkpoint)
+    carried = [folder for folder in (checkpoint / "model", checkpoint) if (folder / "model.json").is_file()]
+    model = load(carried[0]) if carried else _rebuild(checkpoint)
     model.save(output)
     return model
-
-
-def _is_model(checkpoint: Path) -> bool:
-    return any((folder / "model.json").is_file() for folder in (checkpoint, checkpoint / "model"))
 
 
 def _rebuild(checkpoint: Path) -> Model:

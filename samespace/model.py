@@ -21,6 +21,7 @@ from torch import Tensor
 from samespace.backbones import SIZE, make_trunk
 from samespace.errors import SameSpaceError
 from samespace.features import photos_at_once, to_tensor
+from samespace.files import write_whole
 from samespace.network import Embeddings, TwinNetwork
 from samespace.photos import Pixels, as_pixels, read_pixels
 
@@ -87,8 +88,8 @@ class Model:
         description = {**self.description, "weights": {"file": name, "sha256": digest}}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / name, weights)
-            _write(folder / "model.json", json.dumps(description, indent=2).encode())
+            write_whole(folder / name, weights)
+            write_whole(folder / "model.json", json.dumps(description, indent=2).encode())
             for stale in (*folder.glob("weights-*.safetensors"), *folder.glob(".weights-*.partial")):
                 if stale.name != name:
                     stale.unlink()
@@ -181,9 +182,3 @@ def _rows(embeddings: Embeddings, at: int, count: int) -> Embeddings:
     if len(embeddings.vectors) != count:
         raise SameSpaceError(f"cannot pair {len(embeddings.vectors)} photos with {count}: give as many, or one")
     return Embeddings(*(column[at : at + PAIRS_AT_ONCE] for column in embeddings))
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)

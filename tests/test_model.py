@@ -244,7 +244,7 @@ def test_saving_over_leaves_nothing_of_the_model_before(folder: Path, newer: Mod
 def test_a_save_broken_off_leaves_the_model_before(
     broken_off_at: int, folder: Path, newer: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, calls = model_module._write, []
+    write, calls = model_module.write_whole, []
 
     def break_off(path: Path, content: bytes) -> None:
         calls.append(path)
@@ -252,7 +252,7 @@ def test_a_save_broken_off_leaves_the_model_before(
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(model_module, "_write", break_off)
+    monkeypatch.setattr(model_module, "write_whole", break_off)
     with pytest.raises(KeyboardInterrupt):
         newer.save(folder)
     assert load(folder).description["metrics"] == {"validation_loss": 0.5}
