@@ -341,8 +341,10 @@ def read_config(choices: Sequence[str]) -> dict[str, Any]:
 def train_on_cluster(info: det.ClusterInfo) -> None:
     """What `python3 model_def.py` does inside a trial's container: Determined knows everything there is to set."""
     settings = info.user_data or {}
-    for name, value in settings.get("secrets", {}).items():  # kaggle_username and kaggle_key, which Determined masks
-        os.environ[name.upper()] = str(value)
+    secrets = settings.get("secrets", {})  # which Determined masks
+    for name in ("kaggle_username", "kaggle_key"):
+        if name in secrets:
+            os.environ[name.upper()] = str(secrets[name])
     data.download(Path(settings["dir"]))  # at once if it is there; otherwise one worker does, the others wait
     with pytorch.init(hparams=info.trial.hparams) as context:
         _fit(SameSpaceTrial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)

@@ -719,3 +719,18 @@ def test_the_checkpoint_of_two_workers_can_be_exported_and_continued_by_one(
     )
     assert model_def.main(more) == 0
     assert epochs_in(capsys.readouterr().out) == ["4/4"]
+
+
+def test_of_the_masked_secrets_only_the_kaggle_key_reaches_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(root: Path) -> None:
+        raise SameSpaceError(f"{root}: {os.environ['KAGGLE_USERNAME']}, {os.environ['KAGGLE_KEY']}")
+
+    path = os.environ["PATH"]
+    monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
+    monkeypatch.setenv("KAGGLE_KEY", "old")
+    monkeypatch.setattr(model_def.data, "download", stop)
+    secrets = {"kaggle_username": "ada", "kaggle_key": "new", "path": "/nowhere"}
+    info = SimpleNamespace(user_data={"dir": "/photos", "secrets": secrets})
+    with pytest.raises(SameSpaceError, match="/photos: ada, new"):
+        model_def.train_on_cluster(info)
+    assert os.environ["PATH"] == path
