@@ -42,7 +42,9 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
     """Score a split of an Airbnb-style folder; "validation" is what training held out of it."""
     start = time.perf_counter()
     data = model.description.get("data", {})
-    photos = splits(root, float(data.get("held_out", 0)))[1] if split == VALIDATION else find_photos(root, split)
+    if split == VALIDATION and "held_out" not in data:
+        raise SameSpaceError("this model does not say what it was validated on: name a split of its own")
+    photos = splits(root, float(data["held_out"]))[1] if split == VALIDATION else find_photos(root, split)
     if split == VALIDATION and data.get("validation_fingerprint") not in (None, fingerprint(photos.paths)):
         raise SameSpaceError(f"{root} does not hold the photos this model was validated on: name another split")
     same_space_type = bool(data.get("same_space_type", False))

@@ -112,6 +112,13 @@ def test_validation_on_other_photos_is_refused(model_folders: dict[str, Path], r
         evaluate(model, other, VALIDATION)
 
 
+def test_a_model_rebuilt_from_raw_state_knows_no_validation_split(model_folders: dict[str, Path], rooms: Path) -> None:
+    model = load(model_folders["compare"])
+    model.description["data"] = {}
+    with pytest.raises(SameSpaceError, match="does not say what it was validated on"):
+        evaluate(model, rooms, VALIDATION)
+
+
 def test_a_bank_in_the_cache_gives_the_same_figures(
     models: dict[str, Model], rooms: Path, evaluation: Evaluation, tmp_path: Path
 ) -> None:
