@@ -332,6 +332,10 @@ def read_config(choices: Sequence[str]) -> dict[str, Any]:
             f"cannot use --config {' '.join(choices)} ({' '.join(str(error).split())}): "
             "give a YAML file like const.yaml, or KEY=VALUE as in hyperparameters.head=concat"
         ) from error
+    if not isinstance(config.get("hyperparameters"), dict):
+        raise SameSpaceError(f"{' '.join(map(str, files))} has no hyperparameters: give a YAML file like const.yaml")
+    if "dir" not in (config.get("data") or {}):
+        raise SameSpaceError("no photos to train on: give --data ROOT, the folder that holds 'Airbnb Data'")
     return config
 
 

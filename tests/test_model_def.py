@@ -734,3 +734,13 @@ def test_of_the_masked_secrets_only_the_kaggle_key_reaches_the_environment(monke
     with pytest.raises(SameSpaceError, match="/photos: ada, new"):
         model_def.train_on_cluster(info)
     assert os.environ["PATH"] == path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("data: {dir: /x}", "has no hyperparameters"), ("hyperparameters: {}", "give --data ROOT")]
+)
+def test_a_file_that_lacks_a_section_is_named(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text(text)
+    with pytest.raises(SameSpaceError, match=says):
+        model_def.read_config([str(file)])
