@@ -32,6 +32,7 @@ sys.path.insert(0, str(PROJECT))
 
 import model_def  # noqa: E402
 from samespace.backbones import SIZE  # noqa: E402
+from samespace.errors import exit_status  # noqa: E402
 from samespace.evaluation import splits  # noqa: E402
 from samespace.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
 from samespace.pairs import find_photos, make_pairs  # noqa: E402
@@ -206,13 +207,17 @@ def print_table(rows: list[dict[str, Any]], device: str) -> None:
         )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description="Training from the bank beside looping over images.")
     parser.add_argument(
         "--data", type=Path, metavar="ROOT", help="an Airbnb-style folder (default: rooms drawn for it)"
     )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    return exit_status(lambda: _measure(arguments))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         root = arguments.data.resolve() if arguments.data else Path(folder, "rooms")
@@ -227,4 +232,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

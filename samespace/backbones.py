@@ -121,10 +121,8 @@ def make_trunk(name: str, weights: str = "imagenet") -> Trunk:
         torch.manual_seed(0)
         options = {"transform_input": False, "init_weights": False} if name == "inception_v3" else {}
         net = torchvision.models.get_model(name, weights=None, **options)
-        for layer in net.modules():
-            if isinstance(layer, nn.Conv2d):
-                # torchvision's own start counts on batch norm in training mode: as it is, half precision rounds to 0.
-                nn.init.kaiming_normal_(layer.weight)
+        if weights == "none":
+            _start(net)
     if weights != "none":
         state = _fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
         _load(net, state, name, weights)
@@ -132,6 +130,13 @@ def make_trunk(name: str, weights: str = "imagenet") -> Trunk:
     early, middle = (_merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
     trunk = Trunk(name, early, middle, _merge(last, FoldedConv)).eval()
     return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _start(net: nn.Module) -> None:
+    """torchvision's own start counts on batch norm in training mode: as it is, half precision rounds to 0."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
 
 
 def _merge(module: nn.Module, merge: Callable[[nn.Conv2d, nn.BatchNorm2d], nn.Module]) -> nn.Module:
