@@ -12,6 +12,10 @@ HASHED_SIZE = 256
 _CACHED_PAIRS = 2**16
 _BITS_OF_16 = np.unpackbits(np.arange(2**16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(1, dtype=np.uint8)
 
+_GREY_SIZE = 32
+# The eight slowest of the 32 cosine waves that `phash` looks for along each side: (8, 32).
+_LOW_WAVES = 2 * np.cos(np.pi / _GREY_SIZE * np.outer(np.arange(8), np.arange(_GREY_SIZE) + 0.5))
+
 
 def wavelet_hash(photo: Image.Image) -> np.uint64:
     """ImageHash's `whash` of the photo at 256×256: where its wavelets lie above their median, on an 8×8 grid."""
@@ -25,6 +29,16 @@ def perceptual_hash(photo: Image.Image) -> np.uint64:
     import imagehash
 
     return _packed(imagehash.phash(photo))
+
+
+def perceptual_hash_of_pixels(pixels: npt.NDArray[np.uint8]) -> np.uint64:
+    """`perceptual_hash` of a photo that is an array (h, w, 3) already, many times faster."""
+    grey = Image.fromarray(pixels).convert("L").resize((_GREY_SIZE, _GREY_SIZE), Image.Resampling.LANCZOS)
+    # Rounded, because a flat photo's frequencies are zero but for the noise of the sums, and their signs chance.
+    frequencies: npt.NDArray[np.float64] = (_LOW_WAVES @ np.asarray(grey, np.float64) @ _LOW_WAVES.T).round(6)
+    bits = (frequencies > np.median(frequencies)).ravel()
+    packed: np.uint64 = np.uint64(int.from_bytes(np.packbits(bits).tobytes(), "big"))
+    return packed
 
 
 def _packed(bits: object) -> np.uint64:

@@ -68,7 +68,7 @@ class Photos:
 def find_photos(root: Path, split: str = TRAINING) -> Photos:
     """Every photo of a split whose name says its space and which opens; each is decoded and hashed once."""
     folder = _split_folder(root, split)
-    found = find(folder)
+    found = find(folder, follow_links=True)
     names = [_NAME.fullmatch(path.stem) for path in found]
     named = [(path, name["city"], name["room_id"]) for path, name in zip(found, names, strict=True) if name]
     hashes = _hash_photos([path for path, _, _ in named])

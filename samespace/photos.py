@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+import PIL
+from PIL import Image, UnidentifiedImageError
 
 from samespace.errors import SameSpaceError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
+
+BLOCK = 2**20  # pixels that a full decode looks at together
 
 # What a pair's two photos are shown as in training, by number; `features.vary` makes them.
 VARIANTS = ("as is", "flipped", "turned 5°", "flipped and turned")
@@ -38,16 +47,89 @@ class UnreadablePhoto(SameSpaceError):
         return UnreadablePhoto, (self.path, self.reason)
 
 
-def find(root: Path, extensions: Sequence[str] = EXTENSIONS) -> list[Path]:
-    """Every photo file below `root`, in path order; hidden files and folders are passed over."""
+class Details(NamedTuple):
+    """What only a full decode tells."""
+
+    pixels: str  # SHA-256 of width, height and upright RGB: equal where two files hold the same picture
+    sharpness: float  # how much neighbouring pixels differ, for the contrast that the photo has: see `details`
+
+
+class Glimpse(NamedTuple):
+    """A photo small and square, with what else one quick decode tells."""
+
+    pixels: Pixels  # (S, S, 3)
+    width: int  # of the photo itself, upright
+    height: int
+    taken: str | None  # by EXIF, "2023-05-01 12:30:00"
+
+
+class Walk(NamedTuple):
+    """The photo files below a folder, in no order, and the folders that could not be looked into."""
+
+    files: list[os.DirEntry[str]]
+    unlisted: list[UnreadablePhoto]
+
+
+def find(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> list[Path]:
+    """Every photo file below `root`, sorted by the bytes of its path; see `walk`."""
+    return sorted((Path(entry.path) for entry in walk(root, extensions, follow_links).files), key=os.fsencode)
+
+
+def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> Walk:
+    """The photo files below `root`, chosen by extension, with or without its dot, in any case.
+
+    Hidden files and folders are passed over, and so are symlinks unless asked for. Where several links lead to a
+    folder it is walked once, under its own name if it has one below `root`.
+    """
     if not root.is_dir():
         raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")
-    wanted = tuple(extension.lower() for extension in extensions)
-    found = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if name.lower().endswith(wanted) and not name.startswith(".")]
-    return sorted(found)
+    wanted = tuple("." + extension.lower().lstrip(".") for extension in extensions)
+    found = Walk([], [])
+    folders, linked = [str(root)], deque[str]()  # linked ones wait until every folder is known by its own name
+    walked: set[tuple[int, int]] = set()
+    while folders or linked:
+        folder = folders.pop() if folders else linked.popleft()
+        try:
+            if follow_links and not _first_visit(folder, walked):
+                continue
+            with os.scandir(folder) as listing:
+                entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=_name)
+        except OSError as error:
+            if folder == str(root):
+                raise SameSpaceError(f"{root} cannot be listed ({error.strerror}): check its permissions") from error
+            found.unlisted.append(UnreadablePhoto(Path(folder), f"cannot be listed: {error.strerror}"))
+            continue
+        for entry in entries:
+            if _is_folder(entry, follow_links):
+                (linked if entry.is_symlink() else folders).append(entry.path)
+            elif entry.name.lower().endswith(wanted) and _is_file(entry, follow_links):
+                found.files.append(entry)
+    return found
+
+
+def _first_visit(folder: str, walked: set[tuple[int, int]]) -> bool:
+    status = os.stat(folder)  # noqa: PTH116
+    known = (status.st_dev, status.st_ino) in walked
+    walked.add((status.st_dev, status.st_ino))
+    return not known
+
+
+def _name(entry: os.DirEntry[str]) -> bytes:
+    return os.fsencode(entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str], follow_links: bool) -> bool:
+    try:
+        return entry.is_file(follow_symlinks=follow_links)
+    except OSError:
+        return False
 
 
 def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
@@ -55,17 +137,118 @@ def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
 
     `at_least` lets a JPEG decode at a fraction of its size, no side below that many pixels: much faster.
     """
+    with _explained(path), path.open("rb") as file, _identified(file) as image:
+        if at_least is not None:
+            image.draft("RGB", (at_least, at_least))
+        photo = _upright(image)
+        return photo.copy() if photo is image else photo
+
+
+def glimpse(source: Path | BinaryIO, size: int) -> Glimpse:
+    """One decode, at a fraction of a JPEG's size: `read_pixels`, and the photo's own dimensions and date.
+
+    An open file is read from its start and left open.
+    """
+    if isinstance(source, Path):
+        with _explained(source), source.open("rb") as file:
+            return _glimpse(file, size)
+    with _explained(Path(os.fsdecode(source.name))):
+        return _glimpse(source, size)
+
+
+def _glimpse(file: BinaryIO, size: int) -> Glimpse:
+    with _identified(file) as image:
+        whole = image.size
+        image.draft("RGB", (size, size))
+        drafted = image.size != whole
+        photo = _upright(image)
+        exif = _exif(image)
+        width, height = (whole[::-1] if _orientation(exif) >= 5 else whole) if drafted else photo.size
+        return Glimpse(_squeeze(photo, size), width, height, _taken(exif))
+
+
+def details(path: Path) -> Details:
+    """A full decode: which picture it is, and how sharp.
+
+    Sharp is a high variance of the Laplacian for the variance of the grey photo: one that was made brighter or richer
+    in contrast has no more detail than before.
+    """
+    photo = open_photo(path)
+    width, height = photo.size
+    digest = hashlib.sha256(f"{width}x{height}".encode())
+    total, squares = 0, 0
+    rows = max(1, BLOCK // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        digest.update(photo.crop((0, top, width, bottom)).tobytes())
+        # One row more above and below: what the Laplacian of this block's own rows looks at.
+        block = photo.crop((0, max(top - 1, 0), width, min(bottom + 1, height))).convert("L")
+        laplacian = _laplacian(np.asarray(block, np.int32))
+        total += int(laplacian.sum(dtype=np.int64))
+        squares += int(np.square(laplacian).sum(dtype=np.int64))
+    count = max(1, (width - 2) * (height - 2))
+    variance = max(0, squares * count - total * total) / count**2
+    return Details(digest.hexdigest(), variance / max(_variance(photo.convert("L")), 1.0))
+
+
+def _variance(grey: Image.Image) -> float:
+    counts, levels = np.array(grey.histogram(), float), np.arange(256)
+    mean = counts @ levels / counts.sum()
+    return float(counts @ (levels - mean) ** 2 / counts.sum())
+
+
+def _laplacian(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """(h, w) → (h - 2, w - 2): how much the four neighbours differ from a pixel, none at the edge."""
+    if min(grey.shape) < 3:
+        return np.zeros((0, 0), np.int32)
+    inner: npt.NDArray[np.int32] = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    inner -= 4 * grey[1:-1, 1:-1]
+    return inner
+
+
+def decoders() -> str:
+    """What decodes photos here: a file that could not be read may open once this has changed."""
     try:
-        with Image.open(path) as image:
-            if at_least is not None:
-                image.draft("RGB", (at_least, at_least))
-            image.load()
-            return _upright(image)
+        return f"Pillow {PIL.__version__}, pillow-heif {metadata.version('pillow-heif')}"
+    except metadata.PackageNotFoundError:
+        return f"Pillow {PIL.__version__}, no HEIC"
+
+
+@cache
+def _learn_heif() -> bool:
+    """Teach Pillow HEIC, if the extra is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _is_heif(head: bytes) -> bool:
+    """Whether a file that begins like this is HEIC or a relative: an `ftyp` box with one of their brands."""
+    return head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf")
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    """Opened by Pillow from its start, not decoded yet."""
+    file.seek(0)
+    head = file.read(12)
+    file.seek(0)
+    if _is_heif(head):  # whatever its name: phones have called such files .jpg
+        _learn_heif()
+    return Image.open(file)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with this photo is said as an UnreadablePhoto."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise UnreadablePhoto(path, "no such file") from error
     except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        raise UnreadablePhoto(path, "the file is empty" if empty else "not an image this program knows") from error
+        raise UnreadablePhoto(path, _why_unidentified(path)) from error
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto(path, "too many pixels to open safely") from error
     except (PermissionError, IsADirectoryError) as error:
@@ -73,11 +256,67 @@ def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
     except Exception as error:
         # Damaged data makes decoders raise nearly anything (AVIF RuntimeError, old TIFF AttributeError);
         # the text says what broke.
-        raise UnreadablePhoto(path, f"damaged: {error}") from error
+        text = " ".join(str(error).split()).encode(errors="replace").decode()
+        raise UnreadablePhoto(path, f"damaged: {text or type(error).__name__}") from error
+
+
+def _why_unidentified(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(12)
+    if not head:
+        return "the file is empty"
+    if _is_heif(head) and not _learn_heif():
+        return "HEIC photos need an extra: pip install 'samespace[heic]'"
+    return "not an image this program knows"
+
+
+_ORIENTATION, _DATE_TIME, _EXIF_FOLDER, _DATE_TIME_ORIGINAL = 0x0112, 0x0132, 0x8769, 0x9003
+_DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    try:
+        return image.getexif()
+    except Exception:  # as many ways to be damaged as decoders have; the photo itself may be whole
+        return Image.Exif()
+
+
+def _orientation(exif: Image.Exif) -> int:
+    value = exif.get(_ORIENTATION)
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def _taken(exif: Image.Exif) -> str | None:
+    """When the camera says it was taken, else when the file says it was written."""
+    try:
+        values = (exif.get_ifd(_EXIF_FOLDER).get(_DATE_TIME_ORIGINAL), exif.get(_DATE_TIME))
+    except Exception:  # a damaged folder of tags
+        values = (None, exif.get(_DATE_TIME))
+    return next((date for date in map(_date, values) if date), None)
+
+
+def _date(value: object) -> str | None:
+    numbers = _DATE.match(value) if isinstance(value, str) else None
+    try:
+        return datetime(*map(int, numbers.groups())).isoformat(" ") if numbers else None  # type: ignore[arg-type]
+    except ValueError:  # 0000:00:00, as cameras write whose clock was never set
+        return None
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    return _as_rgb(ImageOps.exif_transpose(image) or image)
+    """Decoded, as a person sees it; the image itself where nothing had to change."""
+    image.load()
+    turn = _TURNS.get(_orientation(_exif(image)))
+    return _as_rgb(image if turn is None else image.transpose(turn))
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -89,7 +328,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def read_pixels(path: Path, size: int) -> Pixels:
@@ -124,6 +363,10 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: i
     remaining = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque(pool.submit(work, item) for item in islice(remaining, 16 * threads))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in islice(remaining, 1))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(work, item) for item in islice(remaining, 1))
+        finally:
+            for unwanted in waiting:  # the reader has left
+                unwanted.cancel()

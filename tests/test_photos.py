@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from samespace import photos
 from samespace.errors import SameSpaceError
-from samespace.photos import UnreadablePhoto, find, in_threads, open_photo, read_many, read_pixels
+from samespace.photos import UnreadablePhoto, details, find, glimpse, in_threads, open_photo, read_many, read_pixels
 
 RED, BLUE = (220, 20, 20), (20, 20, 220)
 
@@ -151,6 +153,7 @@ def test_unreadable_photo_survives_pickling(tmp_path: Path) -> None:
 def test_draft_is_smaller_but_never_below_what_was_asked(tmp_path: Path) -> None:
     half_and_half(800, 400).save(tmp_path / "a.jpg")
     assert open_photo(tmp_path / "a.jpg").size == (800, 400)
+    assert type(open_photo(tmp_path / "a.jpg")) is Image.Image  # nothing that still needs the file
     assert open_photo(tmp_path / "a.jpg", at_least=100).size == (200, 100)
     assert open_photo(tmp_path / "a.jpg", at_least=300).size == (800, 400)
 
@@ -177,6 +180,47 @@ def test_find_sorts_passes_over_hidden_and_takes_any_case(tmp_path: Path) -> Non
         (tmp_path / name).touch()
     assert find(tmp_path) == [tmp_path / "a.webp", tmp_path / "b/1.png", tmp_path / "b/2.JPG"]
     assert find(tmp_path, [".PNG"]) == [tmp_path / "b/1.png"]
+
+
+def test_find_takes_extensions_without_their_dot(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.PNG", "cpng", "d.xpng"):
+        (tmp_path / name).touch()
+    assert find(tmp_path, ["png"]) == find(tmp_path, [".Png"]) == [tmp_path / "b.PNG"]
+    assert find(tmp_path, ["JPG", ".png"]) == [tmp_path / "a.jpg", tmp_path / "b.PNG"]
+
+
+def test_find_sorts_by_the_bytes_of_the_path(tmp_path: Path) -> None:
+    for name in (b"a/1.jpg", b"a-b/1.jpg", b"a.jpg", b"\xff/\xe9.jpg", "é.jpg".encode()):
+        path = tmp_path / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    found = [os.fsencode(path.relative_to(tmp_path)) for path in find(tmp_path)]
+    assert found == [b"a-b/1.jpg", b"a.jpg", b"a/1.jpg", "é.jpg".encode(), b"\xff/\xe9.jpg"]
+
+
+def test_find_follows_links_only_when_asked(tmp_path: Path) -> None:
+    root, far = tmp_path / "root", tmp_path / "far"
+    for path in (root / "a.jpg", root / "sub/b.jpg", far / "c.jpg", far / "deep/d.jpg"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (root / "file.jpg").symlink_to(far / "c.jpg")
+    (root / "a link").symlink_to(root / "sub")  # comes before its target, which keeps its own name
+    (root / "far").symlink_to(far)
+    (root / "far2").symlink_to(far)
+    (far / "deep/loop").symlink_to(root)
+    (root / "sub/up").symlink_to("..")
+    (root / "gone.jpg").symlink_to("nowhere")
+    (root / "itself.jpg").symlink_to("itself.jpg")
+    (root / "itself").symlink_to("itself")
+    assert find(root) == [root / "a.jpg", root / "sub/b.jpg"]
+    followed = [root / name for name in ("a.jpg", "far/c.jpg", "far/deep/d.jpg", "file.jpg", "sub/b.jpg")]
+    assert find(root, follow_links=True) == followed
+
+
+def test_find_passes_over_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
+    (tmp_path / "folder.jpg").mkdir()
+    assert find(tmp_path) == []
 
 
 def test_find_in_a_missing_folder_names_it(tmp_path: Path) -> None:
@@ -215,3 +259,205 @@ def test_in_threads_raises_what_the_work_raises() -> None:
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_in_threads_drops_what_nobody_waits_for() -> None:
+    begun: list[int] = []
+    hold = threading.Event()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item:
+            assert hold.wait(10)
+        return item
+
+    results = in_threads(work, range(1000), threads=1)
+    assert next(results) == 0
+    threading.Timer(0.05, hold.set).start()
+    results.close()
+    assert len(begun) <= 3
+
+
+def exif_of(orientation: int = 1, original: object = None, written: object = None) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if original is not None:
+        exif.get_ifd(0x8769)[0x9003] = original
+    if written is not None:
+        exif[0x0132] = written
+    return exif
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_glimpse_knows_the_upright_size_of_the_whole_photo(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"a.{suffix}"
+    half_and_half(402, 200).save(path, exif=exif_of(orientation))
+    seen = glimpse(path, 32)
+    assert (seen.width, seen.height) == ((402, 200) if orientation < 5 else (200, 402))
+    assert (seen.width, seen.height) == open_photo(path).size
+    assert seen.pixels.shape == (32, 32, 3)
+    assert np.array_equal(seen.pixels, read_pixels(path, 32))
+
+
+def test_a_glimpse_of_an_open_file_begins_at_its_start_and_leaves_it_open(tmp_path: Path) -> None:
+    half_and_half().save(tmp_path / "a.jpg")
+    with (tmp_path / "a.jpg").open("rb") as file:
+        file.read()
+        assert photos._identified(file).size == (64, 32)
+        assert np.array_equal(glimpse(file, 16).pixels, read_pixels(tmp_path / "a.jpg", 16))
+        assert not file.closed
+
+
+@pytest.mark.parametrize(
+    ("original", "written", "taken"),
+    [
+        ("2023:05:01 12:30:00", "2024:01:01 00:00:00", "2023-05-01 12:30:00"),
+        (None, "2024:01:02 03:04:05", "2024-01-02 03:04:05"),
+        ("0000:00:00 00:00:00", "2024:01:02 03:04:05", "2024-01-02 03:04:05"),
+        ("    :  :     :  :  ", None, None),
+        ("2023:13:01 12:30:00", None, None),
+        ("2023:02:30 12:30:00", None, None),
+        ("yesterday", None, None),
+        ("2023-05-01T12:30:00+02:00", None, "2023-05-01 12:30:00"),
+        (None, None, None),
+    ],
+)
+def test_a_glimpse_says_when_the_photo_was_taken(
+    tmp_path: Path, original: str | None, written: str | None, taken: str | None
+) -> None:
+    half_and_half().save(tmp_path / "a.jpg", exif=exif_of(1, original, written))
+    assert glimpse(tmp_path / "a.jpg", 8).taken == taken
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_exif_leaves_the_photo_whole(tmp_path: Path) -> None:
+    whole = exif_of(6, "2023:05:01 12:30:00").tobytes()
+    for number, exif in enumerate(
+        (whole[:20], whole[:40], b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", b"Exif\0\0junk")
+    ):
+        path = tmp_path / f"{number}.jpg"
+        half_and_half().save(path, exif=exif)
+        seen = glimpse(path, 8)
+        assert seen.taken is None
+        assert sorted((seen.width, seen.height)) == [32, 64]
+
+
+def test_every_bad_file_has_the_same_reason_for_a_glimpse(tmp_path: Path) -> None:
+    half_and_half(800, 600).save(tmp_path / "cut.jpg")
+    os.truncate(tmp_path / "cut.jpg", 3000)
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("a shopping list")
+    for path in tmp_path.iterdir():
+        with pytest.raises(UnreadablePhoto) as raised:
+            glimpse(path, 8)
+        assert raised.value.path == path
+        assert raised.value.reason == reason(path)
+
+
+def test_heic_is_read_whatever_its_name(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    photo = half_and_half(128, 64)
+    photo.save(tmp_path / "a.heic", exif=exif_of(1, "2023:05:01 12:30:00"), quality=95)
+    (tmp_path / "a.heic").rename(tmp_path / "a.jpg")
+    seen = glimpse(tmp_path / "a.jpg", 16)
+    assert (seen.width, seen.height, seen.taken) == (128, 64, "2023-05-01 12:30:00")
+    assert close(seen.pixels[0, 0], RED, within=30)
+    assert close(seen.pixels[0, 15], BLUE, within=30)
+    os.truncate(tmp_path / "a.jpg", 500)
+    assert reason(tmp_path / "a.jpg").startswith(("damaged: ", "not an image"))
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"hevc", b"mif1", b"msf1"])
+def test_heic_without_the_extra_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brand: bytes
+) -> None:
+    learnt: list[bytes] = []
+    monkeypatch.setattr(photos, "_learn_heif", lambda: bool(learnt.append(brand)))
+    Image.init()
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0" * 64)
+    with (tmp_path / "a.heic").open("rb") as file, pytest.raises(UnreadablePhoto):
+        file.read()
+        glimpse(file, 8)
+    assert len(learnt) == 2  # tried before Pillow looked, and asked why it failed
+    assert reason(tmp_path / "a.heic") == "HEIC photos need an extra: pip install 'samespace[heic]'"
+    assert find(tmp_path) == [tmp_path / "a.heic"]
+
+
+def test_decoders_say_whether_heic_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise photos.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(photos.metadata, "version", lambda name: "9.8")
+    assert photos.decoders().endswith(", pillow-heif 9.8")
+    monkeypatch.setattr(photos.metadata, "version", missing)
+    assert photos.decoders().endswith(", no HEIC")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("two\nlines"), "damaged: two lines"),
+        (MemoryError(), "damaged: MemoryError"),
+        (ValueError("\udcff"), "damaged: ?"),
+    ],
+)
+def test_a_reason_is_one_line_that_can_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(file: object) -> None:
+        raise error
+
+    half_and_half().save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "open", fail)
+    assert reason(tmp_path / "a.png") == said
+
+
+def test_the_same_picture_has_the_same_pixels_in_any_lossless_file(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
+    picture.save(tmp_path / "a.png")
+    picture.save(tmp_path / "b.bmp")
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "c.png", exif=exif_of(6))
+    picture.crop((0, 0, 40, 29)).save(tmp_path / "other.png")
+    found = [details(tmp_path / name).pixels for name in ("a.png", "b.bmp", "c.png")]
+    assert len(set(found)) == 1
+    assert len(found[0]) == 64
+    assert details(tmp_path / "other.png").pixels != found[0]
+
+
+def test_pixels_know_their_dimensions(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 2), RED).save(tmp_path / "wide.png")
+    Image.new("RGB", (2, 8), RED).save(tmp_path / "tall.png")
+    assert details(tmp_path / "wide.png").pixels != details(tmp_path / "tall.png").pixels
+
+
+def test_sharpness_is_the_laplacians_variance_for_the_photos_own_in_whatever_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8))
+    photo.save(tmp_path / "a.png")
+    grey = np.asarray(photo.convert("L"), float)
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
+    whole = details(tmp_path / "a.png")
+    assert whole.sharpness == pytest.approx(laplacian.var() / grey.var(), rel=1e-12)
+    for block in (1, 53 * 2, 53 * 18, 53 * 36):
+        monkeypatch.setattr(photos, "BLOCK", block)
+        assert details(tmp_path / "a.png") == whole
+
+
+def test_more_contrast_is_not_sharper(tmp_path: Path) -> None:
+    dull = Image.fromarray(np.random.default_rng(0).integers(60, 120, (64, 64, 3), np.uint8))
+    dull.save(tmp_path / "dull.png")
+    dull.point(lambda level: 2 * level).save(tmp_path / "rich.png")
+    assert details(tmp_path / "rich.png").sharpness == pytest.approx(details(tmp_path / "dull.png").sharpness, rel=0.02)
+
+
+def test_a_blurred_photo_is_less_sharp_and_a_tiny_one_not_at_all(tmp_path: Path) -> None:
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    photo.save(tmp_path / "sharp.png")
+    photo.resize((32, 32)).resize((64, 64)).save(tmp_path / "blurred.png")
+    assert details(tmp_path / "blurred.png").sharpness < details(tmp_path / "sharp.png").sharpness / 4
+    for size in ((1, 1), (2, 9), (9, 2)):
+        photo.resize(size).save(tmp_path / "tiny.png")
+        assert details(tmp_path / "tiny.png").sharpness == 0
