@@ -1,0 +1,722 @@
+"""A photo folder's memory: what each photo is and how it looks, in SQLite and feature files beside the photos."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import sqlite3
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from samespace.errors import SameSpaceError
+from samespace.photos import EXTENSIONS, Details, UnreadablePhoto, Walk, decoders, details, in_threads, walk
+from samespace.reading import AT_ONCE, Array, Batch, Extractor, File, Rows, read_batch, read_batches
+
+__all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Library", "Photo", "Scan", "read_batch"]
+
+FOLDER = ".samespace"
+SCHEMA = 1
+
+_TABLES = """
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE roots (root INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE);
+CREATE TABLE files (
+    root INTEGER NOT NULL, path BLOB NOT NULL, -- relative to the root
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    content TEXT, reason TEXT, -- the one or the other
+    PRIMARY KEY (root, path)
+) WITHOUT ROWID;
+CREATE INDEX files_by_content ON files (content);
+CREATE TABLE contents (
+    content TEXT PRIMARY KEY, -- SHA-256 of the bytes
+    width INTEGER NOT NULL, height INTEGER NOT NULL, taken TEXT,
+    hash INTEGER NOT NULL, -- 64 bits, signed as SQLite has them
+    reason TEXT, decoders TEXT NOT NULL, -- why it is no photo, to these decoders
+    pixels TEXT, sharpness REAL -- a full decode's, NULL until somebody asks
+) WITHOUT ROWID;
+CREATE TABLE rows (
+    fingerprint TEXT NOT NULL, content TEXT NOT NULL, row INTEGER NOT NULL,
+    PRIMARY KEY (fingerprint, content)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX rows_by_number ON rows (fingerprint, row);
+CREATE TABLE verdicts (
+    content0 TEXT NOT NULL, content1 TEXT NOT NULL, same INTEGER NOT NULL,
+    PRIMARY KEY (content0, content1)
+) WITHOUT ROWID;
+"""
+
+
+class Photo(NamedTuple):
+    """What a library knows of one file."""
+
+    path: Path
+    root: Path  # the scanned folder that it lies in
+    library: str  # id
+    size: int
+    mtime_ns: int
+    content: str  # SHA-256 of the file's bytes
+    width: int  # as a person sees it, upright
+    height: int
+    taken: str | None  # when, as EXIF says: "2023-05-01 12:30:00"
+    hash: int  # perceptual hash
+
+
+class Scan(NamedTuple):
+    """What a scan found below the folders it was given."""
+
+    photos: int  # readable ones, copies included
+    new: int  # files that were not there before, copies included
+    changed: int  # files with other bytes than before
+    moved: int  # files that were elsewhere before; neither new nor forgotten
+    forgotten: int  # files that have vanished
+    unreadable: list[UnreadablePhoto]  # files that are no photos, folders that could not be listed
+    seconds: float
+
+
+class Features:
+    """What an extractor said of N photos, read from disk as it is asked for."""
+
+    def __init__(self, folder: Path, fields: Mapping[str, tuple[tuple[int, ...], str]], rows: npt.NDArray[np.int64]):
+        self._folder, self._fields, self._rows = folder, fields, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, name: str, which: slice | npt.NDArray[np.integer[Any]] = slice(None)) -> Array:
+        """One field of some of the photos, in memory: (n, *shape)."""
+        shape, dtype = self._fields[name]
+        rows = self._rows[which]
+        if not len(rows):
+            return np.empty((0, *shape), dtype)
+        path = self._folder / name
+        count = path.stat().st_size // _width(self._fields[name])  # a killed scan may leave part of a row at the end
+        return np.asarray(np.memmap(path, dtype, "r", shape=(count, *shape))[rows])
+
+
+class Library:
+    """Remembers the photos of one folder or several. Belongs to the thread that made it."""
+
+    def __init__(self, folder: Path, create: bool = False) -> None:
+        self._place = os.path.realpath(folder)
+        self.folder = Path(self._place)
+        self._file = Path(self._place, "library.sqlite")
+        if create:
+            self._make_folder()
+        if not create and not self._file.is_file():
+            raise SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
+        self._lock = FileLock(os.path.join(self._place, "lock"))  # noqa: PTH118
+        self._held = 0
+        self._writable = os.access(self._place, os.W_OK) and (not self._file.exists() or os.access(self._file, os.W_OK))
+        self._db = self._connect()
+        self._prepare()
+        self.id: str = self._query("SELECT value FROM about WHERE key = 'id'")[0][0]
+
+    def close(self) -> None:
+        self._db.close()
+
+    # The database
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self._file.exists() and not os.access(self._place, os.W_OK):
+                raise PermissionError(13, "Permission denied")
+        except OSError as error:
+            raise SameSpaceError(
+                f"cannot make a library at {self.folder} ({error.strerror}): give --library PATH, a folder that can "
+                "be written"
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        """For reading alone where the folder cannot be written.
+
+        A rollback journal, not WAL: WAL needs shared memory, which network drives lack, and a folder it can write even
+        to read, which a read-only medium is not. WAL would save fsyncs, but a scan commits about once a second.
+        `synchronous = FULL` is what makes a commit outlive a power cut.
+        """
+        uri = f"{self._file.as_uri()}?mode={'rwc' if self._writable else 'ro'}"
+        with self._explained():
+            db = sqlite3.connect(uri, timeout=60, isolation_level=None, uri=True)
+            db.execute("PRAGMA synchronous = FULL")
+            return db
+
+    def _prepare(self) -> None:
+        """A new database gets its tables, all at once; one that is not ours or not yet known is refused."""
+        version = self._query("PRAGMA user_version")[0][0]
+        if version == 0:
+            with self._transaction():
+                if self._query("PRAGMA user_version")[0][0] == 0:  # nobody else was quicker
+                    if self._query("SELECT count(*) FROM sqlite_master")[0][0]:
+                        raise SameSpaceError(f"{self._file} is no library: move it away, and scan again")
+                    for statement in _TABLES.split(";\n"):
+                        self._db.execute(statement)
+                    self._db.execute("INSERT INTO about VALUES ('id', ?)", (str(uuid.uuid4()),))
+                    self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+        elif version > SCHEMA:
+            raise SameSpaceError(
+                f"{self._file} was made by a newer samespace (its format is {version}, {SCHEMA} is known here): "
+                "update samespace, or give another --library PATH"
+            )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise SameSpaceError(f"{self._file} cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise  # a mistake in this program, such as a library shared by two threads
+            raise SameSpaceError(f"{self._file} is damaged ({error}): move it away, and scan again") from error
+
+    def _query(self, statement: str, *values: object) -> list[Any]:
+        with self._explained():
+            return self._db.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    # One at a time
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Nobody else scans this library or cleans up in it meanwhile; waits for whoever does, and says for whom.
+
+        Who holds it may hold it again. A holder that is killed lets go.
+        """
+        holder = Path(self._place, "holder.json")
+        self._acquire(holder)
+        self._held += 1
+        try:
+            if self._held == 1:
+                _sign(holder)
+            yield
+        finally:
+            if self._held == 1:
+                with suppress(OSError):
+                    holder.unlink()
+            self._held -= 1
+            self._lock.release()
+
+    def _acquire(self, holder: Path) -> None:
+        try:
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                print(f"waiting for {_who_holds(holder, self.folder)}", file=sys.stderr, flush=True)
+                self._lock.acquire()
+        except OSError as error:
+            raise SameSpaceError(
+                f"{self.folder} cannot be written ({error.strerror}): give --library PATH, a folder that can"
+            ) from error
+
+    # Scanning
+
+    def scan(
+        self,
+        roots: Iterable[str | Path],
+        extractors: Sequence[Extractor] = (),
+        extensions: Sequence[str] = EXTENSIONS,
+        follow_links: bool = False,
+    ) -> Scan:
+        """Make the library agree with these folders: read what is new or changed, forget what is gone.
+
+        Committed batch by batch. Where nothing has changed and no extractor is new, no photo is opened.
+        """
+        start = time.monotonic()
+        extractors = list({extractor.fingerprint: extractor for extractor in extractors}.values())
+        with self.hold():
+            folders = _outermost(roots)
+            walks = [walk(Path(folder), extensions, follow_links) for folder in folders]
+            if follow_links:
+                walks = _under_one_name(walks)
+            views = [self._view(folder, found, follow_links) for folder, found in zip(folders, walks, strict=True)]
+            for extractor in extractors:
+                self._forget_lost_rows(extractor)
+            now = self._read(views, extractors)
+            self._forget(views)
+            return self._summary(views, now, time.monotonic() - start)
+
+    def _view(self, folder: str, walked: Walk, follow_links: bool) -> _View:
+        number, root, prefix = self._root_of(folder)
+        start, own = len(os.fsencode(os.path.join(root, ""))), os.path.join(self._place, "")  # noqa: PTH118
+        found = {
+            os.fsencode(entry.path)[start:]: _stamp(entry, follow_links)
+            for entry in walked.files
+            if not entry.path.startswith(own)
+        }
+        rows = self._query("SELECT path, size, mtime_ns, content FROM files WHERE root = ?", number)
+        before = {path: tuple(rest) for path, *rest in rows if path.startswith(prefix)}
+        if before and not found and not os.listdir(folder):  # noqa: PTH208 - of a str
+            raise SameSpaceError(
+                f"{folder} is empty, but the library {self.folder} remembers {len(before)} photos there: mount the "
+                "disk it should show, or if they are gone put any other file there and scan again"
+            )
+        return _View(number, root, prefix, before, found, walked.unlisted)
+
+    def _roots(self) -> dict[int, str]:
+        """Where each root lies now: one that holds the library is remembered from there, and moves with it."""
+        return {
+            number: os.path.normpath(os.path.join(self._place, os.fsdecode(path)))  # noqa: PTH118
+            for number, path in self._query("SELECT root, path FROM roots")
+        }
+
+    def _root_of(self, folder: str) -> tuple[int, str, bytes]:
+        """The root that a folder belongs to, and what paths from there into the folder begin with.
+
+        Roots never lie in each other: a wider one takes over the narrower.
+        """
+        roots = self._roots()
+        for number, root in roots.items():
+            if _inside(folder, root):
+                return number, root, b"" if folder == root else _below(folder, root) + b"/"
+        kept = os.path.relpath(folder, self._place) if _inside(self._place, folder) else folder
+        with self._transaction():
+            number = int(self._db.execute("INSERT INTO roots (path) VALUES (?)", (os.fsencode(kept),)).lastrowid or 0)
+            for narrower, root in roots.items():
+                if _inside(root, folder):
+                    self._db.execute(
+                        "UPDATE files SET root = ?, path = CAST(? || path AS BLOB) WHERE root = ?",
+                        (number, _below(root, folder) + b"/", narrower),
+                    )
+                    self._db.execute("DELETE FROM roots WHERE root = ?", (narrower,))
+        return number, folder, b""
+
+    def _read(self, views: Sequence[_View], extractors: Sequence[Extractor]) -> dict[tuple[int, bytes], str | None]:
+        """Read what the library does not know yet; the content of every file that was read."""
+        known, taken = self._known(extractors), set[str]()
+        work = [(view, list(_unknown(view, known, len(extractors), taken))) for view in views]
+        work = [(view, paths) for view, paths in work if paths]
+        now: dict[tuple[int, bytes], str | None] = {}
+        with tqdm(
+            total=sum(len(paths) for _, paths in work), desc="scanning", unit=" photos", delay=1, leave=False
+        ) as bar:
+            for view, paths in work:
+                for batch in read_batches(Path(view.root), paths, extractors, self._known(extractors), AT_ONCE):
+                    self._add(view.number, batch)
+                    now |= {(view.number, file.path): file.content for file in batch.files}
+                    bar.update(len(batch.files))
+        return now
+
+    def _known(self, extractors: Sequence[Extractor]) -> dict[str, frozenset[str]]:
+        """Which extractors have seen each content; what is no photo counts as seen, until the decoders change."""
+        everything = frozenset(extractor.fingerprint for extractor in extractors)
+        known = {
+            content: everything if unreadable else frozenset[str]()
+            for content, unreadable in self._query(
+                "SELECT content, reason IS NOT NULL FROM contents WHERE reason IS NULL OR decoders = ?", decoders()
+            )
+        }
+        for fingerprint in everything:
+            seen = {
+                content for (content,) in self._query("SELECT content FROM rows WHERE fingerprint = ?", fingerprint)
+            }
+            for content in seen & known.keys():
+                known[content] = everything if len(everything) == 1 else known[content] | {fingerprint}
+        return known
+
+    def import_batch(self, root: str | Path, batch: Batch) -> None:
+        """Take over what `read_batch` found below a copy of `root`, of files that are here too and as large.
+
+        The next scan hashes again what has another mtime here, decodes none of it, and forgets what lies nowhere here.
+        """
+        _check(batch)
+        folder = os.path.realpath(root)
+        with self.hold():
+            number, _, prefix = self._root_of(folder)
+            files = [file._replace(path=prefix + file.path) for file in batch.files if _is_here(folder, file)]
+            self._add(number, batch._replace(files=files))
+
+    def _add(self, number: int, batch: Batch) -> None:
+        """Features first, where nobody looks yet; then all at once the rest, and with it where to look."""
+        places = {fingerprint: self._write_rows(fingerprint, rows) for fingerprint, rows in batch.features.items()}
+        with self._transaction():
+            self._db.executemany(
+                "INSERT INTO contents (content, width, height, taken, hash, reason, decoders) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (content) DO UPDATE "
+                "SET width = excluded.width, height = excluded.height, "
+                "taken = excluded.taken, hash = excluded.hash, reason = excluded.reason, decoders = excluded.decoders",
+                [(*row[:4], _signed(row.hash), row.reason, batch.decoders) for row in batch.contents],
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO files (root, path, size, mtime_ns, content, reason) VALUES (?, ?, ?, ?, ?, ?)",
+                [(number, *file) for file in batch.files],
+            )
+            for fingerprint, rows in batch.features.items():
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO rows (fingerprint, content, row) VALUES (?, ?, ?)",
+                    [(fingerprint, *row) for row in zip(rows.contents, places[fingerprint].tolist(), strict=True)],
+                )
+
+    def _forget(self, views: Sequence[_View]) -> None:
+        """Files that have vanished, contents that no file has any more, and their features."""
+        with self._transaction():
+            gone = [(view.number, path) for view in views for path in view.vanished()]
+            self._db.executemany("DELETE FROM files WHERE root = ? AND path = ?", gone)
+            self._db.execute(
+                "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.content = contents.content)"
+            )
+            self._db.execute("DELETE FROM rows WHERE content NOT IN (SELECT content FROM contents)")
+
+    def _summary(self, views: Sequence[_View], now: Mapping[tuple[int, bytes], str | None], seconds: float) -> Scan:
+        before = {(view.number, path): row[2] for view in views for path, row in view.before.items()}
+        vanished = [(view.number, path) for view in views for path in view.vanished()]
+        left = Counter(before[key] for key in vanished)
+        came = Counter(content for key, content in now.items() if key not in before)
+        del left[None], came[None]
+        moved = (left & came).total()
+        changed = sum(1 for key, content in now.items() if content and before.get(key, content) not in (None, content))
+        unreadable = [
+            photo for view in views for photo in (*view.unlisted, *self._unreadable(view.number, view.prefix))
+        ]
+        photos = sum(self._count(view.number, view.prefix) for view in views)
+        return Scan(photos, came.total() - moved, changed, moved, len(vanished) - moved, unreadable, seconds)
+
+    # Feature files: one a field, rows of one width, no header
+
+    def _rows_folder(self, fingerprint: str) -> Path:
+        return Path(self._place, "features", fingerprint)
+
+    def _write_rows(self, fingerprint: str, rows: Rows) -> npt.NDArray[np.int64]:
+        """Into rows that nobody refers to, on disk before anybody does: (N,) their numbers."""
+        places = self._free_rows(fingerprint, len(rows.contents))
+        folder = self._rows_folder(fingerprint)
+        runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, values in rows.fields.items() if len(places) else ():
+                _write_runs(folder / name, np.ascontiguousarray(values), places, runs)
+        except OSError as error:
+            raise SameSpaceError(f"{folder} cannot be written: {error.strerror}") from error
+        return places
+
+    def _free_rows(self, fingerprint: str, count: int) -> npt.NDArray[np.int64]:
+        """The first `count` row numbers without an owner."""
+        highest, used = self._query("SELECT max(row), count(*) FROM rows WHERE fingerprint = ?", fingerprint)[0]
+        end = 0 if highest is None else highest + 1
+        if used == end:
+            return np.arange(end, end + count)
+        free = np.ones(end + count, np.bool_)
+        free[[row for (row,) in self._query("SELECT row FROM rows WHERE fingerprint = ?", fingerprint)]] = False
+        return np.flatnonzero(free)[:count]
+
+    def _forget_lost_rows(self, extractor: Extractor) -> None:
+        """Features whose file was deleted or cut short are to be made again."""
+        if self._are_lost(extractor):
+            with self._transaction():
+                self._db.execute("DELETE FROM rows WHERE fingerprint = ?", (extractor.fingerprint,))
+
+    def _are_lost(self, extractor: Extractor) -> bool:
+        highest = self._query("SELECT max(row) FROM rows WHERE fingerprint = ?", extractor.fingerprint)[0][0]
+        files = [
+            (self._rows_folder(extractor.fingerprint) / name, _width(field)) for name, field in extractor.fields.items()
+        ]
+        return highest is not None and any(
+            not path.is_file() or path.stat().st_size < (highest + 1) * width for path, width in files
+        )
+
+    def features(self, extractor: Extractor, photos: Sequence[Photo]) -> Features:
+        """What an extractor said of these photos, in their order, left on disk until it is asked for.
+
+        A scan may give the rows of vanished photos to others: `hold` the library while another process may scan.
+        """
+        rows = self._query("SELECT content, row FROM rows WHERE fingerprint = ?", extractor.fingerprint)
+        row_of = {} if self._are_lost(extractor) else dict(rows)
+        missing = [photo for photo in photos if photo.content not in row_of]
+        if missing:
+            raise SameSpaceError(
+                f"{len(missing)} photos have no features of this model yet, the first is {missing[0].path}: scan again"
+            )
+        chosen = np.array([row_of[photo.content] for photo in photos], np.int64)
+        return Features(self._rows_folder(extractor.fingerprint), extractor.fields, chosen)
+
+    # What is known
+
+    def photos(self) -> list[Photo]:
+        """All that can be read, sorted by the bytes of their paths."""
+        roots = {number: Path(path) for number, path in self._roots().items()}
+        rows = self._query(
+            "SELECT root, path, size, mtime_ns, content, width, height, taken, hash "
+            "FROM files JOIN contents USING (content) WHERE contents.reason IS NULL"
+        )
+        photos = [
+            Photo(
+                roots[root] / os.fsdecode(path),
+                roots[root],
+                self.id,
+                size,
+                mtime_ns,
+                content,
+                width,
+                height,
+                taken,
+                _unsigned(hash_),
+            )
+            for root, path, size, mtime_ns, content, width, height, taken, hash_ in rows
+        ]
+        return sorted(photos, key=lambda photo: os.fsencode(photo.path))
+
+    def unreadable(self) -> list[UnreadablePhoto]:
+        """Files that are no photos or could not be read when last tried, sorted by the bytes of their paths."""
+        photos = [photo for number in self._roots() for photo in self._unreadable(number, b"")]
+        return sorted(photos, key=lambda photo: os.fsencode(photo.path))
+
+    def _unreadable(self, number: int, prefix: bytes) -> list[UnreadablePhoto]:
+        root = Path(self._roots()[number])
+        rows = self._query(
+            "SELECT path, coalesce(files.reason, contents.reason) AS why FROM files LEFT JOIN contents USING (content) "
+            "WHERE root = ? AND substr(path, 1, ?) = ? AND why IS NOT NULL ORDER BY path",
+            *(number, len(prefix), prefix),
+        )
+        return [UnreadablePhoto(root / os.fsdecode(path), reason) for path, reason in rows]
+
+    def _count(self, number: int, prefix: bytes) -> int:
+        rows = self._query(
+            "SELECT count(*) FROM files JOIN contents USING (content) "
+            "WHERE root = ? AND substr(path, 1, ?) = ? AND contents.reason IS NULL",
+            *(number, len(prefix), prefix),
+        )
+        return int(rows[0][0])
+
+    def details(self, photos: Sequence[Photo]) -> list[Details]:
+        """What only a full decode tells, of each photo; done when first asked for, then remembered.
+
+        A photo that cannot be decoded in full any more, or is not as it was scanned, has its content for `pixels`, so
+        that it equals the same bytes alone, and no sharpness; that is not remembered.
+        """
+        rows = self._query("SELECT content, pixels, sharpness FROM contents WHERE pixels IS NOT NULL")
+        known = {content: Details(*rest) for content, *rest in rows}
+        asked = list({photo.content: photo for photo in photos if photo.content not in known}.values())
+        looks = zip(asked, in_threads(_details, asked), strict=True)
+        with tqdm(total=len(asked), desc="decoding", unit=" photos", delay=1, leave=False) as bar:
+            while batch := [(photo.content, look) for photo, look in islice(looks, AT_ONCE)]:
+                self._remember_details([(content, look) for content, look in batch if look])
+                known |= {content: look or Details(content, 0.0) for content, look in batch}
+                bar.update(len(batch))
+        return [known[photo.content] for photo in photos]
+
+    def _remember_details(self, looks: Iterable[tuple[str, Details]]) -> None:
+        if self._writable:
+            with self._transaction():
+                self._db.executemany(
+                    "UPDATE contents SET pixels = ?, sharpness = ? WHERE content = ?",
+                    [(*look, content) for content, look in looks],
+                )
+
+    def verdicts(self) -> dict[frozenset[str], bool]:
+        """What persons said of pairs of contents: True for the same, False for different."""
+        rows = self._query("SELECT content0, content1, same FROM verdicts")
+        return {frozenset((content0, content1)): bool(same) for content0, content1, same in rows}
+
+    def add_verdict(self, content0: str, content1: str, same: bool) -> None:
+        """Remember what a person said; it stands in place of what was said of this pair before."""
+        if content0 == content1:
+            raise SameSpaceError("a verdict needs two photos, and these have the same bytes: name two that differ")
+        with self._transaction():
+            row = (*sorted((content0, content1)), same)
+            self._db.execute("INSERT OR REPLACE INTO verdicts (content0, content1, same) VALUES (?, ?, ?)", row)
+
+
+class _View(NamedTuple):
+    """A folder as it is and as the library remembers it; paths are relative to the root."""
+
+    number: int  # of the root
+    root: str
+    prefix: bytes  # what paths in this folder begin with
+    before: dict[bytes, Any]  # (size, mtime_ns, content)
+    found: dict[bytes, tuple[int, int]]  # (size, mtime_ns)
+    unlisted: list[UnreadablePhoto]
+
+    def vanished(self) -> list[bytes]:
+        """What was there and is not; what lies in a folder that could not be listed may be there still."""
+        unknown = tuple(_below(str(folder.path), self.root) + b"/" for folder in self.unlisted)
+        return [path for path in self.before if path not in self.found and not path.startswith(unknown)]
+
+
+def _unknown(view: _View, known: Mapping[str, frozenset[str]], extractors: int, taken: set[str]) -> Iterator[bytes]:
+    """Files to be read, in order; of those whose content merely lacks something, one."""
+    for path in sorted(view.found):
+        *stamp, content = view.before.get(path, (None, None, None))
+        if content is None or tuple(stamp) != view.found[path]:
+            yield path
+        elif (content not in known or len(known[content]) < extractors) and content not in taken:
+            taken.add(content)
+            yield path
+
+
+def _outermost(roots: Iterable[str | Path]) -> list[str]:
+    """Their real paths, without those that lie in others."""
+    outermost: list[str] = []
+    for root in roots:
+        if not os.path.isdir(root):  # noqa: PTH112
+            raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")
+    for folder in sorted({os.path.realpath(root) for root in roots}, key=len):
+        if not any(_inside(folder, wider) for wider in outermost):
+            outermost.append(folder)
+    return sorted(outermost)
+
+
+def _inside(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+def _below(path: str, folder: str) -> bytes:
+    return os.fsencode(os.path.relpath(path, folder))
+
+
+def _stamp(entry: os.DirEntry[str], follow_links: bool) -> tuple[int, int]:
+    try:
+        status = entry.stat(follow_symlinks=follow_links)
+    except OSError:
+        return -1, -1  # no file has these: reading it will say what is wrong
+    return status.st_size, status.st_mtime_ns
+
+
+def _under_one_name(walks: Sequence[Walk]) -> list[Walk]:
+    """Without what links lead to if it is listed by its own name, and of several links to a file only the first.
+
+    They would pass for its duplicates, and it might be removed in favour of a link to it. Hard links stay.
+    """
+    folders: dict[str, bool] = {}
+    own = {id(entry): _is_own_name(entry, folders) for found in walks for entry in found.files}
+    listed = {_identity(entry) for found in walks for entry in found.files if own[id(entry)]}
+    chosen = []
+    for found in walks:
+        kept = []
+        for entry in sorted(found.files, key=lambda entry: os.fsencode(entry.path)):
+            if own[id(entry)] or _identity(entry) not in listed:
+                listed.add(_identity(entry))
+                kept.append(entry)
+        chosen.append(Walk(kept, found.unlisted))
+    return chosen
+
+
+def _is_own_name(entry: os.DirEntry[str], folders: dict[str, bool]) -> bool:
+    folder = os.path.dirname(entry.path)  # noqa: PTH120
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder) == folder
+    return folders[folder] and not entry.is_symlink()
+
+
+def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        status = entry.stat()
+    except OSError:
+        return -1, entry.inode()
+    return status.st_dev, status.st_ino
+
+
+def _check(batch: Batch) -> None:
+    """A batch comes from elsewhere: it may name nothing but files below the root and folders of features."""
+    for name in [*batch.features, *(name for rows in batch.features.values() for name in rows.fields)]:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise SameSpaceError(f"the batch has features named {name!r}: import one that samespace has written")
+    for file in batch.files:
+        if file.path.startswith(b"/") or b".." in file.path.split(b"/"):
+            raise SameSpaceError(f"the batch names {file.path!r}, which lies elsewhere: import it for the right folder")
+    for fingerprint, rows in batch.features.items():
+        if any(len(values) != len(rows.contents) for values in rows.fields.values()):
+            raise SameSpaceError(f"the batch's features {fingerprint} are incomplete: import it from an undamaged file")
+
+
+def _is_here(folder: str, file: File) -> bool:
+    path = os.path.join(os.fsencode(folder), file.path)  # noqa: PTH118 - pathlib has no bytes
+    try:
+        return file.reason is None and os.stat(path).st_size == file.size  # noqa: PTH116
+    except OSError:
+        return False
+
+
+def _write_runs(
+    path: Path, values: Array, places: npt.NDArray[np.int64], runs: Sequence[npt.NDArray[np.int64]]
+) -> None:
+    new = not path.exists()
+    width = values.nbytes // len(values)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        for run in runs:
+            _write_all(file, values[run].tobytes(), int(places[run[0]]) * width)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    if new:
+        _sync_folder(path.parent)
+
+
+def _write_all(file: int, content: bytes, offset: int) -> None:
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(file, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file's name outlives a power cut only once its folder is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _width(field: tuple[tuple[int, ...], str]) -> int:
+    """Bytes that one photo takes."""
+    shape, dtype = field
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+
+
+def _details(photo: Photo) -> Details | None:
+    try:
+        look = details(photo.path)
+        status = photo.path.stat()
+    except (OSError, UnreadablePhoto):
+        return None
+    return look if (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns) else None
+
+
+def _signed(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number
+
+
+def _unsigned(number: int) -> int:
+    return number & (2**64 - 1)
+
+
+def _sign(holder: Path) -> None:
+    """Say who holds the library, for those who have to wait; the lock itself does without."""
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().strftime("%Y-%m-%d %H:%M")}
+    with suppress(OSError):  # a full disk
+        holder.write_text(json.dumps(who))
+
+
+def _who_holds(holder: Path, folder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text())
+        date, _, clock = who["since"].partition(" ")
+        since = clock if date == datetime.now().strftime("%Y-%m-%d") else who["since"]
+        return f"process {who['pid']} on {who['host']}, which holds {folder} since {since}"
+    except (OSError, ValueError, KeyError, TypeError):  # it has not signed yet, or was killed while it did
+        return f"another process, which holds {folder}"

@@ -1,0 +1,259 @@
+"""Reads photos in bulk, without a database: bytes hashed, decoded once, looked at by extractors, batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from samespace.errors import SameSpaceError
+from samespace.hashing import perceptual_hash_of_pixels
+from samespace.photos import Pixels, UnreadablePhoto, decoders, glimpse, in_threads
+
+SIZE = 256  # what trunks look at, as in `backbones`, which would import torch
+AT_ONCE = 256  # photos in a batch: what a scan that is killed has to do again
+
+Array = npt.NDArray[Any]
+
+
+class Extractor(Protocol):
+    """Anything that turns pixels into numbers that a library keeps."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the folder of the numbers: same fingerprint, same numbers."""
+
+    @property
+    def fields(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """What one photo gets: name → shape and numpy dtype, {"vectors": ((512,), "float16")}."""
+
+    @property
+    def batch(self) -> int:
+        """How many photos it likes at once; a last batch may be smaller."""
+
+    def extract(self, pixels: Pixels) -> Mapping[str, Array]:
+        """(N, 256, 256, 3) → N rows for each field."""
+
+
+class File(NamedTuple):
+    """One file as it was when it was read."""
+
+    path: bytes  # relative to the folder scanned
+    size: int
+    mtime_ns: int
+    content: str | None  # SHA-256 of its bytes
+    reason: str | None = None  # why there is no content; worth another try
+
+
+class Content(NamedTuple):
+    """What decoding these bytes told, wherever they lie."""
+
+    content: str
+    width: int = 0
+    height: int = 0
+    taken: str | None = None
+    hash: int = 0
+    reason: str | None = None  # why it is no photo; the same bytes would say so again
+
+
+class Rows(NamedTuple):
+    """What one extractor says of N contents."""
+
+    contents: list[str]
+    fields: dict[str, Array]  # N rows each
+
+
+class Batch(NamedTuple):
+    """What reading some files gave. Of files with the same bytes one is decoded, so contents may be fewer."""
+
+    files: list[File]
+    contents: list[Content]
+    features: dict[str, Rows]  # by fingerprint
+    decoders: str  # what decoded the contents: others may open what these could not
+
+    def arrays(self) -> dict[str, Array]:
+        """All of it as arrays, to be saved as safetensors or npz; `from_arrays` is the way back."""
+        rows = {fingerprint: rows.contents for fingerprint, rows in self.features.items()}
+        files = [(os.fsdecode(file.path), *file[1:]) for file in self.files]
+        text = json.dumps({"files": files, "contents": self.contents, "rows": rows, "decoders": self.decoders})
+        arrays: dict[str, Array] = {"batch": np.frombuffer(text.encode(), np.uint8)}
+        for fingerprint, (_, fields) in self.features.items():
+            arrays |= {f"{fingerprint}/{name}": array for name, array in fields.items()}
+        return arrays
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, Array]) -> Batch:
+        try:
+            text = json.loads(arrays["batch"].tobytes())
+            features: dict[str, Rows] = {name: Rows(contents, {}) for name, contents in text["rows"].items()}
+            for key in arrays.keys() - {"batch"}:
+                fingerprint, _, name = key.rpartition("/")
+                features[fingerprint].fields[name] = arrays[key]
+            files = [File(os.fsencode(path), *rest) for path, *rest in text["files"]]
+            contents = [Content(*content) for content in text["contents"]]
+            return Batch(files, contents, features, text["decoders"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SameSpaceError(f"these arrays hold no photos that samespace has read ({error!r})") from error
+
+
+def read_batch(root: Path, paths: Sequence[bytes], extractors: Sequence[Extractor] = ()) -> Batch:
+    """What these files, given by their paths below `root`, are and look like. Knows nothing of a library."""
+    batches = list(read_batches(root, paths, extractors, at_once=max(1, len(paths))))
+    return batches[0] if batches else _Gathering(extractors).take()
+
+
+def read_batches(
+    root: Path,
+    paths: Sequence[bytes],
+    extractors: Sequence[Extractor] = (),
+    known: Mapping[str, frozenset[str]] | None = None,
+    at_once: int | None = None,
+) -> Iterator[Batch]:
+    """`read_batch`, `at_once` files at a time, while threads decode those that come next.
+
+    `known` contents, with the fingerprints of the extractors that have seen them, are not decoded for these again.
+    """
+    batch = _Gathering(extractors)
+    while paths:
+        claims = _Claims(known or {}, extractors)
+        waiting: dict[str, list[File]] = {}  # files whose content another thread is decoding, for a file further on
+        for file, content, pixels, lacking in in_threads(partial(_read, root, claims), paths):
+            if content is not None:
+                batch.add(content, pixels, lacking)
+                claims.settled.add(content.content)
+                batch.files += waiting.pop(content.content, [])
+            elif file.content is not None and file.content not in claims.settled:
+                waiting.setdefault(file.content, []).append(file)
+                continue
+            batch.files.append(file)
+            if len(batch.files) >= (at_once or AT_ONCE):
+                yield batch.take()
+        # The file that was to be decoded for these failed, though their bytes were the same: it changed meanwhile, or
+        # its disk failed. One of them is decoded instead.
+        paths = [file.path for files in waiting.values() for file in files]
+    if batch.files:
+        yield batch.take()
+
+
+class _Claims:
+    """Sees to it that every content is decoded once, though many threads come across it."""
+
+    def __init__(self, known: Mapping[str, frozenset[str]], extractors: Sequence[Extractor]) -> None:
+        self.settled = set(known)  # contents that are in the library or in a batch
+        self._seen_by = dict(known)
+        self._extractors = extractors
+        self._everything = frozenset(extractor.fingerprint for extractor in extractors)
+        self._lock = Lock()
+
+    def claim(self, content: str) -> tuple[Extractor, ...] | None:
+        """Who is to see this content; None if nobody, for it is known or another's to read."""
+        with self._lock:
+            seen_by = self._seen_by.get(content)
+            self._seen_by[content] = self._everything
+        if seen_by is not None and seen_by >= self._everything:
+            return None
+        return tuple(extractor for extractor in self._extractors if extractor.fingerprint not in (seen_by or ()))
+
+
+class _Read(NamedTuple):
+    file: File
+    content: Content | None = None  # if it was decoded
+    pixels: Pixels | None = None
+    lacking: tuple[Extractor, ...] = ()  # who wants the pixels
+
+
+def _read(root: Path, claims: _Claims, path: bytes) -> _Read:
+    """One file, opened once; what is wrong with the file rather than its content is its reason."""
+    before = None
+    try:
+        with open(os.path.join(os.fsencode(root), path), "rb") as file:  # noqa: PTH118, PTH123 - pathlib has no bytes
+            before = os.fstat(file.fileno())
+            content = _sha256(file)
+            claimed = claims.claim(content)
+            decoded, pixels = (None, None) if claimed is None else _decode(file, content)
+            after = os.fstat(file.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise UnreadablePhoto(root, "it changed while it was being read")
+        return _Read(File(path, before.st_size, before.st_mtime_ns, content), decoded, pixels, claimed or ())
+    except (OSError, UnreadablePhoto) as error:
+        reason = error.reason if isinstance(error, UnreadablePhoto) else f"cannot be read: {error.strerror or error}"
+        size, mtime_ns = (before.st_size, before.st_mtime_ns) if before else (0, 0)
+        return _Read(File(path, size, mtime_ns, None, reason))
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    chunk = memoryview(bytearray(2**18))
+    while count := file.readinto(chunk):  # type: ignore[attr-defined]
+        digest.update(chunk[:count])
+    return digest.hexdigest()
+
+
+def _decode(file: BinaryIO, content: str) -> tuple[Content, Pixels | None]:
+    try:
+        pixels, width, height, taken = glimpse(file, SIZE)
+    except UnreadablePhoto as error:
+        if isinstance(error.__cause__, MemoryError) or getattr(error.__cause__, "errno", None):
+            raise  # the machine's fault: Pillow's own complaints carry no error number
+        return Content(content, reason=error.reason), None
+    return Content(content, width, height, taken, int(perceptual_hash_of_pixels(pixels))), pixels
+
+
+class _Gathering:
+    """A batch while it grows: pixels wait until an extractor has as many as it likes, and are let go."""
+
+    def __init__(self, extractors: Sequence[Extractor]) -> None:
+        self._extractors = extractors
+        self._start()
+
+    def _start(self) -> None:
+        self.files: list[File] = []
+        self._contents: list[Content] = []
+        self._waiting: dict[str, list[tuple[str, Pixels]]] = {one.fingerprint: [] for one in self._extractors}
+        self._done: dict[str, list[Rows]] = {one.fingerprint: [_no_rows(one)] for one in self._extractors}
+
+    def add(self, content: Content, pixels: Pixels | None, lacking: Sequence[Extractor]) -> None:
+        self._contents.append(content)
+        if pixels is None:
+            return
+        for extractor in lacking:
+            waiting = self._waiting[extractor.fingerprint]
+            waiting.append((content.content, pixels))
+            if len(waiting) >= extractor.batch:
+                self._extract(extractor)
+
+    def _extract(self, extractor: Extractor) -> None:
+        waiting = self._waiting[extractor.fingerprint]
+        if waiting:
+            contents = [content for content, _ in waiting]
+            found = extractor.extract(np.stack([pixels for _, pixels in waiting]))
+            for name, (shape, dtype) in extractor.fields.items():
+                assert (found[name].shape, found[name].dtype) == ((len(contents), *shape), np.dtype(dtype)), name
+            self._done[extractor.fingerprint].append(Rows(contents, dict(found)))
+            waiting.clear()
+
+    def take(self) -> Batch:
+        """What has been gathered, all of it extracted; begins anew."""
+        for extractor in self._extractors:
+            self._extract(extractor)
+        features = {fingerprint: _joined(parts) for fingerprint, parts in self._done.items()}
+        batch = Batch(self.files, self._contents, features, decoders())
+        self._start()
+        return batch
+
+
+def _no_rows(extractor: Extractor) -> Rows:
+    return Rows([], {name: np.empty((0, *shape), dtype) for name, (shape, dtype) in extractor.fields.items()})
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    contents = [content for part in parts for content in part.contents]
+    return Rows(contents, {name: np.concatenate([part.fields[name] for part in parts]) for name in parts[0].fields})
