@@ -1,0 +1,282 @@
+"""From pairs that are near to groups of duplicates: by keeper, which never chains, by components, or by DBSCAN.
+
+Photos are numbers below N. `order` names each once, the best to keep first, and settles whatever is left open: give
+the same photos other numbers and the groups, and their order, stay the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from samespace.neighbours import Candidates
+
+Rows = npt.NDArray[np.intp]
+Scores = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+# Two arrays of photos to the score of each pair; which photo of a pair comes first must not matter.
+ScorePairs = Callable[[Rows, Rows], npt.NDArray[np.floating]]
+Pairs = Iterable[tuple[int, int]]
+
+AT_ONCE = 1 << 12  # pairs that are scored in one call
+AHEAD = 32  # photos with cut lists that share one pass over all vectors
+EVERY_PAIR = 20_000  # a group with no more pairs than this has them all scored for its weakest
+
+
+class Similar:
+    """Who clears the threshold with whom: the careful score, corrected by what persons said of some pairs.
+
+    Pairs that `candidates` lists are scored here, once each. Where a list was cut, the rest waits until `of` is asked,
+    and then only photos `among` those that matter are scored: thousands of frames that are all alike cost a score a
+    frame, not one a pair.
+    """
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        score_pairs: ScorePairs,
+        threshold: float,
+        same: Pairs = (),
+        different: Pairs = (),
+    ) -> None:
+        self.candidates = candidates
+        self.score_pairs = score_pairs
+        self.threshold = threshold
+        self.same = _sides(same)
+        self.different = _sides(different)
+        self.full = candidates.full
+        self.count = len(candidates.full)
+        self.first, self.second, self.scores = self._listed_pairs()  # both ways, by first, then second
+        self.starts = np.searchsorted(self.first, np.arange(self.count + 1))
+        self._near: dict[int, Rows] = {}
+
+    def _listed_pairs(self) -> tuple[Rows, Rows, Scores]:
+        first = np.repeat(np.arange(self.count), np.diff(self.candidates.starts))
+        second = self.candidates.ids.astype(np.intp)
+        once = first < second
+        first, second = first[once], second[once]
+        told = np.concatenate([_keys(self.same, self.count), _keys(self.different, self.count)])
+        left = ~np.isin(first * self.count + second, told)
+        first, second, scores = self._clearing(first[left], second[left])
+        same = _keys(self.same, self.count)
+        first, second = np.append(first, same // self.count), np.append(second, same % self.count)
+        scores = np.append(scores, np.ones(len(same)))
+        order = np.lexsort((np.append(second, first), np.append(first, second)))
+        return np.append(first, second)[order], np.append(second, first)[order], np.append(scores, scores)[order]
+
+    def _clearing(self, first: Rows, second: Rows) -> tuple[Rows, Rows, Scores]:
+        scores = score_in_blocks(first, second, self.score_pairs)
+        clear = scores >= self.threshold
+        return first[clear], second[clear], scores[clear]
+
+    def of(self, i: int, among: Flags | None = None, soon: Iterable[int] = ()) -> tuple[Rows, Scores]:
+        """The photos that clear the threshold with photo i, rising, and their scores; all of them, or those `among`.
+
+        `soon` names photos that may be asked for next: where lists were cut, many are as quick as one.
+        """
+        if self.full[i]:
+            return self._all_of(i, among, soon)
+        part = slice(self.starts[i], self.starts[i + 1])
+        ids, scores = self.second[part], self.scores[part]
+        return (ids, scores) if among is None or not len(ids) else (ids[among[ids]], scores[among[ids]])
+
+    def _all_of(self, i: int, among: Flags | None, soon: Iterable[int]) -> tuple[Rows, Scores]:
+        if i not in self._near:
+            together = list(dict.fromkeys([i, *islice((int(j) for j in soon if self.full[j]), AHEAD - 1)]))
+            found = self.candidates.each(together)
+            self._near = {j: ids.astype(np.intp) for j, (ids, _) in zip(together, found, strict=True)}
+        same = np.array(sorted(self.same.get(i, ())), np.intp)
+        told = np.array([*same, *self.different.get(i, ())], np.intp)
+        near = self._near[i][~np.isin(self._near[i], told)]
+        if among is not None:
+            near, same = near[among[near]], same[among[same]]
+        _, near, scores = self._clearing(np.full(len(near), i), near)
+        ids = np.append(near, same).astype(np.intp)
+        order = np.argsort(ids)
+        return ids[order], np.append(scores, np.ones(len(same)))[order]
+
+
+def _sides(pairs: Pairs) -> dict[int, set[int]]:
+    sides: dict[int, set[int]] = defaultdict(set)
+    for i, j in pairs:
+        sides[i].add(j)
+        sides[j].add(i)
+    return dict(sides)
+
+
+def _keys(sides: dict[int, set[int]], count: int) -> Rows:
+    return np.array(sorted(i * count + j for i, others in sides.items() for j in others if i < j), np.intp)
+
+
+def score_in_blocks(first: Rows, second: Rows, score_pairs: ScorePairs) -> Scores:
+    """The score of each pair, asked for a block at a time and with the lower number first."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    scores = np.empty(len(low))
+    for start in range(0, len(low), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        scores[rows] = score_pairs(low[rows], high[rows])
+    return scores
+
+
+# By keeper
+
+
+def by_keeper(order: Rows, similar: Similar) -> list[Rows]:
+    """Groups in which every member clears the threshold with the first, the keeper; then in `order`.
+
+    Each photo, the best first, goes to the keeper it scores highest with, the earlier one if equal, or becomes a
+    keeper if it clears the threshold with none so far: no member comes before its keeper in `order`. Photos told
+    apart never share a group, as members neither: the later one goes to its next best keeper, or becomes one.
+    """
+    heads, scores = np.full(similar.count, -1), np.full(similar.count, -np.inf)
+    ahead = np.ones(similar.count, np.bool_)
+    told = np.isin(np.arange(similar.count), list(similar.different))
+    offers: dict[int, list[tuple[float, int]]] = defaultdict(list)  # to those told apart from another, by keepers
+    for place, i in enumerate(order.tolist()):
+        ahead[i] = False
+        if told[i]:
+            heads[i] = _best_allowed(offers[i], {heads[j] for j in similar.different[i] if not ahead[j]})
+        if heads[i] >= 0:
+            continue
+        heads[i] = i
+        ids, found = similar.of(i, ahead, soon=(j for j in order[place + 1 :] if heads[j] < 0))
+        better = found > scores[ids]
+        heads[ids[better]], scores[ids[better]] = i, found[better]
+        for j, score in zip(ids[told[ids]].tolist(), found[told[ids]].tolist(), strict=True):
+            offers[j].append((score, i))
+    return _groups(order, heads)
+
+
+def _best_allowed(offers: list[tuple[float, int]], barred: set[int]) -> int:
+    """The keeper with the highest score, the first of equals; -1 for none."""
+    allowed = [offer for offer in offers if offer[1] not in barred]
+    return max(allowed, key=lambda offer: offer[0], default=(0.0, -1))[1]
+
+
+def _rank(order: Rows) -> Rows:
+    """Of each photo its place in `order`."""
+    rank = np.empty(len(order), np.intp)
+    rank[order] = np.arange(len(order))
+    return rank
+
+
+def _groups(order: Rows, heads: Rows) -> list[Rows]:
+    """Photos with the same head, its best, two or more: in `order`; the group with the best head first."""
+    rank = _rank(order)
+    photos = np.flatnonzero(heads >= 0)
+    photos = photos[np.lexsort((rank[photos], rank[heads[photos]]))]
+    if not len(photos):
+        return []
+    groups = np.split(photos, np.flatnonzero(np.diff(heads[photos])) + 1)
+    return [group for group in groups if len(group) > 1]
+
+
+# By chains
+
+
+def by_components(order: Rows, similar: Similar) -> list[Rows]:
+    """Groups in which a chain of pairs that clear the threshold joins any two; in each, the best in `order` first.
+
+    Photos told apart are not linked, yet a chain through others may still put them in one group.
+    """
+    everyone = np.ones(similar.count, np.bool_)
+    return _groups(order, order[_linked(order, similar, everyone)])
+
+
+def by_dbscan(order: Rows, similar: Similar, min_samples: int) -> list[Rows]:
+    """DBSCAN's clusters of two or more, as scikit-learn makes them of photos in `order` with eps = 1 - threshold.
+
+    A photo with `min_samples` similar ones, itself among them, is a core. A chain of cores makes a cluster, and a
+    photo that is none goes to the first cluster with a core similar to it. Photos told apart are not linked.
+    """
+    samples = np.diff(similar.starts) + 1
+    doubted = order[(similar.full & (samples < min_samples))[order]].tolist()
+    for place, i in enumerate(doubted):
+        samples[i] = 1 + len(similar.of(i, soon=doubted[place + 1 :])[0])
+    core = samples >= min_samples
+    labels = _linked(order, similar, core)
+    labels = _with_borders(order, similar, core, labels)
+    heads = np.full(similar.count, -1)
+    clustered = labels < similar.count
+    best = np.full(similar.count, similar.count)
+    np.minimum.at(best, labels[clustered], _rank(order)[clustered])
+    heads[clustered] = order[best[labels[clustered]]]
+    return _groups(order, heads)
+
+
+def _linked(order: Rows, similar: Similar, which: Flags) -> Rows:
+    """Of each photo in `which`, the rank in `order` of the best that a chain of them joins it to; of others, N."""
+    labels = np.where(which, _rank(order), similar.count)
+    inside = which[similar.first] & which[similar.second]
+    labels = _spread(labels, similar.first[inside], similar.second[inside])
+    asked = order[(similar.full & which)[order]].tolist()
+    for place, i in enumerate(asked):
+        ids, _ = similar.of(i, which & (labels != labels[i]), soon=asked[place + 1 :])
+        if len(ids):
+            joined = np.append(labels[ids], labels[i])
+            labels[np.isin(labels, joined)] = joined.min()
+    return labels
+
+
+def _spread(labels: Rows, first: Rows, second: Rows) -> Rows:
+    """The lowest label of all that chains of pairs join, for each; labels start as ranks, no two alike in a chain."""
+    best = np.arange(len(labels) + 1, dtype=np.intp)  # of each label, the lowest known to be joined with it
+    first, second = labels[first], labels[second]
+    while len(first):
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        np.minimum.at(best, high, low)
+        while (best != best[best]).any():
+            best = best[best]
+        first, second = best[first], best[second]
+        apart = first != second
+        first, second = first[apart], second[apart]
+    spread: Rows = best[labels]
+    return spread
+
+
+def _with_borders(order: Rows, similar: Similar, core: Flags, labels: Rows) -> Rows:
+    """The labels of cores, and for others the lowest label of a core similar to them."""
+    reached: Rows = labels.copy()
+    border = core[similar.first] & ~core[similar.second]
+    np.minimum.at(reached, similar.second[border], labels[similar.first[border]])
+    asked = order[similar.full[order]].tolist()
+    for place, i in enumerate(asked):
+        ids, _ = similar.of(i, ~core if core[i] else core, soon=asked[place + 1 :])
+        if core[i]:
+            reached[ids] = np.minimum(reached[ids], labels[i])
+        else:
+            reached[i] = min(reached[i], labels[ids].min(initial=similar.count))
+    return reached
+
+
+# How well a group holds together
+
+
+class Weakest(NamedTuple):
+    """The lowest score found between two members of a group."""
+
+    score: float
+    of_all: bool  # False: of the pairs with the keeper and a sample of the others, so another may be lower still
+
+
+def weakest(group: Rows, score_pairs: ScorePairs) -> Weakest:
+    """The lowest score of any two members; in a group of more than 200, of those with the keeper and 20,000 more.
+
+    The sample is drawn in the same way each time. What persons said of a pair does not count here.
+    """
+    count = len(group)
+    of_all = count * (count - 1) // 2 <= EVERY_PAIR
+    if of_all:
+        first, second = np.triu_indices(count, 1)
+    else:
+        random = np.random.default_rng(0)
+        first = random.integers(0, count, EVERY_PAIR)
+        second = (first + random.integers(1, count, EVERY_PAIR)) % count
+        first, second = np.append(np.zeros(count - 1, np.intp), first), np.append(np.arange(1, count), second)
+    scores = score_in_blocks(group[first], group[second], score_pairs)
+    return Weakest(float(scores.min(initial=1)), of_all)
