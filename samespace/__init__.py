@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from samespace.as_imagededup import encode_images, find_duplicates, find_duplicates_to_remove, plot_duplicates
     from samespace.model import Model
 
 __version__ = "0.1.0"
+__all__ = ["encode_images", "find_duplicates", "find_duplicates_to_remove", "load", "plot_duplicates"]
 
 
 def load(folder: str | Path, device: str = "cpu") -> Model:
@@ -16,3 +18,11 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     from samespace.model import load as load_model  # torch takes seconds to import; `import samespace` does not
 
     return load_model(folder, device)
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'samespace' has no attribute {name!r}")
+    from samespace import as_imagededup  # imported when asked for, as above
+
+    return getattr(as_imagededup, name)

@@ -11,10 +11,10 @@ class SameSpaceError(Exception):
 
 
 def exit_status(command: Callable[[], object]) -> int:
-    """Run a command: 0, or 1 after one line on stderr that says what went wrong."""
+    """Run a command: the number it returns, else 0; or 1 after one line on stderr that says what went wrong."""
     try:
-        command()
+        status = command()
     except SameSpaceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status if isinstance(status, int) else 0

@@ -45,6 +45,11 @@ class Model:
         """From this probability on two photos are called the same space."""
         return float(self.description["threshold"])
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether it compares photos part by part, too."""
+        return self.network.head_name == "compare"
+
     def embed(self, photos: Iterable[str | Path | Image.Image]) -> Embeddings:
         """All that is kept of N photos: vectors (N, D) in half precision and parts (N, K, 32), on the CPU."""
         batches = [self._embed(batch) for batch in _batches(iter(photos), photos_at_once(self.device))]

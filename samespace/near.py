@@ -6,7 +6,7 @@ moves by an affine map. So two sketches are aligned first; what differs after th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ class Sketches:
     """What a library keeps of each photo to find copies of it: a grey sketch, and the outline that finds candidates."""
 
     fingerprint = "sketch-1"
-    fields: dict[str, tuple[tuple[int, ...], str]] = {
+    fields: ClassVar[dict[str, tuple[tuple[int, ...], str]]] = {
         "grey": ((SIDE, SIDE), "uint8"),
         "outline": ((4 * GRID * GRID,), "float16"),
     }
@@ -67,11 +67,12 @@ def outline(grey: Sketch) -> Floats:
     pool = _blur(SIDE, 4.0)[SIDE // GRID // 2 :: SIDE // GRID]  # (8, 64)
     directions = [np.maximum(edge, 0) / strength for edge in (across, down, -across, -down)]
     cells = np.sqrt(np.stack([pool @ edge @ pool.T for edge in directions], 1))  # (N, 4, 8, 8)
-    cells = _unit((cells - cells.mean((1, 2, 3), keepdims=True)).reshape(len(grey), -1)).reshape(cells.shape)
+    flat = (len(grey), 4 * GRID * GRID)
+    cells = _unit((cells - cells.mean((1, 2, 3), keepdims=True)).reshape(flat)).reshape(cells.shape)
     waves = _cosines(GRID)
     frequency = np.hypot(*np.mgrid[:GRID, :GRID]).astype(np.float32)
     frequency[0, 0] = 1
-    return _unit((waves @ cells @ waves.T * np.sqrt(frequency)).reshape(len(grey), -1))
+    return _unit((waves @ cells @ waves.T * np.sqrt(frequency)).reshape(flat))
 
 
 def _unit(rows: Floats) -> Floats:

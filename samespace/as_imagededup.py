@@ -1,0 +1,146 @@
+"""For those who come from imagededup: the same names, arguments and dictionaries. The folder is left as it is.
+
+Duplicates are copies of a shot, `near`; finding them needs no network and no trained model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from samespace import near
+from samespace.errors import SameSpaceError
+from samespace.files import write_whole
+from samespace.grouping import Similar, by_keeper
+from samespace.neighbours import find_neighbours
+from samespace.photos import UnreadablePhoto, find, glimpse, in_threads, open_photo
+
+Encoding = npt.NDArray[np.uint8]
+Encodings = Mapping[str, Encoding]
+Result = TypeVar("Result")
+SHOWN = 320  # pixels of a plotted photo's longer side
+
+
+class _Encoded(NamedTuple):
+    sketch: Encoding
+    worth: tuple[int, int]  # what is kept has most pixels, then most bytes
+
+
+def encode_images(image_dir: str | Path, recursive: bool = False) -> dict[str, Encoding]:
+    """A sketch, (64, 64), of each photo in a folder, by name; with `recursive`, by path below the folder.
+
+    What cannot be read is left out, and named on stderr.
+    """
+    return {name: encoded.sketch for name, encoded in _encode(Path(image_dir), recursive).items()}
+
+
+def find_duplicates(
+    image_dir: str | Path | None = None,
+    encoding_map: Encodings | None = None,
+    min_similarity_threshold: float = near.THRESHOLD,
+    scores: bool = False,
+    outfile: str | Path | None = None,
+    recursive: bool = False,
+) -> dict[str, list[Any]]:
+    """{'a.jpg': ['b.jpg', …], …}: the duplicates of every photo, either way round, the likeliest first.
+
+    With `scores`: {'a.jpg': [('b.jpg', 0.98), …], …}. `outfile` is written as JSON.
+    """
+    names, similar, _ = _compare(image_dir, encoding_map, min_similarity_threshold, recursive)
+    duplicates: dict[str, list[Any]] = {}
+    for row, name in enumerate(names):
+        found = sorted(zip(*similar.of(row), strict=True), key=lambda pair: (-pair[1], names[pair[0]]))
+        duplicates[name] = [(names[other], float(score)) if scores else names[other] for other, score in found]
+    return _written(duplicates, outfile)
+
+
+def find_duplicates_to_remove(
+    image_dir: str | Path | None = None,
+    encoding_map: Encodings | None = None,
+    min_similarity_threshold: float = near.THRESHOLD,
+    outfile: str | Path | None = None,
+    recursive: bool = False,
+) -> list[str]:
+    """Photos that are duplicates of one that stays: it has more pixels, then more bytes, then comes first.
+
+    Of encodings alone the first stays. Nothing is removed.
+    """
+    names, similar, order = _compare(image_dir, encoding_map, min_similarity_threshold, recursive)
+    groups = by_keeper(order, similar)
+    return _written(sorted(names[row] for group in groups for row in group[1:]), outfile)
+
+
+def plot_duplicates(
+    image_dir: str | Path, duplicate_map: Mapping[str, Sequence[Any]], filename: str, outfile: str | Path | None = None
+) -> None:
+    """Show a photo and its duplicates, or write the picture to `outfile`."""
+    if filename not in duplicate_map:
+        raise SameSpaceError(f"{filename} is not in the dictionary of duplicates: name one of its keys")
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise SameSpaceError("a plot needs matplotlib: pip install 'samespace[train]'") from error
+    pairs = [each if isinstance(each, tuple) else (each, None) for each in duplicate_map[filename]]
+    figure, axes = pyplot.subplots(1, 1 + len(pairs), figsize=(3 * (1 + len(pairs)), 3), squeeze=False)
+    for place, (name, score) in zip(axes[0], [(filename, None), *pairs], strict=True):
+        photo = open_photo(Path(image_dir, name), at_least=SHOWN)
+        photo.thumbnail((SHOWN, SHOWN))
+        place.imshow(photo)
+        place.set_title(name if score is None else f"{name}\n{score:.3f}", fontsize=8)
+        place.axis("off")
+    if outfile:
+        figure.savefig(outfile, bbox_inches="tight")
+    else:
+        pyplot.show()
+    pyplot.close(figure)
+
+
+def _encode(folder: Path, recursive: bool) -> dict[str, _Encoded]:
+    paths = [path for path in find(folder) if recursive or path.parent == folder]
+    reading = tqdm(in_threads(_encode_one, paths), "encoding", len(paths), unit=" photos", delay=1, leave=False)
+    encoded = dict(zip((os.fspath(path.relative_to(folder)) for path in paths), reading, strict=True))
+    for error in encoded.values():
+        if isinstance(error, UnreadablePhoto):
+            print(f"left out {error}", file=sys.stderr)
+    return {name: each for name, each in encoded.items() if not isinstance(each, UnreadablePhoto)}
+
+
+def _encode_one(path: Path) -> _Encoded | UnreadablePhoto:
+    try:
+        seen = glimpse(path, 256)
+        return _Encoded(near.sketch(seen.pixels[None])[0], (-seen.width * seen.height, -path.stat().st_size))
+    except UnreadablePhoto as error:
+        return error
+
+
+def _compare(
+    image_dir: str | Path | None, encoding_map: Encodings | None, threshold: float, recursive: bool
+) -> tuple[list[str], Similar, npt.NDArray[np.intp]]:
+    """The names, who is similar to whom among them, and their order from the best to keep on."""
+    if (image_dir is None) == (encoding_map is None):
+        raise SameSpaceError("give either image_dir, a folder of photos, or encoding_map, what encode_images returned")
+    if image_dir is not None:
+        encoded = _encode(Path(image_dir), recursive)
+        names, sketches = list(encoded), [each.sketch for each in encoded.values()]
+        order = sorted(range(len(names)), key=lambda row: (encoded[names[row]].worth, names[row]))
+    else:
+        names, sketches = list(encoding_map or {}), list((encoding_map or {}).values())
+        order = list(range(len(names)))
+    grey = np.stack(sketches) if sketches else np.empty((0, near.SIDE, near.SIDE), np.uint8)
+    candidates = find_neighbours(near.outline(grey), near.FLOOR)
+    similar = Similar(candidates, lambda first, second: near.same_shot(grey[first], grey[second]), threshold)
+    return names, similar, np.array(order, np.intp)
+
+
+def _written(result: Result, outfile: str | Path | None) -> Result:
+    if outfile:
+        write_whole(Path(outfile), json.dumps(result, indent=1).encode())
+    return result

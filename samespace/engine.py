@@ -1,0 +1,226 @@
+"""What a scan runs on every new photo, a bare trunk or a trained model, on the fastest engine this machine has."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from samespace.backbones import SIZE, Trunk, make_trunk
+from samespace.features import look
+from samespace.model import Model, load
+from samespace.photos import Pixels
+
+Columns = tuple[Tensor, ...]
+Fields = dict[str, tuple[tuple[int, ...], str]]
+
+
+class NetworkExtractor:
+    """Turns photos into the numbers that a library keeps, on every core or on the GPU; for one caller at a time.
+
+    Nothing is converted and no thread is started before the first photos come.
+    """
+
+    def __init__(
+        self, network: nn.Module, finish: Callable[[Columns], Columns], fields: Fields, fingerprint: str, precision: str
+    ) -> None:
+        """`network` takes (N, S, S, 3) of 0..255, `finish` makes the columns of `fields` of what it says."""
+        self._network, self._finish = network, finish
+        self.fields, self.fingerprint, self._precision = fields, fingerprint, precision
+        self._device = next(network.parameters()).device
+        on_cpu = self._device.type == "cpu"
+        # One thread each, for threads that share a photo wait for each other whenever a decoder takes one's core.
+        self._workers = torch.get_num_threads() if on_cpu else 1
+        # A CPU core's cache holds the maps of about four photos.
+        self._chunk = 4 if on_cpu else 128
+        self.batch = max(32, 2 * self._chunk * self._workers)
+
+    @property
+    def name(self) -> str:
+        """The engine, for a person to read."""
+        if self._device.type == "cpu":
+            engine = "OpenVINO" if openvino() else "PyTorch"
+            return f"{engine}, {self._precision}, {self._workers} at once"
+        return f"PyTorch on {torch.cuda.get_device_name(self._device)}, {self._precision}"
+
+    def extract(self, pixels: Pixels) -> dict[str, npt.NDArray[Any]]:
+        """(N, S, S, 3) → an array of N rows for each field; a photo's row does not depend on its company."""
+        found = {name: np.empty((len(pixels), *shape), dtype) for name, (shape, dtype) in self.fields.items()}
+        starts = range(0, len(pixels), self._chunk)
+        chunks = self._pool.map(self._extract, (pixels[at : at + self._chunk] for at in starts))
+        for at, columns in zip(starts, chunks, strict=True):
+            for column, rows in zip(columns, found.values(), strict=False):
+                rows[at : at + self._chunk] = column[: len(rows) - at]
+        return found
+
+    @torch.no_grad()
+    def _extract(self, chunk: Pixels) -> list[npt.NDArray[Any]]:
+        # Always as many photos: other sizes take other ways through a convolution, and round otherwise.
+        missing = self._chunk - len(chunk)
+        chunk = np.pad(chunk, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else np.ascontiguousarray(chunk)
+        return [column.cpu().numpy() for column in self._run(chunk)]
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
+
+    @cached_property
+    def _run(self) -> Callable[[Pixels], Columns]:
+        if self._device.type == "cuda":
+            return self._on_cuda
+        return self._in_openvino() if openvino() else lambda chunk: self._in_torch(torch.from_numpy(chunk))
+
+    def _in_torch(self, pixels: Tensor) -> Columns:
+        return self._finish(self._network(pixels))
+
+    def _on_cuda(self, chunk: Pixels) -> Columns:
+        pixels = torch.from_numpy(chunk).pin_memory().to(self._device, non_blocking=True)
+        # TensorFloat-32 would answer otherwise than a CPU does, and decoding takes longer even without it.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            return self._in_torch(pixels)
+
+    def _in_openvino(self) -> Callable[[Pixels], Columns]:
+        model = convert(self._network, self._chunk)
+        settings = {
+            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[self._precision],
+            "NUM_STREAMS": self._workers,
+            "INFERENCE_NUM_THREADS": self._workers,
+            "ENABLE_CPU_PINNING": False,  # decoders need the same cores
+        }
+        compiled = openvino().Core().compile_model(model, "CPU", settings)
+        idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(self._workers):
+            idle.put(compiled.create_infer_request())
+
+        def run(chunk: Pixels) -> Columns:
+            request = idle.get()
+            try:
+                return self._finish(tuple(torch.from_numpy(column) for column in request.infer(chunk).values()))
+            finally:
+                idle.put(request)
+
+        return run
+
+
+def for_trunk(name: str, weights: str = "imagenet") -> NetworkExtractor:
+    """Vectors as a bare trunk gives them: not whitened, not of length 1.
+
+    Where the CPU multiplies bfloat16 natively it does so, twice as fast: how alike photos are stays, but not the
+    numbers, so these have a fingerprint of their own.
+    """
+    trunk = make_trunk(name, weights).to(_device())
+    precision = "bfloat16" if _has_bfloat16(trunk) else "float32"
+    fields: Fields = {"vectors": ((trunk.shapes()[2],), "float16")}
+    fingerprint = _fingerprint(f"trunk {precision}", trunk, trunk.state_dict())
+    return NetworkExtractor(_Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint, precision)
+
+
+def for_model(model: Model | str | Path) -> NetworkExtractor:
+    """What `Model.embed` gives, of a model or the folder that holds it.
+
+    In float32 always: bfloat16 would move some probabilities by a quarter.
+    """
+    network = (model if isinstance(model, Model) else load(model, _device())).network
+    trunk = network.trunk
+
+    def finish(maps: Columns) -> Columns:
+        vectors, parts = network.embed_frozen(network.freeze(*maps))
+        return vectors.half(), parts
+
+    with torch.no_grad():
+        columns = finish(look(torch.zeros(1, 3, SIZE, SIZE, device=_device_of(trunk)), trunk))
+    shapes = [tuple(column.shape[1:]) for column in columns]
+    fields: Fields = {"vectors": (shapes[0], "float16")}
+    if shapes[1][0]:
+        fields["parts"] = (shapes[1], "int8")
+    # The head compares what was kept: another one, and nothing needs to be extracted again.
+    kept = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
+    return NetworkExtractor(_Maps(trunk), finish, fields, _fingerprint("model", trunk, kept), "float32")
+
+
+class _Embedding(nn.Module):
+    """Photos (N, S, S, 3) → a bare trunk's embedding."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, photos: Tensor) -> Columns:
+        return (self.trunk(photos.permute(0, 3, 1, 2)),)
+
+
+class _Maps(nn.Module):
+    """Photos (N, S, S, 3) → the frozen half of a trunk, rounded as in training.
+
+    Only that: converted whole, a model loses the rounding, and some probabilities move by 0.04.
+    """
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, photos: Tensor) -> Columns:
+        return look(photos.permute(0, 3, 1, 2), self.trunk)
+
+
+@cache
+def openvino() -> Any:
+    """The package where it is installed, else None."""
+    try:
+        import openvino as package
+    except ImportError:
+        return None
+    return package
+
+
+def convert(network: nn.Module, photos: int) -> Any:
+    """The network as OpenVINO's own, for that many photos of 0..255 at once.
+
+    By OpenVINO's reader itself: its `convert_model` does the same and tells Google Analytics.
+    """
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    shape = (photos, SIZE, SIZE, 3)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing makes constants of the means: so they should be
+        pixels = torch.zeros(shape, dtype=torch.uint8)
+        traced = torch.jit.trace(network, pixels, check_trace=False)  # type: ignore[no-untyped-call]
+    reader = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced)  # held: the reader does not
+    model = reader.convert(reader.load(decoder))
+    model.inputs[0].get_node().set_element_type(openvino().Type.u8)
+    model.reshape(shape)
+    return model
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _device_of(trunk: Trunk) -> torch.device:
+    return next(trunk.parameters()).device
+
+
+def _has_bfloat16(trunk: Trunk) -> bool:
+    on_cpu = _device_of(trunk).type == "cpu" and openvino()
+    return bool(on_cpu) and "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _fingerprint(kind: str, trunk: Trunk, state: dict[str, Tensor]) -> str:
+    """Changes with all that decides the numbers, not with the engine: those agree."""
+    digest = hashlib.sha256(f"{kind} {trunk.name} {SIZE} {trunk.mean} {trunk.std}".encode())
+    for name, value in state.items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,96 @@
+"""Which photo of a group is kept, by a rule that can be said in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from math import log2
+from typing import NamedTuple
+
+from samespace.library import Photo
+
+
+class Criterion(NamedTuple):
+    """One thing that photos are compared by; the lowest value is best."""
+
+    value: Callable[[Photo, float], float]  # of a photo and its sharpness
+    best: str
+    worse: str
+
+
+def _taken(photo: Photo, _: float) -> float:
+    """When it was taken or, where it does not say so, when the file was last changed."""
+    if photo.taken is None:
+        return photo.mtime_ns / 1e9
+    return datetime.strptime(photo.taken, "%Y-%m-%d %H:%M:%S").timestamp()
+
+
+def _steps(sharpness: float) -> float:
+    """In steps that an eye may notice, of a fifth each: less than that is for the next criterion to decide."""
+    return round(4 * log2(sharpness + 1e-9))
+
+
+_RESOLUTION = Criterion(lambda photo, _: -photo.width * photo.height, "the highest resolution", "fewer pixels")
+_SHARPNESS = Criterion(lambda _, sharpness: -_steps(sharpness), "the sharpest", "less sharp")
+_BYTES = Criterion(lambda photo, _: -photo.size, "the largest file", "a smaller file")
+_OLDEST = Criterion(_taken, "the oldest", "newer")
+_NEWEST = Criterion(lambda photo, _: -_taken(photo, _), "the newest", "older")
+_SHORTEST = Criterion(lambda photo, _: len(bytes(photo.path)), "the shortest path", "a longer path")
+_BEST = (_RESOLUTION, _SHARPNESS, _BYTES)
+
+# What comes first decides; what is equal in all is decided by path.
+RULES: dict[str, tuple[Criterion, ...]] = {
+    "best": _BEST,
+    "largest": (_BYTES, _RESOLUTION, _SHARPNESS),
+    "oldest": (_OLDEST, *_BEST),
+    "newest": (_NEWEST, *_BEST),
+    "shortest-path": (_SHORTEST, *_BEST),
+}
+
+
+PROTECTED = "in a folder that nothing is removed from"
+
+
+class Standing(NamedTuple):
+    """A photo as a rule sees it; the lowest is kept."""
+
+    protected: bool  # in a folder that nothing is removed from
+    values: tuple[float, ...]
+    path: bytes
+
+    def key(self) -> tuple[bool, tuple[float, ...], bytes]:
+        return not self.protected, self.values, self.path
+
+
+def standing(photo: Photo, sharpness: float, protected: bool, rule: str) -> Standing:
+    """How a photo stands by a rule; its sharpness matters only beside photos that are equal in what comes before."""
+    values = tuple(criterion.value(photo, sharpness) for criterion in RULES[rule])
+    return Standing(protected, values, bytes(photo.path))
+
+
+def is_tied(photo0: Photo, photo1: Photo, rule: str) -> bool:
+    """Whether only a look at their sharpness can tell which of two photos to keep."""
+    before = RULES[rule][: RULES[rule].index(_SHARPNESS)]
+    return all(criterion.value(photo0, 0) == criterion.value(photo1, 0) for criterion in before)
+
+
+def why_kept(keeper: Standing, runner_up: Standing, rule: str) -> str:
+    """What the keeper has that no other has."""
+    if keeper.protected:
+        return PROTECTED
+    decisive = _decisive(keeper, runner_up, rule)
+    return decisive.best if decisive else "equal in all, first by path"
+
+
+def why_removed(other: Standing, keeper: Standing, rule: str) -> str:
+    """What the keeper has, and this one lacks."""
+    if keeper.protected:
+        return f"the other is {PROTECTED}"
+    decisive = _decisive(keeper, other, rule)
+    return decisive.worse if decisive else "equal in all, later by path"
+
+
+def _decisive(one: Standing, other: Standing, rule: str) -> Criterion | None:
+    """The first criterion by which they differ."""
+    compared = zip(RULES[rule], one.values, other.values, strict=True)
+    return next((criterion for criterion, mine, theirs in compared if mine != theirs), None)

@@ -1,0 +1,236 @@
+"""Whatever runs a network gives the numbers the network gives; the fingerprint says which numbers they are."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import BACKBONE
+
+from samespace import engine, load
+from samespace.backbones import SIZE, make_trunk
+from samespace.engine import NetworkExtractor, for_model, for_trunk
+from samespace.features import to_tensor
+from samespace.model import Model
+from samespace.network import Embeddings
+from samespace.photos import Pixels, find, read_pixels
+
+HEADS = ("compare", "concat")
+
+needs_openvino = pytest.mark.skipif(engine.openvino() is None, reason="OpenVINO is not installed")
+
+
+@pytest.fixture(params=["PyTorch", pytest.param("OpenVINO", marks=needs_openvino)])
+def either_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    choose(request.param, monkeypatch)
+    return str(request.param)
+
+
+def choose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = engine.openvino() if name == "OpenVINO" else None
+    monkeypatch.setattr(engine, "openvino", lambda: package)
+
+
+@pytest.fixture
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a CPU that does not multiply bfloat16."""
+    monkeypatch.setattr(engine, "_has_bfloat16", lambda trunk: False)
+
+
+@pytest.fixture(scope="module")
+def photos(rooms: Path) -> list[Path]:
+    return find(rooms)[:9]
+
+
+@pytest.fixture(scope="module")
+def pixels(photos: list[Path]) -> Pixels:
+    return np.stack([read_pixels(path, SIZE) for path in photos])
+
+
+@pytest.fixture(scope="module")
+def models(model_folders: dict[str, Path]) -> dict[str, Model]:
+    return {head: load(model_folders[head]) for head in HEADS}
+
+
+def cosines(rows0: np.ndarray, rows1: np.ndarray) -> torch.Tensor:
+    return torch.cosine_similarity(torch.tensor(rows0).double(), torch.tensor(rows1).double())
+
+
+@pytest.mark.usefixtures("float32")
+def test_a_trunk_keeps_its_embedding(either_engine: str, pixels: Pixels) -> None:
+    with torch.no_grad():
+        expected = make_trunk(BACKBONE, "none")(to_tensor(list(pixels))).half().numpy()
+    extractor = for_trunk(BACKBONE, "none")
+    vectors = extractor.extract(pixels)["vectors"]
+    assert either_engine in extractor.name and "float32" in extractor.name
+    assert cosines(vectors, expected).min() > 0.99999
+    assert np.abs(vectors - expected).max() < 0.002 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.usefixtures("either_engine")
+def test_a_model_keeps_what_embed_gives(
+    models: dict[str, Model], head: str, photos: list[Path], pixels: Pixels
+) -> None:
+    model = models[head]
+    expected, found = model.embed(photos), for_model(model).extract(pixels)
+    parts = torch.from_numpy(found["parts"]) if head == "compare" else expected.parts
+    embeddings = Embeddings(torch.from_numpy(found["vectors"]), parts)
+    assert cosines(found["vectors"], expected.vectors.numpy()).min() > 0.99999
+    differences = (parts.int() - expected.parts.int()).abs()
+    assert differences.numel() == 0 or (differences.max() <= 1 and differences.float().mean() < 0.002)
+    first, second = torch.triu_indices(len(photos), len(photos), 1)
+    scores = model.score(embeddings.take(first), embeddings.take(second))
+    np.testing.assert_allclose(scores, model.score(expected.take(first), expected.take(second)), atol=0.02)
+
+
+@needs_openvino
+@pytest.mark.parametrize("head", HEADS)
+def test_openvino_rounds_maps_as_training_does(
+    models: dict[str, Model], head: str, photos: list[Path], pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both engines' codes differ in a few of a million places; without the rounding it would be some of a thousand."""
+    choose("OpenVINO", monkeypatch)
+    columns = for_model(models[head]).extract(pixels)
+    expected = dict(zip(("vectors", "parts"), models[head].embed(photos), strict=True))
+    for name, column in columns.items():
+        assert np.mean(column != expected[name].numpy()) < {"vectors": 0.2, "parts": 0.0005}[name]
+
+
+@needs_openvino
+def test_bfloat16_keeps_how_alike_photos_are(pixels: Pixels) -> None:
+    extractor = for_trunk(BACKBONE, "none")
+    if "bfloat16" not in extractor.name:
+        pytest.skip("this CPU does not multiply bfloat16")
+    with torch.no_grad():
+        expected = make_trunk(BACKBONE, "none")(to_tensor(list(pixels))).numpy()
+    vectors = extractor.extract(pixels)["vectors"].astype(np.float32)
+    assert cosines(vectors, expected).min() > 0.95
+    alike, expected_alike = np.corrcoef(vectors), np.corrcoef(expected)
+    assert np.abs(alike - expected_alike).max() < 0.1
+
+
+def extractors(models: dict[str, Model]) -> Iterator[NetworkExtractor]:
+    yield for_trunk(BACKBONE, "none")
+    yield from (for_model(models[head]) for head in HEADS)
+
+
+@pytest.mark.usefixtures("either_engine")
+def test_any_number_of_photos_gives_the_same_rows(
+    models: dict[str, Model], pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for extractor in extractors(models):
+        everything = extractor.extract(pixels)
+        for count in (0, 1, 3, 4, 5):
+            columns = extractor.extract(pixels[:count])
+            assert list(columns) == list(extractor.fields)
+            for name, (shape, dtype) in extractor.fields.items():
+                assert columns[name].shape == (count, *shape) and columns[name].dtype == dtype
+                np.testing.assert_array_equal(columns[name], everything[name][:count])
+        backwards = extractor.extract(pixels[::-1])
+        for name, column in everything.items():
+            np.testing.assert_array_equal(backwards[name][::-1], column)
+
+
+def test_fields_are_known_without_a_photo(models: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "convert", None)
+    monkeypatch.setattr(engine, "ThreadPoolExecutor", None)
+    trunk, compare, concat = extractors(models)
+    assert trunk.fields == concat.fields == {"vectors": ((1024,), "float16")}
+    assert compare.fields == {"vectors": ((512,), "float16"), "parts": ((256, 32), "int8")}
+    assert min(trunk.batch, compare.batch) >= 32
+
+
+def changed(model: Model, change: Callable[[Model], object]) -> str:
+    model = Model(copy.deepcopy(model.network), model.description)
+    with torch.no_grad():
+        change(model)
+    return for_model(model).fingerprint
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_model_s_fingerprint_follows_its_numbers(
+    models: dict[str, Model], model_folders: dict[str, Path], head: str
+) -> None:
+    model = models[head]
+    original = for_model(model).fingerprint
+    assert for_model(model_folders[head]).fingerprint == original == changed(model, lambda model: None)
+    assert changed(model, lambda model: next(model.network.head.parameters()).add_(1)) == original
+    others = [
+        changed(model, lambda model: next(model.network.trunk.early.parameters())[0].add_(1)),
+        changed(model, lambda model: next(model.network.trunk.last.parameters())[0].add_(1)),
+        changed(model, lambda model: setattr(model.network.trunk, "mean", (0.5, 0.5, 0.5))),
+        changed(model, lambda model: setattr(model.network.trunk, "std", (0.5, 0.5, 0.5))),
+    ]
+    if head == "compare":
+        others.append(changed(model, lambda model: model.network.whiten_vectors.matrix[0, 0].add_(1)))
+        others.append(changed(model, lambda model: model.network.whiten_parts.mean[0].add_(1)))
+    assert len({original, *others}) == 1 + len(others)
+
+
+def test_a_trunk_s_fingerprint_follows_its_numbers(tmp_path: Path) -> None:
+    state = torchvision.models.get_model(BACKBONE).state_dict()
+    torch.save(state, tmp_path / "first.pt")
+    state["classifier.0.bias"][0] += 1
+    torch.save(state, tmp_path / "second.pt")
+    first, second = (for_trunk(BACKBONE, str(tmp_path / f"{name}.pt")).fingerprint for name in ("first", "second"))
+    assert first == for_trunk(BACKBONE, str(tmp_path / "first.pt")).fingerprint
+    assert first != second
+
+
+@pytest.mark.usefixtures("float32")
+def test_a_fingerprint_is_the_same_on_either_engine(models: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = [extractor.fingerprint for extractor in extractors(models)]
+    choose("PyTorch", monkeypatch)
+    assert [extractor.fingerprint for extractor in extractors(models)] == installed
+    assert len(set(installed)) == 3
+
+
+def test_bfloat16_has_a_fingerprint_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    fingerprints = set()
+    for has in (True, False):
+        monkeypatch.setattr(engine, "_has_bfloat16", lambda trunk, has=has: has)
+        fingerprints.add(for_trunk(BACKBONE, "none").fingerprint)
+    assert len(fingerprints) == 2
+
+
+def test_pytorch_does_it_where_openvino_is_missing(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    engine.openvino.cache_clear()
+    try:
+        extractor = for_trunk(BACKBONE, "none")
+        assert extractor.name == f"PyTorch, float32, {torch.get_num_threads()} at once"
+        assert extractor.extract(pixels[:1])["vectors"].shape == (1, 1024)
+    finally:
+        engine.openvino.cache_clear()
+
+
+@needs_openvino
+def test_nobody_is_told(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's own converter reports each use to its makers."""
+    telemetry = pytest.importorskip("openvino_telemetry")
+    monkeypatch.setattr(telemetry.Telemetry, "init", None)
+    monkeypatch.setattr(telemetry.Telemetry, "send_event", None)
+    extractor = for_trunk(BACKBONE, "none")
+    assert extractor.name.startswith("OpenVINO")
+    assert len(extractor.extract(pixels[:1])["vectors"]) == 1
+
+
+@pytest.mark.usefixtures("either_engine")
+def test_each_worker_is_one_thread_and_the_caller_keeps_its_own(pixels: Pixels) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        extractor = for_trunk(BACKBONE, "none")
+        extractor.extract(pixels)
+        assert extractor._pool.submit(torch.get_num_threads).result() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
