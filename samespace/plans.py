@@ -1,0 +1,211 @@
+"""The plan: what `dedupe` proposes to remove and keep, as a file that a person may read, edit and apply later."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from samespace.duplicates import Found, Member
+from samespace.errors import SameSpaceError
+from samespace.files import write_whole
+from samespace.library import Library
+
+FORMAT = 1
+
+
+class PlannedPhoto(NamedTuple):
+    """A photo as it was when the plan was made."""
+
+    path: Path
+    root: Path
+    library: str  # id
+    size: int  # bytes
+    mtime_ns: int
+    content: str  # SHA-256 of the bytes
+    why: str
+    score: float | None = None  # with the keeper
+
+
+class PlannedGroup(NamedTuple):
+    """`keep` is never empty; its first is the keeper, which the scores were taken with."""
+
+    keep: tuple[PlannedPhoto, ...]
+    remove: tuple[PlannedPhoto, ...]
+    weakest: float
+
+
+class Plan(NamedTuple):
+    """What `dedupe` writes, a person may edit, and `apply` carries out."""
+
+    made: str  # when, ISO 8601
+    kind: str
+    threshold: float | None
+    grouping: str
+    libraries: dict[str, Path]  # id → folder
+    groups: tuple[PlannedGroup, ...]
+
+
+def make_plan(found: Found, libraries: Sequence[Library]) -> Plan:
+    """Remove every duplicate that was found."""
+    groups = [
+        PlannedGroup(
+            keep=tuple(_planned(member) for member in group.members if member.keep),
+            remove=tuple(_planned(member) for member in group.members if not member.keep),
+            weakest=group.weakest,
+        )
+        for group in found.groups
+    ]
+    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    folders = {library.id: Path(os.path.realpath(library.folder)) for library in libraries}
+    return Plan(made, found.kind, found.threshold, found.grouping, folders, tuple(groups))
+
+
+def _planned(member: Member) -> PlannedPhoto:
+    photo = member.photo
+    score = None if member.keep else member.score
+    return PlannedPhoto(
+        photo.path, photo.root, photo.library, photo.size, photo.mtime_ns, photo.content, member.why, score
+    )
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Whole or not at all; refuses what `read_plan` would refuse."""
+    refuse_contradictions(plan)
+    content = {
+        "format": FORMAT,
+        **plan._asdict(),
+        "libraries": {library: str(folder) for library, folder in plan.libraries.items()},
+        "groups": [_group_as_json(group) for group in plan.groups],
+    }
+    try:
+        write_whole(path, (json.dumps(content, indent=1) + "\n").encode(), durable=True)
+    except OSError as error:
+        raise SameSpaceError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _group_as_json(group: PlannedGroup) -> dict[str, Any]:
+    return {
+        "weakest": group.weakest,
+        "keep": [_photo_as_json(photo) for photo in group.keep],
+        "remove": [_photo_as_json(photo) for photo in group.remove],
+    }
+
+
+def _photo_as_json(photo: PlannedPhoto) -> dict[str, Any]:
+    fields = {**photo._asdict(), "path": str(photo.path), "root": str(photo.root)}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan from outside, checked: one sentence if it is none or contradicts itself. Nothing on disk is looked at."""
+    try:
+        plan = _plan_from_json(_read_json(path))
+        refuse_contradictions(plan)
+    except SameSpaceError as error:
+        raise SameSpaceError(f"{path} is no plan that can be followed: {error}") from error
+    return plan
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise SameSpaceError(f"it cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise SameSpaceError("it is not JSON; `samespace dedupe --plan FILE` writes one") from error
+
+
+def _plan_from_json(record: Any) -> Plan:
+    form = record.get("format") if isinstance(record, dict) else None
+    if form != FORMAT:
+        raise SameSpaceError(
+            f"its format is {form}, this version reads {FORMAT}; make it again with `samespace dedupe`"
+        )
+    threshold = record.get("threshold")
+    return Plan(
+        made=get(record, "made", str),
+        kind=get(record, "kind", str),
+        threshold=None if threshold is None else float(get(record, "threshold", int, float)),
+        grouping=get(record, "grouping", str),
+        libraries={library: as_path(folder) for library, folder in get(record, "libraries", dict).items()},
+        groups=tuple(_group_from_json(group) for group in get(record, "groups", list)),
+    )
+
+
+def _group_from_json(record: Any) -> PlannedGroup:
+    return PlannedGroup(
+        keep=tuple(_photo_from_json(photo) for photo in get(record, "keep", list)),
+        remove=tuple(_photo_from_json(photo) for photo in get(record, "remove", list)),
+        weakest=float(get(record, "weakest", int, float)),
+    )
+
+
+def _photo_from_json(record: Any) -> PlannedPhoto:
+    return PlannedPhoto(
+        path=as_path(get(record, "path", str)),
+        root=as_path(get(record, "root", str)),
+        library=get(record, "library", str),
+        size=get(record, "size", int),
+        mtime_ns=get(record, "mtime_ns", int),
+        content=get(record, "content", str),
+        why=get(record, "why", str),
+        score=float(get(record, "score", int, float)) if "score" in record else None,
+    )
+
+
+def get(record: Any, name: str, *kinds: type) -> Any:
+    """A field of a JSON record that must be there, and of one of these kinds."""
+    value = record.get(name) if isinstance(record, dict) else None
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise SameSpaceError(f"`{name}` is missing or not of the right kind in {str(record)[:200]}")
+    return value
+
+
+def as_path(name: Any) -> Path:
+    """An absolute path without `..` that the system can be asked for."""
+    with contextlib.suppress(TypeError, ValueError):  # not a string, or surrogates that stand for no byte
+        path = Path(name)
+        if path.is_absolute() and ".." not in path.parts and b"\0" not in os.fsencode(path):
+            return path
+    raise SameSpaceError(f"{name!a} is not a full path without `..`")
+
+
+def refuse_contradictions(plan: Plan) -> None:
+    """Every group keeps a photo, no photo is both kept and removed, and nothing lies outside its folder."""
+    for folder in plan.libraries.values():
+        as_path(str(folder))
+    kept = {photo.path for group in plan.groups for photo in group.keep}
+    removed: set[Path] = set()
+    for number, group in enumerate(plan.groups, start=1):
+        if not group.keep:
+            raise SameSpaceError(f"its group {number} keeps no photo")
+        for photo in (*group.keep, *group.remove):
+            _refuse_place(photo, plan.libraries)
+        for photo in group.remove:
+            if photo.path in kept or photo.path in removed:
+                raise SameSpaceError(
+                    f"{photo.path} is {'both kept and removed' if photo.path in kept else 'twice removed'}"
+                )
+            removed.add(photo.path)
+
+
+def _refuse_place(photo: PlannedPhoto, libraries: dict[str, Path]) -> None:
+    if photo.library not in libraries:
+        raise SameSpaceError(f"it does not say where the library of {photo.path} is")
+    refuse_outside(photo.path, photo.root)
+    for folder in libraries.values():
+        if photo.path.is_relative_to(folder):
+            raise SameSpaceError(f"{photo.path} lies in the library's own folder {folder}")
+
+
+def refuse_outside(path: Path, root: Path) -> None:
+    """By name alone: links are for whoever touches the disk to look at."""
+    as_path(str(path))
+    as_path(str(root))
+    if path == root or not path.is_relative_to(root):
+        raise SameSpaceError(f"{path} does not lie below its folder {root}")
