@@ -1,0 +1,121 @@
+"""Draws report.png of the README into this folder: the report on a small folder of rooms with copies among them.
+
+python images/report.py                       needs Chromium
+python images/report.py --keep FOLDER         also leaves the photos and report.html there, to open in a browser
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageEnhance
+
+from samespace.duplicates import Search, find_duplicates
+from samespace.errors import SameSpaceError, exit_status
+from samespace.files import write_whole
+from samespace.library import FOLDER, Library
+from samespace.near import Sketches
+from samespace.report import write_report
+from samespace.rooms import draw, make_room, viewpoints
+
+PICTURE = Path(__file__).resolve().parent / "report.png"
+WINDOW = (1400, 900)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+# ---- photos
+
+
+def draw_folder(root: Path) -> None:
+    """Photos of twelve rooms from three viewpoints each, and the copies that gather in a folder over the years."""
+    for number, space_type in enumerate(
+        ("living_room", "bedroom", "kitchen", "bedroom", "living_room", "bathroom") * 2
+    ):
+        room, name = make_room(space_type, 40 + number), f"{number + 1:02} {space_type.replace('_', ' ')}"
+        for shot, camera in enumerate(viewpoints(room, 3)):
+            photo = draw(room, camera, (960, 720))
+            _save(photo, root / f"2023/{name} {shot + 1}.jpg", 93)
+            if shot == 0:
+                _copy(photo, root, name, number)
+
+
+def _copy(photo: Image.Image, root: Path, name: str, number: int) -> None:
+    width, height = photo.size
+    bright = ImageEnhance.Brightness(photo).enhance(1.15)
+    cropped = photo.crop((width // 20, height // 20, width - width // 20, height - height // 20))
+    _save(photo.resize((width // 2, height // 2)), root / f"phone backup/{name} small.jpg", 85)
+    if number % 2 == 0:
+        _save(bright, root / f"edited/{name} brighter.jpg", 90)
+    if number % 3 == 0:
+        _save(photo, root / f"sent/{name}.jpg", 30)
+    if number % 4 == 0:
+        _save(cropped, root / f"edited/{name} cropped.jpg", 90)
+
+
+def _save(photo: Image.Image, path: Path, quality: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    photo.save(path, quality=quality)
+
+
+# ---- report
+
+
+def report_on(root: Path) -> Path:
+    """Write the report on the duplicates below `root`, and its path."""
+    page = root.parent / "report.html"
+    library = Library(root / FOLDER, create=True)
+    library.scan([root], [Sketches()])
+    write_report(page, find_duplicates([library], [root], Search()), [Path(root.name)], Path("plan.json"))
+    return page
+
+
+# ---- picture
+
+
+def screenshot(page: Path, profile: Path) -> bytes:
+    """What a browser shows of the page, as PNG."""
+    browser = next((found for found in map(shutil.which, BROWSERS) if found), None)
+    if browser is None:
+        raise SameSpaceError(f"no browser to take the picture with: install one of {', '.join(BROWSERS)}")
+    picture = profile / "page.png"
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
+    command += [f"--user-data-dir={profile}", f"--screenshot={picture}", f"--window-size={WINDOW[0]},{WINDOW[1]}"]
+    result = subprocess.run([*command, page.as_uri()], capture_output=True, text=True)
+    if not picture.exists():
+        raise SameSpaceError(f"{browser} took no picture: {result.stderr.strip()[-300:]}")
+    return picture.read_bytes()
+
+
+def _in_few_colours(picture: bytes) -> bytes:
+    """Five bits a colour: PNG packs them in 60 % of the bytes, and flat stays flat where a palette would speckle it."""
+    few = [value >> 3 << 3 | value >> 5 for value in range(256)]
+    small = BytesIO()
+    with Image.open(BytesIO(picture)) as image:
+        image.convert("RGB").point(few * 3).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def draw_report(keep: Path | None) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (keep or Path(temporary)).resolve()
+        draw_folder(folder / "photos")
+        page = report_on(folder / "photos")
+        write_whole(PICTURE, _in_few_colours(screenshot(page, Path(temporary))))
+    print(f"{PICTURE}: {PICTURE.stat().st_size:,} bytes")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Draw the picture of the report.")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the photos and the report there")
+    return exit_status(lambda: draw_report(parser.parse_args().keep))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

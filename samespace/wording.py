@@ -1,0 +1,61 @@
+"""Numbers, names and paths as a person reads them, and as a shell takes them back."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import unicodedata
+
+
+def readable(text: str) -> str:
+    """What is not to be printed, as an escape: line ends, bytes that are not UTF-8, marks that turn text around."""
+    return "".join(_escape(character) if _unprintable(character) else character for character in text)
+
+
+def _unprintable(character: str) -> bool:
+    # Joiners (of emoji, of Persian words) are format characters as well, and change nothing that could mislead.
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\u200c\u200d"
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python reads it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def is_plain(text: str) -> bool:
+    """Whether `readable` leaves it as it is."""
+    return not any(map(_unprintable, text))
+
+
+def shell_word(text: str) -> str:
+    """`text` as a shell takes it back, on one line of UTF-8 whatever it holds."""
+    if is_plain(text):
+        return shlex.quote(text)
+    return "$'" + "".join(_shell_escape(character) for character in text) + "'"
+
+
+def _shell_escape(character: str) -> str:
+    if _unprintable(character):
+        return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+    return f"\\{character}" if character in "\\'" else character
+
+
+def size_words(size: int) -> str:
+    """1234567 as 1.2 MB."""
+    number, units = float(size), ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
+    while number >= 999.5:
+        number, units = number / 1000, units[1:]
+    return f"{number:.1f} {units[0]}" if number < 99.95 and units[0] != "B" else f"{number:.0f} {units[0]}"
+
+
+def score_words(score: float) -> str:
+    """Rounded down: what is not quite 1 does not read as 1, what misses a threshold does not read as meeting it."""
+    return f"{math.floor(score * 1000 + 1e-6) / 1000:.3f}"
+
+
+def count(number: int, noun: str) -> str:
+    """1 photo, 1,234 photos."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
