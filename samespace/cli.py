@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import samespace
-from samespace.errors import exit_status
+from samespace.errors import SameSpaceError, exit_status
+
+if TYPE_CHECKING:
+    from samespace.library import Library, Scan
+    from samespace.model import Model
+    from samespace.reading import Extractor
+
+FOUND = 11  # what `dedupe` exits with when there are duplicates, as czkawka_cli does
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -66,45 +77,372 @@ def export(arguments: argparse.Namespace) -> None:
     print(f"{arguments.output}: {model.description['head']} head on {model.description['trunk']}")
 
 
+def scan(arguments: argparse.Namespace) -> None:
+    """Read the photos of folders, each once, and remember them.
+
+    What was learnt lies in DIR/.samespace; another scan reads only what is new or changed. --model or --backbone also
+    keeps what `dedupe --kind same-space` compares.
+    """
+    from samespace import terminal
+
+    folders = _real(arguments.folders)
+    _, extractor = _extractor(arguments) if arguments.model or arguments.backbone else (None, None)
+    for library, below in _libraries(folders, arguments.library):
+        terminal.show_scan(_scan(library, below, arguments, extractor), below)
+
+
+def dedupe(arguments: argparse.Namespace) -> int:
+    """Find duplicates, and write a plan of what to remove. Nothing is removed.
+
+    Scans first what is new. exact: same bytes or same pixels. near: the same shot, re-encoded, resized, lightly cropped
+    or re-lit. same-space: another shot of the same room, by --model or else by ImageNet features. Exits with 0 if
+    there are no duplicates, with 11 if there are some, with 1 after an error.
+    """
+    from samespace import terminal
+    from samespace.duplicates import Search, find_duplicates
+    from samespace.plans import make_plan, write_plan
+
+    folders, reference, against = map(_real, (arguments.folders, arguments.reference, arguments.against))
+    everywhere = _outermost([*folders, *reference, *against])
+    model, extractor = _extractor(arguments) if arguments.kind == "same-space" else (None, None)
+    search = Search(
+        arguments.kind,
+        arguments.threshold,
+        arguments.grouping,
+        arguments.min_samples,
+        arguments.keep,
+        tuple(reference),
+        tuple(against),
+    )
+    with ExitStack() as held:
+        opened = _libraries(everywhere, arguments.library)
+        libraries = [library for library, _ in opened]
+        for library in sorted(libraries, key=lambda library: library.id):
+            held.enter_context(library.hold())
+        for library, below in opened:
+            _scan(library, below, arguments, extractor)
+        found = find_duplicates(libraries, everywhere, search, extractor, model)
+        plan = arguments.plan or libraries[0].folder / "plan.json"
+        write_plan(plan, make_plan(found, libraries))
+    if arguments.report:
+        from samespace.report import write_report
+
+        write_report(arguments.report, found, arguments.folders, plan)
+    if arguments.json:
+        print(json.dumps(terminal.as_json(found, plan)))
+    else:
+        terminal.show_found(found, plan, arguments.report, "samespace " + terminal.words(arguments.words))
+    return FOUND if found.groups else 0
+
+
+def apply(arguments: argparse.Namespace) -> int:
+    """Carry out a plan: move what it removes into quarantine.
+
+    Every photo and its keeper are checked first; one that is not as planned is left alone. --to hardlink or symlink
+    leaves a link to the keeper in each one's place. `samespace undo` brings all of it back.
+    """
+    from samespace import cleanup, terminal
+    from samespace.plans import read_plan
+
+    applied = cleanup.apply(read_plan(arguments.plan), arguments.to, arguments.dry_run)
+    terminal.show_applied(applied, arguments.dry_run)
+    return 1 if applied.skipped else 0
+
+
+def undo(arguments: argparse.Namespace) -> int:
+    """Bring back what `apply` moved into quarantine.
+
+    RUN is the folder that `apply` named; without it the newest run of the library at or above the current folder.
+    """
+    from samespace import cleanup, terminal
+
+    run = arguments.run
+    if run is None:
+        folder = arguments.library or _library_above(Path.cwd())
+        runs = [run for run in cleanup.runs(folder) if run.photos]
+        if not runs:
+            raise SameSpaceError(f"nothing to undo: the quarantine of {folder} is empty")
+        run = runs[0].folder
+    undone = cleanup.undo(run)
+    terminal.show_undone(undone)
+    return 1 if undone.skipped else 0
+
+
+def empty_quarantine(arguments: argparse.Namespace) -> int:
+    """Delete for good what was moved into quarantine long ago.
+
+    The only command that deletes photos. It says how much, and asks.
+    """
+    from samespace import cleanup, terminal
+
+    folder = arguments.library or _library_above(Path.cwd())
+    old = cleanup.runs_older_than(folder, arguments.older_than)
+    terminal.show_runs(old)
+    if not old:
+        print(f"nothing in the quarantine of {folder} is that old")
+        return 0
+    if not arguments.yes and not terminal.asks(f"delete {terminal.held(old)} for good?"):
+        print("nothing was deleted")
+        return 0
+    deleted = cleanup.delete_runs(old)
+    terminal.show_deleted(deleted)
+    return 1 if deleted.skipped else 0
+
+
+def verdict(arguments: argparse.Namespace) -> None:
+    """Say of two photos whether they are the same, for every later search.
+
+    Photos told different are never again taken for duplicates of each other; photos told the same are one space.
+    """
+    photos = [Path(os.path.realpath(path)) for path in (arguments.photo0, arguments.photo1)]
+    folders = {arguments.library or _library_above(path.parent) for path in photos}
+    libraries = _open(sorted(folders))
+    contents = [_content(photo, libraries) for photo in photos]
+    for library in libraries:
+        library.add_verdict(contents[0], contents[1], arguments.said == "same")
+    print(f"remembered: {arguments.said}")
+
+
+def verdicts(arguments: argparse.Namespace) -> None:
+    """List what was said of pairs, or export it as labelled pairs to train with.
+
+    --export writes the photos and their labels into a data set's folder, which `model_def.py --data ROOT` reads.
+    """
+    from samespace import terminal
+    from samespace.verdicts import export_verdicts, told
+
+    (library,) = _open([arguments.library or _library_above(Path.cwd())])
+    if arguments.export:
+        terminal.show_exported(export_verdicts(library, arguments.export), arguments.export)
+    else:
+        terminal.show_verdicts(told(library))
+
+
+def _real(folders: Sequence[Path]) -> list[Path]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise SameSpaceError(f"{folder} is not a folder: give the folder that holds the photos")
+    return [Path(os.path.realpath(folder)) for folder in folders]
+
+
+def _outermost(folders: Sequence[Path]) -> list[Path]:
+    """Without those that lie in others."""
+    once = list(dict.fromkeys(folders))
+    return [folder for folder in once if not any(folder.is_relative_to(other) for other in once if other != folder)]
+
+
+def _libraries(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Library, list[Path]]]:
+    """The libraries to remember these folders in, each with its own of them: one in each, or the chosen one."""
+    from samespace.library import FOLDER, Library
+
+    if chosen:
+        return [(Library(chosen, create=True), list(folders))]
+    return [(Library(folder / FOLDER, create=True), [folder]) for folder in folders]
+
+
+def _open(folders: Sequence[Path]) -> list[Library]:
+    from samespace.library import Library
+
+    return [Library(folder) for folder in folders]
+
+
+def _library_above(folder: Path) -> Path:
+    """The library of this folder or the nearest above it."""
+    from samespace.library import FOLDER
+
+    for above in (folder, *folder.parents):
+        if (above / FOLDER).is_dir():
+            return above / FOLDER
+    raise SameSpaceError(f"no library at or above {folder}: give --library PATH, the {FOLDER} of a scanned folder")
+
+
+def _content(photo: Path, libraries: Sequence[Library]) -> str:
+    for library in libraries:
+        for known in library.photos():
+            if known.path == photo:
+                return known.content
+    raise SameSpaceError(f"{photo} is in no library that was scanned: scan its folder first")
+
+
+def _extractor(arguments: argparse.Namespace) -> tuple[Model | None, Extractor]:
+    """What same-space compares: a trained model, or the features of a trunk."""
+    from samespace import engine
+
+    if arguments.model:
+        model = samespace.load(arguments.model)
+        return model, engine.for_model(model)
+    return None, engine.for_trunk(arguments.backbone or "mobilenet_v3_large", arguments.weights)
+
+
+def _scan(
+    library: Library, folders: Sequence[Path], arguments: argparse.Namespace, extractor: Extractor | None
+) -> Scan:
+    from samespace.near import Sketches
+    from samespace.photos import EXTENSIONS
+
+    extractors = [Sketches(), *([extractor] if extractor else [])]
+    return library.scan(folders, extractors, arguments.extensions or EXTENSIONS, arguments.follow_links)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="samespace", description=samespace.__doc__)
     parser.add_argument("--version", action="version", version=samespace.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    compare_, evaluate_, export_ = (_command(commands, work) for work in (compare, evaluate, export))
-
-    compare_.add_argument("photo0", type=Path, metavar="A")
-    compare_.add_argument("photo1", type=Path, metavar="B")
-    compare_.add_argument("--model", type=Path, metavar="DIR", help="a trained model's folder")
-    compare_.add_argument("--backbone", default="mobilenet_v3_large", help="without --model (default: %(default)s)")
-    compare_.add_argument(
-        "--weights", default="imagenet", help="without --model: imagenet or a state dict's path (default: %(default)s)"
-    )
-    compare_.add_argument("--json", action="store_true", help="print JSON")
-
-    evaluate_.add_argument("model", type=Path, metavar="DIR", help="a trained model's folder")
-    evaluate_.add_argument("root", type=Path, metavar="ROOT", help="the folder that holds 'Airbnb Data'")
-    evaluate_.add_argument(
-        "--split", default="Test Data", help="a folder of photos, or `validation` (default: %(default)s)"
-    )
-    evaluate_.add_argument("--plot", type=Path, metavar="FILE.png", help="draw precision against recall")
-    evaluate_.add_argument("--json", action="store_true", help="print JSON")
-
-    export_.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="as `det checkpoint download` wrote it")
-    export_.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the folder to write")
+    for work, describe in COMMANDS.items():
+        describe(_command(commands, work))
     return parser
 
 
-def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], work: object) -> argparse.ArgumentParser:
+def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], work: Command) -> argparse.ArgumentParser:
     """A command is a function of this file: its name, and its docstring as help."""
-    name, text = work.__name__, work.__doc__ or ""  # type: ignore[attr-defined]
+    name, text = work.__name__.replace("_", "-"), work.__doc__ or ""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text.splitlines()[0], description=text)
     parser.set_defaults(work=work)
     return parser
 
 
+def _compare_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photo0", type=Path, metavar="A")
+    parser.add_argument("photo1", type=Path, metavar="B")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="a trained model's folder")
+    parser.add_argument("--backbone", default="mobilenet_v3_large", help="without --model (default: %(default)s)")
+    parser.add_argument(
+        "--weights", default="imagenet", help="without --model: imagenet or a state dict's path (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _evaluate_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="DIR", help="a trained model's folder")
+    parser.add_argument("root", type=Path, metavar="ROOT", help="the folder that holds 'Airbnb Data'")
+    parser.add_argument(
+        "--split", default="Test Data", help="a folder of photos, or `validation` (default: %(default)s)"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw precision against recall")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _export_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="as `det checkpoint download` wrote it")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the folder to write")
+
+
+def _scan_words(parser: argparse.ArgumentParser) -> None:
+    _folder_words(parser)
+    parser.add_argument("--model", type=Path, metavar="DIR", help="also keep what this trained model compares")
+    parser.add_argument("--backbone", metavar="NAME", help="also keep the ImageNet features of this trunk")
+    parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")
+
+
+def _folder_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    _library_word(parser, "where to remember the photos (default: .samespace in each DIR)")
+    parser.add_argument(
+        "--extensions",
+        type=lambda words: words.split(","),
+        default=None,
+        metavar="jpg,png,…",
+        help="files to take for photos (default: all that can be read)",
+    )
+    parser.add_argument("--follow-links", action="store_true", help="follow symbolic links")
+
+
+def _library_word(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument("--library", type=Path, metavar="PATH", help=meaning)
+
+
+def _dedupe_words(parser: argparse.ArgumentParser) -> None:
+    _folder_words(parser)
+    parser.add_argument("--kind", choices=("exact", "near", "same-space"), default="near", help="default: %(default)s")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="same-space: a trained model's folder")
+    parser.add_argument("--backbone", metavar="NAME", help="same-space without --model (default: mobilenet_v3_large)")
+    parser.add_argument("--weights", default="imagenet", help="same-space without --model: a state dict's path")
+    parser.add_argument("--threshold", type=float, metavar="P", help="duplicates score this or more, up to 1")
+    parser.add_argument(
+        "--against", type=Path, nargs="+", default=[], metavar="DIR", help="find only what is in these folders, too"
+    )
+    parser.add_argument(
+        "--reference", type=Path, nargs="+", default=[], metavar="DIR", help="folders that nothing is removed from"
+    )
+    parser.add_argument(
+        "--keep",
+        choices=("best", "largest", "oldest", "newest", "shortest-path"),
+        default="best",
+        help="what to keep of a group; best: most pixels, then sharpest, then most bytes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--grouping",
+        choices=("keeper", "components", "dbscan"),
+        default="keeper",
+        help="keeper: all are duplicates of the one kept; components, dbscan: chains may join them",
+    )
+    parser.add_argument("--min-samples", type=int, default=2, metavar="N", help="dbscan: what makes a core")
+    parser.add_argument("--plan", type=Path, metavar="FILE.json", help="where to write the plan")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page that shows all groups")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _apply_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", type=Path, metavar="PLAN", help="as `samespace dedupe` wrote it")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, move nothing")
+    parser.add_argument(
+        "--to",
+        choices=("quarantine", "hardlink", "symlink"),
+        default="quarantine",
+        help="what to leave in place: nothing, or a link to the keeper (default: %(default)s)",
+    )
+
+
+def _undo_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help="the run's folder")
+    _library_word(parser, "whose newest run to undo")
+
+
+def _empty_quarantine_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--older-than", type=_age, required=True, metavar="30d", help="in days (d) or hours (h)")
+    _library_word(parser, "whose quarantine to empty")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _age(words: str) -> timedelta:
+    units = {"d": "days", "h": "hours"}
+    if not (words[:-1].isdecimal() and words[-1:] in units):
+        raise argparse.ArgumentTypeError(f"{words!r} is no age: give days, as in 30d, or hours, as in 12h")
+    return timedelta(**{units[words[-1]]: int(words[:-1])})
+
+
+def _verdict_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photo0", type=Path, metavar="A")
+    parser.add_argument("photo1", type=Path, metavar="B")
+    parser.add_argument("said", choices=("same", "different"), metavar="same|different")
+    _library_word(parser, "where to remember it (default: the library above A, and that above B)")
+
+
+def _verdicts_words(parser: argparse.ArgumentParser) -> None:
+    _library_word(parser, "whose verdicts (default: the library at or above the current folder)")
+    parser.add_argument("--export", type=Path, metavar="ROOT", help="the data set's folder to write them into")
+
+
+Command = Callable[[argparse.Namespace], "int | None"]
+COMMANDS: dict[Command, Callable[[argparse.ArgumentParser], None]] = {
+    compare: _compare_words,
+    evaluate: _evaluate_words,
+    export: _export_words,
+    scan: _scan_words,
+    dedupe: _dedupe_words,
+    apply: _apply_words,
+    undo: _undo_words,
+    empty_quarantine: _empty_quarantine_words,
+    verdict: _verdict_words,
+    verdicts: _verdicts_words,
+}
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; a mistake is one line on stderr and exit status 1."""
+    words = sys.argv[1:] if words is None else words
     arguments = _parser().parse_args(words)
+    arguments.words = list(words)
     return exit_status(lambda: arguments.work(arguments))
 
 

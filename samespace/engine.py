@@ -7,7 +7,7 @@ import queue
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +57,18 @@ class NetworkExtractor:
         """(N, S, S, 3) → an array of N rows for each field; a photo's row does not depend on its company."""
         found = {name: np.empty((len(pixels), *shape), dtype) for name, (shape, dtype) in self.fields.items()}
         starts = range(0, len(pixels), self._chunk)
-        chunks = self._pool.map(self._extract, (pixels[at : at + self._chunk] for at in starts))
+        chunks = self._pool.map(partial(self._extract, self._run), (pixels[at : at + self._chunk] for at in starts))
         for at, columns in zip(starts, chunks, strict=True):
             for column, rows in zip(columns, found.values(), strict=False):
                 rows[at : at + self._chunk] = column[: len(rows) - at]
         return found
 
     @torch.no_grad()
-    def _extract(self, chunk: Pixels) -> list[npt.NDArray[Any]]:
+    def _extract(self, run: Callable[[Pixels], Columns], chunk: Pixels) -> list[npt.NDArray[Any]]:
         # Always as many photos: other sizes take other ways through a convolution, and round otherwise.
         missing = self._chunk - len(chunk)
         chunk = np.pad(chunk, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else np.ascontiguousarray(chunk)
-        return [column.cpu().numpy() for column in self._run(chunk)]
+        return [column.cpu().numpy() for column in run(chunk)]
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -115,8 +115,8 @@ class NetworkExtractor:
 def for_trunk(name: str, weights: str = "imagenet") -> NetworkExtractor:
     """Vectors as a bare trunk gives them: not whitened, not of length 1.
 
-    Where the CPU multiplies bfloat16 natively it does so, twice as fast: how alike photos are stays, but not the
-    numbers, so these have a fingerprint of their own.
+    OpenVINO does it in bfloat16 where the CPU multiplies that natively, twice as fast: how alike photos are stays,
+    the numbers do not, so these have a fingerprint of their own.
     """
     trunk = make_trunk(name, weights).to(_device())
     precision = "bfloat16" if _has_bfloat16(trunk) else "float32"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,20 @@ import samespace
 from samespace import baseline
 from samespace.cli import main
 from samespace.pairs import TEST, find_photos
+from samespace.photos import open_photo
 
-COMMANDS = ("compare", "evaluate", "export")
+COMMANDS = (
+    "compare",
+    "evaluate",
+    "export",
+    "scan",
+    "dedupe",
+    "apply",
+    "undo",
+    "empty-quarantine",
+    "verdict",
+    "verdicts",
+)
 RANDOM = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -105,6 +120,16 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["evaluate", "{model}", "{rooms}", "--split", "Holidays"], "{rooms} has no folder"),
         (["export", "{here}", "-o", "{here}/exported"], "{here} is no checkpoint of SameSpace"),
         (["export", "{model}", "-o", "{photo}"], "cannot write the model to {photo}"),
+        (["scan", "{here}/nowhere"], "{here}/nowhere is not a folder: give the folder that holds the photos"),
+        (["dedupe", "{photo}"], "{photo} is not a folder"),
+        (["dedupe", "{here}", "--threshold", "2"], "a threshold of 2 makes no sense"),
+        (["dedupe", "{here}", "--kind", "same-space", "--model", "{here}"], "no model in {here}"),
+        (["apply", "{here}/plan.json"], "{here}/plan.json is no plan that can be followed"),
+        (["apply", "{photo}"], "{photo} is no plan that can be followed: it is not JSON"),
+        (["undo", "--library", "{here}"], "nothing to undo: the quarantine of {here} is empty"),
+        (["undo", "{here}/run"], "no run at {here}/run: name a folder"),
+        (["verdict", "{photo}", "{photo}", "same"], "no library at or above"),
+        (["verdicts", "--library", "{here}"], "no library at {here}"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_1(
@@ -129,6 +154,158 @@ def test_an_unknown_backbone_is_a_mistake_too(run: Run, photos: tuple[Path, ...]
     assert err.splitlines()[-1].startswith("error: unknown backbone 'resnet51': choose one of")
 
 
+@pytest.fixture
+def album(tmp_path: Path, photos: tuple[Path, ...]) -> Path:
+    """A small photo folder: one photo and two copies of it, another photo, and a file that is none."""
+    folder = tmp_path / "album"
+    (folder / "trip").mkdir(parents=True)
+    first, *_, last = map(open_photo, photos)
+    first.save(folder / "first.png")
+    first.save(folder / "trip" / "first.jpg", quality=30)
+    first.resize((first.width // 2, first.height // 2)).save(folder / "small.png")
+    last.save(folder / "last.png")
+    (folder / "notes.jpg").write_text("no photo")
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file outside the library, and its bytes."""
+    files = (path for path in folder.rglob("*") if path.is_file() and ".samespace" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_scan_says_what_it_read_and_what_comes_next(run: Run, album: Path) -> None:
+    status, out, _ = run("scan", album)
+    assert status == 0
+    assert out.startswith("4 photos in ")
+    assert "\nfiles: 5 new\n" in out
+    assert f"\n1 file could not be read:\n  {album}/notes.jpg: not an image this program knows\n" in out
+    assert f"next:\n  samespace dedupe {album}  # " in out
+    assert "\nfiles: nothing has changed\n" in run("scan", album)[1]
+
+
+def test_scan_keeps_what_same_space_compares(run: Run, album: Path, model_folders: dict[str, Path]) -> None:
+    run("scan", album, "--model", model_folders["compare"], "--library", album.parent / "library")
+    status, out, _ = run("scan", album, *RANDOM, "--extensions", "PNG", "--library", album.parent / "library")
+    assert (status, out.splitlines()[0].split()[0]) == (0, "3")
+    assert len(list((album.parent / "library" / "features").iterdir())) == 3
+    assert not (album / ".samespace").exists()
+
+
+def next_command(out: str, verb: str) -> list[str]:
+    """The words of the command that the output says to type next."""
+    (line,) = [line for line in out.splitlines() if line.startswith(f"  samespace {verb} ")]
+    return shlex.split(line.partition("  #")[0])[1:]
+
+
+def test_dedupe_shows_what_it_found_and_changes_nothing(run: Run, album: Path) -> None:
+    before = tree(album)
+    status, out, err = run("dedupe", album)
+    assert (status, err) == (11, "")
+    figures = dict(line.split() for line in out.splitlines() if line.startswith("  ") and len(line.split()) == 2)
+    assert figures == {"photos": "4", "groups": "1", "duplicates": "2", "unreadable": "1"}
+    assert f"  keep           {album}/first.png  " in out
+    assert ": same shot, fewer pixels\n" in out
+    assert next_command(out, "apply") == ["apply", f"{album}/.samespace/plan.json"]
+    assert next_command(out, "dedupe") == ["dedupe", str(album), "--report", "report.html"]
+    assert tree(album) == before
+
+
+def test_apply_and_undo_as_they_are_told(run: Run, album: Path) -> None:
+    before = tree(album)
+    apply = next_command(run("dedupe", album)[1], "apply")
+    status, out, _ = run(*apply, "--dry-run")
+    assert (status, out.partition(":")[0]) == (0, "would move 2 photos to quarantine")
+    assert tree(album) == before
+    status, out, _ = run(*apply)
+    assert (status, out.partition(":")[0]) == (0, "moved 2 photos to quarantine")
+    assert sorted(tree(album)) == ["first.png", "last.png", "notes.jpg"]
+    status, again, _ = run(*apply)
+    assert (status, again.partition(":")[0]) == (1, "moved 0 photos to quarantine")
+    assert "\n2 files left as they are:\n" in again
+    assert run("dedupe", album)[0] == 0
+    assert run(*next_command(out, "undo"))[:2] == (0, "2 photos back in place\n")
+    assert tree(album) == before
+
+
+def test_undo_takes_the_newest_run_of_the_library_above(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tree(album)
+    run(*next_command(run("dedupe", album)[1], "apply"), "--to", "symlink")
+    assert (album / "small.png").readlink() == album / "first.png"
+    monkeypatch.chdir(album / "trip")
+    assert run("undo")[:2] == (0, "2 photos back in place\n")
+    assert tree(album) == before and not (album / "small.png").is_symlink()
+    assert run("undo") == (1, "", f"error: nothing to undo: the quarantine of {album}/.samespace is empty\n")
+
+
+def test_nothing_is_deleted_before_a_person_says_so(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(*next_command(run("dedupe", album)[1], "apply"))
+    empty = ["empty-quarantine", "--library", album / ".samespace", "--older-than"]
+    assert "is that old" in run(*empty, "30d")[1]
+    monkeypatch.setattr(sys, "stdin", StringIO("no\n"))
+    status, out, _ = run(*empty, "0d")
+    assert status == 0 and " 2 photos " in out
+    assert re.search(r"delete 2 photos, [\d.]+ kB, for good\? \[y/N\] nothing was deleted\n$", out)
+    monkeypatch.setattr(sys, "stdin", StringIO("y\n"))
+    assert "deleted 2 photos, " in run(*empty, "0h")[1]
+    assert run("undo", "--library", album / ".samespace")[0] == 1
+
+
+def test_dedupe_in_json(run: Run, album: Path) -> None:
+    status, out, _ = run("dedupe", album, "--kind", "near", "--json", "--plan", album.parent / "plan.json")
+    found = json.loads(out)
+    assert status == 11
+    assert (found["photos"], found["duplicates"], found["plan"]) == (4, 2, str(album.parent / "plan.json"))
+    (group,) = found["groups"]
+    keeper, *others = group["members"]
+    assert (Path(keeper["path"]).name, keeper["keep"], keeper["score"]) == ("first.png", True, 1)
+    assert {Path(each["path"]).name for each in others} == {"first.jpg", "small.png"}
+    assert not any(each["keep"] for each in others)
+    assert [Path(error["path"]).name for error in found["unreadable"]] == ["notes.jpg"]
+
+
+def test_dedupe_writes_a_report(run: Run, album: Path) -> None:
+    _, out, _ = run("dedupe", album, "--report", album.parent / "report.html")
+    assert "first.png" in (album.parent / "report.html").read_text()
+    assert "--report" not in out  # it has been written: look at it
+
+
+def test_dedupe_finds_the_same_space_by_a_model(run: Run, rooms: Path, model_folders: dict[str, Path]) -> None:
+    words = ["dedupe", rooms, "--library", rooms.parent / "same-space", "--kind", "same-space", "--json"]
+    _, out, _ = run(*words, "--model", model_folders["compare"], "--threshold", "0.5")
+    found = json.loads(out)
+    assert found["kind"] == "same-space" and found["groups"]
+    assert all(each["score"] >= 0.5 for group in found["groups"] for each in group["members"])
+
+
+def test_a_reference_folder_and_another_to_compare_with(run: Run, album: Path) -> None:
+    _, out, _ = run("dedupe", album, "--reference", album / "trip", "--json")
+    (group,) = json.loads(out)["groups"]
+    assert [Path(each["path"]).name for each in group["members"] if each["keep"]] == ["first.jpg"]
+    (album / "trip").rename(album.parent / "archive")
+    status, out, _ = run("dedupe", album, "--against", album.parent / "archive", "--json")
+    assert status == 11
+    removed = {each["path"] for group in json.loads(out)["groups"] for each in group["members"] if not each["keep"]}
+    assert removed == {str(album / "first.png"), str(album / "small.png")}
+
+
+def test_a_verdict_is_remembered(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("scan", album)
+    for copy in (album / "small.png", album / "trip" / "first.jpg"):
+        assert run("verdict", album / "first.png", copy, "different") == (0, "remembered: different\n", "")
+    run("verdict", album / "small.png", album / "trip" / "first.jpg", "different")
+    assert run("dedupe", album)[0] == 0
+    monkeypatch.chdir(album)
+    status, out, _ = run("verdicts")
+    assert status == 0 and out.count("different") == 3
+
+
+def test_python_m_samespace_is_samespace(album: Path) -> None:
+    ran = subprocess.run([sys.executable, "-m", "samespace", "dedupe", str(album)], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (11, "")
+    assert "duplicates" in ran.stdout
+
+
 @pytest.mark.parametrize("words", [[], ["improve"], ["compare", "a.jpg"], ["export", "checkpoint"]])
 def test_words_that_make_no_command_show_the_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
@@ -146,8 +323,8 @@ def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_the_commands_tested_here_are_all(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(["--help"], capsys).partition("COMMAND\n")[2].splitlines()
-    listed = [line.split(maxsplit=1) for line in lines if line.startswith("    ") and line[4] != " "]
-    assert tuple(name for name, _ in listed) == COMMANDS
+    listed = [line.split() for line in lines if line.startswith("    ") and line[4] != " "]
+    assert tuple(name for name, *_ in listed) == COMMANDS
     assert shown(["--version"], capsys) == f"{samespace.__version__}\n"
 
 

@@ -1,0 +1,218 @@
+"""How fast a folder is scanned, beside imagededup and beside what decoding and inference alone would allow.
+
+    python benchmarks/scan.py DIR [--backbone NAME] [--weights FILE] [--peer-weights FILE] [--json]
+
+`scan` is what `samespace scan DIR --backbone NAME` does, into an empty library elsewhere: find, hash, decode, sketch,
+embed, write. Cold: the photos are not in the operating system's cache. `near only` is the same without a network.
+`decode` opens the photos and squeezes them, in threads, and does nothing else; `inference` embeds photos that lie
+decoded in memory. One after the other, both would allow 1 / (1/decode + 1/inference): the bound, for they share the
+same cores. imagededup, if it is installed, encodes the same folder with its CNN (MobileNetV3-Small, the smaller one)
+and its perceptual hash, at its defaults; its speed does not depend on its weights, so without a network
+`--peer-weights none` leaves them random. `unchanged` scans 10,000 photos for the second time.
+
+Each row runs in an interpreter of its own; imports, the loading of weights and their conversion are not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+UNCHANGED = 10_000
+Row = dict[str, float]
+
+
+def find_photos(folder: Path) -> list[Path]:
+    from samespace.photos import find
+
+    return find(folder)
+
+
+def timed(work: Callable[[], int]) -> Row:
+    start = time.perf_counter()
+    photos = work()
+    return {"photos": photos, "seconds": time.perf_counter() - start}
+
+
+def forget_cached(folder: Path) -> None:
+    """Ask the operating system to read these files from the disk again."""
+    os.sync()
+    for path in find_photos(folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def scan(arguments: argparse.Namespace, embed: bool = True, cold: bool = False) -> Row:
+    from samespace.library import Library
+    from samespace.near import Sketches
+
+    extractors: list[Any] = [Sketches()]
+    if embed:
+        extractors.append(warm_extractor(arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        library = Library(Path(folder, "library"), create=True)
+        if cold:
+            forget_cached(arguments.folder)
+        return timed(lambda: library.scan([arguments.folder], extractors).photos)
+
+
+def warm_extractor(arguments: argparse.Namespace) -> Any:
+    """The network, converted: its first photos wait for that."""
+    import numpy as np
+
+    from samespace.engine import for_trunk
+
+    extractor = for_trunk(arguments.backbone, arguments.weights)
+    extractor.extract(np.zeros((extractor.batch, 256, 256, 3), np.uint8))
+    print(extractor.name, file=sys.stderr)
+    return extractor
+
+
+def decode(arguments: argparse.Namespace) -> Row:
+    from samespace.photos import read_many
+
+    return timed(lambda: sum(1 for _ in read_many(find_photos(arguments.folder), 256)))
+
+
+def inference(arguments: argparse.Namespace) -> Row:
+    import numpy as np
+
+    from samespace.photos import read_many
+
+    extractor = warm_extractor(arguments)
+    paths = find_photos(arguments.folder)
+    pixels = np.stack([photo for photo in read_many(paths[:256], 256) if isinstance(photo, np.ndarray)])
+
+    def work() -> int:
+        done = 0
+        while done < max(512, len(paths)):
+            done += len(extractor.extract(pixels)["vectors"])
+        return done
+
+    return timed(work)
+
+
+def unchanged(arguments: argparse.Namespace) -> Row:
+    from samespace.library import Library
+    from samespace.near import Sketches
+
+    photos = find_photos(arguments.folder)
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+        many = Path(folder, "many")
+        for number in range(UNCHANGED):
+            source = photos[number % len(photos)]
+            copy = many / f"{number // 100}" / f"{number}{source.suffix}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(source.read_bytes())
+        library = Library(Path(folder, "library"), create=True)
+        library.scan([many], [Sketches()])
+        return timed(lambda: library.scan([many], [Sketches()]).photos)
+
+
+def imagededup_cnn(arguments: argparse.Namespace) -> Row:
+    import torchvision
+
+    if arguments.peer_weights == "none":
+        make = torchvision.models.mobilenet_v3_small
+        torchvision.models.mobilenet_v3_small = lambda **_: make(weights=None)
+    from imagededup.methods import CNN
+
+    encoder = CNN(verbose=False)
+    return timed(lambda: len(encoder.encode_images(str(arguments.folder), recursive=True)))
+
+
+def imagededup_hash(arguments: argparse.Namespace) -> Row:
+    from imagededup.methods import PHash
+
+    encoder = PHash(verbose=False)
+    return timed(lambda: len(encoder.encode_images(str(arguments.folder), recursive=True)))
+
+
+ROWS: dict[str, Callable[[argparse.Namespace], Row]] = {
+    "scan, cold": lambda arguments: scan(arguments, cold=True),
+    "scan, warm": scan,
+    "near only, warm": lambda arguments: scan(arguments, embed=False),
+    "decode": decode,
+    "inference": inference,
+    "imagededup CNN": imagededup_cnn,
+    "imagededup perceptual hash": imagededup_hash,
+    "unchanged": unchanged,
+}
+
+
+def measure(name: str, words: Sequence[str]) -> Row | None:
+    """A row of the table, or None where a peer is not installed; the best of three."""
+    if (
+        name.startswith("imagededup")
+        and subprocess.run([sys.executable, "-c", "import imagededup"], capture_output=True, check=False).returncode
+    ):
+        print("imagededup is not installed: its rows are left out", file=sys.stderr)
+        return None
+    rows = []
+    for _ in range(1 if name == "unchanged" else 3):
+        ran = subprocess.run([sys.executable, __file__, *words, "--row", name], check=True, stdout=subprocess.PIPE)
+        rows.append(json.loads(ran.stdout.splitlines()[-1]))
+    best: Row = min(rows, key=lambda row: row["seconds"])
+    return best
+
+
+def compare(rows: dict[str, Row]) -> dict[str, float]:
+    """Photos a second of each row, and the ratios that matter."""
+    rates = {name: row["photos"] / row["seconds"] for name, row in rows.items() if name != "unchanged"}
+    bound = 1 / (1 / rates["decode"] + 1 / rates["inference"])
+    figures = {**rates, "bound": bound, "share of the bound": rates["scan, warm"] / bound}
+    for peer in ("imagededup CNN", "imagededup perceptual hash"):
+        if peer in rates:
+            ours = "scan, warm" if peer == "imagededup CNN" else "near only, warm"
+            figures[f"times {peer}"] = rates[ours] / rates[peer]
+    return {**figures, "unchanged, seconds": rows["unchanged"]["seconds"]}
+
+
+def print_table(figures: dict[str, float], backbone: str) -> None:
+    print(f"| {backbone}, {os.cpu_count()} cores | photos/s |\n|---|---|")
+    for name, figure in figures.items():
+        if name.startswith("times"):
+            print(f"\n{figure:.1f} {name}", end="")
+        elif name == "share of the bound":
+            print(f"| share of the bound | {figure:.0%} |")
+        elif name == "unchanged, seconds":
+            print(f"\n\n{UNCHANGED:,} unchanged photos are scanned in {figure:.2f} s.")
+        else:
+            print(f"| {name} | {figure:,.0f} |")
+
+
+def main(words: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--backbone", default="mobilenet_v3_large")
+    parser.add_argument("--weights", default="none", help="imagenet or a file (default: %(default)s, as fast)")
+    parser.add_argument("--peer-weights", default="imagenet", choices=("imagenet", "none"))
+    parser.add_argument("--scratch", type=Path, help="where to put 10,000 photos (default: the temporary folder)")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(words)
+    if arguments.row:
+        print(json.dumps(ROWS[arguments.row](arguments)))
+        return
+    measured = {name: measure(name, words) for name in ROWS}
+    figures = compare({name: row for name, row in measured.items() if row is not None})
+    if arguments.json:
+        print(json.dumps({name: round(figure, 3) for name, figure in figures.items()}))
+    else:
+        print_table(figures, arguments.backbone)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
