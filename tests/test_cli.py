@@ -289,6 +289,18 @@ def test_a_reference_folder_and_another_to_compare_with(run: Run, album: Path) -
     assert removed == {str(album / "first.png"), str(album / "small.png")}
 
 
+def test_two_folders_are_cleaned_and_restored_together(run: Run, album: Path) -> None:
+    (album / "trip").rename(album.parent / "trip")
+    before = tree(album), tree(album.parent / "trip")
+    _, out, _ = run("dedupe", album, album.parent / "trip", "--keep", "largest")
+    status, out, _ = run(*next_command(out, "apply"))
+    assert status == 0
+    assert [len(tree(folder)) for folder in (album, album.parent / "trip")] == [3, 0]
+    undos = [shlex.split(line.partition("  #")[0])[1:] for line in out.splitlines() if " undo " in line]
+    assert [run(*undo)[1] for undo in undos] == ["1 photo back in place\n"] * 2
+    assert (tree(album), tree(album.parent / "trip")) == before
+
+
 def test_a_verdict_is_remembered(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("scan", album)
     for copy in (album / "small.png", album / "trip" / "first.jpg"):
