@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 from samespace.errors import SameSpaceError, exit_status
 from samespace.files import write_whole
 from samespace.hashing import hamming
-from samespace.pairs import AIRBNB, TRAINING, Pairs, Photos, find_photos, make_pairs
+from samespace.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, make_pairs
 from samespace.photos import VARIANTS, read_pixels
 
 DATASET = "barelydedicated/airbnb-duplicate-image-detection"
@@ -54,6 +54,14 @@ def download(root: Path) -> None:
 def _is_there(root: Path) -> bool:
     """Whole or absent: the folder appears by one rename, after everything in it."""
     return (root / AIRBNB / TRAINING).is_dir()
+
+
+def _check_whole(root: Path) -> None:
+    """Verdicts exported to an empty folder look like a data set that was downloaded before."""
+    if {path.name for path in (root / AIRBNB / TRAINING).iterdir()} == {VERDICTS}:
+        raise SameSpaceError(
+            f"{root} holds exported verdicts and nothing else: download into another folder, then export them there"
+        )
 
 
 def _download(root: Path, user: str, key: str) -> None:
@@ -167,17 +175,21 @@ def summary(root: Path, split: str, same_space_type: bool) -> tuple[Photos, dict
     start = time.perf_counter()
     photos = find_photos(root, split)
     pairs = make_pairs(photos, same_space_type=same_space_type)
+    named, same = photos.named(), int(photos.verdicts[:, 2].sum())
+    different = len(photos.verdicts) - same
+    labelled = len(named) ** 2 + 2 * len(photos.verdicts)
     augmented = int(pairs.label.sum())
     numbers: dict[str, int | float] = {
         "photos": len(photos),
-        "spaces": len(np.unique(photos.spaces(same_space_type))),
+        "spaces": len(np.unique(photos.spaces(same_space_type)[named])),
         "unreadable": len(photos.unreadable),
         "unparsed": len(photos.unparsed),
-        "ordered_pairs": len(photos) ** 2,
+        "ordered_pairs": labelled,
         "duplicates": augmented // 16,
-        "non_duplicates": len(photos) ** 2 - augmented // 16,
+        "non_duplicates": labelled - augmented // 16,
         "augmented_duplicates": augmented,
-        "sampled_non_duplicates": len(pairs.label) - augmented,
+        "sampled_non_duplicates": len(pairs.label) - augmented - 32 * different,
+        **({"verdicts_same": same, "verdicts_different": different} if len(photos.verdicts) else {}),
         "seconds": round(time.perf_counter() - start, 3),
         "peak_mb": round(peak_mb(), 1),
     }
@@ -287,6 +299,7 @@ def _report_left_out(photos: Photos) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.command == "download":
         download(arguments.root)
+        _check_whole(arguments.root)
     elif arguments.command == "summary":
         photos, numbers = summary(arguments.root, arguments.split, arguments.same_space_type)
         _report_left_out(photos)

@@ -55,7 +55,7 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
         embeddings = network.embed_frozen(network.freeze(*maps))
         trained = metrics.of_training_pairs(_score_rows(network, embeddings, pairs.rows()), pairs.label)
         as_is = Embeddings(*(column[:: len(VARIANTS)] for column in embeddings))
-        logits, labels = _all_pairs(network, as_is, photos.spaces(same_space_type))
+        logits, labels = _known_pairs(network, as_is, photos, same_space_type)
     figures: dict[str, float | int] = {
         "loss": trained["validation_loss"],
         "accuracy": trained["validation_accuracy"],
@@ -73,6 +73,22 @@ def _score_rows(network: TwinNetwork, embeddings: Embeddings, rows: npt.NDArray[
     blocks = tqdm(torch.split(pairs, PAIRS_AT_ONCE), "training pairs", unit=" blocks", delay=1, leave=False)
     logits = [network.head(embeddings.take(block[:, 0]), embeddings.take(block[:, 1])) for block in blocks]
     return torch.cat(logits).double().cpu().numpy()
+
+
+def _known_pairs(
+    network: TwinNetwork, embeddings: Embeddings, photos: Photos, same_space_type: bool
+) -> tuple[Any, Any]:
+    """Logits and labels of every unordered pair whose label is known: by names, or of judged photos by a verdict."""
+    named, verdicts = photos.named(), photos.verdicts
+    if len(named) == len(photos):
+        return _all_pairs(network, embeddings, photos.spaces(same_space_type))
+    told = _score_rows(network, embeddings, verdicts), verdicts[:, 2]
+    if len(named) < 2:
+        return told
+    of_names = Embeddings(*(column[torch.from_numpy(named)] for column in embeddings))
+    by_name = _all_pairs(network, of_names, photos.spaces(same_space_type)[named])
+    logits, labels = (np.concatenate(both) for both in zip(by_name, told, strict=True))
+    return logits, labels
 
 
 def _all_pairs(network: TwinNetwork, photos: Embeddings, spaces: npt.NDArray[Any]) -> tuple[Any, Any]:

@@ -1,11 +1,12 @@
-"""Which photos show one space, read off their names, and the labelled pairs made of them."""
+"""Which photos show one space, by their names or by what persons said, and the labelled pairs made of them."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +19,21 @@ from samespace.photos import VARIANTS, UnreadablePhoto, find, in_threads, open_p
 
 AIRBNB = "Airbnb Data"
 TRAINING, TEST = "Training Data", "Test Data"
+VERDICTS = "verdicts"  # a folder beside the space types, with photos of which persons judged pairs
+FILE, COLUMNS = "verdicts.csv", ["first", "second", "same"]  # in it, what they said
 
 IntArray = npt.NDArray[np.integer[Any]]
+Verdicts = dict[tuple[Path, Path], bool]  # by pair, the path that sorts first before the other: True for one space
 _NAME = re.compile(r"(?P<city>.+)_(?P<room_id>[0-9]+)_[0-9]+")  # a city may contain underscores
 
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """A table, one row a photo, in path order; what was found but left out stands beside it."""
+    """A table, one row a photo, in path order; what was found but left out stands beside it.
+
+    Of a judged photo only verdicts say what it shows, and of pairs, not of spaces: it has no city, and for a room id
+    the first of the photos that verdicts of one space join it to.
+    """
 
     root: Path
     paths: tuple[Path, ...]
@@ -35,6 +43,7 @@ class Photos:
     hashes: Hashes  # (N,) wavelet hashes
     unreadable: tuple[UnreadablePhoto, ...] = ()
     unparsed: tuple[Path, ...] = ()
+    verdicts: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 3), np.int64))  # rows of two, 1 or 0
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -43,8 +52,12 @@ class Photos:
         """City and room id of every photo."""
         return list(zip(self.cities, self.room_ids, strict=True))
 
+    def named(self) -> npt.NDArray[np.int64]:
+        """The rows whose space is known by name: all but the judged."""
+        return np.array([row for row, city in enumerate(self.cities) if city], np.int64)
+
     def spaces(self, same_space_type: bool = False) -> npt.NDArray[np.int64]:
-        """One number a photo, (N,): equal numbers are one space.
+        """One number a photo, (N,): equal numbers are one space, except among the judged, where they say nothing.
 
         A space is a listing, or with `same_space_type` one room of it: its kitchen is not its bedroom.
         """
@@ -54,7 +67,10 @@ class Photos:
         return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
     def take(self, rows: IntArray) -> Photos:
-        """The table of these rows only, in the order given."""
+        """The table of these rows only, in the order given; a verdict stays if both its photos do."""
+        place = np.full(len(self), -1)
+        place[rows] = np.arange(len(rows))
+        verdicts = np.column_stack([place[self.verdicts[:, :2]], self.verdicts[:, 2]])
         return replace(
             self,
             paths=tuple(self.paths[row] for row in rows),
@@ -62,19 +78,23 @@ class Photos:
             room_ids=tuple(self.room_ids[row] for row in rows),
             space_types=tuple(self.space_types[row] for row in rows),
             hashes=self.hashes[rows],
+            verdicts=verdicts[(verdicts >= 0).all(axis=1)],
         )
 
 
 def find_photos(root: Path, split: str = TRAINING) -> Photos:
-    """Every photo of a split whose name says its space and which opens; each is decoded and hashed once."""
+    """Every photo of a split that its name or a verdict says something of and which opens; each is decoded once."""
     folder = _split_folder(root, split)
     found = find(folder, follow_links=True)
-    names = [_NAME.fullmatch(path.stem) for path in found]
-    named = [(path, name["city"], name["room_id"]) for path, name in zip(found, names, strict=True) if name]
+    verdicts = read_verdicts(folder / VERDICTS)
+    _check_there(verdicts, found, folder)
+    judged = {path: ("", first.name) for path, first in joined(verdicts).items()}
+    listings = [judged.get(path) or _listing(path) for path in found]
+    named = [(path, *listing) for path, listing in zip(found, listings, strict=True) if listing]
     hashes = _hash_photos([path for path, _, _ in named])
     usable = [(*row, value) for row, value in zip(named, hashes, strict=True) if not isinstance(value, UnreadablePhoto)]
     unreadable = tuple(value for value in hashes if isinstance(value, UnreadablePhoto))
-    unparsed = tuple(path for path, name in zip(found, names, strict=True) if not name)
+    unparsed = tuple(path for path, listing in zip(found, listings, strict=True) if not listing)
     if not usable:
         raise SameSpaceError(
             f"{folder} holds no usable photo ({len(unreadable)} cannot be read, {len(unparsed)} have another name): "
@@ -82,7 +102,8 @@ def find_photos(root: Path, split: str = TRAINING) -> Photos:
         )
     paths, cities, room_ids, values = zip(*usable, strict=True)
     types = tuple(_space_type(path, folder) for path in paths)
-    return Photos(root, paths, cities, room_ids, types, np.array(values, np.uint64), unreadable, unparsed)
+    rows = _verdict_rows(verdicts, paths)
+    return Photos(root, paths, cities, room_ids, types, np.array(values, np.uint64), unreadable, unparsed, rows)
 
 
 def _split_folder(root: Path, split: str) -> Path:
@@ -92,6 +113,11 @@ def _split_folder(root: Path, split: str) -> Path:
     if not folder.is_dir():
         raise SameSpaceError(f"{root} has no folder '{AIRBNB}/{split}': give the folder that holds '{AIRBNB}'")
     return folder
+
+
+def _listing(path: Path) -> tuple[str, str] | None:
+    name = _NAME.fullmatch(path.stem)
+    return (name["city"], name["room_id"]) if name else None
 
 
 def _space_type(path: Path, folder: Path) -> str:
@@ -110,10 +136,73 @@ def _hash_photos(paths: Sequence[Path]) -> list[np.uint64 | UnreadablePhoto]:
     return list(tqdm(in_threads(hashed, paths), "hashing", len(paths), unit=" photos", delay=1, leave=False))
 
 
+def read_verdicts(folder: Path) -> Verdicts:
+    """What persons said of pairs of the photos in this folder, as its verdicts.csv has it; nothing without one."""
+    file = folder / FILE
+    if not file.is_file():
+        return {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:  # Excel writes the mark that -sig takes away
+            header, *rows = [row for row in csv.reader(lines, strict=True) if row] or [[]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise SameSpaceError(f"{file} cannot be read ({error}): {_MEND}") from error
+    if header != COLUMNS:
+        raise SameSpaceError(f"{file} does not begin with {','.join(COLUMNS)}: {_MEND}")
+    verdicts: Verdicts = {}
+    for row in rows:
+        if len(row) != len(COLUMNS) or row[0] == row[1] or row[2] not in ("0", "1"):
+            raise SameSpaceError(f"{file} has a line {','.join(row)!r}, not two photos and 1 or 0: {_MEND}")
+        first, second = sorted(folder / name for name in row[:2])
+        if (first, second) in verdicts:
+            raise SameSpaceError(f"{file} judges {first.name} and {second.name} twice: {_MEND}")
+        verdicts[first, second] = row[2] == "1"
+    return verdicts
+
+
+_MEND = "mend it, or delete it and export the verdicts again"
+
+
+def _check_there(verdicts: Verdicts, found: Sequence[Path], folder: Path) -> None:
+    there = set(found)
+    for path in (path for pair in verdicts for path in pair):
+        if path not in there:
+            raise SameSpaceError(
+                f"{folder / VERDICTS / FILE} names {path.name}, which is no photo beside it: put it back, or "
+                "export the verdicts again"
+            )
+
+
+def joined(verdicts: Mapping[tuple[Path, Path], bool]) -> dict[Path, Path]:
+    """Each photo judged, with the first of those that verdicts of one space join it to, directly or by way of others.
+
+    Such a chain is no label: somebody may have said that its ends differ.
+    """
+    towards = {photo: photo for pair in verdicts for photo in pair}
+
+    def first_of(photo: Path) -> Path:
+        while towards[photo] != photo:
+            photo = towards[photo]
+        return photo
+
+    for pair, same in verdicts.items():
+        if same:
+            first, second = sorted(map(first_of, pair))
+            towards[second] = first
+    return {photo: first_of(photo) for photo in towards}
+
+
+def _verdict_rows(verdicts: Verdicts, paths: Sequence[Path]) -> npt.NDArray[np.int64]:
+    """(K, 3): the rows of two photos and 1 for one space; without those of photos that did not open."""
+    place = {path: row for row, path in enumerate(paths)}
+    rows = [(place[a], place[b], same) for (a, b), same in verdicts.items() if a in place and b in place]
+    return np.array(rows, np.int64).reshape(-1, 3)
+
+
 def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Photos]:
     """(the rest, the held out): this fraction of the listings, all photos of one on the same side.
 
     Each listing draws its place from its own name, so neither the order of the photos nor the other listings move it.
+    Photos that verdicts of one space join are a listing too; a verdict on photos of both sides is dropped.
     """
     if not isinstance(fraction, float) or not 0 < fraction < 1:
         raise SameSpaceError(f"cannot hold out a fraction of {fraction!r}: give a number between 0 and 1")
@@ -148,22 +237,46 @@ def make_pairs(photos: Photos, *, same_space_type: bool = False, seed: int = 0) 
 
     Those of two spaces are drawn by likeness (`sample_negatives`), all if there are fewer, each in one pair of variants
     drawn at random: left as they are, whatever marks a turned photo would mark a duplicate. Nothing is shuffled.
+
+    Judged photos come in the pairs of their verdicts alone, of either label in both orders and all pairs of variants.
+    Where more are the same than different, more others are drawn to make up for it; never fewer.
     """
-    spaces = photos.spaces(same_space_type)
-    duplicates = _same_space_pairs(spaces)
-    if len(duplicates) == len(photos):
-        raise SameSpaceError(f"{photos.root} shows no space twice: add a second photo of some space, same city and id")
-    if len(duplicates) == len(photos) ** 2:
-        raise SameSpaceError(f"{photos.root} shows a single space: add photos of another city or room id")
+    named, same, different = photos.named(), _judged_pairs(photos, 1), _judged_pairs(photos, 0)
+    spaces = photos.spaces(same_space_type)[named]
+    of_names = named[_same_space_pairs(spaces)].astype(np.int32)
+    if len(of_names) == len(named) and not len(same):
+        raise SameSpaceError(
+            _too_few(photos, "same", "no space twice: add a second photo of some space, same city and id")
+        )
+    if len(of_names) == len(named) ** 2 and not len(different):
+        raise SameSpaceError(_too_few(photos, "different", "a single space: add photos of another city or room id"))
     kinds = len(VARIANTS)
     every = np.indices((kinds, kinds), np.int8).reshape(2, -1)
-    augmented = np.repeat(duplicates, kinds**2, axis=0)
-    others = sample_negatives(photos.hashes, spaces, len(augmented), seed)
+    count = kinds**2 * (len(of_names) + max(0, len(same) - len(different)))
+    others = named[sample_negatives(photos.hashes[named], spaces, count, seed)].astype(np.int32)
     drawn = np.random.default_rng(seed).integers(0, kinds, (2, len(others)), np.int8)
-    first, second = np.concatenate([augmented, others]).T.copy()
-    first_variant, second_variant = np.concatenate([np.tile(every, len(duplicates)), drawn], axis=1)
-    label = np.repeat(np.array([1, 0], np.int8), [len(augmented), len(others)])
+    duplicates = np.concatenate([of_names, same])
+    pairs = [np.repeat(duplicates, kinds**2, axis=0), others, np.repeat(different, kinds**2, axis=0)]
+    first, second = np.concatenate(pairs).T.copy()
+    variants = [np.tile(every, len(duplicates)), drawn, np.tile(every, len(different))]
+    first_variant, second_variant = np.concatenate(variants, axis=1)
+    label = np.repeat(np.array([1, 0, 0], np.int8), [len(part) for part in pairs])
     return Pairs(first, second, first_variant, second_variant, label)
+
+
+def _too_few(photos: Photos, said: str, shown: str) -> str:
+    if len(photos.named()) == len(photos):
+        return f"{photos.root} shows {shown}"
+    return (
+        f"{photos.root} has too few photos told {said}, of which training and validation each need some: export more "
+        "verdicts, or add other photos"
+    )
+
+
+def _judged_pairs(photos: Photos, label: int) -> npt.NDArray[np.int32]:
+    """Both orders of every pair that has this label by a verdict: (P, 2)."""
+    pairs = photos.verdicts[photos.verdicts[:, 2] == label, :2]
+    return np.concatenate([pairs, pairs[:, ::-1]]).astype(np.int32)
 
 
 def _same_space_pairs(spaces: IntArray) -> npt.NDArray[np.int32]:
@@ -188,6 +301,8 @@ def sample_negatives(
 
     All such pairs if there are fewer. The seed alone decides: `block`, how many pairs are looked at together, does not.
     """
+    if not len(hashes):
+        return np.empty((0, 2), np.int32)
     # Keys -x + Gumbel noise, the largest kept, written as a race: Gumbel noise is -log E with E exponential, so the
     # largest -x - log E are the smallest E·e^x, and no logarithm is taken. Winners have a tiny E. E is float64
     # because numpy draws float32 in steps of 2^-23: one pair in 8 million would be 0 and win at any distance.

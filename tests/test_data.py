@@ -20,7 +20,7 @@ from PIL import Image
 
 import data
 from samespace.errors import SameSpaceError
-from samespace.pairs import AIRBNB, TEST, TRAINING, find_photos
+from samespace.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos
 
 PROJECT = Path(data.__file__).parent
 
@@ -53,6 +53,33 @@ def test_summary_prints_counts_and_lists_what_it_left_out(root: Path) -> None:
     }
     assert "boston_8_2.jpg: the file is empty" in result.stderr
     assert "holiday.jpg: its name is not" in result.stderr
+
+
+def write_verdicts(root: Path) -> None:
+    folder = root / AIRBNB / TRAINING / VERDICTS
+    for seed, name in enumerate("abcde"):
+        draw(folder / f"{name}.jpg", 50 + seed)
+    (folder / "verdicts.csv").write_text("first,second,same\na.jpg,b.jpg,1\nb.jpg,c.jpg,0\nd.jpg,e.jpg,0\n")
+
+
+def test_summary_counts_verdicts_and_no_pair_that_nobody_judged(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_verdicts(root)
+    assert data.main(["summary", str(root), "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    del numbers["seconds"], numbers["peak_mb"]
+    assert numbers == {
+        "photos": 12,
+        "spaces": 4,
+        "unreadable": 0,
+        "unparsed": 0,
+        "ordered_pairs": 49 + 6,
+        "duplicates": 15 + 2,
+        "non_duplicates": 34 + 4,
+        "augmented_duplicates": 16 * (15 + 2),
+        "sampled_non_duplicates": 34,
+        "verdicts_same": 1,
+        "verdicts_different": 2,
+    }
 
 
 def test_summary_without_json_is_an_aligned_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,6 +221,16 @@ def test_download_puts_the_photos_in_place_once(
     assert left_behind(tmp_path) == {"new"}
     assert {path.name for path in root.iterdir()} - {"notes.txt"} == {AIRBNB}
     assert capsys.readouterr().out == ""
+
+
+def test_verdicts_exported_before_a_download_do_not_pass_for_it(
+    tmp_path: Path, kaggle: Install, key: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kaggle(small_data_set)
+    write_verdicts(tmp_path / "new")
+    assert data.main(["download", str(tmp_path / "new")]) == 1
+    assert "new holds exported verdicts and nothing else: download into another folder" in capsys.readouterr().err
+    assert data.main(["download", str(tmp_path / "other")]) == 0
 
 
 def test_download_clears_what_a_killed_run_left(tmp_path: Path, kaggle: Install, key: None) -> None:

@@ -17,7 +17,7 @@ from samespace.errors import SameSpaceError
 from samespace.evaluation import VALIDATION, Evaluation, evaluate, plot_precision_recall, splits
 from samespace.features import fingerprint, look, to_tensor, vary
 from samespace.model import Model, load
-from samespace.pairs import TEST, TRAINING, find_photos, hold_out, make_pairs
+from samespace.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos, hold_out, make_pairs
 from samespace.photos import read_pixels
 
 FIGURES = [
@@ -91,6 +91,31 @@ def test_validation_gives_what_training_saw_of_the_spaces_it_held_out(models: di
     assert figures["photos"] == len(photos)
     assert figures["loss"] == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, labels)), abs=1e-3)
     assert figures["accuracy"] == pytest.approx(float(((logits > 0) == (labels == 1)).float().mean()), abs=2e-3)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_of_judged_photos_only_pairs_with_a_verdict_are_ranked(
+    models: dict[str, Model], rooms: Path, tmp_path: Path, alone: bool
+) -> None:
+    model, named = models["compare"], find_photos(rooms, TEST).paths
+    root = tmp_path / "data"
+    folder = root / AIRBNB / TEST / VERDICTS
+    folder.mkdir(parents=True)
+    if not alone:
+        shutil.copytree(rooms / AIRBNB / TEST, root / AIRBNB / TEST, dirs_exist_ok=True)
+    for name, path in zip("abcde", named, strict=False):
+        shutil.copy(path, folder / f"{name}.jpg")
+    (folder / "verdicts.csv").write_text("first,second,same\na.jpg,b.jpg,1\nb.jpg,c.jpg,0\nd.jpg,e.jpg,0\n")
+    found = evaluate(model, root, TEST)
+    said = [model.compare(folder / f"{a}.jpg", folder / f"{b}.jpg") for a, b in ("ab", "bc", "de")]
+    assert found.labels[-3:].tolist() == [1, 0, 0]
+    assert 1 / (1 + np.exp(-found.logits[-3:])) == pytest.approx(said, abs=1e-3)
+    if alone:
+        assert len(found.labels) == 3
+    else:
+        without = evaluate(model, rooms, TEST)
+        assert np.array_equal(found.labels[:-3], without.labels)
+        assert np.allclose(found.logits[:-3], without.logits, atol=1e-4)
 
 
 def test_splits_hold_out_spaces_or_take_the_test_folder(rooms: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,18 @@ from hypothesis import strategies as st
 
 from samespace.errors import SameSpaceError
 from samespace.hashing import hamming
-from samespace.pairs import AIRBNB, TEST, TRAINING, Photos, find_photos, hold_out, make_pairs, sample_negatives
+from samespace.pairs import (
+    AIRBNB,
+    TEST,
+    TRAINING,
+    VERDICTS,
+    Photos,
+    find_photos,
+    hold_out,
+    joined,
+    make_pairs,
+    sample_negatives,
+)
 
 
 def table(spaces: list[int], hashes: list[int] | None = None) -> Photos:
@@ -198,6 +210,162 @@ def test_pairs_need_a_space_shown_twice() -> None:
 def test_pairs_need_two_spaces() -> None:
     with pytest.raises(SameSpaceError, match="made-up shows a single space"):
         make_pairs(table([4, 4, 4]))
+
+
+# ---- verdicts
+
+
+def judge(photos: Photos, verdicts: dict[tuple[int, int], int]) -> Photos:
+    """The table with these verdicts, by rows; a photo in one is judged from then on."""
+    first = joined({(photos.paths[a], photos.paths[b]): bool(same) for (a, b), same in verdicts.items()})
+    return replace(
+        photos,
+        cities=tuple("" if path in first else "boston" for path in photos.paths),
+        room_ids=tuple(
+            str(first[path]) if path in first else room
+            for path, room in zip(photos.paths, photos.room_ids, strict=True)
+        ),
+        verdicts=np.array([(*pair, same) for pair, same in verdicts.items()], np.int64).reshape(-1, 3),
+    )
+
+
+def write_verdicts(root: Path, text: str) -> Path:
+    """Photos a, b, c and d beside a verdicts.csv of this text."""
+    folder = root / AIRBNB / TRAINING / VERDICTS
+    for seed, name in enumerate("abcd"):
+        draw(folder / f"{name}.jpg", 50 + seed)
+    (folder / "verdicts.csv").write_text(text)
+    return folder
+
+
+# Any verdicts on eight photos, contradictions among them.
+verdicts_of_eight = st.dictionaries(
+    st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda pair: pair[0] < pair[1]), st.integers(0, 1)
+)
+
+
+@given(verdicts_of_eight, st.permutations(range(12)), st.integers(0, 12))
+def test_taking_rows_keeps_the_verdicts_on_them(
+    verdicts: dict[tuple[int, int], int], order: list[int], count: int
+) -> None:
+    photos = judge(table([*range(8), 8, 8, 9, 9]), verdicts)
+    taken = photos.take(np.array(order[:count], np.int64))
+
+    def by_path(photos: Photos) -> dict[frozenset[Path], int]:
+        return {frozenset((photos.paths[a], photos.paths[b])): same for a, b, same in photos.verdicts.tolist()}
+
+    left = set(taken.paths)
+    assert by_path(taken) == {pair: same for pair, same in by_path(photos).items() if pair <= left}
+
+
+@given(verdicts_of_eight)
+def test_judged_photos_come_in_the_pairs_of_their_verdicts_alone(verdicts: dict[tuple[int, int], int]) -> None:
+    photos = judge(table([*range(8), 8, 8, 9, 9]), verdicts)
+    pairs = make_pairs(photos)
+    rows = set(zip(*(column.tolist() for column in pairs), strict=True))
+    assert len(rows) == len(pairs.label)
+    judged = {row for pair in verdicts for row in pair}
+    assert {row for row in rows if {row[0], row[1]} & judged} == {
+        (first, second, variant0, variant1, same)
+        for pair, same in verdicts.items()
+        for first, second in (pair, pair[::-1])
+        for variant0 in range(4)
+        for variant1 in range(4)
+    }
+    alone = make_pairs(photos.take(photos.named()))
+    named = np.isin(pairs.first, photos.named())
+    assert pairs.label[named].sum() == alone.label.sum()
+
+
+def test_more_others_are_drawn_where_verdicts_lean_to_the_same() -> None:
+    photos = table([0, 0, *range(1, 41)])
+    even, leaning = judge(photos, {(40, 41): 1, (38, 39): 0}), judge(photos, {(40, 41): 1, (39, 38): 1})
+    for judged, drawn in ((even, 16 * 40), (leaning, 16 * (40 + 4))):
+        pairs = make_pairs(judged)
+        assert pairs.label.mean() == 0.5
+        assert np.isin(pairs.first[pairs.label == 0], judged.named()).sum() == drawn
+    apart = make_pairs(judge(photos, {(40, 41): 0, (38, 39): 0}))
+    assert (apart.label == 0).sum() == 16 * 40 + 2 * 32
+
+
+@given(st.dictionaries(st.tuples(*[st.integers(0, 7)] * 2).filter(lambda pair: pair[0] < pair[1]), st.booleans()))
+def test_joined_photos_share_the_first_of_them(said: dict[tuple[int, int], bool]) -> None:
+    names = {(Path(str(a)), Path(str(b))): same for (a, b), same in said.items()}
+    first = joined(names)
+    reached = {photo: {photo} for pair in names for photo in pair}
+    for _ in reached:
+        for (a, b), same in names.items():
+            if same:
+                reached[a] = reached[b] = reached[a] | reached[b]
+    together = {photo: {other for other in reached if first[other] == first[photo]} for photo in reached}
+    assert all(first[photo] == min(together[photo]) for photo in reached)
+    assert all(reached[photo] <= together[photo] for photo in reached)
+    assert all(together[photo] == set().union(*(reached[other] for other in together[photo])) for photo in reached)
+
+
+def test_photos_whose_verdicts_are_read_have_no_other_space(root: Path) -> None:
+    folder = write_verdicts(root, "\ufefffirst,second,same\r\nb.jpg,a.jpg,1\r\n\r\nc.jpg,b.jpg,1\r\na.jpg,c.jpg,0\r\n")
+    photos = find_photos(root)
+    judged = [folder / f"{name}.jpg" for name in "abc"]
+    rows = [photos.paths.index(path) for path in judged]
+    assert photos.verdicts.tolist() == [[rows[0], rows[1], 1], [rows[1], rows[2], 1], [rows[0], rows[2], 0]]
+    assert [photos.listings()[row] for row in rows] == [("", "a.jpg")] * 3
+    assert photos.unparsed == (folder / "d.jpg",)
+    assert set(photos.named()) | set(rows) == set(range(len(photos)))
+    assert len(photos) == 7 + 3
+
+
+def test_a_photo_with_a_name_is_judged_once_a_verdict_names_it(root: Path) -> None:
+    folder = write_verdicts(root, "first,second,same\na.jpg,boston_7_9.jpg,0\n")
+    draw(folder / "boston_7_9.jpg", 3)
+    photos = find_photos(root)
+    assert photos.listings()[photos.paths.index(folder / "boston_7_9.jpg")] == ("", "boston_7_9.jpg")
+
+
+def test_a_judged_photo_that_does_not_open_takes_its_verdicts_along(root: Path) -> None:
+    folder = write_verdicts(root, "first,second,same\na.jpg,b.jpg,1\nc.jpg,b.jpg,0\n")
+    (folder / "a.jpg").write_bytes(b"")
+    photos = find_photos(root)
+    assert [error.path.name for error in photos.unreadable] == ["a.jpg"]
+    assert [[photos.paths[row].name for row in pair] for pair in photos.verdicts[:, :2]] == [["b.jpg", "c.jpg"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "does not begin with first,second,same"),
+        ("a.jpg,b.jpg,1\n", "does not begin with first,second,same"),
+        ("first,second,same\na.jpg,b.jpg\n", "has a line 'a.jpg,b.jpg', not two photos and 1 or 0"),
+        ("first,second,same\na.jpg,b.jpg,1,x\n", "has a line 'a.jpg,b.jpg,1,x', not two photos"),
+        ("first,second,same\na.jpg,b.jpg,yes\n", "has a line 'a.jpg,b.jpg,yes', not two photos and 1 or 0"),
+        ("first,second,same\na.jpg,a.jpg,1\n", "has a line 'a.jpg,a.jpg,1', not two photos"),
+        ("first,second,same\na.jpg,b.jpg,1\nb.jpg,a.jpg,0\n", "judges a.jpg and b.jpg twice"),
+        ('first,second,same\n"a.jpg,b.jpg,1\n', "cannot be read"),
+        ("first,second,same\na.jpg,\udcff.jpg,1\n", "cannot be read"),
+        ("first,second,same\na.jpg,x.jpg,1\n", "names x.jpg, which is no photo beside it: put it back"),
+        ("first,second,same\na.jpg,verdicts.csv,1\n", "names verdicts.csv, which is no photo"),
+    ],
+)
+def test_a_damaged_list_of_verdicts_is_one_sentence(root: Path, text: str, says: str) -> None:
+    folder = write_verdicts(root, "")
+    (folder / "verdicts.csv").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(SameSpaceError, match=rf"verdicts\.csv {says}") as caught:
+        find_photos(root)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("label", "lacks"), [(1, "different"), (0, "same")])
+def test_verdicts_alone_must_be_of_both_kinds(root: Path, tmp_path: Path, label: int, lacks: str) -> None:
+    alone = tmp_path / "alone"
+    write_verdicts(alone, f"first,second,same\na.jpg,b.jpg,{label}\n")
+    with pytest.raises(
+        SameSpaceError, match=f"alone has too few photos told {lacks}, of which training and validation"
+    ):
+        make_pairs(find_photos(alone))
+    write_verdicts(alone, f"first,second,same\na.jpg,b.jpg,{label}\nc.jpg,d.jpg,{1 - label}\n")
+    assert len(make_pairs(find_photos(alone)).label) == 2 * 32
+    write_verdicts(root, f"first,second,same\na.jpg,b.jpg,{label}\n")
+    assert len(make_pairs(find_photos(root)).label)  # other photos have what they lack
 
 
 # ---- negatives
