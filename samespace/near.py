@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from samespace.photos import Pixels
+from samespace.photos import Pixels, in_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,12 +107,14 @@ def same_shot(sketches0: Sketch, sketches1: Sketch) -> Floats:
     """
     import torch
 
-    blocks = [
-        _same_shot(*(torch.from_numpy(np.array(side[at : at + PAIRS_AT_ONCE])) for side in (sketches0, sketches1)))
-        for at in range(0, len(sketches0), PAIRS_AT_ONCE)
-    ]
-    scores: Floats = torch.cat(blocks).numpy() if blocks else np.empty(0, np.float32)
-    return scores
+    def score_block(at: int) -> Floats:
+        torch.set_num_threads(1)  # of this thread: several that share such small maps mostly wait for each other
+        sides = (np.array(side[at : at + PAIRS_AT_ONCE]) for side in (sketches0, sketches1))
+        scores: Floats = _same_shot(*map(torch.from_numpy, sides)).numpy()
+        return scores
+
+    starts = range(0, len(sketches0), PAIRS_AT_ONCE)
+    return np.concatenate([np.empty(0, np.float32), *in_threads(score_block, starts)])
 
 
 def _same_shot(sketches0: Tensor, sketches1: Tensor) -> Tensor:
