@@ -87,7 +87,14 @@ def scan(arguments: argparse.Namespace) -> None:
 
     folders = _real(arguments.folders)
     _, extractor = _extractor(arguments) if arguments.model or arguments.backbone else (None, None)
+    if arguments.imported and len(folders) > 1:
+        raise SameSpaceError("--import is of one folder: name the one DIR that was embedded")
     for library, below in _libraries(folders, arguments.library):
+        if arguments.imported:
+            from samespace.batch_files import import_folder
+
+            told = import_folder(library, below[0], arguments.imported, [extractor] if extractor else [])
+            print(f"{told:,} photos taken over from {arguments.imported}")
         terminal.show_scan(_scan(library, below, arguments, extractor), below)
 
 
@@ -332,6 +339,9 @@ def _scan_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="DIR", help="also keep what this trained model compares")
     parser.add_argument("--backbone", metavar="NAME", help="also keep the ImageNet features of this trunk")
     parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")
+    parser.add_argument(
+        "--import", dest="imported", type=Path, metavar="FOLDER", help="first take over what experiments/embed wrote"
+    )
 
 
 def _folder_words(parser: argparse.ArgumentParser) -> None:

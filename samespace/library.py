@@ -30,6 +30,7 @@ from samespace.reading import AT_ONCE, Array, Batch, Extractor, File, Rows, read
 __all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Library", "Photo", "Scan", "read_batch"]
 
 FOLDER = ".samespace"
+Fields = Mapping[str, tuple[tuple[int, ...], str]]  # name → shape and numpy type of one photo's
 SCHEMA = 1
 
 _TABLES = """
@@ -91,7 +92,7 @@ class Scan(NamedTuple):
 class Features:
     """What an extractor said of N photos, read from disk as it is asked for."""
 
-    def __init__(self, folder: Path, fields: Mapping[str, tuple[tuple[int, ...], str]], rows: npt.NDArray[np.int64]):
+    def __init__(self, folder: Path, fields: Fields, rows: npt.NDArray[np.int64]):
         self._folder, self._fields, self._rows = folder, fields, rows
 
     def __len__(self) -> int:
@@ -255,7 +256,7 @@ class Library:
                 walks = _under_one_name(walks)
             views = [self._view(folder, found, follow_links) for folder, found in zip(folders, walks, strict=True)]
             for extractor in extractors:
-                self._forget_lost_rows(extractor)
+                self._forget_lost_rows(extractor.fingerprint, extractor.fields)
             now = self._read(views, extractors)
             self._forget(views)
             return self._summary(views, now, time.monotonic() - start)
@@ -347,6 +348,9 @@ class Library:
         folder = os.path.realpath(root)
         with self.hold():
             number, _, prefix = self._root_of(folder)
+            for fingerprint, rows in batch.features.items():
+                fields = {name: (column.shape[1:], column.dtype.name) for name, column in rows.fields.items()}
+                self._forget_lost_rows(fingerprint, fields)
             files = [file._replace(path=prefix + file.path) for file in batch.files if _is_here(folder, file)]
             self._add(number, batch._replace(files=files))
 
@@ -423,17 +427,15 @@ class Library:
         free[[row for (row,) in self._query("SELECT row FROM rows WHERE fingerprint = ?", fingerprint)]] = False
         return np.flatnonzero(free)[:count]
 
-    def _forget_lost_rows(self, extractor: Extractor) -> None:
+    def _forget_lost_rows(self, fingerprint: str, fields: Fields) -> None:
         """Features whose file was deleted or cut short are to be made again."""
-        if self._are_lost(extractor):
+        if self._are_lost(fingerprint, fields):
             with self._transaction():
-                self._db.execute("DELETE FROM rows WHERE fingerprint = ?", (extractor.fingerprint,))
+                self._db.execute("DELETE FROM rows WHERE fingerprint = ?", (fingerprint,))
 
-    def _are_lost(self, extractor: Extractor) -> bool:
-        highest = self._query("SELECT max(row) FROM rows WHERE fingerprint = ?", extractor.fingerprint)[0][0]
-        files = [
-            (self._rows_folder(extractor.fingerprint) / name, _width(field)) for name, field in extractor.fields.items()
-        ]
+    def _are_lost(self, fingerprint: str, fields: Fields) -> bool:
+        highest = self._query("SELECT max(row) FROM rows WHERE fingerprint = ?", fingerprint)[0][0]
+        files = [(self._rows_folder(fingerprint) / name, _width(field)) for name, field in fields.items()]
         return highest is not None and any(
             not path.is_file() or path.stat().st_size < (highest + 1) * width for path, width in files
         )
@@ -444,7 +446,7 @@ class Library:
         A scan may give the rows of vanished photos to others: `hold` the library while another process may scan.
         """
         rows = self._query("SELECT content, row FROM rows WHERE fingerprint = ?", extractor.fingerprint)
-        row_of = {} if self._are_lost(extractor) else dict(rows)
+        row_of = {} if self._are_lost(extractor.fingerprint, extractor.fields) else dict(rows)
         missing = [photo for photo in photos if photo.content not in row_of]
         if missing:
             raise SameSpaceError(

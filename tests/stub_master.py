@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 import determined
 from determined import _info, constants
+from determined.common import constants as paths
 from determined.core import _metrics, _preempt
 
 Json = dict[str, Any]
@@ -50,6 +51,7 @@ class StubMaster:
     After the validation of `stop_after_epoch` the trial is told to stop, which to a trial is the same as a pause:
     to resume, enter a second stub on the same `store` with `latest_checkpoint=first.checkpoints[-1].uuid`.
     `context` is the folder copied into every checkpoint as `code/`: an empty one, unless given.
+    Of several `slots` each is a process of its own: fork them inside the block, with torchrun's variables set.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class StubMaster:
         steps: int | None = None,
         context: Path | None = None,
         gpu_uuids: Sequence[str] = (),
+        slots: int = 1,
     ) -> None:
         self.store = store.resolve()
         self.config = _as_the_master_fills_it(config or {}, self.store)
@@ -73,6 +76,7 @@ class StubMaster:
         self.steps = self._steps_of(latest_checkpoint) if steps is None else steps
         self.context = context or self.store / "context"
         self.gpu_uuids = list(gpu_uuids)
+        self.slots = slots
         self.allocation_id = f"stub-{uuid.uuid4()}"
         self.requests: list[Request] = []
         self.training_metrics: list[Json] = []
@@ -97,8 +101,10 @@ class StubMaster:
             undo.enter_context(patch.dict(os.environ, self._environment()))
             undo.enter_context(patch.object(_info, "_info", self._cluster_info(url)))
             undo.enter_context(patch.object(constants, "MANAGED_TRAINING_MODEL_COPY", str(self.context)))
+            undo.enter_context(patch.object(paths, "SHARED_FS_CONTAINER_PATH", str(self.store)))
             self._make_stops_prompt(undo)
-            undo.callback(shutil.rmtree, self._tensorboard_folder(), ignore_errors=True)
+            for slot in range(self.slots):
+                undo.callback(shutil.rmtree, self._tensorboard_folder(slot), ignore_errors=True)
             self._undo = undo.pop_all()
         return self
 
@@ -130,8 +136,8 @@ class StubMaster:
             "no_proxy": "127.0.0.1",
         }
 
-    def _tensorboard_folder(self) -> Path:
-        return Path("/tmp", f"tensorboard-{self.allocation_id}-0")  # Determined's choice, not ours
+    def _tensorboard_folder(self, slot: int) -> Path:
+        return Path("/tmp", f"tensorboard-{self.allocation_id}-{slot}")  # Determined's choice, not ours
 
     def _cluster_info(self, url: str) -> determined.ClusterInfo:
         trial = _info.TrialInfo(
@@ -149,7 +155,7 @@ class StubMaster:
             master_url=url,
             cluster_id="cluster",
             agent_id="agent",
-            slot_ids=[0],
+            slot_ids=list(range(self.slots)),
             task_id=f"{self.trial_id}.task",
             allocation_id=self.allocation_id,
             session_token="token",
@@ -212,8 +218,12 @@ class StubMaster:
         elif body["group"] == "validation":
             self.validation_metrics.append(metrics)
             if self.stop_after_epoch is not None and metrics["epochs"] >= self.stop_after_epoch:
-                self.stopped.set()
-                self._answer_polls.set()
+                self.stop()
+
+    def stop(self) -> None:
+        """Tell the trial to stop; said before it starts, it stops at its first boundary."""
+        self.stopped.set()
+        self._answer_polls.set()
 
     def best_validation(self) -> float | None:
         """The best searcher metric so far; one that is not finite arrives as a string and does not count."""
@@ -259,11 +269,9 @@ def _as_the_master_fills_it(config: Mapping[str, Any], store: Path) -> Json:
     filled = copy.deepcopy(dict(config))
     filled.setdefault("hyperparameters", {})
     filled["searcher"] = SEARCHER | filled.get("searcher", {})
-    filled["checkpoint_storage"] = {
-        **filled.get("checkpoint_storage", {}),
-        "type": "directory",
-        "container_path": str(store),
-    }
+    storage = filled.setdefault("checkpoint_storage", {})
+    kind = storage.setdefault("type", "shared_fs")
+    storage["container_path" if kind == "directory" else "host_path"] = str(store)
     return filled
 
 

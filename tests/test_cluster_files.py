@@ -15,7 +15,9 @@ import yaml
 from determined.common import constants, context, v1file_utils
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENTS = ("adaptive.yaml", "const.yaml", "distributed.yaml")
+TRAININGS = ("adaptive.yaml", "const.yaml", "distributed.yaml")
+EMBED = "experiments/embed/const.yaml"
+EXPERIMENTS = (*TRAININGS, EMBED)
 PARTS = {"name", "entrypoint", "max_restarts", "hyperparameters", "searcher", "data", "bind_mounts", "environment"}
 PARTS |= {"description", "resources", "checkpoint_storage", "reproducibility", "log_policies"}
 SEARCHER_KEYS = {
@@ -44,9 +46,9 @@ def test_a_master_would_take_the_experiment(name: str) -> None:
     assert set(config) <= PARTS
     assert not IGNORED & {*config, *config["searcher"]}
     assert set(config["searcher"]) == SEARCHER_KEYS[config["searcher"]["name"]]
-    assert (config["searcher"]["metric"], config["searcher"]["smaller_is_better"]) == ("validation_loss", True)
-    assert isinstance(config["hyperparameters"]["global_batch_size"], int)
+    assert isinstance(config["searcher"]["metric"], str)
     assert all("=" in variable for variable in config["environment"]["environment_variables"])
+    assert all(mount["host_path"].startswith("/") for mount in config["bind_mounts"])
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -66,11 +68,17 @@ def _number_in_text(value: object) -> bool:
     return isinstance(value, str) and value[:1].isdigit()
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_tells_determined_what_it_needs(name: str) -> None:
+    config = read(name)
+    assert (config["searcher"]["metric"], config["searcher"]["smaller_is_better"]) == ("validation_loss", True)
+    assert isinstance(config["hyperparameters"]["global_batch_size"], int)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
 def test_data_and_cache_lie_on_the_writable_mount(name: str) -> None:
     config = read(name)
     (mount,) = config["bind_mounts"]
-    assert mount["host_path"].startswith("/")
     assert mount["read_only"] is False
     home = mount["container_path"] + "/"
     assert home.startswith("/")
@@ -79,7 +87,7 @@ def test_data_and_cache_lie_on_the_writable_mount(name: str) -> None:
 
 
 def test_the_files_share_hyperparameters() -> None:
-    adaptive, const, distributed = (read(name)["hyperparameters"] for name in EXPERIMENTS)
+    adaptive, const, distributed = (read(name)["hyperparameters"] for name in TRAININGS)
     assert list(adaptive) == list(const)
     assert const == distributed
     for key, value in const.items():
@@ -114,9 +122,28 @@ def test_many_gpus_change_only_how_it_is_launched() -> None:
     assert {key for key in PARTS if const.get(key) != distributed.get(key)} == launch
 
 
+def test_the_embedding_writes_nowhere_near_the_photos() -> None:
+    config = read(EMBED)
+    photos, home = config["bind_mounts"]
+    assert (config["data"]["dir"], photos["read_only"]) == (photos["container_path"], True)
+    (cache,) = config["environment"]["environment_variables"]
+    assert cache.startswith(f"TORCH_HOME={home['container_path']}/")
+    assert home["read_only"] is False
+
+
+def test_the_embedding_is_launched_as_a_module_that_the_upload_holds() -> None:
+    """Run by its path it would not find the package that is uploaded beside it."""
+    launcher = "python3 -m determined.launch.torch_distributed python3 -m "
+    entrypoint = read(EMBED)["entrypoint"]
+    assert entrypoint.startswith(launcher)
+    module = entrypoint[len(launcher) :]
+    assert f"{module.replace('.', '/')}.py" in NEEDED
+
+
 # The upload
 
 NEEDED = {"model_def.py", "data.py", "samespace/__init__.py", "samespace/photos.py", "startup-hook.sh", *EXPERIMENTS}
+NEEDED |= {"experiments/embed/embed.py", "samespace/batch_files.py"}
 DECOYS = {"kaggle.json", "secrets/kaggle.json", ".venv/lib/torch.py", "runs/events", "weights.pth", "best.pt"}
 DECOYS |= {"model/model.safetensors", "data/Training Data/a.jpg", "checkpoints/1/state_dict", "demo/a.jpg"}
 DECOYS |= {"samespace/__pycache__/cli.pyc", "my photos/a.jpg", "pictures.zip"}

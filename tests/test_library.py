@@ -1179,6 +1179,18 @@ def test_an_imported_batch_of_a_copy_costs_hashing_alone(root: Path, batch: Batc
     assert len(library.photos()) == 6
 
 
+def test_an_import_does_not_write_past_features_that_are_lost(tmp_path: Path) -> None:
+    for seed in range(4):
+        draw(tmp_path / "photos" / f"{seed}.png", seed)
+    library = Library(tmp_path / "library", create=True)
+    library.scan([tmp_path / "photos"], [Mean()])
+    expected = library.features(Mean(), library.photos()).take("mean")
+    (tmp_path / "library" / "features" / Mean.fingerprint / "mean").unlink()
+    library.import_batch(tmp_path / "photos", read_batch(tmp_path / "photos", [b"3.png"], [Mean()]))
+    library.scan([tmp_path / "photos"], [Mean()])
+    assert np.array_equal(library.features(Mean(), library.photos()).take("mean"), expected)
+
+
 def test_a_batch_that_names_other_places_is_refused(root: Path, batch: Batch) -> None:
     library = opened(root)
     for path in (b"/etc/a.jpg", b"b/../../a.jpg"):

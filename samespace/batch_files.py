@@ -1,0 +1,117 @@
+"""Batches of photos that were read elsewhere, as files: a cluster writes them, `samespace scan --import` takes them in.
+
+A file is a safetensors of `Batch.arrays` and of `about`, which names this format and seals the rest. It is the same to
+the byte whoever read the photos, in whatever order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from tqdm import tqdm
+
+from samespace.errors import SameSpaceError
+from samespace.library import Library
+from samespace.reading import Array, Batch, Extractor, Rows
+
+FORMAT = 1
+FILES = "batch_*.safetensors"
+
+
+def name(number: int) -> str:
+    """Of the file for the batch of this number, counted over all workers."""
+    return FILES.replace("*", f"{number:08}")
+
+
+def to_bytes(batch: Batch) -> bytes:
+    """What the file of this batch holds."""
+    arrays = _in_order(batch).arrays()
+    about = json.dumps({"format": FORMAT, "sha256": _digest(arrays)})
+    content: bytes = save({**arrays, "about": np.frombuffer(about.encode(), np.uint8)})
+    return content
+
+
+def read(path: Path) -> Batch:
+    """The batch that a file holds; SameSpaceError unless the file is as it was written."""
+    try:
+        arrays = load(path.read_bytes())
+        about = json.loads(arrays.pop("about").tobytes())
+        version, digest = int(about["format"]), about["sha256"]
+    except OSError as error:
+        raise SameSpaceError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path) from error
+    if version > FORMAT:
+        raise SameSpaceError(
+            f"{path} was written by a newer samespace (its format is {version}, {FORMAT} is known here): "
+            "update samespace"
+        )
+    if digest != _digest(arrays):
+        raise _damaged(path)
+    return Batch.from_arrays(arrays)
+
+
+def import_folder(library: Library, root: Path, folder: Path, extractors: Sequence[Extractor] = ()) -> int:
+    """Take in every batch file below `folder`, or none if one cannot be used; how many photos they told of.
+
+    `root` is the folder that was embedded, or a copy of it. Refuses files without what `extractors` would say.
+    """
+    paths = sorted(folder.rglob(FILES))
+    if not paths:
+        raise SameSpaceError(f"{folder} holds no embedded photos: give the folder that the experiment's log names last")
+    photos, here = 0, False
+    for path in tqdm(paths, desc="checking", unit=" files", delay=1, leave=False):
+        batch = read(path)
+        _check_features(path, batch, extractors)
+        here = here or any(_lies_below(root, file.path) for file in batch.files)
+        photos += len(batch.files)
+    if not here:
+        raise SameSpaceError(f"{folder} tells of no photo below {root}: scan the folder that was embedded")
+    with library.hold():
+        for path in tqdm(paths, desc="importing", unit=" files", delay=1, leave=False):
+            library.import_batch(root, read(path))
+    return photos
+
+
+def _in_order(batch: Batch) -> Batch:
+    """Which of several copies was read first is chance: here everything is sorted."""
+    features = {}
+    for fingerprint, (contents, fields) in batch.features.items():
+        order = np.argsort(np.array(contents, "U64"))
+        features[fingerprint] = Rows(sorted(contents), {field: values[order] for field, values in fields.items()})
+    return Batch(sorted(batch.files), sorted(batch.contents), features, batch.decoders)
+
+
+def _digest(arrays: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256()
+    for key, values in sorted(arrays.items()):
+        digest.update(f"{key} {values.dtype} {values.shape} ".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _damaged(path: Path) -> SameSpaceError:
+    return SameSpaceError(f"{path} is damaged: fetch it again, or take it away and its photos are read here")
+
+
+def _check_features(path: Path, batch: Batch, extractors: Sequence[Extractor]) -> None:
+    for extractor in extractors:
+        rows = batch.features.get(extractor.fingerprint)
+        found = {} if rows is None else {key: (values.shape[1:], values.dtype) for key, values in rows.fields.items()}
+        if found != {key: (shape, np.dtype(dtype)) for key, (shape, dtype) in extractor.fields.items()}:
+            raise SameSpaceError(
+                f"{path} was made with another model, or at another precision than this machine's (it holds "
+                f"{', '.join(sorted(batch.features))}, not {extractor.fingerprint}): name the model it was made with, "
+                "or leave --model and --backbone out"
+            )
+
+
+def _lies_below(root: Path, path: bytes) -> bool:
+    return os.path.lexists(os.path.join(os.fsencode(root), path))  # noqa: PTH118 - pathlib has no bytes
