@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from samespace.neighbours import Candidates
 
@@ -117,9 +118,11 @@ def score_in_blocks(first: Rows, second: Rows, score_pairs: ScorePairs) -> Score
     """The score of each pair, asked for a block at a time and with the lower number first."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     scores = np.empty(len(low))
-    for start in range(0, len(low), AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
-        scores[rows] = score_pairs(low[rows], high[rows])
+    with tqdm(total=len(low), desc="comparing", unit=" pairs", delay=1, leave=False) as progress:
+        for start in range(0, len(low), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            scores[rows] = score_pairs(low[rows], high[rows])
+            progress.update(len(low[rows]))
     return scores
 
 

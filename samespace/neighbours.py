@@ -18,11 +18,12 @@ from samespace.errors import SameSpaceError
 
 MOST = 32
 EXACT = 20_000  # up to so many photos, each is compared with all others
-VISITS = 8_000  # beyond, with about so many that lie its way
+VISITS = 6_500  # beyond, with about so many that lie its way
 
 STEPS = 4000  # a whole number a step of a vector's entries; STEPS**2 leaves room below 2**24
 TOP = 1 << 24
 ROWS, COLUMNS = 2048, 1024  # of one matrix product: it and what it reads stay in a CPU's caches
+READY = 1 << 27  # numbers: half a gigabyte
 PENDING = 1 << 22  # so many found pairs wait before they are cut to each photo's best
 
 Ids = npt.NDArray[np.int32]
@@ -94,8 +95,10 @@ def find_neighbours(
     limits = np.full(len(rounded), lowest - 1, np.float32)
     found = _Found(limits, full, most)
     meetings = _all_meet(len(rounded)) if len(rounded) <= exact else _cells_meet(rounded, visits)
+    # As float32 at once where that is no burden: rows take part in many products.
+    ready = rounded.astype(np.float32) if rounded.size <= READY else rounded
     for visitors, residents in meetings:
-        found.add(_best_of_block(rounded, visitors, residents, found))
+        found.add(_best_of_block(ready, visitors, residents, found))
     starts, ids, products = _both_ways(*found.best(), len(rounded))
     return Candidates(starts, ids, _cosines(products), full, lowest, rounded)
 
@@ -181,10 +184,10 @@ def _visitors(nearest: Cells, sizes: Numbers, visits: int) -> list[Rows]:
 
 
 def _find_centres(rounded: Rounded) -> Rounded:
-    """About 4·√N directions with photos around each: k-means on a sample, the same at every run."""
-    count = min(int(4 * len(rounded) ** 0.5), 1 << 16)
+    """About 3·√N directions with photos around each: k-means on a sample, the same at every run."""
+    count = min(int(3 * len(rounded) ** 0.5), 1 << 16)
     random = np.random.default_rng(0)
-    sample = rounded[np.sort(random.permutation(len(rounded))[: 16 * count])]
+    sample = rounded[np.sort(random.permutation(len(rounded))[: 20 * count])]
     centres = sample[np.sort(random.permutation(len(sample))[:count])]
     for _ in range(5):
         centres = _move(centres, sample)
@@ -251,13 +254,13 @@ def _ranks(rows: Whole) -> Rows:
     return np.arange(len(rows)) - np.repeat(new, np.diff(new, append=len(rows)))
 
 
-def _best_of_block(rounded: Rounded, visitors: Rows, residents: Rows, found: _Found) -> tuple[Ids, Ids, Ids]:
+def _best_of_block(rows: Rounded | Floats, visitors: Rows, residents: Rows, found: _Found) -> tuple[Ids, Ids, Ids]:
     """What each visitor finds among the residents, its best at most: (photo, neighbour, product)."""
-    mine = rounded[visitors].astype(np.float32)
+    mine = rows[visitors].astype(np.float32, copy=False)
     keys = np.zeros(0, np.int64)  # visitor's place, product and resident in one number: sorting it sorts by all three
     for block in _blocks(len(residents), COLUMNS):
         those = residents[block]
-        products = mine @ rounded[those].astype(np.float32).T
+        products = mine @ rows[those].astype(np.float32, copy=False).T
         place, column = np.divmod(np.flatnonzero(products > found.limits[visitors, None]), len(those))
         product = products[place, column].astype(np.int64)
         new = place << 52 | (TOP - product) << 27 | those[column]

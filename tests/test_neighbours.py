@@ -132,12 +132,12 @@ def test_photos_that_are_all_alike_keep_the_first(exact: int, monkeypatch: pytes
 
 
 # (cosine, the share of pairs that reach it which must be found)
-@pytest.mark.parametrize("related, bounds", [(0.4, {0.8: 0.998, 0.5: 0.97}), (0.1, {0.8: 0.995, 0.5: 0.98})])
+@pytest.mark.parametrize("related, bounds", [(0.4, {0.8: 0.998, 0.5: 0.94}), (0.1, {0.8: 0.99, 0.5: 0.965})])
 def test_cells_miss_few(related: float, bounds: dict[float, float]) -> None:
-    """Each photo is compared with 8% of the others. The second album has hardly any topics to make cells
+    """Each photo is compared with 6.5% of the others, as 100,000 are at the defaults. The second album has hardly any topics to make cells
     of: a pair is two photos that stand apart from all others, the hardest there is."""
     vectors = album(8000, size=256, related=related)
-    found = find_neighbours(vectors, 0.499, most=1000, exact=0, visits=640)
+    found = find_neighbours(vectors, 0.499, most=1000, exact=0, visits=520)
     assert not found.full.any()
     first, second, cosines = all_pairs(vectors, 0.5)
     key = np.repeat(np.arange(8000), np.diff(found.starts)) * 8000 + found.ids
