@@ -134,8 +134,11 @@ def test_photos_that_are_all_alike_keep_the_first(exact: int, monkeypatch: pytes
 # (cosine, the share of pairs that reach it which must be found)
 @pytest.mark.parametrize("related, bounds", [(0.4, {0.8: 0.998, 0.5: 0.94}), (0.1, {0.8: 0.99, 0.5: 0.965})])
 def test_cells_miss_few(related: float, bounds: dict[float, float]) -> None:
-    """Each photo is compared with 6.5% of the others, as 100,000 are at the defaults. The second album has hardly any topics to make cells
-    of: a pair is two photos that stand apart from all others, the hardest there is."""
+    """Each photo is compared with 6.5% of the others, as 100,000 are by default.
+
+    The second album has hardly any topics to make cells of: a pair is two photos that stand apart from all others, the
+    hardest there is.
+    """
     vectors = album(8000, size=256, related=related)
     found = find_neighbours(vectors, 0.499, most=1000, exact=0, visits=520)
     assert not found.full.any()
