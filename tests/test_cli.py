@@ -314,8 +314,8 @@ def test_a_verdict_is_remembered(run: Run, album: Path, monkeypatch: pytest.Monk
 
 def test_python_m_samespace_is_samespace(album: Path) -> None:
     ran = subprocess.run([sys.executable, "-m", "samespace", "dedupe", str(album)], capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (11, "")
-    assert "duplicates" in ran.stdout
+    assert ran.returncode == 11, ran.stderr
+    assert ran.stdout.startswith("near duplicates, from score ")
 
 
 @pytest.mark.parametrize("words", [[], ["improve"], ["compare", "a.jpg"], ["export", "checkpoint"]])
