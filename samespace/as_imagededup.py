@@ -127,6 +127,10 @@ def _compare(
     """The names, who is similar to whom among them, and their order from the best to keep on."""
     if (image_dir is None) == (encoding_map is None):
         raise SameSpaceError("give either image_dir, a folder of photos, or encoding_map, what encode_images returned")
+    if not 0 < threshold <= 1:
+        raise SameSpaceError(
+            f"a min_similarity_threshold of {threshold} makes no sense: give a number above 0, up to 1"
+        )
     if image_dir is not None:
         encoded = _encode(Path(image_dir), recursive)
         names, sketches = list(encoded), [each.sketch for each in encoded.values()]
@@ -142,5 +146,8 @@ def _compare(
 
 def _written(result: Result, outfile: str | Path | None) -> Result:
     if outfile:
-        write_whole(Path(outfile), json.dumps(result, indent=1).encode())
+        try:
+            write_whole(Path(outfile), json.dumps(result, indent=1).encode())
+        except OSError as error:
+            raise SameSpaceError(f"cannot write {outfile} ({error.strerror}): name another outfile") from error
     return result

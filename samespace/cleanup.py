@@ -24,7 +24,7 @@ from tqdm import tqdm
 from samespace.errors import SameSpaceError
 from samespace.files import content_hash, copy_new, move_new, sync_folder, write_all, write_whole
 from samespace.library import Library
-from samespace.photos import in_threads
+from samespace.photos import DATABASE, in_threads
 from samespace.plans import Plan, PlannedPhoto, as_path, get, refuse_contradictions, refuse_outside
 
 FORMAT = 1  # of the manifest
@@ -554,7 +554,8 @@ def _read_manifest(folder: Path) -> _Manifest:
     try:
         lines = (folder / MANIFEST).read_bytes().split(b"\n")
     except FileNotFoundError:
-        if not folder.is_dir():
+        ours = folder.parent.name == QUARANTINE and (folder.parent.parent / DATABASE).is_file()
+        if not (ours and folder.is_dir()):
             raise SameSpaceError(f"no run at {folder}: name a folder in a library's {QUARANTINE}") from None
         return _Manifest(folder, _changed(folder), WAYS[0], (), {}, 0)
     except OSError as error:
@@ -666,6 +667,8 @@ def runs(library: Path) -> list[Run]:
     try:
         folders = [path for path in quarantine.iterdir() if path.is_dir() and not path.is_symlink()]
     except FileNotFoundError:
+        if not (library / DATABASE).is_file():
+            raise SameSpaceError(f"no library at {library}: give the .samespace of a scanned folder") from None
         return []
     except OSError as error:
         raise SameSpaceError(f"{quarantine} cannot be read: {error.strerror}") from error
@@ -712,7 +715,11 @@ def delete_runs(old: Iterable[Run]) -> Deleted:
     skipped: list[Skipped] = []
     for run in old:
         with _held_if_sound(run.folder.parent.parent):
-            manifest = _read_manifest(run.folder)
+            try:
+                manifest = _read_manifest(run.folder)
+            except SameSpaceError as error:
+                skipped.append(Skipped(run.folder, str(error)))
+                continue
             for move in tqdm(_held_photos(manifest), "deleting", unit=" photos", delay=1, leave=False):
                 won = _delete(manifest, move)
                 if isinstance(won, Skipped):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,8 @@ def scan(arguments: argparse.Namespace) -> None:
 
             told = import_folder(library, below[0], arguments.imported, [extractor] if extractor else [])
             print(f"{told:,} photos taken over from {arguments.imported}")
-        terminal.show_scan(_scan(library, below, arguments, extractor), below)
+        again = ["dedupe", *map(terminal.from_here, below), *_same_options(arguments)]
+        terminal.show_scan(_scan(library, below, arguments, extractor), f"samespace {terminal.words(again)}")
 
 
 def dedupe(arguments: argparse.Namespace) -> int:
@@ -110,6 +112,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     from samespace.plans import make_plan, write_plan
 
     folders, reference, against = map(_real, (arguments.folders, arguments.reference, arguments.against))
+    _refuse_what_cannot_work(arguments, folders, [*reference, *against])
     everywhere = _outermost([*folders, *reference, *against])
     model, extractor = _extractor(arguments) if arguments.kind == "same-space" else (None, None)
     search = Search(
@@ -124,6 +127,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     with ExitStack() as held:
         opened = _libraries(everywhere, arguments.library)
         libraries = [library for library, _ in opened]
+        _refuse_copies(libraries)
         for library in sorted(libraries, key=lambda library: library.id):
             held.enter_context(library.hold())
         for library, below in opened:
@@ -151,7 +155,14 @@ def apply(arguments: argparse.Namespace) -> int:
     from samespace import cleanup, terminal
     from samespace.plans import read_plan
 
-    applied = cleanup.apply(read_plan(arguments.plan), arguments.to, arguments.dry_run)
+    plan = read_plan(arguments.plan)
+    if not any(group.remove for group in plan.groups):
+        print("this plan removes nothing")
+        return 0
+    try:
+        applied = cleanup.apply(plan, arguments.to, arguments.dry_run)
+    except KeyboardInterrupt:
+        raise SameSpaceError("stopped: `samespace undo` brings back what was moved") from None
     terminal.show_applied(applied, arguments.dry_run)
     return 1 if applied.skipped else 0
 
@@ -166,10 +177,13 @@ def undo(arguments: argparse.Namespace) -> int:
     run = arguments.run
     if run is None:
         folder = arguments.library or _library_above(Path.cwd())
-        runs = [run for run in cleanup.runs(folder) if run.photos]
-        if not runs:
-            raise SameSpaceError(f"nothing to undo: the quarantine of {folder} is empty")
-        run = runs[0].folder
+        runs = cleanup.runs(folder)
+        held = [run for run in runs if run.photos]
+        if not held:
+            broken = [run.folder for run in runs if run.state == "unreadable"]
+            lies = f"holds runs without a manifest, {terminal.words(broken)}" if broken else "is empty"
+            raise SameSpaceError(f"nothing to undo: the quarantine of {folder} {lies}")
+        run = held[0].folder
     undone = cleanup.undo(run)
     terminal.show_undone(undone)
     return 1 if undone.skipped else 0
@@ -202,8 +216,11 @@ def verdict(arguments: argparse.Namespace) -> None:
     Photos told different are never again taken for duplicates of each other; photos told the same are one space.
     """
     photos = [Path(os.path.realpath(path)) for path in (arguments.photo0, arguments.photo1)]
-    folders = {arguments.library or _library_above(path.parent) for path in photos}
-    libraries = _open(sorted(folders))
+    for path in photos:
+        if not path.is_file():
+            raise SameSpaceError(f"{path}: no such file")
+    folders = {above for path in photos for above in _libraries_above(path.parent)}
+    libraries = _open([arguments.library] if arguments.library else sorted(folders))
     contents = [_content(photo, libraries) for photo in photos]
     for library in libraries:
         library.add_verdict(contents[0], contents[1], arguments.said == "same")
@@ -225,6 +242,60 @@ def verdicts(arguments: argparse.Namespace) -> None:
         terminal.show_verdicts(told(library))
 
 
+def _refuse_what_cannot_work(arguments: argparse.Namespace, folders: list[Path], guarded: list[Path]) -> None:
+    """Before an hour of work, not after it."""
+    for folder in folders:
+        if any(folder.is_relative_to(other) for other in guarded):
+            raise SameSpaceError(f"{folder} lies in a folder of --reference or --against: nothing there may be removed")
+    if arguments.model and arguments.kind != "same-space":
+        raise SameSpaceError(f"--model says nothing of {arguments.kind} duplicates: give --kind same-space, too")
+    for path, begins in ((arguments.plan, b"{"), (arguments.report, b"<!doctype html>")):
+        if path and not path.parent.is_dir():
+            raise SameSpaceError(f"cannot write {path}: there is no folder {path.parent}")
+        if path and path.exists() and not (path.is_file() and path.read_bytes()[:15].lower().startswith(begins)):
+            raise SameSpaceError(f"{path} is there already, and is no earlier one: name another file")
+    if arguments.plan and arguments.report and arguments.plan.resolve() == arguments.report.resolve():
+        raise SameSpaceError(f"{arguments.plan} cannot be both the plan and the report: name two files")
+
+
+def _refuse_copies(libraries: Sequence[Library]) -> None:
+    """A copied folder has a copy of its library: what is removed of either would go to one quarantine."""
+    places: dict[str, Path] = {}
+    for library in libraries:
+        if library.id in places:
+            raise SameSpaceError(
+                f"{library.folder} is a copy of the library {places[library.id]}: give --library PATH, one for both"
+            )
+        places[library.id] = library.folder
+
+
+def _same_options(arguments: argparse.Namespace) -> list[str]:
+    """What a next command must repeat to see the same photos."""
+    from samespace.terminal import from_here
+
+    options = ["--library", from_here(arguments.library)] if arguments.library else []
+    options += ["--extensions", ",".join(arguments.extensions)] if arguments.extensions else []
+    return [*options, *(["--follow-links"] if arguments.follow_links else [])]
+
+
+def _folder(word: str) -> Path:
+    """An unset variable of a shell is no folder."""
+    if not word:
+        raise argparse.ArgumentTypeError("a folder without a name")
+    return Path(word)
+
+
+def _extensions(words: str) -> list[str]:
+    from samespace.photos import EXTENSIONS
+
+    extensions = [word.lower().lstrip(".") for word in words.split(",")]
+    known = [extension.lstrip(".") for extension in EXTENSIONS]
+    for extension in extensions:
+        if extension not in known:
+            raise argparse.ArgumentTypeError(f"{extension!r} cannot be read: choose among {','.join(known)}")
+    return extensions
+
+
 def _real(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
@@ -240,9 +311,13 @@ def _outermost(folders: Sequence[Path]) -> list[Path]:
 
 def _libraries(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Library, list[Path]]]:
     """The libraries to remember these folders in, each with its own of them: one in each, or the chosen one."""
-    from samespace.library import FOLDER, Library
+    from samespace.library import FOLDER, Library, refuse_own_folders
 
+    refuse_own_folders(folders)
     if chosen:
+        inside = [folder for folder in folders if folder.is_relative_to(os.path.realpath(chosen))]
+        if inside:
+            raise SameSpaceError(f"{inside[0]} would lie in its own library: give another --library PATH")
         return [(Library(chosen, create=True), list(folders))]
     return [(Library(folder / FOLDER, create=True), [folder]) for folder in folders]
 
@@ -255,12 +330,17 @@ def _open(folders: Sequence[Path]) -> list[Library]:
 
 def _library_above(folder: Path) -> Path:
     """The library of this folder or the nearest above it."""
+    return _libraries_above(folder)[0]
+
+
+def _libraries_above(folder: Path) -> list[Path]:
+    """The libraries of this folder and of those above it, the nearest first."""
     from samespace.library import FOLDER
 
-    for above in (folder, *folder.parents):
-        if (above / FOLDER).is_dir():
-            return above / FOLDER
-    raise SameSpaceError(f"no library at or above {folder}: give --library PATH, the {FOLDER} of a scanned folder")
+    found = [above / FOLDER for above in (folder, *folder.parents) if (above / FOLDER).is_dir()]
+    if not found:
+        raise SameSpaceError(f"no library at or above {folder}: give --library PATH, the {FOLDER} of a scanned folder")
+    return found
 
 
 def _content(photo: Path, libraries: Sequence[Library]) -> str:
@@ -268,6 +348,9 @@ def _content(photo: Path, libraries: Sequence[Library]) -> str:
         for known in library.photos():
             if known.path == photo:
                 return known.content
+        for error in library.unreadable():
+            if error.path == photo:
+                raise SameSpaceError(f"{photo} cannot be judged: {error.reason}")
     raise SameSpaceError(f"{photo} is in no library that was scanned: scan its folder first")
 
 
@@ -345,11 +428,11 @@ def _scan_words(parser: argparse.ArgumentParser) -> None:
 
 
 def _folder_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    parser.add_argument("folders", type=_folder, nargs="+", metavar="DIR")
     _library_word(parser, "where to remember the photos (default: .samespace in each DIR)")
     parser.add_argument(
         "--extensions",
-        type=lambda words: words.split(","),
+        type=_extensions,
         default=None,
         metavar="jpg,png,…",
         help="files to take for photos (default: all that can be read)",
@@ -369,10 +452,10 @@ def _dedupe_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="imagenet", help="same-space without --model: a state dict's path")
     parser.add_argument("--threshold", type=float, metavar="P", help="duplicates score this or more, up to 1")
     parser.add_argument(
-        "--against", type=Path, nargs="+", default=[], metavar="DIR", help="find only what is in these folders, too"
+        "--against", type=_folder, nargs="+", default=[], metavar="DIR", help="find only what is in these folders, too"
     )
     parser.add_argument(
-        "--reference", type=Path, nargs="+", default=[], metavar="DIR", help="folders that nothing is removed from"
+        "--reference", type=_folder, nargs="+", default=[], metavar="DIR", help="folders that nothing is removed from"
     )
     parser.add_argument(
         "--keep",
@@ -418,7 +501,10 @@ def _age(words: str) -> timedelta:
     units = {"d": "days", "h": "hours"}
     if not (words[:-1].isdecimal() and words[-1:] in units):
         raise argparse.ArgumentTypeError(f"{words!r} is no age: give days, as in 30d, or hours, as in 12h")
-    return timedelta(**{units[words[-1]]: int(words[:-1])})
+    try:
+        return timedelta(**{units[words[-1]]: int(words[:-1])})
+    except OverflowError as error:
+        raise argparse.ArgumentTypeError(f"{words!r} is longer than photos have been around") from error
 
 
 def _verdict_words(parser: argparse.ArgumentParser) -> None:
@@ -451,6 +537,9 @@ COMMANDS: dict[Command, Callable[[argparse.ArgumentParser], None]] = {
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; a mistake is one line on stderr and exit status 1."""
     words = sys.argv[1:] if words is None else words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not know every character of a name
     arguments = _parser().parse_args(words)
     arguments.words = list(words)
     return exit_status(lambda: arguments.work(arguments))

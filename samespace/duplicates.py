@@ -170,7 +170,9 @@ def _groups(photos: _Photos, clusters: Sequence[Rows], score: ScorePairs, same: 
 def _group(photos: _Photos, joined: dict[int, tuple[str, float]], lowest: float) -> Group | None:
     """A group of all copies of these rows, each with the kind and score that join it to the keeper's row."""
     ranked = sorted((photo for row in joined for photo in photos.copies[row]), key=lambda p: photos.standing(p).key())
-    keeper, *rest = ranked
+    keeper = ranked[0]
+    # A hard link is the same file by another name: there is nothing to win.
+    rest = [photo for photo in ranked[1:] if _inode(photo) != _inode(keeper)]
     if all(photo.path in photos.protected for photo in rest) or (
         photos.against and keeper.path not in photos.protected
     ):
@@ -308,8 +310,6 @@ class _Photos:
         """Why a photo is a duplicate of the keeper, and is not kept itself."""
         if photo.path in self.protected:
             return PROTECTED
-        if _inode(photo) == _inode(keeper):
-            return "the same file by another name: removing it frees nothing"
         joined = "same bytes" if photo.content == keeper.content else _JOINED[kind]
         return f"{joined}, {why_removed(self.standing(photo), self.standing(keeper), self.rule)}"
 

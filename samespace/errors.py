@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -14,7 +15,14 @@ def exit_status(command: Callable[[], object]) -> int:
     """Run a command: the number it returns, else 0; or 1 after one line on stderr that says what went wrong."""
     try:
         status = command()
+        sys.stdout.flush()
     except SameSpaceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever reads has seen enough; what is left must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return status if isinstance(status, int) else 0

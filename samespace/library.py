@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from samespace.errors import SameSpaceError
-from samespace.photos import EXTENSIONS, Details, UnreadablePhoto, Walk, decoders, details, in_threads, walk
+from samespace.photos import DATABASE, EXTENSIONS, Details, UnreadablePhoto, Walk, decoders, details, in_threads, walk
 from samespace.reading import AT_ONCE, Array, Batch, Extractor, File, Rows, read_batch, read_batches
 
 __all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Library", "Photo", "Scan", "read_batch"]
@@ -115,7 +115,7 @@ class Library:
     def __init__(self, folder: Path, create: bool = False) -> None:
         self._place = os.path.realpath(folder)
         self.folder = Path(self._place)
-        self._file = Path(self._place, "library.sqlite")
+        self._file = Path(self._place, DATABASE)
         if create:
             self._make_folder()
         if not create and not self._file.is_file():
@@ -134,7 +134,7 @@ class Library:
 
     def _make_folder(self) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True)  # not its parents: a disk may be missing
             if not self._file.exists() and not os.access(self._place, os.W_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
@@ -251,6 +251,7 @@ class Library:
         extractors = list({extractor.fingerprint: extractor for extractor in extractors}.values())
         with self.hold():
             folders = _outermost(roots)
+            refuse_own_folders(folders)
             walks = [walk(Path(folder), extensions, follow_links) for folder in folders]
             if follow_links:
                 walks = _under_one_name(walks)
@@ -579,6 +580,14 @@ def _outermost(roots: Iterable[str | Path]) -> list[str]:
         if not any(_inside(folder, wider) for wider in outermost):
             outermost.append(folder)
     return sorted(outermost)
+
+
+def refuse_own_folders(folders: Iterable[str | Path]) -> None:
+    """A library's own folder holds what was removed: that is to come back, or to go, not to be scanned."""
+    for folder in map(Path, folders):
+        for above in (folder, *folder.parents):
+            if (above / DATABASE).is_file():
+                raise SameSpaceError(f"{folder} lies in the library {above}: scan the folder that holds the photos")
 
 
 def _inside(path: str, folder: str) -> bool:

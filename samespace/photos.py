@@ -27,6 +27,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
 
 BLOCK = 2**20  # pixels that a full decode looks at together
 
+DATABASE = "library.sqlite"  # a folder that holds this is a library's own
+
 # What a pair's two photos are shown as in training, by number; `features.vary` makes them.
 VARIANTS = ("as is", "flipped", "turned 5°", "flipped and turned")
 
@@ -78,8 +80,9 @@ def find(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool 
 def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> Walk:
     """The photo files below `root`, chosen by extension, with or without its dot, in any case.
 
-    Hidden files and folders are passed over, and so are symlinks unless asked for. Where several links lead to a
-    folder it is walked once, under its own name if it has one below `root`.
+    Hidden files and folders are passed over, and so are libraries' own folders, with what lies in their quarantines,
+    and symlinks unless asked for. Where several links lead to a folder it is walked once, under its own name if it has
+    one below `root`.
     """
     if not root.is_dir():
         raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")
@@ -98,6 +101,8 @@ def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool 
             if folder == str(root):
                 raise SameSpaceError(f"{root} cannot be listed ({error.strerror}): check its permissions") from error
             found.unlisted.append(UnreadablePhoto(Path(folder), f"cannot be listed: {error.strerror}"))
+            continue
+        if any(entry.name == DATABASE for entry in entries):
             continue
         for entry in entries:
             if _is_folder(entry, follow_links):

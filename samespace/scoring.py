@@ -98,8 +98,8 @@ def of_features(features: Everywhere, threshold: float) -> Scoring:
     """`same-space` without a model: the cosine of ImageNet features, whitened by what the photos have in common."""
     if len(features) < FEWEST:
         raise SameSpaceError(
-            f"{len(features)} photos are too few to learn from what they have in common: give --model DIR, a trained "
-            f"model, or at least {FEWEST} photos"
+            f"without a model same-space learns from what photos have in common, and {len(features)} are too few: give "
+            f"--model DIR, a trained model, or at least {FEWEST} photos"
         )
     whitened = _whitened(features.take("vectors", np.arange(len(features))))
 

@@ -17,14 +17,15 @@ from samespace.wording import count, readable, score_words, shell_word, size_wor
 GROUPS, FILES = 5, 10  # shown of each; the report and --json have them all
 
 
-def show_scan(scan: Scan, folders: Sequence[Path]) -> None:
+def show_scan(scan: Scan, dedupe: str) -> None:
+    """`dedupe` is the command that finds the duplicates in what was scanned."""
     rate = f", {scan.photos / scan.seconds:,.0f} a second" if scan.seconds >= 1 else ""
     print(f"{count(scan.photos, 'photo')} in {scan.seconds:.1f} s{rate}")
     changes = ((scan.new, "new"), (scan.changed, "changed"), (scan.moved, "moved"), (scan.forgotten, "gone"))
     said = ", ".join(f"{number:,} {name}" for number, name in changes if number)
     print(f"files: {said or 'nothing has changed'}")
     _show_files("could not be read", [(error.path, error.reason) for error in scan.unreadable])
-    _show_next({f"samespace dedupe {words(folders)}": "find the duplicates among them"})
+    _show_next({dedupe: "find the duplicates among them"})
 
 
 def show_found(found: Found, plan: Path, report: Path | None, rerun: str) -> None:
@@ -60,7 +61,7 @@ def _show_group(group: Group) -> None:
     for member in group.members:
         score = "" if member is group.members[0] else score_words(member.score)
         facts = f"{member.photo.width}×{member.photo.height}, {size_words(member.photo.size)}"
-        path = readable(_from_here(member.photo.path))
+        path = readable(from_here(member.photo.path))
         print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}: {member.why}")
 
 
@@ -112,7 +113,8 @@ def show_undone(undone: Undone) -> None:
 def show_runs(runs: Sequence[Run]) -> None:
     for run in runs:
         made = run.made.astimezone().strftime("%Y-%m-%d %H:%M")
-        print(f"{made}  {count(run.photos, 'photo'):>14}  {size_words(run.bytes_to_free):>8}  {words([run.folder])}")
+        held = run.state if run.state == "unreadable" else count(run.photos, "photo")
+        print(f"{made}  {held:>14}  {size_words(run.bytes_to_free):>8}  {words([run.folder])}")
 
 
 def held(runs: Sequence[Run]) -> str:
@@ -123,7 +125,7 @@ def held(runs: Sequence[Run]) -> str:
 def asks(question: str) -> bool:
     """Whether the person says yes; nobody there to ask means no."""
     print(f"{question} [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return sys.stdin is not None and sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def show_deleted(deleted: Deleted) -> None:
@@ -152,7 +154,7 @@ def show_exported(exported: Exported, root: Path) -> None:
 
 
 def _show_skipped(skipped: Sequence[Skipped]) -> None:
-    _show_files("left as they are", [(each.path, each.reason) for each in skipped])
+    _show_files("left alone", [(each.path, each.reason) for each in skipped])
 
 
 def _show_files(what: str, files: Sequence[tuple[Path, str]]) -> None:
@@ -161,7 +163,7 @@ def _show_files(what: str, files: Sequence[tuple[Path, str]]) -> None:
         return
     print(f"\n{count(len(files), 'file')} {what}:")
     for path, reason in files[:FILES]:
-        print(f"  {readable(_from_here(path))}: {readable(reason)}")
+        print(f"  {readable(from_here(path))}: {readable(reason)}")
     if len(files) > FILES:
         print(f"  … and {len(files) - FILES:,} more")
 
@@ -177,9 +179,11 @@ def _show_next(commands: dict[str, str]) -> None:
 
 def words(paths: Sequence[Path | str]) -> str:
     """As they are typed here."""
-    return " ".join(shell_word(_from_here(path) if isinstance(path, Path) else path) for path in paths)
+    return " ".join(shell_word(from_here(path) if isinstance(path, Path) else path) for path in paths)
 
 
-def _from_here(path: Path) -> str:
+def from_here(path: Path) -> str:
+    """A path as short as it can be typed."""
     here = Path.cwd()
-    return os.fspath(path.relative_to(here) if path.is_relative_to(here) else path)
+    name = os.fspath(path.relative_to(here) if path.is_relative_to(here) else path)
+    return f"./{name}" if name.startswith("-") else name  # or it would be taken for an option

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -126,7 +127,7 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["dedupe", "{here}", "--kind", "same-space", "--model", "{here}"], "no model in {here}"),
         (["apply", "{here}/plan.json"], "{here}/plan.json is no plan that can be followed"),
         (["apply", "{photo}"], "{photo} is no plan that can be followed: it is not JSON"),
-        (["undo", "--library", "{here}"], "nothing to undo: the quarantine of {here} is empty"),
+        (["undo", "--library", "{here}"], "no library at {here}: give the .samespace"),
         (["undo", "{here}/run"], "no run at {here}/run: name a folder"),
         (["verdict", "{photo}", "{photo}", "same"], "no library at or above"),
         (["verdicts", "--library", "{here}"], "no library at {here}"),
@@ -222,7 +223,7 @@ def test_apply_and_undo_as_they_are_told(run: Run, album: Path) -> None:
     assert sorted(tree(album)) == ["first.png", "last.png", "notes.jpg"]
     status, again, _ = run(*apply)
     assert (status, again.partition(":")[0]) == (1, "moved 0 photos to quarantine")
-    assert "\n2 files left as they are:\n" in again
+    assert "\n2 files left alone:\n" in again
     assert run("dedupe", album)[0] == 0
     assert run(*next_command(out, "undo"))[:2] == (0, "2 photos back in place\n")
     assert tree(album) == before
@@ -287,6 +288,111 @@ def test_a_reference_folder_and_another_to_compare_with(run: Run, album: Path) -
     assert status == 11
     removed = {each["path"] for group in json.loads(out)["groups"] for each in group["members"] if not each["keep"]}
     assert removed == {str(album / "first.png"), str(album / "small.png")}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["{album}", "--plan", "{album}/last.png"], "{album}/last.png is there already, and is no earlier one"),
+        (["{album}", "--report", "{album}/.samespace/library.sqlite"], "{album}/.samespace/library.sqlite is there"),
+        (["{album}", "--report", "{album}"], "{album} is there already"),
+        (["{album}", "--plan", "{album}/none/p.json"], "cannot write {album}/none/p.json: there is no folder"),
+        (["{album}", "--plan", "{here}/x", "--report", "{here}/x"], "{here}/x cannot be both"),
+        (["{album}", "--against", "{album}"], "{album} lies in a folder of --reference or --against"),
+        (["{album}/trip", "--reference", "{album}"], "{album}/trip lies in a folder of --reference"),
+        (["{album}", "--library", "{album}"], "{album} would lie in its own library"),
+        (["{album}/trip", "--library", "{album}"], "{album}/trip would lie in its own library"),
+        (["{album}/.samespace"], "{album}/.samespace lies in the library"),
+        (["{album}", "--model", "{here}"], "--model says nothing of near duplicates"),
+        (["{album}", "{here}/copy"], "{here}/copy/.samespace is a copy of the library {album}/.samespace"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_done(
+    words: list[str], said: str, run: Run, album: Path, tmp_path: Path
+) -> None:
+    run("scan", album)
+    shutil.copytree(album, tmp_path / "copy")
+    before = tree(album)
+    names = {"album": album, "here": tmp_path}
+    status, out, err = run("dedupe", *(word.format(**names) for word in words))
+    assert (status, out) == (1, "")
+    assert err.startswith(f"error: {said.format(**names)}") and err.count("\n") == 1
+    assert tree(album) == before
+
+
+def test_plans_and_reports_may_be_written_again(run: Run, album: Path, tmp_path: Path) -> None:
+    words = ["dedupe", album, "--plan", tmp_path / "plan.json", "--report", tmp_path / "report.html"]
+    assert [run(*words)[0] for _ in range(2)] == [11, 11]
+
+
+def test_only_a_run_is_undone(run: Run, album: Path) -> None:
+    (album / "empty" / "folder").mkdir(parents=True)
+    status, _, err = run("undo", album)
+    assert (status, err.partition(":")[0]) == (1, "error")
+    assert (album / "empty" / "folder").is_dir()
+
+
+def test_another_librarys_quarantine_holds_no_photos(run: Run, album: Path) -> None:
+    _, out, _ = run("dedupe", album, "--library", album / "visible")
+    run(*next_command(out, "apply"))
+    assert run("dedupe", album)[0] == 0
+    _, out, _ = run("scan", album, "--library", album.parent / "third")
+    assert out.startswith("2 photos in ")
+
+
+def test_a_verdict_holds_for_every_folder_above(run: Run, album: Path) -> None:
+    shutil.copy(album / "small.png", album / "trip" / "small.png")
+    run("scan", album / "trip")
+    run("scan", album)
+    assert run("verdict", album / "trip" / "small.png", album / "trip" / "first.jpg", "different")[0] == 0
+    for folder in (album, album / "trip"):
+        _, out, _ = run("dedupe", folder, "--json")
+        groups = [{Path(each["path"]).name for each in group["members"]} for group in json.loads(out)["groups"]]
+        assert not any({"small.png", "first.jpg"} <= group for group in groups)
+
+
+def test_the_next_command_sees_the_same_photos(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(album.parent)
+    album.rename("-album")
+    _, out, _ = run("scan", "./-album", "--library", "memory", "--extensions", "png")
+    words = next_command(out, "dedupe")
+    assert words == ["dedupe", "./-album", "--library", "memory", "--extensions", "png"]
+    status, out, _ = run(*words)
+    assert (status, run(*next_command(out, "apply"))[0]) == (11, 0)
+
+
+def test_a_reader_that_has_seen_enough_and_a_stop_are_no_errors(album: Path) -> None:
+    code = "import sys; from samespace import cli; sys.exit(cli.main(['scan', sys.argv[1]]))"
+    command = [sys.executable, "-c", code, str(album)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+    stop = code.replace(
+        "sys.exit",
+        "from samespace import library\ndef stop(*_): raise KeyboardInterrupt\nlibrary.Library.scan = stop\nsys.exit",
+    )
+    ran = subprocess.run([sys.executable, "-c", stop, str(album)], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (130, "\nstopped\n")
+
+
+def test_nobody_there_to_ask_means_no(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(*next_command(run("dedupe", album)[1], "apply"))
+    monkeypatch.setattr(sys, "stdin", None)
+    _, out, _ = run("empty-quarantine", "--library", album / ".samespace", "--older-than", "0d")
+    assert out.endswith("nothing was deleted\n")
+
+
+def test_a_run_without_its_manifest_is_said_and_hinders_no_other(run: Run, album: Path) -> None:
+    _, out, _ = run(*next_command(run("dedupe", album)[1], "apply"))
+    broken = Path(next_command(out, "undo")[1])
+    (broken / "manifest.jsonl").write_text("scribble")
+    empty = ["empty-quarantine", "--library", album / ".samespace", "--older-than", "0d", "--yes"]
+    status, out, _ = run(*empty)
+    assert status == 1 and "unreadable" in out and "deleted 0 photos" in out
+    assert str(broken) in run("undo", "--library", album / ".samespace")[2]
+    assert len([path for path in broken.rglob("*") if path.is_file()]) == 3
 
 
 def test_two_folders_are_cleaned_and_restored_together(run: Run, album: Path) -> None:

@@ -232,11 +232,14 @@ def test_the_same_groups_in_the_same_order_whatever_the_disk_says(
     assert len(before.groups) == 3
 
 
-def test_a_hard_link_frees_nothing(folder: Path) -> None:
-    (folder / "link.png").hardlink_to(folder / "a.png")
+def test_a_hard_link_is_the_same_file_and_no_duplicate(folder: Path) -> None:
+    (folder / "a link.png").hardlink_to(folder / "a.png")
+    assert search(folder).groups == []
+    shutil.copy(folder / "a.png", folder / "b copy.png")
+    (folder / "c link.png").hardlink_to(folder / "b copy.png")
     found = search(folder)
-    assert (found.duplicates, found.bytes_to_win) == (1, 0)
-    assert found.groups[0].members[1].why == "the same file by another name: removing it frees nothing"
+    assert names(found) == [["a link.png", "b copy.png", "c link.png"]]
+    assert (found.duplicates, found.bytes_to_win) == (2, (folder / "b copy.png").stat().st_size)  # freed once
 
 
 def test_unreadable_files_are_named(folder: Path) -> None:
@@ -281,7 +284,7 @@ def room(photo: Photo) -> str:
 def test_few_photos_are_too_few_without_a_model(folder: Path) -> None:
     library, extractor = Library(folder / FOLDER, create=True), for_trunk("mobilenet_v3_small", "none")
     library.scan([folder], [extractor])
-    with pytest.raises(SameSpaceError, match=r"4 photos are too few .* give --model DIR"):
+    with pytest.raises(SameSpaceError, match=r"and 4 are too few: give --model DIR"):
         find_duplicates([library], [folder], Search("same-space"), extractor)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import random
@@ -130,6 +131,8 @@ def _free_ports() -> list[int]:
 
 
 def _work(rank: int, workers: int, ports: list[int]) -> None:
+    # What other tests left to be collected may hold networks, whose ends wait for threads that a fork does not have.
+    gc.disable()
     names = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0}
     names |= {"WORLD_SIZE": workers, "LOCAL_WORLD_SIZE": workers, "GROUP_WORLD_SIZE": 1}
     os.environ.update({name: str(value) for name, value in names.items()})

@@ -69,6 +69,6 @@ def test_what_photos_have_in_common_does_not_make_them_alike(tmp_path: Path) -> 
 
 
 def test_too_few_photos_have_nothing_in_common_yet(tmp_path: Path) -> None:
-    with pytest.raises(SameSpaceError, match="29 photos are too few"):
+    with pytest.raises(SameSpaceError, match="29 are too few"):
         scoring.of_features(crowd(29, tmp_path), threshold=0.9)
     assert scoring.of_features(crowd(30, tmp_path / "more"), threshold=0.9)
