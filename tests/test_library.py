@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -663,6 +664,7 @@ def in_another_process(work: Callable[[], object]) -> int:
     """The process id of a copy of this process that does it: exit status 0, or 3 if it raises."""
     child = os.fork()
     if child == 0:
+        gc.disable()  # what other tests left to be collected may end threads that a fork does not have
         status = 3
         try:
             work()
