@@ -163,7 +163,7 @@ def apply(arguments: argparse.Namespace) -> int:
         applied = cleanup.apply(plan, arguments.to, arguments.dry_run)
     except KeyboardInterrupt:
         raise SameSpaceError("stopped: `samespace undo` brings back what was moved") from None
-    terminal.show_applied(applied, arguments.dry_run)
+    terminal.show_applied(applied, arguments.to, arguments.dry_run)
     return 1 if applied.skipped else 0
 
 

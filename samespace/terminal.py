@@ -97,10 +97,12 @@ def _member_as_json(member: Member) -> dict[str, Any]:
     }
 
 
-def show_applied(applied: Applied, dry_run: bool) -> None:
+def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
     would = "would move" if dry_run else "moved"
     win = f"emptying it will free {size_words(applied.bytes_to_free)}"
     print(f"{would} {count(applied.photos, 'photo')} to quarantine: {win}")
+    if to != "quarantine":
+        print(f"in the place of each {'would be' if dry_run else 'is'} a {to} to the photo that is kept")
     _show_skipped(applied.skipped)
     _show_next({f"samespace undo {words([run])}": "bring every one back" for run in applied.runs})
 

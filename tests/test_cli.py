@@ -231,7 +231,8 @@ def test_apply_and_undo_as_they_are_told(run: Run, album: Path) -> None:
 
 def test_undo_takes_the_newest_run_of_the_library_above(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tree(album)
-    run(*next_command(run("dedupe", album)[1], "apply"), "--to", "symlink")
+    _, out, _ = run(*next_command(run("dedupe", album)[1], "apply"), "--to", "symlink")
+    assert "\nin the place of each is a symlink to the photo that is kept\n" in out
     assert (album / "small.png").readlink() == album / "first.png"
     monkeypatch.chdir(album / "trip")
     assert run("undo")[:2] == (0, "2 photos back in place\n")
