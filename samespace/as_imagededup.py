@@ -22,6 +22,7 @@ from samespace.files import write_whole
 from samespace.grouping import Similar, by_keeper
 from samespace.neighbours import find_neighbours
 from samespace.photos import UnreadablePhoto, find, glimpse, in_threads, open_photo
+from samespace.reading import SIZE
 
 Encoding = npt.NDArray[np.uint8]
 Encodings = Mapping[str, Encoding]
@@ -115,7 +116,7 @@ def _encode(folder: Path, recursive: bool) -> dict[str, _Encoded]:
 
 def _encode_one(path: Path) -> _Encoded | UnreadablePhoto:
     try:
-        seen = glimpse(path, 256)
+        seen = glimpse(path, SIZE)
         return _Encoded(near.sketch(seen.pixels[None])[0], (-seen.width * seen.height, -path.stat().st_size))
     except UnreadablePhoto as error:
         return error

@@ -108,7 +108,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     there are no duplicates, with 11 if there are some, with 1 after an error.
     """
     from samespace import terminal
-    from samespace.duplicates import Search, find_duplicates
+    from samespace.duplicates import Search, find_duplicates, threshold_of
     from samespace.plans import make_plan, write_plan
 
     folders, reference, against = map(_real, (arguments.folders, arguments.reference, arguments.against))
@@ -124,6 +124,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         tuple(reference),
         tuple(against),
     )
+    threshold_of(search)  # what makes no sense is said before the scan, not after it
     with ExitStack() as held:
         opened = _libraries(everywhere, arguments.library)
         libraries = [library for library, _ in opened]
@@ -252,10 +253,15 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace, folders: list[Path],
     for path, begins in ((arguments.plan, b"{"), (arguments.report, b"<!doctype html>")):
         if path and not path.parent.is_dir():
             raise SameSpaceError(f"cannot write {path}: there is no folder {path.parent}")
-        if path and path.exists() and not (path.is_file() and path.read_bytes()[:15].lower().startswith(begins)):
+        if path and path.exists() and not (path.is_file() and _head(path).lower().startswith(begins)):
             raise SameSpaceError(f"{path} is there already, and is no earlier one: name another file")
     if arguments.plan and arguments.report and arguments.plan.resolve() == arguments.report.resolve():
         raise SameSpaceError(f"{arguments.plan} cannot be both the plan and the report: name two files")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(15)
 
 
 def _refuse_copies(libraries: Sequence[Library]) -> None:

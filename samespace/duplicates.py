@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KINDS = ("exact", "near", "same-space")
 GROUPINGS = ("keeper", "components", "dbscan")
-THRESHOLDS = {"exact": 1.0, "near": near.THRESHOLD, "same-space": scoring.MODEL_THRESHOLD}
+THRESHOLDS = {"exact": 1.0, "near": near.THRESHOLD, "same-space": scoring.THRESHOLD}
 
 # A JPEG decoded at a fraction of its size hashes a little differently from the same pixels in another format.
 _ALIKE = 10
@@ -51,7 +51,7 @@ class Group(NamedTuple):
 
     kind: str  # the loosest that joins a member to the keeper
     members: tuple[Member, ...]
-    weakest: float  # the lowest score of any two members
+    weakest: float  # the lowest score of any two members; of more than 200, of a sample: see `grouping.weakest`
 
 
 class Found(NamedTuple):
@@ -91,7 +91,7 @@ def find_duplicates(
     `same-space` scores by `model` or, where there is none, by the features of `extractor`: what either extracts must
     have been scanned, and for `near` and `same-space` also `near.Sketches`.
     """
-    threshold = _threshold(search)
+    threshold = threshold_of(search)
     photos = _Photos(libraries, folders, search)
     unreadable = [error for library in libraries for error in library.unreadable() if _below(error.path, folders)]
     if not photos.all:
@@ -123,7 +123,8 @@ def _clusters(order: Rows, similar: Similar, search: Search) -> list[Rows]:
     return by_keeper(order, similar)
 
 
-def _threshold(search: Search) -> float:
+def threshold_of(search: Search) -> float:
+    """The score that duplicates must reach; one sentence if the search makes no sense."""
     for name, value, known in (("kind", search.kind, KINDS), ("grouping", search.grouping, GROUPINGS)):
         if value not in known:
             raise SameSpaceError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
@@ -172,7 +173,8 @@ def _group(photos: _Photos, joined: dict[int, tuple[str, float]], lowest: float)
     ranked = sorted((photo for row in joined for photo in photos.copies[row]), key=lambda p: photos.standing(p).key())
     keeper = ranked[0]
     # A hard link is the same file by another name: there is nothing to win.
-    rest = [photo for photo in ranked[1:] if _inode(photo) != _inode(keeper)]
+    kept = _inode(keeper)
+    rest = [photo for photo in ranked[1:] if _inode(photo) != kept]
     if all(photo.path in photos.protected for photo in rest) or (
         photos.against and keeper.path not in photos.protected
     ):

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 # What os.link raises where a file system knows no hard links, or where the kernel lets nobody link others' files.
 NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -62,10 +63,16 @@ def sync_folder(folder: Path) -> None:
 
 def content_hash(path: Path) -> str:
     """SHA-256 of the file's bytes, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        return hash_of(file)
+
+
+def hash_of(file: BinaryIO) -> str:
+    """`content_hash` of a file that is open, from where it stands."""
+    digest = hashlib.sha256()
+    chunk = memoryview(bytearray(1 << 18))
+    while count := file.readinto(chunk):  # type: ignore[attr-defined]
+        digest.update(chunk[:count])
     return digest.hexdigest()
 
 

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from samespace.errors import SameSpaceError
+from samespace.files import sync_folder
 from samespace.photos import DATABASE, EXTENSIONS, Details, UnreadablePhoto, Walk, decoders, details, in_threads, walk
 from samespace.reading import AT_ONCE, Array, Batch, Extractor, File, Rows, read_batch, read_batches
 
@@ -674,7 +675,7 @@ def _write_runs(
     finally:
         os.close(file)
     if new:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def _write_all(file: int, content: bytes, offset: int) -> None:
@@ -682,15 +683,6 @@ def _write_all(file: int, content: bytes, offset: int) -> None:
     while rest:
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file's name outlives a power cut only once its folder is on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _width(field: tuple[tuple[int, ...], str]) -> int:

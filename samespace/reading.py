@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.errors import SameSpaceError
+from samespace.files import hash_of
 from samespace.hashing import perceptual_hash_of_pixels
 from samespace.photos import Pixels, UnreadablePhoto, decoders, glimpse, in_threads
 
@@ -176,7 +176,7 @@ def _read(root: Path, claims: _Claims, path: bytes) -> _Read:
     try:
         with open(os.path.join(os.fsencode(root), path), "rb") as file:  # noqa: PTH118, PTH123 - pathlib has no bytes
             before = os.fstat(file.fileno())
-            content = _sha256(file)
+            content = hash_of(file)
             claimed = claims.claim(content)
             decoded, pixels = (None, None) if claimed is None else _decode(file, content)
             after = os.fstat(file.fileno())
@@ -187,14 +187,6 @@ def _read(root: Path, claims: _Claims, path: bytes) -> _Read:
         reason = error.reason if isinstance(error, UnreadablePhoto) else f"cannot be read: {error.strerror or error}"
         size, mtime_ns = (before.st_size, before.st_mtime_ns) if before else (0, 0)
         return _Read(File(path, size, mtime_ns, None, reason))
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    chunk = memoryview(bytearray(2**18))
-    while count := file.readinto(chunk):  # type: ignore[attr-defined]
-        digest.update(chunk[:count])
-    return digest.hexdigest()
 
 
 def _decode(file: BinaryIO, content: str) -> tuple[Content, Pixels | None]:

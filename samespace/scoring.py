@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[np.intp]
 Scores = npt.NDArray[np.floating[Any]]
 
-# Of a trained model's probability, which supposes as many pairs of one space as of two: in a folder nearly all pairs
-# are of two. On training spaces held out, 0.9 is right for 99 % of the pairs it finds.
-MODEL_THRESHOLD = 0.9
+# Of the probability that two photos show one space. A trained model's supposes as many such pairs as others, and in a
+# folder nearly all are others: on training spaces held out, 0.9 is right for 99 % of the pairs it finds.
+THRESHOLD = 0.9
 SHORTLIST = 16  # on training spaces held out, and among 400 other photos, these hold every photo of the same space
 
 # Probability from the cosine of whitened ImageNet features: how many of the pairs with this cosine or more are of one
 # space was one half at 0.21, 0.9 at 0.33 and 0.99 at 0.46, on training spaces with and without other photos.
-WHITENED_THRESHOLD = 0.9
 _SLOPE, _MIDDLE = 18.4, 0.21
 FEWEST = 30  # whitening learns from the library's own photos what they have in common
 _FITTED = 4096  # photos that it learns from at most

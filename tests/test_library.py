@@ -301,9 +301,9 @@ def test_a_new_extractor_decodes_only_what_it_lacks(root: Path, decoded: list[st
 
 def test_a_new_extractor_reads_one_of_several_copies(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copyfile(root / "a.jpg", root / "copy.jpg")
-    library, read, hashed = opened(root), list[str](), reading._sha256
+    library, read, hashed = opened(root), list[str](), reading.hash_of
     library.scan([root])
-    monkeypatch.setattr(reading, "_sha256", lambda file: read.append(os.fsdecode(file.name)) or hashed(file))
+    monkeypatch.setattr(reading, "hash_of", lambda file: read.append(os.fsdecode(file.name)) or hashed(file))
     library.scan([root], [Mean()])
     assert len(read) == 5
 
@@ -476,7 +476,7 @@ def test_a_copy_is_read_when_the_file_read_for_it_fails(root: Path, monkeypatch:
 
 def test_a_file_may_wait_for_a_copy_further_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copyfile(root / "a.jpg", root / "copy.jpg")
-    claimed, hashed, decoded = threading.Event(), reading._sha256, list[str]()
+    claimed, hashed, decoded = threading.Event(), reading.hash_of, list[str]()
 
     def last(file: Any) -> str:
         if os.fsdecode(file.name).endswith("/a.jpg"):
@@ -489,7 +489,7 @@ def test_a_file_may_wait_for_a_copy_further_on(root: Path, monkeypatch: pytest.M
             claimed.set()
         return glimpse(source, size)
 
-    monkeypatch.setattr(reading, "_sha256", last)
+    monkeypatch.setattr(reading, "hash_of", last)
     monkeypatch.setattr(reading, "glimpse", noted)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     batch = read_batch(root, relative(root), [Mean()])
