@@ -70,15 +70,15 @@ def outline(grey: Sketch) -> Floats:
     directions = [np.maximum(edge, 0) / strength for edge in (across, down, -across, -down)]
     cells = np.sqrt(np.stack([pool @ edge @ pool.T for edge in directions], 1))  # (N, 4, 8, 8)
     flat = (len(grey), 4 * GRID * GRID)
-    cells = _unit((cells - cells.mean((1, 2, 3), keepdims=True)).reshape(flat)).reshape(cells.shape)
+    cells = unit((cells - cells.mean((1, 2, 3), keepdims=True)).reshape(flat)).reshape(cells.shape)
     waves = _cosines(GRID)
     frequency = np.hypot(*np.mgrid[:GRID, :GRID]).astype(np.float32)
     frequency[0, 0] = 1
-    return _unit((waves @ cells @ waves.T * np.sqrt(frequency)).reshape(flat))
+    return unit((waves @ cells @ waves.T * np.sqrt(frequency)).reshape(flat))
 
 
-def _unit(rows: Floats) -> Floats:
-    """Rows of length 1; one of zeros, as of a blank page, points along the first axis."""
+def unit(rows: Floats) -> Floats:
+    """Rows of length 1; one of zeros, as of a blank page, which has no direction, points along the first axis."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     first = np.eye(1, rows.shape[1], dtype=np.float32)
     units: Floats = np.where(lengths > 1e-6, rows / np.maximum(lengths, 1e-6), first)

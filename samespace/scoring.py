@@ -131,4 +131,4 @@ def _whitened(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]
     sample = vectors[:: max(1, len(vectors) // _FITTED)]
     whitening.fit(torch.from_numpy(sample.astype(np.float32))[:, None])
     blocks = torch.split(torch.from_numpy(vectors), 2048)
-    return torch.cat([whitening(block.float()).half() for block in blocks]).numpy()
+    return np.concatenate([near.unit(whitening(block.float()).numpy()).astype(np.float16) for block in blocks])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from samespace import scoring
 from samespace.errors import SameSpaceError
 from samespace.library import Features
+from samespace.model import load
 from samespace.scoring import Everywhere
 
 FIELDS = {"vectors": ((4,), "float16")}
@@ -72,3 +73,18 @@ def test_too_few_photos_have_nothing_in_common_yet(tmp_path: Path) -> None:
     with pytest.raises(SameSpaceError, match="29 are too few"):
         scoring.of_features(crowd(29, tmp_path), threshold=0.9)
     assert scoring.of_features(crowd(30, tmp_path / "more"), threshold=0.9)
+
+
+def test_photos_that_do_not_differ_at_all_are_one_space(tmp_path: Path) -> None:
+    same = Everywhere([features(tmp_path / "same", np.ones((30, 4)), list(range(30)))])
+    found = scoring.of_features(same, threshold=0.9)
+    assert found.score(np.array([0]), np.array([29]))[0] > 0.99
+    assert 29 in found.candidates.of(0)[0]
+
+
+def test_a_photo_alone_has_no_candidates_by_a_model_without_parts(
+    tmp_path: Path, model_folders: dict[str, Path]
+) -> None:
+    alone = Everywhere([features(tmp_path / "alone", np.ones((1, 4)), [0])])
+    found = scoring.of_model(alone, load(model_folders["concat"]))
+    assert len(found.candidates.of(0)[0]) == 0
