@@ -1,0 +1,412 @@
+"""Search among vectors: exact in every tie, in little memory; and an index that finds nearly all, come what may."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samespace import index
+from samespace.errors import SameSpaceError
+from samespace.index import Approximate, Exact, Indexed, recall
+
+Vectors = npt.NDArray[np.float32]
+SMALL = {"PANEL": 64, "WORTHWHILE": 64, "QUERIES": 3}  # so that a few rows are many blocks
+
+
+def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def album(count: int, size: int = 64) -> Vectors:
+    """As photos have them: a few directions matter most, and topics of all sizes crowd around their middles."""
+    random = np.random.default_rng(0)
+    spread = np.arange(1, size + 1) ** -0.5
+
+    def directions(number: int) -> Vectors:
+        return unit(random.standard_normal((number, size)) * spread)
+
+    topics = directions(count // 30)
+    sizes = random.pareto(1.5, len(topics)) + 1
+    of_topic = np.sqrt(random.normal(0.4, 0.15, count).clip(0, 0.9))[:, None]
+    topic = random.choice(len(topics), count, p=sizes / sizes.sum())
+    return unit(of_topic * topics[topic] + np.sqrt(1 - of_topic**2) * directions(count))
+
+
+def by_sorting(vectors: Vectors, queries: Vectors, k: int, allowed: npt.NDArray[np.bool_]) -> index.Nearest:
+    """The plain way: every cosine in double precision, then a sort."""
+    cosines = (queries[:, None].astype(np.float64) * vectors.astype(np.float64)).sum(2).astype(np.float32)
+    cosines[:, ~allowed] = -np.inf
+    rows = np.pad(np.argsort(-cosines, axis=1, kind="stable"), ((0, 0), (0, k)))[:, :k]
+    best = np.pad(-np.sort(-cosines, axis=1), ((0, 0), (0, k)), constant_values=-np.inf)[:, :k]
+    return index.Nearest(np.where(best > -np.inf, rows, -1), best)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.integers(0, 2**32),
+    st.integers(0, 200),
+    st.sampled_from([1, 3, 16, 40]),
+    st.integers(0, 8),
+    st.integers(1, 12),
+    st.sampled_from([np.float16, np.float32]),
+    st.sampled_from([4, 1 << 20]),
+)
+def test_exact_is_what_sorting_all_cosines_gives(
+    seed: int, count: int, size: int, queries: int, k: int, dtype: type, pending: int
+) -> None:
+    random = np.random.default_rng(seed)
+    few = unit(random.standard_normal((max(1, count // random.integers(1, 5)), size)) + 1e-3)
+    vectors = few[random.integers(0, len(few), count)].astype(dtype)  # many are equal
+    asked = np.concatenate([few, unit(random.standard_normal((8, size)))])[:queries]
+    allowed = random.random(count) < random.choice([0.05, 0.5, 1])
+    with patch.multiple(index, PENDING=pending, **SMALL):
+        found = Exact(vectors).nearest(asked, k, allowed)
+    expected = by_sorting(vectors, asked, k, allowed)
+    assert found.rows.tolist() == expected.rows.tolist()
+    assert found.cosines == pytest.approx(expected.cosines, abs=1e-6)
+    assert (found.rows.dtype, found.cosines.dtype) == (np.int64, np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("queries", [1, 7, 300])
+def test_blocks_of_the_usual_size_miss_nothing(dtype: type, queries: int) -> None:
+    vectors = album(30_000).astype(dtype)
+    asked = unit(vectors[:queries].astype(np.float32) + 0.01)
+    found = Exact(vectors).nearest(asked, 10)
+    cosines = asked @ vectors.astype(np.float32).T
+    assert found.cosines == pytest.approx(-np.sort(-cosines, axis=1)[:, :10], abs=1e-5)
+    assert np.take_along_axis(cosines, found.rows, 1) == pytest.approx(found.cosines, abs=1e-5)
+    assert all(len(set(rows)) == 10 for rows in found.rows.tolist())
+
+
+def test_of_equals_the_lowest_row_comes_first_even_among_many() -> None:
+    vectors = np.tile(album(90)[:3], (9000, 1))
+    exact = Exact(vectors)
+    few = patch.multiple(index, PENDING=1000, WORTHWHILE=1 << 17)
+    with few, patch.object(exact, "best_of", side_effect=exact.best_of) as closely:
+        found = exact.nearest(vectors[:2], 4)
+    assert found.rows.tolist() == [[0, 3, 6, 9], [1, 4, 7, 10]]
+    assert max(len(call.args[2]) for call in closely.call_args_list) < 9000  # never all of them at once
+
+
+def test_where_no_row_is_allowed_none_is_found_and_none_is_read() -> None:
+    exact = Exact(album(3000))
+    with patch.object(exact, "_products", side_effect=AssertionError):
+        found = exact.nearest(exact.vectors(np.arange(2)), 3, np.zeros(3000, np.bool_))
+    assert found.rows.tolist() == [[-1] * 3] * 2
+    assert (found.cosines == -np.inf).all()
+
+
+def test_threads_that_ask_at_once_get_their_own_answers() -> None:
+    vectors = album(5000)
+    exact = Exact(vectors)
+    with patch.multiple(index, **SMALL | {"PANEL": 1 << 12}), ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda row: exact.nearest(vectors[row : row + 1], 2).rows[0, 0], range(100)))
+    assert found == list(range(100))
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from samespace.index import Exact
+
+vectors = np.load(sys.argv[1], mmap_mode="r")
+Exact(np.asarray(vectors[:1000])).nearest(vectors[:300], 10)
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (used + (64 << 20),) * 2)
+try:
+    np.ones(vectors.shape, np.float16)
+except MemoryError:
+    print(Exact(vectors).nearest(vectors[:300], 10).rows[:, 0].tolist() == list(range(300)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may hold besides files")
+def test_a_file_larger_than_memory_is_searched(tmp_path: Path) -> None:
+    vectors = np.lib.format.open_memmap(tmp_path / "v.npy", "w+", np.float16, (400_000, 128))  # 102 MB
+    block = album(20_000, 128)
+    for start in range(0, len(vectors), len(block)):
+        vectors[start : start + len(block)] = block
+    vectors.flush()
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "v.npy")]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert ran.stdout == "True\n", ran.stderr
+
+
+# The index
+
+
+@pytest.fixture
+def usearch() -> None:
+    pytest.importorskip("usearch", reason="pip install 'samespace[search]'")
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Vectors:
+    return album(8_000)
+
+
+@pytest.fixture(scope="module")
+def keys() -> npt.NDArray[np.uint64]:
+    return np.random.default_rng(1).permutation(2**63 - 1 - np.arange(8_000, dtype=np.uint64) * 7**15)
+
+
+def share_found(approximate: Approximate, vectors: Vectors, keys: npt.NDArray[np.uint64]) -> float:
+    return recall(Indexed(Exact(vectors), keys, approximate))
+
+
+@pytest.mark.usefixtures("usearch")
+def test_at_its_defaults_the_index_finds_nearly_all_also_by_itself_and_read_again(tmp_path: Path) -> None:
+    vectors, keys = album(20_000, 128), np.arange(20_000, dtype=np.uint64)
+    built = Approximate.open(tmp_path / "index", "look", 128)
+    assert built.keep(keys, vectors.__getitem__) == (20_000, 0)
+    built.save()
+    again = Approximate.open(tmp_path / "index", "look", 128)
+    assert share_found(built, vectors, keys) == share_found(again, vectors, keys) > 0.98
+    found, cosines = again.nearest(vectors[:500], 10)
+    exact = Exact(vectors).nearest(vectors[:500], 10)
+    hits = [len(set(row) & set(best)) for row, best in zip(found.tolist(), exact.rows.tolist(), strict=True)]
+    assert np.mean(hits) >= 9.3
+    assert cosines == pytest.approx(np.einsum("qd,qkd->qk", vectors[:500], vectors[found]), abs=0.02)
+
+
+@pytest.mark.usefixtures("usearch")
+def test_only_what_is_lacking_is_added_and_what_is_too_much_is_gone(
+    tmp_path: Path, vectors: Vectors, keys: npt.NDArray[np.uint64]
+) -> None:
+    asked = []
+
+    def vectors_of(rows: npt.NDArray[np.int64]) -> Vectors:
+        asked.extend(rows.tolist())
+        return vectors[rows]
+
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    assert approximate.keep(keys[:1000], vectors_of) == (1000, 0)
+    approximate.save()
+    for held in (approximate, Approximate.open(tmp_path / "index", "look", 64)):
+        del asked[:]
+        assert held.keep(keys[100:1200], lambda rows: vectors_of(rows + 100)) == (200, 100)
+        assert sorted(asked) == list(range(1000, 1200))
+        assert len(held) == 1100
+        assert held.keep(keys[100:1200], vectors_of) == (0, 0)
+        found, cosines = held.nearest(vectors[:1200], 1)
+        assert not set(found[:, 0].tolist()) & set(keys[:100].tolist())
+        assert np.mean(found[100:, 0] == keys[100:1200]) > 0.99
+        assert np.mean(cosines[100:] > 0.999) > 0.99
+
+
+@pytest.mark.usefixtures("usearch")
+def test_replacing_photos_does_not_wear_the_index_out(
+    tmp_path: Path, vectors: Vectors, keys: npt.NDArray[np.uint64]
+) -> None:
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    approximate.keep(keys[:4000], vectors.__getitem__)
+    approximate.keep(keys[2400:6400], lambda rows: vectors[rows + 2400])  # 60 % removed, as many others added
+    assert share_found(approximate, vectors[2400:6400], keys[2400:6400]) > 0.97
+    random, rows = np.random.default_rng(0), np.arange(4000)
+    for _ in range(6):
+        approximate.save()
+        approximate = Approximate.open(tmp_path / "index", "look", 64)
+        others = np.setdiff1d(np.arange(8_000), rows)
+        rows = np.sort(np.concatenate([random.permutation(rows)[:3200], random.permutation(others)[:800]]))
+        approximate.keep(keys[rows], lambda some, rows=rows: vectors[rows[some]])  # type: ignore[misc]
+    assert share_found(approximate, vectors[rows], keys[rows]) > 0.97
+
+
+@pytest.mark.usefixtures("usearch")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[:20],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: content + b"\0",
+        lambda content: bytes([content[0] ^ 1]) + content[1:],
+        lambda content: content[:5000] + bytes([content[5000] ^ 128]) + content[5001:],
+        lambda content: content[:-33] + bytes([content[-33] ^ 1]) + content[-32:],
+    ],
+)
+def test_a_damaged_file_is_never_read_and_is_made_anew(
+    tmp_path: Path, damage: Callable[[bytes], bytes], vectors: Vectors, keys: npt.NDArray[np.uint64]
+) -> None:
+    path = tmp_path / "index"
+    approximate = Approximate.open(path, "look", 64)
+    approximate.keep(keys[:500], vectors.__getitem__)
+    approximate.save()
+    path.write_bytes(damage(path.read_bytes()))
+    with patch("usearch.index.Index.view", side_effect=AssertionError("a damaged file reached usearch")):
+        approximate = Approximate.open(path, "look", 64)
+    assert len(approximate) == 0
+    assert approximate.keep(keys[:500], vectors.__getitem__) == (500, 0)
+    approximate.save()
+    assert len(Approximate.open(path, "look", 64)) == 500
+
+
+@pytest.mark.usefixtures("usearch")
+def test_an_index_of_other_vectors_is_as_none(
+    tmp_path: Path, vectors: Vectors, keys: npt.NDArray[np.uint64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "index"
+    approximate = Approximate.open(path, "look", 64)
+    approximate.keep(keys[:50], vectors.__getitem__)
+    approximate.save()
+    assert len(Approximate.open(path, "look", 64)) == 50
+    assert len(Approximate.open(path, "another look", 64)) == 0
+    assert len(Approximate.open(path, "look", 32)) == 0
+    for name, value in {"CONNECTIVITY": 17, "EXPANSION_ADD": 7}.items():
+        with patch.object(index, name, value):
+            assert len(Approximate.open(path, "look", 64)) == 0
+    monkeypatch.setattr("usearch.__version__", "99.1")
+    assert len(Approximate.open(path, "look", 64)) == 0
+
+
+@pytest.mark.usefixtures("usearch")
+def test_a_whole_file_that_usearch_does_not_know_is_as_none(
+    tmp_path: Path, vectors: Vectors, keys: npt.NDArray[np.uint64]
+) -> None:
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    approximate.keep(keys[:50], vectors.__getitem__)
+    approximate.save()
+    with patch("usearch.index.Index.view", side_effect=RuntimeError("File format may be different")):
+        approximate = Approximate.open(tmp_path / "index", "look", 64)
+    assert approximate.keep(keys[:50], vectors.__getitem__) == (50, 0)
+    approximate.save()
+    assert len(Approximate.open(tmp_path / "index", "look", 64)) == 50
+
+
+@pytest.mark.usefixtures("usearch")
+def test_the_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, vectors: Vectors, keys: npt.NDArray[np.uint64]
+) -> None:
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    approximate.keep(keys[:50], vectors.__getitem__)
+    approximate.save()
+    before = (tmp_path / "index").read_bytes()
+    approximate.keep(keys[:60], vectors.__getitem__)
+    for step in ("open", "replace"):
+        full = patch.object(Path, step, side_effect=OSError(28, "No space left on device"))
+        with full, pytest.raises(SameSpaceError, match=r"cannot write the index .* No space left"):
+            approximate.save()
+        assert [path.name for path in tmp_path.iterdir()] == ["index"]
+        assert (tmp_path / "index").read_bytes() == before
+    approximate.save()
+    assert len(Approximate.open(tmp_path / "index", "look", 64)) == 60
+    nowhere = Approximate.open(tmp_path / "missing" / "index", "look", 64)
+    nowhere.keep(keys[:5], vectors.__getitem__)
+    with pytest.raises(SameSpaceError, match="cannot write the index"):
+        nowhere.save()
+
+
+@pytest.mark.usefixtures("usearch")
+def test_an_index_that_did_not_change_is_not_written(
+    tmp_path: Path, vectors: Vectors, keys: npt.NDArray[np.uint64]
+) -> None:
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    approximate.keep(keys[:50], vectors.__getitem__)
+    approximate.save()
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    with patch.object(Path, "replace", side_effect=AssertionError):
+        assert approximate.keep(keys[:50], vectors.__getitem__) == (0, 0)
+        approximate.save()
+
+
+@pytest.mark.usefixtures("usearch")
+def test_an_index_of_few_or_none_answers_with_what_it_has(
+    tmp_path: Path, vectors: Vectors, keys: npt.NDArray[np.uint64]
+) -> None:
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    assert (approximate.nearest(vectors[:2], 3)[1] == -np.inf).all()
+    approximate.keep(keys[:2], vectors.__getitem__)
+    for asked in (1, 2):
+        found, cosines = approximate.nearest(vectors[:asked], 3)
+        assert found[:, 0].tolist() == keys[:asked].tolist()
+        assert (cosines > -np.inf).tolist() == [[True, True, False]] * asked
+    assert approximate.nearest(vectors[:0], 3)[0].shape == (0, 3)
+    assert approximate.keep(keys[:0], vectors.__getitem__) == (0, 2)
+    approximate.save()
+    assert len(Approximate.open(tmp_path / "index", "look", 64)) == 0
+
+
+@pytest.mark.usefixtures("usearch")
+def test_threads_may_ask_an_index_at_once(tmp_path: Path, vectors: Vectors) -> None:
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    approximate.keep(np.arange(1000, dtype=np.uint64), vectors.__getitem__)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda row: approximate.nearest(vectors[row : row + 1], 5)[0][0, 0], range(1000)))
+    assert np.mean(np.array(found) == np.arange(1000)) > 0.99
+
+
+@pytest.mark.usefixtures("usearch")
+def test_photos_of_one_key_are_all_found_and_cosines_are_exact(tmp_path: Path, vectors: Vectors) -> None:
+    photos = np.concatenate([vectors[:500], vectors[:3], vectors[:1]])
+    keys = np.concatenate([np.arange(500), np.arange(3), np.arange(1)]).astype(np.uint64)
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    assert approximate.keep(keys, photos.__getitem__) == (500, 0)
+    indexed, exact = Indexed(Exact(photos), keys, approximate), Exact(photos)
+    found, best = indexed.nearest(photos[:200], 10), exact.nearest(photos[:200], 10)
+    assert found.rows[0, :3].tolist() == [0, 500, 503]
+    same = found.rows == best.rows
+    assert same.mean() > 0.99
+    assert found.cosines[same].tolist() == best.cosines[same].tolist()
+
+
+@pytest.mark.usefixtures("usearch")
+def test_where_only_some_rows_are_allowed_they_are_all_compared(tmp_path: Path, vectors: Vectors) -> None:
+    keys = np.arange(3000, dtype=np.uint64)
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    approximate.keep(keys, vectors.__getitem__)
+    allowed = np.arange(3000) % 1000 == 5
+    found = Indexed(Exact(vectors[:3000]), keys, approximate).nearest(vectors[:4], 5, allowed)
+    assert (np.sort(found.rows, 1) == [-1, -1, 5, 1005, 2005]).all()
+
+
+@pytest.mark.usefixtures("usearch")
+def test_recall_is_the_share_of_neighbours_that_are_found(tmp_path: Path, vectors: Vectors) -> None:
+    keys = np.arange(400, dtype=np.uint64)
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    assert recall(Indexed(Exact(vectors[:1]), keys[:1], approximate)) == 1
+    assert recall(Indexed(Exact(vectors[:400]), keys, approximate)) == 0
+    approximate.keep(keys, vectors.__getitem__)
+    assert recall(Indexed(Exact(vectors[:400]), keys, approximate)) > 0.99
+    half = Approximate.open(tmp_path / "half", "look", 64)
+    half.keep(keys[::2], lambda rows: vectors[2 * rows])
+    assert 0.3 < recall(Indexed(Exact(vectors[:400]), keys, half)) < 0.6
+    half.keep(keys[:5], vectors.__getitem__)
+    assert recall(Indexed(Exact(vectors[:5]), keys[:5], half)) == 1  # of others there are four
+
+
+@pytest.mark.usefixtures("usearch")
+def test_vectors_in_all_directions_get_the_candidates_they_need_and_keep_them(tmp_path: Path) -> None:
+    scattered = unit(np.random.default_rng(0).standard_normal((3000, 128)))
+    keys = np.arange(3000, dtype=np.uint64)
+    approximate = Approximate.open(tmp_path / "index", "look", 128)
+    approximate.keep(keys[:2990], scattered.__getitem__)
+    indexed = Indexed(Exact(scattered[:2990]), keys[:2990], approximate)
+    before, few = recall(indexed), approximate.expansion
+    with patch.object(index, "RECALL", before + 0.5 * (1 - before)):
+        assert indexed.tune() >= index.RECALL > before
+    assert recall(indexed) > before
+    needed = approximate.expansion
+    approximate.save()
+    approximate = Approximate.open(tmp_path / "index", "look", 128)
+    assert approximate.expansion == needed
+    approximate.keep(keys, scattered.__getitem__)
+    assert approximate.expansion == needed > few
+
+
+def test_without_usearch_one_sentence_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    with pytest.raises(SameSpaceError, match=r"needs usearch: `pip install 'samespace\[search\]'`"):
+        Approximate.open(tmp_path / "index", "look", 64)
+    assert Exact(album(100)).nearest(album(100)[:1], 1).rows.tolist() == [[0]]
