@@ -6,20 +6,23 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
+from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import samespace
 from samespace.errors import SameSpaceError, exit_status
+from samespace.wording import count
 
 if TYPE_CHECKING:
     from samespace.library import Library, Scan
-    from samespace.model import Model
-    from samespace.reading import Extractor
+    from samespace.looks import Look
+    from samespace.photos import UnreadablePhoto
+    from samespace.search import Answer, Space
 
 FOUND = 11  # what `dedupe` exits with when there are duplicates, as czkawka_cli does
 
@@ -82,22 +85,27 @@ def scan(arguments: argparse.Namespace) -> None:
     """Read the photos of folders, each once, and remember them.
 
     What was learnt lies in DIR/.samespace; another scan reads only what is new or changed. --model or --backbone also
-    keeps what `dedupe --kind same-space` compares.
+    keeps what `dedupe --kind same-space` compares, and is what `search` compares by from then on.
     """
-    from samespace import terminal
+    from samespace import looks, terminal
 
     folders = _real(arguments.folders)
-    _, extractor = _extractor(arguments) if arguments.model or arguments.backbone else (None, None)
+    look = looks.look(arguments.model, arguments.backbone, arguments.weights)
     if arguments.imported and len(folders) > 1:
         raise SameSpaceError("--import is of one folder: name the one DIR that was embedded")
     for library, below in _libraries(folders, arguments.library):
         if arguments.imported:
             from samespace.batch_files import import_folder
 
-            told = import_folder(library, below[0], arguments.imported, [extractor] if extractor else [])
+            told = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
             print(f"{told:,} photos taken over from {arguments.imported}")
-        again = ["dedupe", *map(terminal.from_here, below), *_same_options(arguments)]
-        terminal.show_scan(_scan(library, below, arguments, extractor), f"samespace {terminal.words(again)}")
+        scanned = _scan(library, below, arguments, look)
+        again = ["samespace", "dedupe", *map(terminal.from_here, below), *_same_options(arguments)]
+        commands = {terminal.words(again): "find the duplicates among them"}
+        if look.options:
+            find: list[str | Path] = ["samespace", "search", "PHOTO", "--library", library.folder]
+            commands[terminal.words(find)] = "find photos that show the same"
+        terminal.show_scan(scanned, commands)
 
 
 def dedupe(arguments: argparse.Namespace) -> int:
@@ -107,14 +115,17 @@ def dedupe(arguments: argparse.Namespace) -> int:
     or re-lit. same-space: another shot of the same room, by --model or else by ImageNet features. Exits with 0 if
     there are no duplicates, with 11 if there are some, with 1 after an error.
     """
-    from samespace import terminal
+    from samespace import looks, terminal
     from samespace.duplicates import Search, find_duplicates, threshold_of
     from samespace.plans import make_plan, write_plan
 
     folders, reference, against = map(_real, (arguments.folders, arguments.reference, arguments.against))
     _refuse_what_cannot_work(arguments, folders, [*reference, *against])
     everywhere = _outermost([*folders, *reference, *against])
-    model, extractor = _extractor(arguments) if arguments.kind == "same-space" else (None, None)
+    look = looks.shots()
+    if arguments.kind == "same-space":
+        backbone = arguments.backbone or (None if arguments.model else "mobilenet_v3_large")
+        look = looks.look(arguments.model, backbone, arguments.weights)
     search = Search(
         arguments.kind,
         arguments.threshold,
@@ -132,8 +143,8 @@ def dedupe(arguments: argparse.Namespace) -> int:
         for library in sorted(libraries, key=lambda library: library.id):
             held.enter_context(library.hold())
         for library, below in opened:
-            _scan(library, below, arguments, extractor)
-        found = find_duplicates(libraries, everywhere, search, extractor, model)
+            _scan(library, below, arguments, look)
+        found = find_duplicates(libraries, everywhere, search, look.extractor, look.model)
         plan = arguments.plan or libraries[0].folder / "plan.json"
         write_plan(plan, make_plan(found, libraries))
     if arguments.report:
@@ -145,6 +156,98 @@ def dedupe(arguments: argparse.Namespace) -> int:
     else:
         terminal.show_found(found, plan, arguments.report, "samespace " + terminal.words(arguments.words))
     return FOUND if found.groups else 0
+
+
+def search(arguments: argparse.Namespace) -> int:
+    """Find photos like a photo, or the photos of one folder that appear in another.
+
+    PHOTO may lie anywhere; the library is taken as it was last scanned, and compared by the --model or --backbone of
+    that scan, or else as shots, which finds copies. --like DIR1 --in DIR2 scans both first. Exits with 0 if something
+    was found, with 1 if nothing was, and after an error.
+    """
+    from samespace import terminal
+    from samespace.photos import UnreadablePhoto
+    from samespace.search import refuse_nonsense
+
+    _refuse_mixture(arguments)
+    refuse_nonsense(arguments.top, arguments.threshold)
+    space, threshold, answers = (_search_folder if arguments.like else _search_photos)(arguments)
+    answered, unreadable = [], []
+    for answer in answers:
+        if isinstance(answer, UnreadablePhoto):
+            print(f"error: {answer}", file=sys.stderr)
+            unreadable.append(answer)
+        else:
+            answered.append(answer)
+    found = [answer for answer in answered if answer.hits]
+    if arguments.files:
+        hits = (hit.photo.path for answer in found for hit in answer.hits)
+        terminal.show_paths((answer.path for answer in found) if arguments.like else hits)
+    elif arguments.json:
+        print(json.dumps(terminal.answers_as_json(answered, unreadable, space.look, threshold)))
+    else:
+        terminal.show_answers(found if arguments.like else answered, len(answered), space.look, threshold)
+    return 1 if unreadable or not found else 0
+
+
+def compress(arguments: argparse.Namespace) -> None:
+    """Search by shorter vectors.
+
+    Says of each way how many of the 10 nearest photos stay among the 10 nearest, and how many bytes a photo takes.
+    auto keeps PCA, unless the autoencoder is better.
+    """
+    from samespace import terminal
+    from samespace.compress import compare
+    from samespace.search import imported_compression, keep_compression, vectors_to_compress
+
+    (library,) = _open([arguments.library or _library_above(Path.cwd())])
+    look = _look(arguments, library)
+    vectors = vectors_to_compress(library, look)
+    chosen = None
+    if arguments.imported:
+        chosen = imported_compression(arguments.imported, look)
+    elif arguments.method != "none":
+        rows, chosen = compare(vectors, arguments.method)
+        terminal.show_compressions(rows)
+    keep_compression(library, look, chosen)
+    kept = "as they are" if chosen is None else f"as {chosen.dim} numbers a photo, by {chosen.method}"
+    print(f"search compares vectors of {look.name} {kept} from now on")
+
+
+def index(arguments: argparse.Namespace) -> None:
+    """Bring the approximate index up to date, which `search` uses for large libraries or with --index hnsw.
+
+    --check says how many of the 10 nearest photos it finds.
+    """
+    from samespace import terminal
+    from samespace.search import Space, index_path, recall_of_index
+
+    (library,) = _open([arguments.library or _library_above(Path.cwd())])
+    with library.hold():
+        space = Space(library, _look(arguments, library), "hnsw")
+    _say_lacking(space)
+    recall = recall_of_index(space) if arguments.check else None
+    terminal.show_index(space, index_path(library, space.vectors), recall)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Review duplicates, search and scan in a browser.
+
+    Prints the address to open, on this machine alone. Nothing is scanned or removed until a page is told to. Whoever is
+    logged in on this machine can open it: --token keeps out who does not know it. --host lets other machines in.
+    """
+    missing = [name for name in ("jinja2", "python_multipart", "starlette", "uvicorn") if not find_spec(name)]
+    if missing:
+        raise SameSpaceError(f"{missing[0]} is not installed: pip install 'samespace[web]'")
+    from samespace.web import serving
+
+    with serving.open_door(arguments.host, arguments.port, arguments.token) as door:
+        if arguments.folder:
+            ((library, roots),) = _libraries(_real([arguments.folder]), arguments.library)
+        else:
+            (library,) = _open([arguments.library or _library_above(Path.cwd())])
+            roots = library.roots
+        serving.serve(door, library.folder, roots, _look(arguments, library), arguments.host, arguments.token)
 
 
 def apply(arguments: argparse.Namespace) -> int:
@@ -243,6 +346,81 @@ def verdicts(arguments: argparse.Namespace) -> None:
         terminal.show_verdicts(told(library))
 
 
+def _refuse_mixture(arguments: argparse.Namespace) -> None:
+    if bool(arguments.like) != bool(arguments.within):
+        raise SameSpaceError("--like DIR1 and --in DIR2 belong together: give both")
+    if bool(arguments.photos) == bool(arguments.like):
+        raise SameSpaceError("what is to be found? give photos, or --like DIR1 --in DIR2")
+    if arguments.like and arguments.folder:
+        raise SameSpaceError("--folder narrows a search for photos: --like searches the folder of --in")
+
+
+Searched = tuple["Space", "float | None", "Iterator[Answer | UnreadablePhoto]"]
+
+
+def _search_photos(arguments: argparse.Namespace) -> Searched:
+    """For photos from anywhere, in the library here or else in theirs."""
+    from samespace.search import Space, answers_to
+
+    places = [Path.cwd(), *(Path(os.path.realpath(photo)).parent for photo in arguments.photos)]
+    (library,) = _open([arguments.library or _library_above(*places)])
+    look = _look(arguments, library)
+    if not look.options:
+        print(
+            "looking for copies: scan with --backbone NAME or --model DIR to find what shows the same", file=sys.stderr
+        )
+    space = Space(library, look, arguments.index)
+    _say_lacking(space)
+    threshold = _threshold(arguments, space)
+    how = (arguments.top, threshold, arguments.folder, _collapse(arguments, look))
+    return space, threshold, answers_to(arguments.photos, space, *how)
+
+
+def _search_folder(arguments: argparse.Namespace) -> Searched:
+    """For the photos of one folder, in another; both are scanned."""
+    from samespace.search import Space, answers_of
+
+    like, within = _real([arguments.like, arguments.within])
+    opened = _libraries(_outermost([like, within]), arguments.library)
+    look = _look(arguments, opened[-1][0])
+    for library, below in opened:
+        for error in _scan(library, below, arguments, look).unreadable:
+            if error.path.is_relative_to(like):
+                print(f"left out: {error}", file=sys.stderr)
+    spaces = [Space(library, look, arguments.index) for library, _ in opened]
+    threshold = _threshold(arguments, spaces[-1])
+    how = (arguments.top, threshold, within, _collapse(arguments, look))
+    return spaces[-1], threshold, answers_of(spaces[0].below(like), spaces[0], spaces[-1], *how)
+
+
+def _look(arguments: argparse.Namespace, library: Library) -> Look:
+    """What was asked for, or else what the library was scanned with."""
+    from samespace import looks
+
+    if arguments.model or arguments.backbone:
+        return looks.look(arguments.model, arguments.backbone, arguments.weights)
+    return looks.remembered(library)
+
+
+def _threshold(arguments: argparse.Namespace, space: Space) -> float | None:
+    """What is found among copies, or in another folder, is there; else the nearest are shown, however far."""
+    if arguments.threshold is None and (arguments.like or not space.look.options):
+        return space.threshold
+    threshold: float | None = arguments.threshold
+    return threshold
+
+
+def _collapse(arguments: argparse.Namespace, look: Look) -> bool:
+    """Copies of a photo are copies of each other, and all are asked for."""
+    return bool(look.options) and not arguments.all
+
+
+def _say_lacking(space: Space) -> None:
+    if space.lacking:
+        lacking = count(space.lacking, "photo")
+        print(f"left out: {lacking}, not scanned for {space.look.name} yet: scan again", file=sys.stderr)
+
+
 def _refuse_what_cannot_work(arguments: argparse.Namespace, folders: list[Path], guarded: list[Path]) -> None:
     """Before an hour of work, not after it."""
     for folder in folders:
@@ -334,18 +512,21 @@ def _open(folders: Sequence[Path]) -> list[Library]:
     return [Library(folder) for folder in folders]
 
 
-def _library_above(folder: Path) -> Path:
-    """The library of this folder or the nearest above it."""
-    return _libraries_above(folder)[0]
+def _library_above(*folders: Path) -> Path:
+    """The library of the first of these folders, or the nearest above it; of the next where there is none."""
+    return _libraries_above(*folders)[0]
 
 
-def _libraries_above(folder: Path) -> list[Path]:
-    """The libraries of this folder and of those above it, the nearest first."""
+def _libraries_above(*folders: Path) -> list[Path]:
+    """The libraries of these folders and of those above each, the nearest first."""
     from samespace.library import FOLDER
 
-    found = [above / FOLDER for above in (folder, *folder.parents) if (above / FOLDER).is_dir()]
+    everywhere = [above / FOLDER for folder in folders for above in (folder, *folder.parents)]
+    found = [folder for folder in everywhere if folder.is_dir()]
     if not found:
-        raise SameSpaceError(f"no library at or above {folder}: give --library PATH, the {FOLDER} of a scanned folder")
+        raise SameSpaceError(
+            f"no library at or above {folders[0]}: give --library PATH, the {FOLDER} of a scanned folder"
+        )
     return found
 
 
@@ -360,24 +541,20 @@ def _content(photo: Path, libraries: Sequence[Library]) -> str:
     raise SameSpaceError(f"{photo} is in no library that was scanned: scan its folder first")
 
 
-def _extractor(arguments: argparse.Namespace) -> tuple[Model | None, Extractor]:
-    """What same-space compares: a trained model, or the features of a trunk."""
-    from samespace import engine
-
-    if arguments.model:
-        model = samespace.load(arguments.model)
-        return model, engine.for_model(model)
-    return None, engine.for_trunk(arguments.backbone or "mobilenet_v3_large", arguments.weights)
-
-
-def _scan(
-    library: Library, folders: Sequence[Path], arguments: argparse.Namespace, extractor: Extractor | None
-) -> Scan:
+def _scan(library: Library, folders: Sequence[Path], arguments: argparse.Namespace, look: Look) -> Scan:
+    """All that `look` and `looks.shots` compare."""
+    from samespace.looks import remember
     from samespace.near import Sketches
     from samespace.photos import EXTENSIONS
+    from samespace.search import vectors_of
 
-    extractors = [Sketches(), *([extractor] if extractor else [])]
-    return library.scan(folders, extractors, arguments.extensions or EXTENSIONS, arguments.follow_links)
+    with library.hold():
+        extractors = [Sketches(), look.extractor]
+        scanned = library.scan(folders, extractors, arguments.extensions or EXTENSIONS, arguments.follow_links)
+        vectors_of(library, look)
+        if arguments.model or arguments.backbone:
+            remember(library, look)
+    return scanned
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -436,6 +613,10 @@ def _scan_words(parser: argparse.ArgumentParser) -> None:
 def _folder_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folders", type=_folder, nargs="+", metavar="DIR")
     _library_word(parser, "where to remember the photos (default: .samespace in each DIR)")
+    _reading_words(parser)
+
+
+def _reading_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extensions",
         type=_extensions,
@@ -479,6 +660,85 @@ def _dedupe_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", type=Path, metavar="FILE.json", help="where to write the plan")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page that shows all groups")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _search_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", type=Path, nargs="*", metavar="PHOTO", help="what to find the like of")
+    parser.add_argument("--like", type=_folder, metavar="DIR1", help="find the photos of this folder instead …")
+    parser.add_argument("--in", dest="within", type=_folder, metavar="DIR2", help="… in this one")
+    _library_word(parser, "the library to search (default: that at or above the current folder, else above PHOTO)")
+    parser.add_argument(
+        "--top", type=int, default=10, metavar="N", help="results for each photo (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="S",
+        help="only scores from here on (default: of copies and with --like what counts as found, else none)",
+    )
+    parser.add_argument("--folder", type=_folder, metavar="F", help="only photos below this folder")
+    parser.add_argument("--all", action="store_true", help="each photo a result, also of those that show the same")
+    parser.add_argument(
+        "--index",
+        choices=("exact", "hnsw"),
+        help="compare with every photo, or look up in an index (default: hnsw for more than 500,000 photos)",
+    )
+    _look_words(parser)
+    _reading_words(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "-f",
+        dest="files",
+        action="store_true",
+        help="print paths only, one a line: of what was found, with --like of the photos of DIR1 that were",
+    )
+
+
+def _look_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, metavar="DIR", help="compare by this trained model")
+    parser.add_argument("--backbone", metavar="NAME", help="compare by the features of this trunk")
+    parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")
+
+
+def _compress_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--method",
+        choices=("none", "pca", "autoencoder", "auto"),
+        default="auto",
+        help="auto: the better one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--import", dest="imported", type=Path, metavar="FILE", help="take what experiments/compress has trained"
+    )
+    _library_word(parser, "whose vectors (default: the library at or above the current folder)")
+    _look_words(parser)
+
+
+def _index_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="compare its answers with exact ones")
+    _library_word(parser, "whose index (default: the library at or above the current folder)")
+    _look_words(parser)
+
+
+def _serve_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        type=_folder,
+        nargs="?",
+        metavar="DIR",
+        help="the photos (default: those of the library here or above)",
+    )
+    _library_word(parser, "where they are remembered (default: .samespace in DIR)")
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="default: %(default)s; 0: a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
+    parser.add_argument("--token", help="ask for this word before anything is shown")
+    _look_words(parser)
+
+
+def _port(word: str) -> int:
+    if not (word.isascii() and word.isdecimal() and int(word) < 65536):
+        raise argparse.ArgumentTypeError(f"{word!r} is no port: give a number below 65536")
+    return int(word)
 
 
 def _apply_words(parser: argparse.ArgumentParser) -> None:
@@ -531,12 +791,16 @@ COMMANDS: dict[Command, Callable[[argparse.ArgumentParser], None]] = {
     evaluate: _evaluate_words,
     export: _export_words,
     scan: _scan_words,
+    search: _search_words,
+    serve: _serve_words,
     dedupe: _dedupe_words,
     apply: _apply_words,
     undo: _undo_words,
     empty_quarantine: _empty_quarantine_words,
     verdict: _verdict_words,
     verdicts: _verdicts_words,
+    compress: _compress_words,
+    index: _index_words,
 }
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import sqlite3
 import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +29,12 @@ from samespace.files import sync_folder
 from samespace.photos import DATABASE, EXTENSIONS, Details, UnreadablePhoto, Walk, decoders, details, in_threads, walk
 from samespace.reading import AT_ONCE, Array, Batch, Extractor, File, Rows, read_batch, read_batches
 
-__all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Library", "Photo", "Scan", "read_batch"]
+__all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Kept", "Library", "Photo", "Scan", "read_batch"]
 
 FOLDER = ".samespace"
 Fields = Mapping[str, tuple[tuple[int, ...], str]]  # name → shape and numpy type of one photo's
 SCHEMA = 1
+BLOCK = 4096  # photos whose features are derived at once
 
 _TABLES = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -90,24 +92,45 @@ class Scan(NamedTuple):
     seconds: float
 
 
+class Kept(Protocol):
+    """Names features that a library keeps: an extractor's, or what was derived from them."""
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Extractor.fingerprint`."""
+
+    @property
+    def fields(self) -> Fields:
+        """See `Extractor.fields`."""
+
+
 class Features:
     """What an extractor said of N photos, read from disk as it is asked for."""
 
     def __init__(self, folder: Path, fields: Fields, rows: npt.NDArray[np.int64]):
-        self._folder, self._fields, self._rows = folder, fields, rows
+        self._folder, self._fields = folder, fields
+        self.rows = rows  # (N,) where in a field's file each photo's row is
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def take(self, name: str, which: slice | npt.NDArray[np.integer[Any]] = slice(None)) -> Array:
         """One field of some of the photos, in memory: (n, *shape)."""
+        rows = self.rows[which]
+        return np.asarray(self.mapped(name)[rows]) if len(rows) else self._nothing(name)
+
+    def mapped(self, name: str) -> Array:
+        """All rows of a field's file, those of other photos and of none too, on disk until they are looked at."""
+        if not len(self.rows):
+            return self._nothing(name)
         shape, dtype = self._fields[name]
-        rows = self._rows[which]
-        if not len(rows):
-            return np.empty((0, *shape), dtype)
         path = self._folder / name
         count = path.stat().st_size // _width(self._fields[name])  # a killed scan may leave part of a row at the end
-        return np.asarray(np.memmap(path, dtype, "r", shape=(count, *shape))[rows])
+        return np.memmap(path, dtype, "r", shape=(count, *shape))
+
+    def _nothing(self, name: str) -> Array:
+        shape, dtype = self._fields[name]
+        return np.empty((0, *shape), dtype)
 
 
 class Library:
@@ -123,7 +146,8 @@ class Library:
             raise SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
         self._lock = FileLock(os.path.join(self._place, "lock"))  # noqa: PTH118
         self._held = 0
-        self._writable = os.access(self._place, os.W_OK) and (not self._file.exists() or os.access(self._file, os.W_OK))
+        file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
+        self.is_writable = os.access(self._place, os.W_OK) and file_is_writable
         self._db = self._connect()
         self._prepare()
         self.id: str = self._query("SELECT value FROM about WHERE key = 'id'")[0][0]
@@ -151,7 +175,7 @@ class Library:
         to read, which a read-only medium is not. WAL would save fsyncs, but a scan commits about once a second.
         `synchronous = FULL` is what makes a commit outlive a power cut.
         """
-        uri = f"{self._file.as_uri()}?mode={'rwc' if self._writable else 'ro'}"
+        uri = f"{self._file.as_uri()}?mode={'rwc' if self.is_writable else 'ro'}"
         with self._explained():
             db = sqlite3.connect(uri, timeout=60, isolation_level=None, uri=True)
             db.execute("PRAGMA synchronous = FULL")
@@ -201,21 +225,33 @@ class Library:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
 
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """All that is read meanwhile is as it was at one moment."""
+        with self._explained():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
+
     # One at a time
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, wait: bool = True) -> Iterator[bool]:
         """Nobody else scans this library or cleans up in it meanwhile; waits for whoever does, and says for whom.
 
-        Who holds it may hold it again. A holder that is killed lets go.
+        Who holds it may hold it again. A holder that is killed lets go. Without `wait` it may be False: not held.
         """
         holder = Path(self._place, "holder.json")
-        self._acquire(holder)
+        if not self._acquire(wait):
+            yield False
+            return
         self._held += 1
         try:
             if self._held == 1:
                 _sign(holder)
-            yield
+            yield True
         finally:
             if self._held == 1:
                 with suppress(OSError):
@@ -223,17 +259,25 @@ class Library:
             self._held -= 1
             self._lock.release()
 
-    def _acquire(self, holder: Path) -> None:
+    @property
+    def holder(self) -> str:
+        """Who holds it, as a person reads it."""
+        return _who_holds(Path(self._place, "holder.json"), self.folder)
+
+    def _acquire(self, wait: bool) -> bool:
         try:
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
-                print(f"waiting for {_who_holds(holder, self.folder)}", file=sys.stderr, flush=True)
+                if not wait:
+                    return False
+                print(f"waiting for {self.holder}", file=sys.stderr, flush=True)
                 self._lock.acquire()
         except OSError as error:
             raise SameSpaceError(
                 f"{self.folder} cannot be written ({error.strerror}): give --library PATH, a folder that can"
             ) from error
+        return True
 
     # Scanning
 
@@ -243,10 +287,12 @@ class Library:
         extractors: Sequence[Extractor] = (),
         extensions: Sequence[str] = EXTENSIONS,
         follow_links: bool = False,
+        tell: Callable[[int, int], None] | None = None,
     ) -> Scan:
         """Make the library agree with these folders: read what is new or changed, forget what is gone.
 
-        Committed batch by batch. Where nothing has changed and no extractor is new, no photo is opened.
+        Committed batch by batch. Where nothing has changed and no extractor is new, no photo is opened. `tell` is told
+        how many files are done and how many there are to read, in place of a person at a terminal.
         """
         start = time.monotonic()
         extractors = list({extractor.fingerprint: extractor for extractor in extractors}.values())
@@ -259,8 +305,9 @@ class Library:
             views = [self._view(folder, found, follow_links) for folder, found in zip(folders, walks, strict=True)]
             for extractor in extractors:
                 self._forget_lost_rows(extractor.fingerprint, extractor.fields)
-            now = self._read(views, extractors)
+            now = self._read(views, extractors, tell)
             self._forget(views)
+            self.write_note("scanned", datetime.now().isoformat(" ", "minutes"))
             return self._summary(views, now, time.monotonic() - start)
 
     def _view(self, folder: str, walked: Walk, follow_links: bool) -> _View:
@@ -279,6 +326,11 @@ class Library:
                 "disk it should show, or if they are gone put any other file there and scan again"
             )
         return _View(number, root, prefix, before, found, walked.unlisted)
+
+    @property
+    def roots(self) -> list[Path]:
+        """The folders that were scanned."""
+        return sorted(map(Path, self._roots().values()))
 
     def _roots(self) -> dict[int, str]:
         """Where each root lies now: one that holds the library is remembered from there, and moves with it."""
@@ -308,20 +360,25 @@ class Library:
                     self._db.execute("DELETE FROM roots WHERE root = ?", (narrower,))
         return number, folder, b""
 
-    def _read(self, views: Sequence[_View], extractors: Sequence[Extractor]) -> dict[tuple[int, bytes], str | None]:
+    def _read(
+        self, views: Sequence[_View], extractors: Sequence[Extractor], tell: Callable[[int, int], None] | None
+    ) -> dict[tuple[int, bytes], str | None]:
         """Read what the library does not know yet; the content of every file that was read."""
         known, taken = self._known(extractors), set[str]()
         work = [(view, list(_unknown(view, known, len(extractors), taken))) for view in views]
         work = [(view, paths) for view, paths in work if paths]
+        total = sum(len(paths) for _, paths in work)
         now: dict[tuple[int, bytes], str | None] = {}
-        with tqdm(
-            total=sum(len(paths) for _, paths in work), desc="scanning", unit=" photos", delay=1, leave=False
-        ) as bar:
+        with tqdm(total=total, desc="scanning", unit=" photos", delay=1, leave=False, disable=tell is not None) as bar:
+            if tell:
+                tell(0, total)
             for view, paths in work:
                 for batch in read_batches(Path(view.root), paths, extractors, self._known(extractors), AT_ONCE):
                     self._add(view.number, batch)
                     now |= {(view.number, file.path): file.content for file in batch.files}
                     bar.update(len(batch.files))
+                    if tell:
+                        tell(len(now), total)
         return now
 
     def _known(self, extractors: Sequence[Extractor]) -> dict[str, frozenset[str]]:
@@ -372,10 +429,13 @@ class Library:
                 [(number, *file) for file in batch.files],
             )
             for fingerprint, rows in batch.features.items():
-                self._db.executemany(
-                    "INSERT OR IGNORE INTO rows (fingerprint, content, row) VALUES (?, ?, ?)",
-                    [(fingerprint, *row) for row in zip(rows.contents, places[fingerprint].tolist(), strict=True)],
-                )
+                self._refer(fingerprint, rows, places[fingerprint])
+
+    def _refer(self, fingerprint: str, rows: Rows, places: npt.NDArray[np.int64]) -> None:
+        self._db.executemany(
+            "INSERT OR IGNORE INTO rows (fingerprint, content, row) VALUES (?, ?, ?)",
+            [(fingerprint, *row) for row in zip(rows.contents, places.tolist(), strict=True)],
+        )
 
     def _forget(self, views: Sequence[_View]) -> None:
         """Files that have vanished, contents that no file has any more, and their features."""
@@ -403,13 +463,14 @@ class Library:
 
     # Feature files: one a field, rows of one width, no header
 
-    def _rows_folder(self, fingerprint: str) -> Path:
+    def features_folder(self, fingerprint: str) -> Path:
+        """Where these features lie, and what was made of them."""
         return Path(self._place, "features", fingerprint)
 
     def _write_rows(self, fingerprint: str, rows: Rows) -> npt.NDArray[np.int64]:
         """Into rows that nobody refers to, on disk before anybody does: (N,) their numbers."""
         places = self._free_rows(fingerprint, len(rows.contents))
-        folder = self._rows_folder(fingerprint)
+        folder = self.features_folder(fingerprint)
         runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -437,27 +498,78 @@ class Library:
 
     def _are_lost(self, fingerprint: str, fields: Fields) -> bool:
         highest = self._query("SELECT max(row) FROM rows WHERE fingerprint = ?", fingerprint)[0][0]
-        files = [(self._rows_folder(fingerprint) / name, _width(field)) for name, field in fields.items()]
+        files = [(self.features_folder(fingerprint) / name, _width(field)) for name, field in fields.items()]
         return highest is not None and any(
             not path.is_file() or path.stat().st_size < (highest + 1) * width for path, width in files
         )
 
-    def features(self, extractor: Extractor, photos: Sequence[Photo]) -> Features:
+    def rows(self, kept: Kept) -> dict[str, int]:
+        """Every content that has these features, and its row."""
+        rows = self._query("SELECT content, row FROM rows WHERE fingerprint = ?", kept.fingerprint)
+        return {} if self._are_lost(kept.fingerprint, kept.fields) else dict(rows)
+
+    def features(self, kept: Kept, photos: Sequence[Photo]) -> Features:
         """What an extractor said of these photos, in their order, left on disk until it is asked for.
 
         A scan may give the rows of vanished photos to others: `hold` the library while another process may scan.
         """
-        rows = self._query("SELECT content, row FROM rows WHERE fingerprint = ?", extractor.fingerprint)
-        row_of = {} if self._are_lost(extractor.fingerprint, extractor.fields) else dict(rows)
+        row_of = self.rows(kept)
         missing = [photo for photo in photos if photo.content not in row_of]
         if missing:
             raise SameSpaceError(
                 f"{len(missing)} photos have no features of this model yet, the first is {missing[0].path}: scan again"
             )
         chosen = np.array([row_of[photo.content] for photo in photos], np.int64)
-        return Features(self._rows_folder(extractor.fingerprint), extractor.fields, chosen)
+        return Features(self.features_folder(kept.fingerprint), kept.fields, chosen)
+
+    def derive(self, source: Kept, derived: Kept, work: Callable[[Features], dict[str, Array]]) -> None:
+        """Make features from features, for every content that lacks them; not while somebody else holds the library.
+
+        Committed block by block, and forgotten when their photos are.
+        """
+        if not self._lacking(source, derived):
+            return
+        with self.hold(wait=False) as held:
+            if held:
+                self._forget_lost_rows(derived.fingerprint, derived.fields)
+                self._derive(source, derived, work)
+
+    def _lacking(self, source: Kept, derived: Kept) -> dict[str, int]:
+        done = self.rows(derived)
+        return {content: row for content, row in self.rows(source).items() if content not in done}
+
+    def _derive(self, source: Kept, derived: Kept, work: Callable[[Features], dict[str, Array]]) -> None:
+        lacking = self._lacking(source, derived)
+        contents, numbers = list(lacking), np.array(list(lacking.values()), np.int64)
+        folder = self.features_folder(source.fingerprint)
+        with tqdm(total=len(contents), desc="preparing", unit=" photos", delay=1, leave=False) as bar:
+            for start in range(0, len(contents), BLOCK):
+                block = slice(start, start + BLOCK)
+                rows = Rows(contents[block], work(Features(folder, source.fields, numbers[block])))
+                places = self._write_rows(derived.fingerprint, rows)
+                with self._transaction():
+                    self._refer(derived.fingerprint, rows, places)
+                bar.update(len(rows.contents))
+
+    def drop_derived(self, source: Kept, but: str) -> None:
+        """Let go of all features derived from these, named `<source>-…`, except one."""
+        with self.hold():
+            for folder in self.features_folder(source.fingerprint).parent.glob(f"{source.fingerprint}-*"):
+                if folder.name != but:
+                    with self._transaction():
+                        self._db.execute("DELETE FROM rows WHERE fingerprint = ?", (folder.name,))
+                    shutil.rmtree(folder, ignore_errors=True)
 
     # What is known
+
+    def note(self, key: str) -> str | None:
+        """What was written down under this name."""
+        rows = self._query("SELECT value FROM about WHERE key = ?", key)
+        return rows[0][0] if rows else None
+
+    def write_note(self, key: str, value: str) -> None:
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", (key, value))
 
     def photos(self) -> list[Photo]:
         """All that can be read, sorted by the bytes of their paths."""
@@ -523,7 +635,7 @@ class Library:
         return [known[photo.content] for photo in photos]
 
     def _remember_details(self, looks: Iterable[tuple[str, Details]]) -> None:
-        if self._writable:
+        if self.is_writable:
             with self._transaction():
                 self._db.executemany(
                     "UPDATE contents SET pixels = ?, sharpness = ? WHERE content = ?",
@@ -542,6 +654,12 @@ class Library:
         with self._transaction():
             row = (*sorted((content0, content1)), same)
             self._db.execute("INSERT OR REPLACE INTO verdicts (content0, content1, same) VALUES (?, ?, ?)", row)
+
+    def forget_verdict(self, content0: str, content1: str) -> None:
+        """As if nobody had said anything of this pair."""
+        with self._transaction():
+            pair = sorted((content0, content1))
+            self._db.execute("DELETE FROM verdicts WHERE content0 = ? AND content1 = ?", pair)
 
 
 class _View(NamedTuple):

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from samespace.cleanup import Applied, Deleted, Run, Skipped, Undone
+from samespace.compress import Row
 from samespace.duplicates import Found, Group, Member
 from samespace.library import Scan
+from samespace.looks import Look
+from samespace.photos import UnreadablePhoto
+from samespace.search import Answer, Hit, Space
 from samespace.verdicts import Exported
 from samespace.wording import count, readable, score_words, shell_word, size_words
 
 GROUPS, FILES = 5, 10  # shown of each; the report and --json have them all
 
+# By the meaning of a look's scores.
+_SAME = {"same shot": "the same shot", "cosine": "the same shot", "probability": "the same space"}
+_SCORES = {
+    "same shot": "scores: how surely it is {}",
+    "cosine": "scores: cosine of {} features, 1 for what looks the same",
+    "probability": "scores: probability of the same space, by {}",
+}
 
-def show_scan(scan: Scan, dedupe: str) -> None:
-    """`dedupe` is the command that finds the duplicates in what was scanned."""
+
+def show_scan(scan: Scan, next_commands: dict[str, str]) -> None:
+    """What was scanned, and what can be done with it: commands and what they are for."""
     rate = f", {scan.photos / scan.seconds:,.0f} a second" if scan.seconds >= 1 else ""
     print(f"{count(scan.photos, 'photo')} in {scan.seconds:.1f} s{rate}")
     changes = ((scan.new, "new"), (scan.changed, "changed"), (scan.moved, "moved"), (scan.forgotten, "gone"))
     said = ", ".join(f"{number:,} {name}" for number, name in changes if number)
     print(f"files: {said or 'nothing has changed'}")
     _show_files("could not be read", [(error.path, error.reason) for error in scan.unreadable])
-    _show_next({dedupe: "find the duplicates among them"})
+    _show_next(next_commands)
 
 
 def show_found(found: Found, plan: Path, report: Path | None, rerun: str) -> None:
@@ -94,6 +106,72 @@ def _member_as_json(member: Member) -> dict[str, Any]:
         "height": photo.height,
         "size": photo.size,
         "taken": photo.taken,
+    }
+
+
+def show_answers(answers: Sequence[Answer], asked: int, look: Look, threshold: float | None) -> None:
+    """What was found for each photo; `asked` is how many there were, those left out here included."""
+    found = sum(1 for answer in answers if answer.hits)
+    if asked > 1:
+        print(f"{found:,} of {count(asked, 'photo')} found")
+    for answer in answers:
+        print(f"{chr(10) if asked > 1 else ''}{readable(from_here(answer.path))}{'' if answer.hits else ': nothing'}")
+        for hit in answer.hits:
+            also = f"  +{len(hit.also)} of {_SAME[look.meaning]}" if hit.also else ""
+            print(f"  {score_words(hit.score)}  {readable(from_here(hit.photo.path))}{also}")
+    if found:
+        print(f"\n{_SCORES[look.meaning].format(look.name)}{'' if threshold is None else f', from {threshold:g} on'}")
+
+
+def show_compressions(rows: Sequence[Row]) -> None:
+    """Ways to keep vectors, side by side."""
+    print(f"{'':<12}{'numbers':>9}{'bytes a photo':>15}{'recall@10':>11}")
+    for row in rows:
+        print(f"{row.method:<12}{row.dim:>9,}{row.bytes:>15,}{score_words(row.recall):>11}")
+    print()
+
+
+def show_index(space: Space, path: Path, recall: float | None) -> None:
+    """What `samespace index` did."""
+    print(f"index of {count(len(space.index or ()), 'photo')}, {size_words(path.stat().st_size)}")
+    print(f"{space.added:,} added, {space.removed:,} removed")
+    if recall is not None:
+        print(f"recall@10 {recall:.3f}: so many of the 10 nearest others are found")
+
+
+def show_paths(paths: Iterable[Path]) -> None:
+    """Each once, one a line, byte by byte as they are."""
+    sys.stdout.flush()
+    for path in dict.fromkeys(paths):
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def answers_as_json(
+    answers: Sequence[Answer], unreadable: Sequence[UnreadablePhoto], look: Look, threshold: float | None
+) -> dict[str, Any]:
+    """What was found, for a program."""
+    return {
+        "look": look.name,
+        "meaning": look.meaning,
+        "threshold": threshold,
+        "answers": [
+            {"path": os.fspath(answer.path), "hits": [_hit_as_json(hit) for hit in answer.hits]} for answer in answers
+        ],
+        "unreadable": [{"path": os.fspath(error.path), "reason": error.reason} for error in unreadable],
+    }
+
+
+def _hit_as_json(hit: Hit) -> dict[str, Any]:
+    photo = hit.photo
+    return {
+        "path": os.fspath(photo.path),
+        "score": hit.score,
+        "width": photo.width,
+        "height": photo.height,
+        "size": photo.size,
+        "taken": photo.taken,
+        "also": [os.fspath(other.path) for other in hit.also],
     }
 
 

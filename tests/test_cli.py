@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -12,11 +13,14 @@ from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import samespace
 from samespace import baseline
 from samespace.cli import main
+from samespace.compress import fit_pca
 from samespace.pairs import TEST, find_photos
 from samespace.photos import open_photo
 
@@ -25,12 +29,16 @@ COMMANDS = (
     "evaluate",
     "export",
     "scan",
+    "search",
+    "serve",
     "dedupe",
     "apply",
     "undo",
     "empty-quarantine",
     "verdict",
     "verdicts",
+    "compress",
+    "index",
 )
 RANDOM = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
 Run = Callable[..., tuple[int, str, str]]
@@ -131,6 +139,18 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["undo", "{here}/run"], "no run at {here}/run: name a folder"),
         (["verdict", "{photo}", "{photo}", "same"], "no library at or above"),
         (["verdicts", "--library", "{here}"], "no library at {here}"),
+        (["search"], "what is to be found? give photos, or --like DIR1 --in DIR2"),
+        (["search", "{photo}", "--like", "{here}", "--in", "{here}"], "what is to be found? give photos, or --like"),
+        (["search", "--like", "{here}"], "--like DIR1 and --in DIR2 belong together: give both"),
+        (["search", "--like", "{here}", "--in", "{here}", "--folder", "{here}"], "--folder narrows a search for"),
+        (["search", "--like", "{here}/nowhere", "--in", "{here}"], "{here}/nowhere is not a folder"),
+        (["search", "--like", "{here}", "--in", "{here}", "--top", "0"], "cannot show 0 results"),
+        (["search", "{photo}", "--threshold", "2"], "a threshold of 2 makes no sense"),
+        (["search", "{photo}", "--threshold", "nan"], "a threshold of nan makes no sense"),
+        (["search", "{photo}", "--library", "{here}"], "no library at {here}: `samespace scan` makes one"),
+        (["search", "{here}/photo.jpg"], "no library at or above"),
+        (["index", "--library", "{here}"], "no library at {here}"),
+        (["compress", "--library", "{here}"], "no library at {here}"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_1(
@@ -189,7 +209,9 @@ def test_scan_keeps_what_same_space_compares(run: Run, album: Path, model_folder
     run("scan", album, "--model", model_folders["compare"], "--library", album.parent / "library")
     status, out, _ = run("scan", album, *RANDOM, "--extensions", "PNG", "--library", album.parent / "library")
     assert (status, out.splitlines()[0].split()[0]) == (0, "3")
-    assert len(list((album.parent / "library" / "features").iterdir())) == 3
+    kept = sorted((album.parent / "library" / "features").iterdir())
+    assert [path.name[16:] for path in kept].count("-unit") == 1  # a trunk's, as they are searched
+    assert len(kept) == 4
     assert not (album / ".samespace").exists()
 
 
@@ -197,6 +219,166 @@ def next_command(out: str, verb: str) -> list[str]:
     """The words of the command that the output says to type next."""
     (line,) = [line for line in out.splitlines() if line.startswith(f"  samespace {verb} ")]
     return shlex.split(line.partition("  #")[0])[1:]
+
+
+HINT = "looking for copies: scan with --backbone NAME or --model DIR to find what shows the same\n"
+
+
+def test_search_finds_copies_of_a_photo_from_anywhere(run: Run, album: Path, tmp_path: Path) -> None:
+    run("scan", album)
+    shutil.copy(album / "small.png", tmp_path / "wanted.png")
+    status, out, err = run("search", tmp_path / "wanted.png", "--library", album / ".samespace")
+    assert (status, err) == (0, HINT)
+    first, *hits, _, meaning = out.splitlines()
+    assert first == str(tmp_path / "wanted.png")
+    assert [line.split()[1] for line in hits] == [f"{album}/{name}" for name in by_score(hits)]
+    assert {"first.png", "small.png", "trip/first.jpg"} == set(by_score(hits))
+    assert meaning == "scores: how surely it is the same shot, from 0.6 on"
+    status, out, _ = run("search", album / "last.png")
+    assert (status, out) == (1, f"{album}/last.png: nothing\n")
+    status, out, _ = run("search", album / "last.png", "--threshold", "0", "--top", "2")
+    assert status == 0 and len(out.splitlines()) == 5
+
+
+def by_score(hits: list[str]) -> list[str]:
+    scores = [float(line.split()[0]) for line in hits]
+    assert scores == sorted(scores, reverse=True)
+    return [line.rpartition("/album/")[2] for line in hits]
+
+
+def test_search_prints_paths_for_pipes_byte_by_byte(
+    album: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    odd = album / os.fsdecode(b"caf\xe9 \n.png")
+    shutil.copy(album / "small.png", odd)
+    monkeypatch.chdir(album)
+    main(["scan", "."])
+    capsysbinary.readouterr()
+    assert main(["search", "first.png", "small.png", "-f"]) == 0
+    found = capsysbinary.readouterr().out
+    assert found.endswith(b"\n")
+    expected = {album / "first.png", album / "small.png", album / "trip" / "first.jpg", odd}
+    assert all(found.count(os.fsencode(path) + b"\n") == 1 for path in expected)
+    assert len(found) == sum(len(os.fsencode(path)) + 1 for path in expected)
+    assert main(["search", "last.png", "-f"]) == 1
+    assert capsysbinary.readouterr().out == b""
+
+
+def test_search_in_json(run: Run, album: Path) -> None:
+    run("scan", album)
+    status, out, _ = run("search", album / "small.png", "--json", "--top", "1", "--folder", album / "trip")
+    assert status == 0
+    (answer,) = (found := json.loads(out))["answers"]
+    assert (found["look"], found["meaning"], found["threshold"]) == ("the same shot", "same shot", 0.6)
+    assert answer["path"] == str(album / "small.png")
+    (hit,) = answer["hits"]
+    assert (hit["path"], hit["also"]) == (str(album / "trip" / "first.jpg"), [])
+    assert 0.6 <= hit["score"] <= 1
+    photo = album / "trip" / "first.jpg"
+    assert (hit["width"], hit["height"], hit["size"]) == (*open_photo(photo).size, photo.stat().st_size)
+
+
+def test_a_photo_that_cannot_be_read_is_named_and_the_rest_answered(run: Run, album: Path) -> None:
+    run("scan", album)
+    status, out, err = run("search", album / "none.jpg", album / "first.png", album / "notes.jpg", album)
+    assert status == 1
+    assert err.splitlines() == [
+        HINT.rstrip(),
+        f"error: {album}/none.jpg: no such file",
+        f"error: {album}/notes.jpg: not an image this program knows",
+        f"error: {album}: cannot be opened: Is a directory",
+    ]
+    assert f"{album}/first.png\n" in out and f"  {album}/small.png\n" in out
+
+
+def test_what_was_scanned_with_is_what_is_searched_by(
+    run: Run, album: Path, model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(album)
+    run("scan", ".", *RANDOM)
+    status, out, err = run("search", "last.png")
+    assert (status, err) == (0, "")
+    assert out.endswith("\nscores: cosine of mobilenet_v3_small features, 1 for what looks the same\n")
+    assert " +2 of the same shot" in out
+    assert "+" not in run("search", "last.png", "--all")[1]
+    run("scan", ".", "--model", model_folders["compare"])
+    run("scan", ".")
+    _, out, err = run("search", "last.png", "--json")
+    assert err == "" and json.loads(out)["look"] == "the model compare"
+    assert json.loads(run("search", "last.png", *RANDOM, "--json")[1])["look"] == "mobilenet_v3_small"
+    status, _, err = run("search", "last.png", "--model", model_folders["concat"])
+    assert status == 1
+    assert err.startswith("error: none of the 4 photos has been scanned for the model concat: samespace scan ")
+    words = shlex.split(err.partition(": samespace ")[2])
+    assert run(*words)[0] == 0
+    assert run("search", "last.png")[0] == 0
+
+
+def test_photos_of_one_folder_are_found_in_another(run: Run, album: Path, tmp_path: Path) -> None:
+    (album / "trip").rename(tmp_path / "card")
+    shutil.copy(album / "last.png", tmp_path / "card" / "mine.png")
+    open_photo(album / "last.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "card" / "other.png")
+    like = ["search", "--like", tmp_path / "card", "--in", album]
+    status, out, err = run(*like)
+    assert (status, err) == (0, "")
+    assert out.startswith("2 of 3 photos found\n\n")
+    assert f"\n{tmp_path}/card/mine.png\n  " in out and "other.png" not in out
+    assert f"  {album}/small.png\n" in out
+    status, out, _ = run(*like, "-f")
+    assert out.splitlines() == [f"{tmp_path}/card/first.jpg", f"{tmp_path}/card/mine.png"]
+    assert run("search", "--like", tmp_path / "card", "--in", album, "--library", tmp_path / "one", "-f")[1] == out
+    (answers,) = [json.loads(run(*like, "--json")[1])["answers"]]
+    assert [len(answer["hits"]) for answer in answers] == [2, 1, 0]
+    assert run(*like, *RANDOM)[1].endswith("features, 1 for what looks the same, from 0.85 on\n")
+
+
+def test_a_folder_inside_the_other_is_searched_in_one_library(run: Run, album: Path) -> None:
+    assert run("search", "--like", album / "trip", "--in", album, "-f")[1] == f"{album}/trip/first.jpg\n"
+    assert len(run("search", "--like", album, "--in", album / "trip", "-f")[1].splitlines()) == 2
+    assert not (album / "trip" / ".samespace").exists()
+
+
+def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(album)
+    run("scan", ".")
+    assert run("compress")[2].startswith("error: what finds copies is as short as it can be: scan with --backbone")
+    run("scan", ".", *RANDOM)
+    assert run("compress")[2].startswith("error: 4 photos are too few to learn from")
+    monkeypatch.setattr("samespace.compress.FEWEST", 4)
+    status, out, _ = run("compress", "--method", "pca")
+    assert status == 0
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[:2] == [["numbers", "bytes", "a", "photo", "recall@10"], ["none", "1,024", "2,048", "1.000"]]
+    assert rows[2][0] == "pca"
+    assert re.search(
+        r"\nsearch compares vectors of mobilenet_v3_small as \d numbers a photo, by pca from now on\n$", out
+    )
+    assert run("search", "last.png")[0] == 0
+    assert run("compress", "--method", "none")[1].endswith("mobilenet_v3_small as they are from now on\n")
+    compression = fit_pca(np.random.default_rng(0).random((80, 1024)))
+    compression.save(album.parent / "trained.safetensors")
+    _, out, _ = run("compress", "--import", album.parent / "trained.safetensors")
+    assert (
+        out
+        == f"search compares vectors of mobilenet_v3_small as {compression.dim} numbers a photo, by pca from now on\n"
+    )
+    assert run("search", "last.png")[0] == 0
+    assert run("compress", "--import", "last.png")[2].startswith("error: last.png is no compression")
+
+
+def test_an_index_is_kept_beside_the_features(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(album)
+    run("scan", ".", *RANDOM)
+    exact = run("search", "last.png")
+    assert run("search", "last.png", "--index", "hnsw") == exact
+    assert len(list((album / ".samespace" / "features").rglob("hnsw.usearch"))) == 1
+    shutil.copy(album / "last.png", album / "again.png")
+    open_photo(album / "last.png").save(album / "new.png", compress_level=1)
+    run("scan", ".")
+    run("scan", ".", *RANDOM)
+    status, out, _ = run("index", "--check")
+    assert status == 0
+    assert out.startswith("index of 5 photos") and "1 added" in out and "recall@10 1.000" in out
 
 
 def test_dedupe_shows_what_it_found_and_changes_nothing(run: Run, album: Path) -> None:

@@ -13,9 +13,10 @@ import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagehash
 import numpy as np
@@ -28,7 +29,7 @@ from samespace import library as library_module
 from samespace import photos, reading
 from samespace.errors import SameSpaceError
 from samespace.hashing import perceptual_hash_of_pixels
-from samespace.library import FOLDER, Batch, Details, Library, Scan, read_batch
+from samespace.library import FOLDER, Batch, Details, Features, Library, Scan, read_batch
 from samespace.photos import UnreadablePhoto, find, glimpse
 
 
@@ -362,6 +363,24 @@ def test_batches_are_committed_one_by_one(root: Path, monkeypatch: pytest.Monkey
 
 
 # Files of all kinds
+
+
+def test_a_scan_tells_how_far_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_module, "AT_ONCE", 2)
+    told: list[tuple[int, int]] = []
+    library = opened(root)
+    library.scan([root], [Mean()], tell=lambda *now: told.append(now))
+    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+    told.clear()
+    library.scan([root], [Mean()], tell=lambda *now: told.append(now))
+    assert told == [(0, 0)]
+
+
+def test_a_library_knows_when_it_was_scanned_last(root: Path) -> None:
+    library = opened(root)
+    assert library.note("scanned") is None
+    library.scan([root])
+    assert datetime.now() - datetime.fromisoformat(library.note("scanned") or "") < timedelta(hours=1)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "JPEG", "png", "webp", "BMP", "gif", "tif", "tiff", "avif", "heic", "HEIF"])
@@ -1061,6 +1080,15 @@ def test_verdicts_are_remembered_whatever_their_order(root: Path) -> None:
         library.add_verdict("a", "a", True)
 
 
+def test_a_verdict_is_forgotten_whatever_the_order(root: Path) -> None:
+    library = opened(root)
+    library.add_verdict("a", "b", True)
+    library.add_verdict("a", "c", False)
+    library.forget_verdict("b", "a")
+    library.forget_verdict("b", "c")
+    assert opened(root).verdicts() == {frozenset("ac"): False}
+
+
 def test_verdicts_outlive_their_photos(root: Path) -> None:
     library = opened(root)
     library.scan([root])
@@ -1204,3 +1232,129 @@ def test_a_batch_that_names_other_places_is_refused(root: Path, batch: Batch) ->
     short = {"mean": batch.features["mean-1"].fields["mean"][:2]}
     with pytest.raises(SameSpaceError, match="the batch's features mean-1 are incomplete"):
         library.import_batch(root, batch._replace(features={"mean-1": batch.features["mean-1"]._replace(fields=short)}))
+
+
+# Features made of features
+
+
+class Doubled(NamedTuple):
+    """What is made of `Mean`."""
+
+    fingerprint: str = "mean-1-doubled"
+    fields: dict[str, Any] = {"twice": ((3,), "float32")}  # noqa: RUF012
+
+
+def double(features: Features) -> dict[str, np.ndarray]:
+    return {"twice": 2 * features.take("mean")}
+
+
+def doubled(library: Library) -> np.ndarray:
+    return library.features(Doubled(), library.photos()).take("twice")
+
+
+def test_features_are_derived_once_and_follow_their_photos(root: Path) -> None:
+    library, derived = opened(root), list[int]()
+
+    def counted(features: Features) -> dict[str, np.ndarray]:
+        derived.append(len(features))
+        return double(features)
+
+    library.derive(Mean(), Doubled(), counted)
+    assert derived == []  # nothing to derive from
+    library.scan([root], [Mean()])
+    for _ in range(2):
+        library.derive(Mean(), Doubled(), counted)
+        assert (doubled(library) == 2 * library.features(Mean(), library.photos()).take("mean")).all()
+    (root / "a.jpg").unlink()
+    draw(root / "new.jpg", 7)
+    draw(root / "newer.jpg", 8)
+    library.scan([root], [Mean()])
+    library.derive(Mean(), Doubled(), counted)
+    assert derived == [5, 2]
+    assert (doubled(library) == 2 * library.features(Mean(), library.photos()).take("mean")).all()
+    path = library.features_folder("mean-1-doubled") / "twice"
+    assert path.stat().st_size == 6 * 3 * 4  # the row of a.jpg has a new owner
+    os.truncate(path, 10)
+    library.derive(Mean(), Doubled(), counted)
+    assert derived == [5, 2, 6]
+
+
+def test_what_was_derived_before_a_stop_is_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = opened(root)
+    library.scan([root], [Mean()])
+    monkeypatch.setattr(library_module, "BLOCK", 2)
+    blocks = list[int]()
+
+    def stopped(features: Features) -> dict[str, np.ndarray]:
+        blocks.append(len(features))
+        if len(blocks) == 2:
+            raise KeyboardInterrupt
+        return double(features)
+
+    with pytest.raises(KeyboardInterrupt):
+        library.derive(Mean(), Doubled(), stopped)
+    library.derive(Mean(), Doubled(), stopped)
+    assert blocks == [2, 2, 2, 1]
+    assert (doubled(library) == 2 * library.features(Mean(), library.photos()).take("mean")).all()
+
+
+def test_derived_features_but_one_are_let_go(root: Path) -> None:
+    library = opened(root)
+    library.scan([root], [Mean(), Mean("mean-2")])
+    for name in ("mean-1-x", "mean-1-y", "mean-2-x"):
+        library.derive(Mean(name[:6]), Doubled(name), double)
+    library.drop_derived(Mean(), but="mean-1-y")
+    assert sorted(path.name for path in (root / FOLDER / "features").iterdir()) == [
+        *("mean-1", "mean-1-y", "mean-2", "mean-2-x")
+    ]
+    assert [len(library.rows(Doubled(name))) for name in ("mean-1-x", "mean-1-y", "mean-2-x")] == [0, 5, 5]
+
+
+def test_deriving_waits_for_nobody_and_needs_no_lock_where_nothing_is_lacking(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, other = opened(root), opened(root)
+    library.scan([root], [Mean()])
+    with library.hold():
+        other.derive(Mean(), Doubled(), double)
+        assert not other.rows(Doubled())
+        with other.hold(wait=False) as held:
+            assert not held
+        library.derive(Mean(), Doubled(), double)
+    assert len(other.rows(Doubled())) == 5
+    monkeypatch.setattr(Library, "hold", None)
+    other.derive(Mean(), Doubled(), double)
+
+
+def test_a_whole_field_is_seen_without_reading_it(root: Path) -> None:
+    library = opened(root)
+    library.scan([root], [Mean()])
+    some = library.features(Mean(), library.photos()[1:3])
+    mapped = some.mapped("mean")
+    assert isinstance(mapped, np.memmap) and mapped.shape == (5, 3)
+    assert (mapped[some.rows] == some.take("mean")).all()
+    assert library.features(Mean("none"), []).mapped("corner").shape == (0, 2, 2)
+
+
+def test_notes_are_kept(root: Path) -> None:
+    library = opened(root)
+    assert library.note("look") is None
+    library.write_note("look", "first")
+    library.write_note("look", "second")
+    assert opened(root).note("look") == "second"
+    assert library.note("id") == library.id
+
+
+def test_what_is_read_together_is_of_one_moment(root: Path) -> None:
+    """A scan that ends meanwhile is not seen until the reader has finished."""
+    library = opened(root)
+    library.scan([root], [Mean()])
+    with library.unchanging():
+        before = library.photos()
+        writer = sqlite3.connect(root / FOLDER / "library.sqlite", timeout=0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"), writer:
+            writer.execute("DELETE FROM files")
+        assert library.photos() == before
+    with writer:
+        writer.execute("DELETE FROM files")
+    assert library.photos() == []

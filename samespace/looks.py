@@ -1,0 +1,106 @@
+"""What photos are compared by: as shots, by a trunk's features or by a trained model. A library remembers which."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from samespace import near, scoring
+from samespace.errors import SameSpaceError
+from samespace.library import Library
+from samespace.reading import Extractor
+from samespace.wording import shell_word
+
+if TYPE_CHECKING:
+    from samespace.model import Model
+
+_NOTE = "look"  # its name in the library's notes
+
+
+class Look(NamedTuple):
+    """What photos are compared by."""
+
+    name: str  # for persons: "the same shot", "mobilenet_v2", "the model kitchens"
+    meaning: str  # of its scores: "same shot", "cosine" or "probability"
+    extractor: Extractor
+    field: str  # which of the extractor's fields finds what may be alike
+    model: Model | None = None
+    options: tuple[str, ...] = ()  # what to type for it: --backbone mobilenet_v2
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether the rows of `field` are of length 1 as they are kept."""
+        return self.meaning == "same shot" or (self.model is not None and self.model.has_parts)
+
+    @property
+    def threshold(self) -> float | None:
+        """From this score on two photos are the same; a trunk's cosine knows no such mark."""
+        return {"same shot": near.THRESHOLD, "probability": scoring.THRESHOLD}.get(self.meaning)
+
+
+def shots() -> Look:
+    """Finds copies of one shot, however they were edited: needs no network and no weights."""
+    return Look("the same shot", "same shot", near.Sketches(), "outline")
+
+
+def look(model: Path | None = None, backbone: str | None = None, weights: str = "imagenet") -> Look:
+    """A trained model's, or else a trunk's; without either it is `shots`."""
+    if model and backbone:
+        raise SameSpaceError("a model has a backbone of its own: give --model or --backbone, not both")
+    if not model and not backbone:
+        return shots()
+    from samespace import engine  # which imports torch
+
+    if model:
+        from samespace.model import load
+
+        loaded, folder = load(model), os.path.realpath(model)
+        name = f"the model {Path(folder).name}"
+        return Look(name, "probability", engine.for_model(loaded), "vectors", loaded, ("--model", folder))
+    assert backbone is not None
+    kept = weights if weights in ("imagenet", "none") else os.path.realpath(weights)
+    options = ("--backbone", backbone, *(("--weights", kept) if kept != "imagenet" else ()))
+    return Look(backbone, "cosine", engine.for_trunk(backbone, weights), "vectors", options=options)
+
+
+def remember(library: Library, chosen: Look) -> None:
+    """What the library was scanned with is what it is searched by, until it is scanned with something else."""
+    if chosen.options:
+        note = {"options": chosen.options, "fingerprint": chosen.extractor.fingerprint}
+        library.write_note(_NOTE, json.dumps(note))
+
+
+def remembered(library: Library) -> Look:
+    """What the library was scanned with last; `shots`, which every scan makes ready, where it was nothing more."""
+    note = library.note(_NOTE)
+    if note is None:
+        return shots()
+    options: list[str] = json.loads(note)["options"]
+    names, typed = _by_name(options), " ".join(map(shell_word, options))
+    for path in (names.get("model"), names.get("weights")):
+        if path and path not in ("imagenet", "none") and not Path(path).exists():
+            raise SameSpaceError(
+                f"{library.folder} was scanned with {typed}, which has gone: give the --model or the --backbone to "
+                "compare by, and scan with it first"
+            )
+    chosen = from_options(options)
+    if chosen.extractor.fingerprint != json.loads(note)["fingerprint"]:
+        raise SameSpaceError(
+            f"{library.folder} was scanned with another version of {typed}, or on a machine that rounds otherwise: "
+            "scan again with these options"
+        )
+    return chosen
+
+
+def from_options(options: Sequence[str]) -> Look:
+    """The look that these words, its `options`, are typed for."""
+    names = _by_name(options)
+    model = Path(names["model"]) if "model" in names else None
+    return look(model, names.get("backbone"), names.get("weights", "imagenet"))
+
+
+def _by_name(options: Sequence[str]) -> dict[str, str]:
+    return dict(zip((option.lstrip("-") for option in options[::2]), options[1::2], strict=True))

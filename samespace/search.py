@@ -1,0 +1,542 @@
+"""Photos like a photo: the nearest by their vectors, judged with care, and those that show the same put together."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from samespace import compress, near
+from samespace.compress import Compression
+from samespace.errors import SameSpaceError
+from samespace.index import Approximate, Exact, Indexed, recall
+from samespace.library import FOLDER, Features, Fields, Library, Photo
+from samespace.looks import Look
+from samespace.photos import Pixels, UnreadablePhoto, read_many
+from samespace.reading import SIZE, Array
+from samespace.scoring import SHORTLIST, THRESHOLD
+from samespace.wording import count, shell_word
+
+if TYPE_CHECKING:
+    from samespace.network import Embeddings
+
+INDEXES = ("exact", "hnsw")
+LARGE = 500_000  # photos: beyond, an index is kept
+BLOCK = 128  # contents that are judged and put together at a time, in the order of their cosines
+
+# Of copies, re-encoded, resized, cropped, re-lit or turned a little, nearly all reach this cosine to their original, of
+# pairs of different rooms three in a million: 841 photos, mobilenet_v2.
+COPY = {"none": 0.85, "pca": 0.7, "autoencoder": 0.94}
+
+AHEAD, PAIRS = 10, 256  # hits whose copies are looked for at once, and in how many pairs
+_COMPRESSION, _INDEX = "compression.safetensors", "hnsw.usearch"  # files among a look's features
+
+_AT_ONCE = 256  # photos that are asked for together
+_NOBODY = np.uint64(2**64 - 1)  # the key of rows without a content: none has it
+
+Rows = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+Scores = npt.NDArray[np.float64]
+
+Item = TypeVar("Item")
+
+_extracting = Lock()  # an extractor is for one caller at a time
+
+
+class Query(NamedTuple):
+    """What is asked for: N photos as an extractor sees them."""
+
+    fields: Mapping[str, Array]  # N rows each
+    paths: tuple[Path | None, ...]  # where each lies, for none is among its own results
+
+    def take(self, number: int) -> Query:
+        """One of them."""
+        row = slice(number, number + 1)
+        return Query({name: values[row] for name, values in self.fields.items()}, self.paths[row])
+
+
+class Hit(NamedTuple):
+    """One result."""
+
+    photo: Photo
+    score: float  # of the look's meaning
+    also: tuple[Photo, ...]  # further hits that show the same as this one, best first
+
+
+class Vectors(NamedTuple):
+    """What is searched: a field whose rows are of length 1, an extractor's own or derived from it."""
+
+    fingerprint: str
+    fields: Fields
+    field: str
+    compress: Callable[[Array], Floats]  # from the extractor's own rows (N, D)
+    compression: str = "none"  # the method
+
+
+class _Near(NamedTuple):
+    """Contents, by falling cosine; equal ones in the order of their photos."""
+
+    contents: Rows
+    cosines: Scores
+
+
+class _Among(NamedTuple):
+    """What may be a result."""
+
+    photos: Flags  # (N,)
+    rows: Flags | None  # of the file of vectors; None for all
+    contents: int  # how many have such a row
+
+
+class Answer(NamedTuple):
+    """What was found for a photo."""
+
+    path: Path
+    hits: list[Hit]
+
+
+class Space:
+    """A library's photos as one look sees them. Made on one thread; any thread may search it."""
+
+    def __init__(self, library: Library, look: Look, index: str | None = None) -> None:
+        """`index` is "exact" or "hnsw", which only more than `LARGE` photos get unasked."""
+        if index not in (None, *INDEXES):
+            raise SameSpaceError(f"unknown index {index!r}: choose one of {', '.join(INDEXES)}")
+        self.look = look
+        self.vectors = vectors_of(library, look)
+        with library.unchanging():
+            self._read(library)
+        large = len(self._contents) > LARGE and library.is_writable
+        self.index = self._open_index(library) if index == "hnsw" or (index is None and large) else None
+        self._finder = self._indexed(self.index) if self.index else Exact(self._matrix)
+
+    def _read(self, library: Library) -> None:
+        everything = library.photos()
+        ready = library.rows(self.look.extractor).keys() & library.rows(self.vectors).keys()
+        self.photos = [photo for photo in everything if photo.content in ready]  # sorted by the bytes of their paths
+        self.lacking = len(everything) - len(self.photos)  # photos that this look has not been shown
+        if not self.photos:
+            raise _nothing_to_search(library, self.look, everything)
+        first = {photo.content: photo for photo in reversed(self.photos)}
+        self._contents = list(dict.fromkeys(photo.content for photo in self.photos))  # in the order of the photos
+        number = {content: at for at, content in enumerate(self._contents)}
+        self._content_of = np.array([number[photo.content] for photo in self.photos], np.intp)  # (N,)
+        self._photos_of = np.argsort(self._content_of, kind="stable")  # (N,), those of content i from starts[i] on
+        self._starts = np.searchsorted(self._content_of[self._photos_of], np.arange(len(number) + 1))
+        some = [first[content] for content in self._contents]
+        self._seen = library.features(self.look.extractor, some)
+        self._unit = library.features(self.vectors, some)
+        self._matrix = self._unit.mapped(self.vectors.field)
+        self._owner = np.full(len(self._matrix), -1, np.intp)  # the content that has a row of the file
+        self._owner[self._unit.rows] = np.arange(len(some))
+        self._sketches = _sketches(library, some)
+        self._verdicts = library.verdicts()
+
+    @property
+    def threshold(self) -> float:
+        """From this score on a photo is there: a copy of it or, with a model, another photo of its space."""
+        return self.look.threshold or COPY[self.vectors.compression]
+
+    def below(self, folder: Path) -> list[Photo]:
+        """The photos that lie below a folder."""
+        return self.photos[self._run(folder)]
+
+    def query(self, pixels: Pixels, paths: Sequence[Path] | None = None) -> Query:
+        """Of photos from anywhere, (Q, 256, 256, 3); what lies at the `paths` they came from is not found."""
+        fields = extracted(self.look, pixels)
+        return Query(fields, tuple(paths) if paths is not None else (None,) * len(pixels))
+
+    def query_of(self, photos: Sequence[Photo]) -> Query:
+        """Of photos in this space; nothing is decoded."""
+        contents = self._content_of[[self._place_of(photo) for photo in photos]]
+        fields = {name: self._seen.take(name, contents) for name in self.look.extractor.fields}
+        return Query(fields, tuple(photo.path for photo in photos))
+
+    def vectors_of(self, which: Rows) -> Array:
+        """What some of the photos, by their numbers (n,), are searched by: (n, d) of length 1."""
+        return self._unit.take(self.vectors.field, self._content_of[which])
+
+    def search(
+        self,
+        query: Query,
+        top: int = 10,
+        threshold: float | None = None,
+        folder: Path | None = None,
+        collapse: bool = True,
+        skip: Collection[Path] = (),
+        start: int = 0,
+    ) -> list[list[Hit]]:
+        """For each photo asked for its hits, best first: `top` at most, from number `start` on.
+
+        They are judged and sorted in blocks of those nearest by cosine. Within its block a photo joins the first hit
+        that shows the same, unless `collapse` is False. Photos whose file has gone are left out, and so are those in
+        `skip`. `threshold` is in the units of the score.
+        """
+        refuse_nonsense(top, threshold, start)
+        among = self._among(folder, skip)
+        if not query.paths or not among.contents:
+            return [[] for _ in query.paths]
+        vectors = self.vectors.compress(query.fields[self.look.field])
+        nearest = self._nearest(vectors, BLOCK, among)
+        found = []
+        for at, near_ones in enumerate(nearest):
+            ranked = self._ranked(query.take(at), vectors[at : at + 1], near_ones, among, threshold)
+            hits = chain.from_iterable(map(self._grouped if collapse else self._apart, ranked))
+            found.append(list(islice(hits, start, start + top)))
+        return found
+
+    # What may be a result
+
+    def _among(self, folder: Path | None, skip: Collection[Path]) -> _Among:
+        photos = np.ones(len(self.photos), np.bool_)
+        photos[[place for path in skip if (place := self._place(path)) is not None]] = False
+        if folder is None:
+            every = self.index is not None or len(self._owner) == len(self._contents)
+            rows = None if every else self._owner >= 0
+            return _Among(photos, rows, len(self._contents))
+        run = self._run(folder)
+        photos[: run.start] = photos[run.stop :] = False
+        contents = np.unique(self._content_of[photos])
+        rows = np.zeros(len(self._owner), np.bool_)
+        rows[self._unit.rows[contents]] = True
+        return _Among(photos, rows, len(contents))
+
+    def _run(self, folder: Path) -> slice:
+        """Photos are sorted, so those below a folder are one run of them."""
+        below = os.path.join(os.fsencode(os.path.realpath(folder)), b"")  # noqa: PTH118 - pathlib has no bytes
+        run = slice(self._from(below), self._from(below[:-1] + bytes([below[-1] + 1])))
+        if run.start == run.stop:
+            raise SameSpaceError(f"{folder} holds no photo of the library: name a folder that was scanned")
+        return run
+
+    def _from(self, path: bytes) -> int:
+        """Where among the photos this path is, or would be."""
+        return bisect_left(self.photos, path, key=lambda photo: os.fsencode(photo.path))
+
+    def _place(self, path: Path) -> int | None:
+        place = self._from(os.fsencode(path))
+        return place if place < len(self.photos) and self.photos[place].path == path else None
+
+    def _place_of(self, photo: Photo) -> int:
+        place = self._place(photo.path)
+        if place is None or self.photos[place].content != photo.content:
+            raise SameSpaceError(f"{photo.path} is not among the photos that are searched: scan its folder again")
+        return place
+
+    # The nearest
+
+    def _nearest(self, vectors: Floats, most: int, among: _Among) -> list[_Near]:
+        """Of each query the contents with the highest cosines."""
+        most, asked = min(most, among.contents), min(most + 16, among.contents)
+        while True:
+            rows, cosines = self._finder.nearest(vectors, asked, among.rows)
+            # Where several are equal at the end all of them are needed: photos, not rows, tell which come first.
+            if asked == among.contents or (cosines[:, -1] < cosines[:, most - 1]).all():
+                break
+            asked = min(4 * asked, among.contents)
+        contents = [self._owner[found[found >= 0]] for found in rows]
+        order = [np.lexsort((ours, -near[: len(ours)]))[:most] for ours, near in zip(contents, cosines, strict=True)]
+        return [
+            _Near(ours[best], near[best].astype(np.float64))
+            for ours, near, best in zip(contents, cosines, order, strict=True)
+        ]
+
+    def _blocks(self, vector: Floats, nearest: _Near, among: _Among) -> Iterator[_Near]:
+        """All contents, block by block; `nearest` has the first of them."""
+        done = np.empty(0, np.intp)
+        while (fresh := ~np.isin(nearest.contents, done)).any():
+            block = _Near(nearest.contents[fresh][:BLOCK], nearest.cosines[fresh][:BLOCK])
+            yield block
+            done = np.append(done, block.contents)
+            if fresh.sum() <= BLOCK:
+                (nearest,) = self._nearest(vector, 2 * len(nearest.contents), among)
+
+    # The hits
+
+    def _ranked(
+        self, query: Query, vector: Floats, nearest: _Near, among: _Among, threshold: float | None
+    ) -> Iterator[list[tuple[int, float]]]:
+        """Block by block the photos and their scores, best first."""
+        own = self._place(query.paths[0]) if query.paths[0] else None
+        for block in self._blocks(vector, nearest, among):
+            scores = np.round(self._scores(query, block), 6)
+            if threshold is not None and not (scores >= threshold).any():
+                return
+            found = [self._photos_of[self._starts[content] : self._starts[content + 1]] for content in block.contents]
+            photos, of = np.concatenate(found), np.repeat(np.arange(len(found)), list(map(len, found)))
+            order = np.lexsort((photos, -block.cosines[of], -scores[of]))
+            photos, scores = photos[order], scores[of][order]
+            ours = among.photos[photos] & (photos != own) & (scores >= (-np.inf if threshold is None else threshold))
+            yield list(zip(photos[ours].tolist(), scores[ours].tolist(), strict=True))
+
+    def _scores(self, query: Query, block: _Near) -> Scores:
+        """What the look says of the photo asked for and each of these contents."""
+        if self.look.model is not None:
+            return self.look.model.score(_embeddings(query.fields), self._embeddings(block.contents))
+        if self.look.meaning == "cosine":
+            return block.cosines
+        scores = np.zeros(len(block.contents))
+        likely = block.cosines >= near.FLOOR
+        greys = self._seen.take("grey", block.contents[likely])
+        scores[likely] = near.same_shot(np.repeat(query.fields["grey"], len(greys), 0), greys)
+        return scores
+
+    def _embeddings(self, contents: Rows) -> Embeddings:
+        return _embeddings({name: self._seen.take(name, contents) for name in self.look.extractor.fields})
+
+    # Hits that show the same
+
+    def _apart(self, ranked: list[tuple[int, float]]) -> Iterator[Hit]:
+        """Each photo by itself."""
+        hits = (Hit(self.photos[photo], score, ()) for photo, score in ranked)
+        return (hit for hit in hits if _is_there(hit.photo))
+
+    def _grouped(self, ranked: list[tuple[int, float]]) -> Iterator[Hit]:
+        """Each photo with those after it that show the same; none is in two groups."""
+        alike: dict[int, set[int]] = {}
+        while ranked:
+            (photo, score), *ranked = ranked
+            if not _is_there(self.photos[photo]):
+                continue
+            contents = list(dict.fromkeys(self._content_of[[photo, *(other for other, _ in ranked)]].tolist()))
+            if contents[0] not in alike:
+                alike |= self._alike(np.array(contents, np.intp))
+            joined = self._joined(contents, alike[contents[0]])
+            also = (self.photos[other] for other, _ in ranked if self._content_of[other] in joined)
+            yield Hit(self.photos[photo], score, tuple(filter(_is_there, also)))
+            ranked = [(other, score) for other, score in ranked if self._content_of[other] not in joined]
+
+    def _joined(self, contents: Sequence[int], alike: Collection[int]) -> set[int]:
+        """The first, and those like it or told the same; of two that are told different the first."""
+        joined = {contents[0]}
+        for content in contents[1:]:
+            told = {self._verdicts.get(frozenset((self._contents[content], self._contents[one]))) for one in joined}
+            if False not in told and (content in alike or True in told):
+                joined.add(content)
+        return joined
+
+    def _alike(self, contents: Rows) -> dict[int, set[int]]:
+        """Of the first content which of the others show the same; also of some more, for each call takes its time."""
+        tests: list[tuple[Flags, Callable[[Rows, Rows], Scores | Floats], float]] = []
+        if self._sketches is not None:
+            outlines = self._sketches.take("outline", contents).astype(np.float32)
+            likely = outlines[:AHEAD] @ outlines.T >= near.FLOOR
+            tests.append((np.triu(likely, 1), self._one_shot, near.THRESHOLD))
+        if self.look.model is not None:
+            vectors = self._unit.take(self.vectors.field, contents).astype(np.float32)
+            cosines = np.where(np.tri(len(vectors[:AHEAD]), len(vectors), dtype=bool), -2, vectors[:AHEAD] @ vectors.T)
+            best = -np.sort(-cosines, 1)[:, :SHORTLIST][:, -1:]
+            tests.append(((cosines >= best) & (cosines > -2), self._one_space, THRESHOLD))
+        few = min((max(1, int((likely.sum(1).cumsum() <= PAIRS).sum())) for likely, *_ in tests), default=1)
+        alike: dict[int, set[int]] = {content: set() for content in contents[:few].tolist()}
+        for likely, score, threshold in tests:
+            first, second = (contents[places] for places in np.nonzero(likely[:few]))
+            same = score(first, second) >= threshold if len(first) else np.empty(0, np.bool_)
+            for one, other in zip(first[same].tolist(), second[same].tolist(), strict=True):
+                alike[one].add(other)
+        return alike
+
+    def _one_shot(self, first: Rows, second: Rows) -> Floats:
+        assert self._sketches is not None
+        return near.same_shot(self._sketches.take("grey", first), self._sketches.take("grey", second))
+
+    def _one_space(self, first: Rows, second: Rows) -> Scores:
+        assert self.look.model is not None
+        return self.look.model.score(self._embeddings(first), self._embeddings(second))
+
+    # The approximate index
+
+    def _open_index(self, library: Library) -> Approximate | None:
+        """Brought up to date; None while somebody else holds the library."""
+        path = index_path(library, self.vectors)
+        with library.hold(wait=False) as held:
+            if not held:
+                return None
+            index = Approximate.open(path, self.vectors.fingerprint, self._matrix.shape[1])
+            self.added, self.removed = index.keep(self._keys(), lambda rows: self._unit.take(self.vectors.field, rows))
+            index.save()
+        return index
+
+    def _keys(self) -> npt.NDArray[np.uint64]:
+        """What the index calls each content."""
+        return np.array([int(content[:16], 16) >> 1 for content in self._contents], np.uint64)
+
+    def _indexed(self, index: Approximate) -> Indexed:
+        keys = np.full(len(self._owner), _NOBODY, np.uint64)
+        keys[self._unit.rows] = self._keys()
+        return Indexed(Exact(self._matrix), keys, index)
+
+
+def index_path(library: Library, vectors: Vectors) -> Path:
+    """The index's file."""
+    return library.features_folder(vectors.fingerprint) / _INDEX
+
+
+def recall_of_index(space: Space) -> float:
+    """The share of the 10 nearest that the space's index finds."""
+    assert space.index is not None
+    exact = Exact(space._unit.take(space.vectors.field))
+    return recall(Indexed(exact, space._keys(), space.index))
+
+
+def answers_to(
+    photos: Sequence[Path], space: Space, top: int, threshold: float | None, folder: Path | None, collapse: bool
+) -> Iterator[Answer | UnreadablePhoto]:
+    """What is found for photos from anywhere, as they are now."""
+    for some in _blocks(photos, _AT_ONCE):
+        read = dict(zip(some, read_many(some, SIZE), strict=True))
+        pixels = {path: found for path, found in read.items() if not isinstance(found, UnreadablePhoto)}
+        if pixels:
+            query = space.query(np.stack(list(pixels.values())), [Path(os.path.realpath(path)) for path in pixels])
+            found = dict(zip(pixels, space.search(query, top, threshold, folder, collapse), strict=True))
+        for path in some:
+            yield Answer(path, found[path]) if path in pixels else cast(UnreadablePhoto, read[path])
+
+
+def answers_of(
+    photos: Sequence[Photo],
+    source: Space,
+    space: Space,
+    top: int,
+    threshold: float | None,
+    folder: Path | None,
+    collapse: bool,
+) -> Iterator[Answer]:
+    """What is found for photos of one space in another."""
+    for some in _blocks(photos, _AT_ONCE):
+        found = space.search(source.query_of(some), top, threshold, folder, collapse)
+        yield from (Answer(photo.path, hits) for photo, hits in zip(some, found, strict=True))
+
+
+def _blocks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    one = len(items) == 1
+    with tqdm(total=len(items), desc="searching", unit=" photos", delay=1, leave=False, disable=one) as bar:
+        for start in range(0, len(items), size):
+            yield items[start : start + size]
+            bar.update(len(items[start : start + size]))
+
+
+def refuse_nonsense(top: int, threshold: float | None, start: int = 0) -> None:
+    """Numbers that no search can mean."""
+    if top < 1 or start < 0:
+        raise SameSpaceError(f"cannot show {top} results from number {start} on: ask for 1 or more, from 0 on")
+    if threshold is not None and not threshold <= 1:
+        raise SameSpaceError(f"a threshold of {threshold:g} makes no sense: no score is higher than 1")
+
+
+def extracted(look: Look, pixels: Pixels) -> dict[str, Array]:
+    """What a look's extractor says of photos (N, 256, 256, 3), N rows a field; any thread may ask."""
+    with _extracting:
+        batch, fields = look.extractor.batch, look.extractor.fields
+        blocks = [look.extractor.extract(pixels[at : at + batch]) for at in range(0, len(pixels), batch)]
+    nothing = {name: np.empty((0, *shape), dtype) for name, (shape, dtype) in fields.items()}
+    return {name: np.concatenate([nothing[name], *(block[name] for block in blocks)]) for name in fields}
+
+
+def vectors_of(library: Library, look: Look) -> Vectors:
+    """What is searched by this look, made ready for every photo that has been scanned for it."""
+    source, compression = look.extractor, compression_of(library, look)
+    if compression is None and look.is_unit:
+        return Vectors(source.fingerprint, source.fields, look.field, _unit)
+    if compression is None:
+        dim, compress, suffix = source.fields[look.field][0], _unit, "unit"
+    else:
+        dim, compress, suffix = (compression.dim,), compression, compression.fingerprint
+    method = "none" if compression is None else compression.method
+    derived = Vectors(f"{source.fingerprint}-{suffix}", {"vectors": (dim, "float16")}, "vectors", compress, method)
+
+    def derive(features: Features) -> dict[str, Array]:
+        return {"vectors": compress(features.take(look.field)).astype(np.float16)}
+
+    library.derive(source, derived, derive)
+    return derived
+
+
+def compression_of(library: Library, look: Look) -> Compression | None:
+    """What the library keeps the look's vectors as; None for as they are."""
+    path = library.features_folder(look.extractor.fingerprint) / _COMPRESSION
+    return Compression.load(path) if path.is_file() else None
+
+
+def vectors_to_compress(library: Library, look: Look) -> Array:
+    """(N, D) of photos that a compression is to be learnt from, the same whatever order they were scanned in."""
+    if look.meaning == "same shot":
+        raise SameSpaceError(
+            "what finds copies is as short as it can be: scan with --backbone or --model to compress that"
+        )
+    everything = library.photos()
+    by_content = {photo.content: photo for photo in everything}
+    rows = library.rows(look.extractor)
+    photos = [by_content[content] for content in sorted(by_content.keys() & rows.keys())]
+    if not photos:
+        raise _nothing_to_search(library, look, everything)
+    return library.features(look.extractor, photos[:: -(-len(photos) // (2 * compress.SAMPLE))]).take(look.field)
+
+
+def imported_compression(file: Path, look: Look) -> Compression:
+    """One that was trained elsewhere, for vectors as long as this look's."""
+    compression, dim = Compression.load(file), look.extractor.fields[look.field][0][0]
+    if compression.dim_in != dim:
+        raise SameSpaceError(
+            f"{file} was trained on vectors of {compression.dim_in} numbers, and {look.name} has {dim}: "
+            "give the --backbone or the --model that it was trained for"
+        )
+    return compression
+
+
+def keep_compression(library: Library, look: Look, compression: Compression | None) -> None:
+    """Search by vectors compressed like this from now on; what was derived otherwise is let go of."""
+    path = library.features_folder(look.extractor.fingerprint) / _COMPRESSION
+    with library.hold():
+        if compression is None:
+            path.unlink(missing_ok=True)
+        else:
+            compression.save(path)
+        library.drop_derived(look.extractor, but=vectors_of(library, look).fingerprint)
+
+
+def _unit(vectors: Array) -> Floats:
+    return near.unit(vectors.astype(np.float32))
+
+
+def _sketches(library: Library, photos: Sequence[Photo]) -> Features | None:
+    """None where some lack them: an import need not bring them."""
+    try:
+        return library.features(near.Sketches(), photos)
+    except SameSpaceError:
+        return None
+
+
+def _embeddings(fields: Mapping[str, Array]) -> Embeddings:
+    import torch
+
+    from samespace.network import Embeddings
+
+    vectors = torch.from_numpy(fields["vectors"])
+    return Embeddings(
+        vectors, torch.from_numpy(fields["parts"]) if "parts" in fields else torch.empty(len(vectors), 0, 0)
+    )
+
+
+def _is_there(photo: Photo) -> bool:
+    return os.path.exists(photo.path)  # noqa: PTH110 - a folder that may not be entered is no error here
+
+
+def _nothing_to_search(library: Library, look: Look, photos: Sequence[Photo]) -> SameSpaceError:
+    if not photos:
+        return SameSpaceError(f"{library.folder} has no photos: scan the folder that holds them")
+    roots = sorted({photo.root for photo in photos})
+    words = ["samespace", "scan", *map(os.fspath, roots), *look.options]
+    if [root / FOLDER for root in roots] != [library.folder]:
+        words += ["--library", os.fspath(library.folder)]
+    scan = " ".join(map(shell_word, words))
+    return SameSpaceError(f"none of the {count(len(photos), 'photo')} has been scanned for {look.name}: {scan}")

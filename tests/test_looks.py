@@ -1,0 +1,92 @@
+"""A library remembers what it was scanned with, and says so when that is no longer what it was."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from samespace import near
+from samespace.errors import SameSpaceError
+from samespace.library import FOLDER, Library
+from samespace.looks import Look, look, remember, remembered, shots
+
+TRUNK = "mobilenet_v3_small"
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(tmp_path / FOLDER, create=True)
+
+
+def is_as(look0: Look, look1: Look) -> bool:
+    return (look0.name, look0.meaning, look0.field, look0.options, look0.extractor.fingerprint) == (
+        *(look1.name, look1.meaning, look1.field, look1.options),
+        look1.extractor.fingerprint,
+    )
+
+
+def test_without_anything_photos_are_compared_as_shots(library: Library) -> None:
+    assert (look().name, look().meaning, look().threshold) == ("the same shot", "same shot", near.THRESHOLD)
+    remember(library, shots())
+    assert is_as(remembered(library), shots())
+
+
+def test_a_trunk_is_remembered_with_its_weights(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torchvision
+
+    torch.save(torchvision.models.get_model(TRUNK).state_dict(), tmp_path / "weights.pth")
+    monkeypatch.chdir(tmp_path)
+    chosen = look(backbone=TRUNK, weights="weights.pth")
+    assert (chosen.name, chosen.meaning, chosen.threshold, chosen.is_unit) == (TRUNK, "cosine", None, False)
+    assert chosen.options == ("--backbone", TRUNK, "--weights", str(tmp_path / "weights.pth"))
+    remember(library, chosen)
+    monkeypatch.chdir("/")
+    assert is_as(remembered(library), chosen)
+    (tmp_path / "weights.pth").unlink()
+    with pytest.raises(SameSpaceError, match=r"was scanned with --backbone .*weights.pth, which has gone: give"):
+        remembered(library)
+
+
+@pytest.mark.parametrize("head", ["compare", "concat"])
+def test_a_model_is_remembered_by_its_folder(head: str, library: Library, model_folders: dict[str, Path]) -> None:
+    chosen = look(model_folders[head])
+    assert (chosen.name, chosen.meaning, chosen.threshold) == (f"the model {head}", "probability", 0.9)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8)
+    lengths = np.linalg.norm(chosen.extractor.extract(pixels)[chosen.field].astype(np.float32), axis=1)
+    assert chosen.is_unit is bool(np.allclose(lengths, 1, atol=0.01))
+    remember(library, chosen)
+    again = remembered(library)
+    assert is_as(again, chosen) and again.model is not None
+
+
+def test_what_was_scanned_with_last_is_remembered(library: Library) -> None:
+    remember(library, look(backbone="mobilenet_v2", weights="none"))
+    remember(library, look(backbone=TRUNK, weights="none"))
+    remember(library, shots())  # a plain scan: what was kept before is kept up to date, and searched by
+    assert remembered(library).options == ("--backbone", TRUNK, "--weights", "none")
+
+
+def test_a_model_that_has_gone_or_changed_is_said(
+    library: Library, tmp_path: Path, model_folders: dict[str, Path]
+) -> None:
+    folder = shutil.copytree(model_folders["compare"], tmp_path / "my model")
+    remember(library, look(folder))
+    shutil.rmtree(folder)
+    with pytest.raises(
+        SameSpaceError, match=r"was scanned with --model '.*/my model', which has gone: give the --model"
+    ):
+        remembered(library)
+    shutil.copytree(model_folders["concat"], folder)
+    with pytest.raises(SameSpaceError, match=r"another version of --model .*: scan again with these options"):
+        remembered(library)
+
+
+def test_a_model_has_a_trunk_of_its_own(model_folders: dict[str, Path]) -> None:
+    with pytest.raises(SameSpaceError, match="give --model or --backbone, not both"):
+        look(model_folders["compare"], TRUNK)
