@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 INDEXES = ("exact", "hnsw")
 LARGE = 500_000  # photos: beyond, an index is kept
+_APART = 0.1  # a cosine below which a model hardly ever finds one space: of 344 such pairs 2, at twice the time
 BLOCK = 128  # contents that are judged and put together at a time, in the order of their cosines
 
 # Of copies, re-encoded, resized, cropped, re-lit or turned a little, nearly all reach this cosine to their original, of
@@ -335,7 +336,7 @@ class Space:
             vectors = self._unit.take(self.vectors.field, contents).astype(np.float32)
             cosines = np.where(np.tri(len(vectors[:AHEAD]), len(vectors), dtype=bool), -2, vectors[:AHEAD] @ vectors.T)
             best = -np.sort(-cosines, 1)[:, :SHORTLIST][:, -1:]
-            tests.append(((cosines >= best) & (cosines > -2), self._one_space, THRESHOLD))
+            tests.append(((cosines >= best) & (cosines > _APART), self._one_space, THRESHOLD))
         few = min((max(1, int((likely.sum(1).cumsum() <= PAIRS).sum())) for likely, *_ in tests), default=1)
         alike: dict[int, set[int]] = {content: set() for content in contents[:few].tolist()}
         for likely, score, threshold in tests:
