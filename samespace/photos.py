@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from importlib import metadata
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -24,6 +25,10 @@ from PIL import Image, UnidentifiedImageError
 from samespace.errors import SameSpaceError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
+
+# What a photo from elsewhere may be: Pillow knows more formats, and runs Ghostscript for one of them.
+FORMATS = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"})
+MOST_PIXELS = 50_000_000  # of one from elsewhere; of a JPEG, which need not be decoded whole, twice as many
 
 BLOCK = 2**20  # pixels that a full decode looks at together
 
@@ -161,6 +166,18 @@ def glimpse(source: Path | BinaryIO, size: int) -> Glimpse:
         return _glimpse(source, size)
 
 
+def glimpse_foreign(content: bytes, size: int) -> Glimpse:
+    """`glimpse` of a photo that anybody may have sent: what is large or strange is refused before it is decoded."""
+    name = Path("the photo")
+    with _explained(name, content):
+        with _identified(BytesIO(content)) as image:
+            if image.format not in FORMATS:
+                raise UnreadablePhoto(name, "not an image this program knows")
+            if image.width * image.height > MOST_PIXELS * (2 if image.format in ("JPEG", "MPO") else 1):
+                raise UnreadablePhoto(name, f"{image.width:,} × {image.height:,} pixels are too many to open safely")
+        return _glimpse(BytesIO(content), size)
+
+
 def _glimpse(file: BinaryIO, size: int) -> Glimpse:
     with _identified(file) as image:
         whole = image.size
@@ -246,14 +263,16 @@ def _identified(file: BinaryIO) -> Image.Image:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with this photo is said as an UnreadablePhoto."""
+def _explained(path: Path, content: bytes | None = None) -> Iterator[None]:
+    """Whatever goes wrong with this photo is said as an UnreadablePhoto. It lies at `path`, or is in memory."""
     try:
         yield
+    except UnreadablePhoto:
+        raise
     except FileNotFoundError as error:
         raise UnreadablePhoto(path, "no such file") from error
     except UnidentifiedImageError as error:
-        raise UnreadablePhoto(path, _why_unidentified(path)) from error
+        raise UnreadablePhoto(path, _why_unidentified(path, content)) from error
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto(path, "too many pixels to open safely") from error
     except (PermissionError, IsADirectoryError) as error:
@@ -265,8 +284,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise UnreadablePhoto(path, f"damaged: {text or type(error).__name__}") from error
 
 
-def _why_unidentified(path: Path) -> str:
-    with path.open("rb") as file:
+def _why_unidentified(path: Path, content: bytes | None) -> str:
+    with path.open("rb") if content is None else BytesIO(content) as file:
         head = file.read(12)
     if not head:
         return "the file is empty"

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib.util
 import os
-from collections.abc import Callable
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from samespace.backbones import make_trunk
 from samespace.features import Maps, bank
+from samespace.library import FOLDER, Library
 from samespace.model import Model, describe
+from samespace.near import Sketches
 from samespace.network import CompareHead, TwinNetwork
 from samespace.pairs import AIRBNB, TRAINING, find_photos
-from samespace.rooms import write_dataset
+from samespace.rooms import SPACE_TYPES, make_room, viewpoints, write_dataset
+from samespace.rooms import draw as draw_room
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+    from starlette.testclient import TestClient
+
+    from samespace.web.desk import Desk
 
 BACKBONE = "mobilenet_v3_small"
 
@@ -106,3 +120,125 @@ def blocks(tmp_path: Path) -> list[Path]:
         colours = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
         Image.fromarray(colours).resize((90, 60)).save(path)
     return paths
+
+
+# The web app
+
+
+@pytest.fixture(scope="session")
+def scanned_album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve rooms in one shot each, ten of them with copies, one file that is no photo, and a library; read only."""
+    album = tmp_path_factory.mktemp("album") / "album"
+    for number in range(12):
+        room = make_room(SPACE_TYPES[number % len(SPACE_TYPES)], number)
+        photo = draw_room(room, viewpoints(room, 1)[0], (320, 240))
+        name = f"{number + 1:02} {room.space_type.replace('_', ' ')}.jpg"
+        _save(photo, album / "2023" / name, 92)
+        if number < 10:
+            _save(photo.resize((200, 150)), album / "phone" / name, 80)
+        if number < 4:
+            _save(ImageEnhance.Brightness(photo).enhance(1.2), album / "edited" / name, 85)
+    (album / "2023" / "damaged.jpg").write_bytes(b"no photo")
+    library = Library(album / FOLDER, create=True)
+    library.scan([album], [Sketches()])
+    library.close()
+    return album
+
+
+def _save(photo: Image.Image, path: Path, quality: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    photo.save(path, quality=quality)
+
+
+@pytest.fixture
+def album(scanned_album: Path, tmp_path: Path) -> Path:
+    """A copy of its own for a test to do with as it likes, library and all."""
+    return Path(shutil.copytree(scanned_album, tmp_path / "album"))
+
+
+@pytest.fixture
+def desk(album: Path) -> Desk:
+    """On the album, by the same-shot look."""
+    from samespace.looks import shots
+    from samespace.web.desk import Desk
+
+    desk = Desk(album / FOLDER, [album], shots())
+    desk.refresh()
+    return desk
+
+
+@pytest.fixture
+def client(desk: Desk) -> Iterator[TestClient]:
+    """Asks the app as a program on this machine does; see `token`."""
+    from starlette.testclient import TestClient
+
+    from samespace.web.app import make_app
+    from samespace.web.safety import Guard
+
+    with TestClient(make_app(desk, Guard()), base_url="http://127.0.0.1", follow_redirects=False) as client:
+        yield client
+
+
+@pytest.fixture
+def token(client: TestClient) -> dict[str, str]:
+    """The header that changes something: `client.post(address, json=…, headers=token)`."""
+    return {"X-SameSpace-Token": client.app.csrf}
+
+
+class Served(NamedTuple):
+    """A server that listens on this machine."""
+
+    url: str  # "http://127.0.0.1:41234"
+    token: dict[str, str]  # header
+
+
+@pytest.fixture
+def served(desk: Desk) -> Iterator[Served]:
+    """The desk on a real server, for clients that `client` cannot be: browsers, crowds, and those that hang up."""
+    from samespace.web.app import make_app
+    from samespace.web.safety import Guard
+    from samespace.web.serving import make_server
+
+    guard = Guard()
+    server = make_server(make_app(desk, guard))
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+        thread.start()
+        yield Served(f"http://127.0.0.1:{door.getsockname()[1]}", {"X-SameSpace-Token": guard.csrf})
+        server.should_exit = True
+        thread.join()
+
+
+# Of a module, not of a session: as long as it runs, no other test of this thread could run an event loop.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found or not importlib.util.find_spec("playwright"):
+        missing = "playwright" if found else "Chromium"
+        ending = pytest.fail if os.environ.get("SAMESPACE_BROWSER") == "required" else pytest.skip
+        ending(f"{missing} is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser's console complains of; a test that means to provoke some clears it."""
+    return []
+
+
+@pytest.fixture
+def browser(chromium: Browser, served: Served, complaints: list[str]) -> Iterator[Page]:
+    """A page in a fresh window, `browser.goto("/review")`; errors of its scripts and in its console fail the test."""
+    context = chromium.new_context(base_url=served.url, viewport={"width": 1400, "height": 900})
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    yield page
+    context.close()
+    assert complaints == []

@@ -1,0 +1,57 @@
+"""The web app: its pages and its JSON, put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from samespace.errors import SameSpaceError
+from samespace.web import jobs, library, login, openapi, pictures, review, search, uploads
+from samespace.web.desk import Desk
+from samespace.web.pages import on_crash, on_hang_up, on_http, on_mistake
+from samespace.web.safety import Guard
+
+STATIC = Path(__file__).parent / "static"
+ROOMS = (review, search, library, pictures, uploads, login, openapi)
+
+
+def make_app(desk: Desk, guard: Guard) -> Guard:
+    """All of it, behind `guard`."""
+    routes = [route for room in ROOMS for route in room.ROUTES]
+    app = Starlette(
+        routes=[Route("/", _home), *routes, Mount("/static", _Static(directory=STATIC))],
+        exception_handlers={
+            SameSpaceError: on_mistake,
+            HTTPException: on_http,
+            ClientDisconnect: on_hang_up,
+            Exception: on_crash,
+        },
+    )
+    app.router.redirect_slashes = False  # an address has one spelling
+    app.state.desk, app.state.guard = desk, guard
+    app.state.described = {path: item for room in ROOMS for path, item in getattr(room, "DESCRIBED", {}).items()}
+    app.state.search = search.Room()
+    app.state.review = review.Review(desk)
+    app.state.scans, app.state.maps = jobs.Scans(desk), library.Maps(desk)
+    return guard.around(app)
+
+
+class _Static(StaticFiles):
+    """Kept by browsers, who ask each time whether it is still so: another version may be served tomorrow."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        answer = await super().get_response(path, scope)
+        answer.headers["cache-control"] = "no-cache"
+        return answer
+
+
+def _home(request: Request) -> Response:
+    """What there is to do first: nothing can be reviewed before something was scanned."""
+    return RedirectResponse("/review" if request.app.state.desk.snapshot.photos else "/library", 303)

@@ -1,0 +1,74 @@
+"""Showing the token: by a form where one was given, and to programs on this machine where none was."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from samespace.web.pages import page
+from samespace.web.safety import Guard
+
+
+def _form(request: Request) -> Response:
+    return RedirectResponse("/", 303) if _guard(request).knows(request) else _page(request)
+
+
+async def _login(request: Request) -> Response:
+    """A cookie for this browser. A form is enough: it needs no script."""
+    fields = parse_qs((await request.body()).decode(errors="replace"))
+    if not _guard(request).is_token("".join(fields.get("token", []))):
+        return _page(request, 403, "That was not the token. It is the word given to samespace serve --token.")
+    answer = RedirectResponse("/", 303)
+    _guard(request).admit(answer, secure=request.url.scheme == "https")
+    return answer
+
+
+def _page(request: Request, status: int = 200, sentence: str = "") -> Response:
+    return page(request, "login.html", status, sentence=sentence, csrf="")
+
+
+def _tell_token(request: Request) -> Response:
+    """No other site can read this, for it may not read any answer; a program on this machine can."""
+    if _guard(request).locked:
+        raise HTTPException(404, "A token was given to samespace serve: send it as Authorization: Bearer.")
+    return JSONResponse({"token": _guard(request).csrf})
+
+
+def _guard(request: Request) -> Guard:
+    guard: Guard = request.app.state.guard
+    return guard
+
+
+ROUTES = [
+    Route("/login", _form),
+    Route("/login", _login, methods=["POST"]),
+    Route("/api/token", _tell_token),
+]
+DESCRIBED: dict[str, Any] = {
+    "/api/token": {
+        "get": {
+            "summary": "The token that requests which change something send as X-SameSpace-Token",
+            "description": "Only where samespace serve was given none.",
+            "responses": {
+                "200": {
+                    "description": "The token, valid until the server ends",
+                    "content": {
+                        "application/json": {
+                            "schema": {
+                                "type": "object",
+                                "properties": {"token": {"type": "string"}},
+                                "required": ["token"],
+                                "additionalProperties": False,
+                            }
+                        }
+                    },
+                }
+            },
+        }
+    }
+}

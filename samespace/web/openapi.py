@@ -1,0 +1,83 @@
+"""What programs may ask for, as an OpenAPI document: put together from what each room says of its own addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+import samespace
+from samespace.web.pages import PHOTO
+from samespace.web.safety import ASKING
+
+DESCRIBED: dict[str, Any] = {
+    "/api/openapi.json": {
+        "get": {
+            "summary": "This document",
+            "responses": {
+                "200": {"description": "OpenAPI 3.1", "content": {"application/json": {"schema": {"type": "object"}}}}
+            },
+        }
+    }
+}
+
+_COMPONENTS = {
+    "schemas": {"Photo": PHOTO},
+    "responses": {
+        "Problem": {
+            "description": "Nothing was done; this is why.",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"error": {"type": "string", "description": "a sentence"}},
+                        "required": ["error"],
+                        "additionalProperties": False,
+                    }
+                }
+            },
+        }
+    },
+    "securitySchemes": {
+        "page": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-SameSpace-Token",
+            "description": "What GET /api/token tells, where samespace serve was given no --token.",
+        },
+        "token": {"type": "http", "scheme": "bearer", "description": "The --token that samespace serve was given."},
+    },
+}
+
+
+def document(described: dict[str, Any]) -> dict[str, Any]:
+    """Of these paths."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "SameSpace", "version": samespace.__version__, "license": {"name": "Apache-2.0"}},
+        "paths": {
+            path: {verb: _operation(path, verb, rest) for verb, rest in item.items()}
+            for path, item in described.items()
+        },
+        "components": _COMPONENTS,
+    }
+
+
+def _operation(path: str, verb: str, told: dict[str, Any]) -> dict[str, Any]:
+    """With what goes for all of them: who may, and how a problem is told."""
+    problem = {"$ref": "#/components/responses/Problem"}
+    changes = verb != "get" and path not in ASKING
+    return {
+        **told,
+        "security": [{"page": []}, {"token": []}] if changes else [{}, {"token": []}],
+        "responses": {**told["responses"], "4XX": problem, "503": problem},
+    }
+
+
+def _document(request: Request) -> Response:
+    return JSONResponse(document(request.app.state.described))
+
+
+ROUTES = [Route("/api/openapi.json", _document)]

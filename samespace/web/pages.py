@@ -1,0 +1,154 @@
+"""What every page and every answer has in common: templates, errors, and the words on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+import samespace
+from samespace.errors import SameSpaceError
+from samespace.library import Photo
+from samespace.web.desk import Desk, photo_id
+from samespace.wording import count, readable, score_words, size_words
+
+
+def below(path: Path, root: Path) -> str:
+    """A photo's name from the folder that was scanned, as a person reads it."""
+    return readable(os.fspath(path.relative_to(root))) if path != root else ""
+
+
+def photo_as_json(photo: Photo) -> dict[str, Any]:
+    """A photo as every answer and every template has it; pages know it by its id, never by its path."""
+    address = f"/photos/{photo_id(photo.path)}"
+    version = f"?v={photo.content[:8]}"  # another file at this path has another address: browsers keep what they have
+    return {
+        "id": photo_id(photo.path),
+        "name": below(photo.path, photo.root),
+        "folder": below(photo.path.parent, photo.root),
+        "width": photo.width,
+        "height": photo.height,
+        "size": photo.size,
+        "taken": photo.taken,
+        "thumbnail": f"{address}/thumbnail{version}",
+        "photo": address + version,
+    }
+
+
+PHOTO = {  # the schema of `photo_as_json`
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "stays the same as long as the photo stays where it is"},
+        "name": {"type": "string", "description": "path below the folder that was scanned, as a person reads it"},
+        "folder": {"type": "string", "description": "of the name"},
+        "width": {"type": "integer", "description": "upright, in pixels"},
+        "height": {"type": "integer"},
+        "size": {"type": "integer", "description": "in bytes"},
+        "taken": {"type": ["string", "null"], "description": "when, as its EXIF says"},
+        "thumbnail": {"type": "string", "description": "address"},
+        "photo": {"type": "string", "description": "address of the whole photo"},
+    },
+    "required": ["id", "name", "folder", "width", "height", "size", "taken", "thumbnail", "photo"],
+}
+
+_templates = Environment(
+    loader=PackageLoader("samespace.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {
+    "size": size_words,
+    "score": score_words,
+    "count": count,
+    "readable": lambda text: readable(os.fspath(text)),
+    "photo_id": photo_id,
+    "photo": photo_as_json,
+}
+_templates.globals["version"] = samespace.__version__
+
+
+def desk_of(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def page(request: Request, template: str, status: int = 200, **words: Any) -> HTMLResponse:
+    """A whole page, or a piece of one for htmx to put in its place."""
+    given = {
+        "request": request,
+        "path": request.scope["path"],
+        "csrf": request.app.state.guard.csrf,
+        "desk": desk_of(request),
+    }
+    return HTMLResponse(_templates.get_template(template).render(given | words), status)
+
+
+def takes_json(work: Callable[[Request, dict[str, Any]], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """A handler that is given the JSON object that was sent; it may block, for it runs in a thread."""
+
+    async def handler(request: Request) -> Response:
+        sent = as_json(await request.body() or b"{}")
+        return await run_in_threadpool(work, request, sent)
+
+    return handler
+
+
+def as_json(body: bytes) -> dict[str, Any]:
+    """An object from outside."""
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        sent = None
+    if not isinstance(sent, dict):
+        raise HTTPException(400, "What was sent is no JSON object.")
+    return sent
+
+
+# A person's mistake is one sentence, in JSON to a program, on a page to a person.
+
+SENTENCES = {
+    404: "There is nothing here: it may have been removed, or the address is mistyped.",
+    405: "This address does not take that kind of request.",
+}
+
+
+async def on_mistake(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SameSpaceError)
+    return problem(request, 400, str(error))
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
+    answer = problem(request, error.status_code, said or SENTENCES.get(error.status_code, error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def on_hang_up(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+async def on_crash(request: Request, error: Exception) -> Response:
+    traceback.print_exception(error)
+    return problem(request, 500, "Something went wrong in SameSpace itself; the terminal it runs in says what.")
+
+
+def problem(request: Request, status: int, sentence: str) -> Response:
+    """It tells no token: whoever is refused sees it, too."""
+    if request.scope["path"].startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
+        return JSONResponse({"error": sentence}, status)
+    template = _templates.get_template("problem.html")
+    return HTMLResponse(template.render(path="", csrf="", sentence=sentence), status)

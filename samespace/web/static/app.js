@@ -1,0 +1,66 @@
+// What every page shares: asking the server, saying what happened, and the keys that work everywhere.
+
+const csrf = document.querySelector("meta[name=csrf]").content;
+
+/** Ask /api/…; resolves to its JSON, rejects with its one sentence. `body` is FormData or becomes JSON. */
+export async function ask(method, address, body) {
+  const form = body instanceof FormData;
+  let response;
+  try {
+    response = await fetch(address, {
+      method,
+      headers: { accept: "application/json", "x-samespace-token": csrf, ...(form || !body ? {} : { "content-type": "application/json" }) },
+      body: form ? body : body && JSON.stringify(body),
+    });
+  } catch {
+    throw new Error("SameSpace does not answer: is it still running in its terminal?");
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.error || `The server answered ${response.status}.`);
+  return answer;
+}
+
+/** Say something at the foot of the page for a while; `undo`, if given, becomes a button. */
+export function say(words, { bad = false, undo } = {}) {
+  const toast = document.createElement("div");
+  toast.className = bad ? "toast bad" : "toast";
+  toast.append(Object.assign(document.createElement("span"), { textContent: words }));
+  if (undo) {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Undo" });
+    button.addEventListener("click", () => { toast.remove(); undo(); });
+    toast.append(button);
+  }
+  document.getElementById("toasts").replaceChildren(toast);
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => toast.remove(), bad || undo ? 12000 : 5000);
+}
+
+/** Whether a key is meant for the page: not for a field that a person types in, not with Ctrl, Alt or Meta. */
+export function isForPage(event) {
+  const field = event.target.closest?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, select, [contenteditable]");
+  return !field && !event.ctrlKey && !event.altKey && !event.metaKey;
+}
+
+const help = document.getElementById("help"), keys = document.getElementById("keys");
+keys.hidden = false;
+keys.addEventListener("click", () => help.showModal());
+
+document.addEventListener("keydown", (event) => {
+  if (!isForPage(event) || document.querySelector("dialog[open]")) return;
+  if (event.key === "?") help.showModal();
+  else if (event.key === "/") {
+    const box = document.querySelector("input[type=search]");
+    if (box) { box.focus(); box.select(); } else location.assign("/search");
+  } else return;
+  event.preventDefault();
+});
+
+// htmx sends the token with whatever it posts, and says what went wrong.
+document.body.addEventListener("htmx:configRequest", (event) => { event.detail.headers["X-SameSpace-Token"] = csrf; });
+document.body.addEventListener("htmx:responseError", (event) => {
+  let words = `The server answered ${event.detail.xhr.status}.`;
+  try { words = JSON.parse(event.detail.xhr.responseText).error; } catch { /* not JSON */ }
+  say(words, { bad: true });
+});
+document.body.addEventListener("htmx:sendError", () => say("SameSpace does not answer: is it still running in its terminal?", { bad: true }));
+document.documentElement.classList.add("js");
