@@ -1,0 +1,532 @@
+"""The search page: what of the library is like one of its photos, or like one from outside."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from samespace.errors import SameSpaceError
+from samespace.library import Photo
+from samespace.web.desk import Desk, Snapshot, photo_id
+from samespace.web.pages import desk_of, page, photo_as_json
+from samespace.web.uploads import Sent, takes_photos
+from samespace.wording import readable
+
+if TYPE_CHECKING:
+    from samespace.looks import Look
+    from samespace.search import Hit, Query, Space
+
+PAGE = 48  # results that a page begins with and grows by
+MOST = 480  # results in one answer: what a page that has grown shows when it is loaded again
+NAMES = 12  # photos that typed words are completed to
+BEGIN = 12  # photos that an empty page offers to begin with
+FOLDERS = 2000  # choices of the folder filter; where there are more it has the upper levels only
+MINUTES = 30  # that a photo from outside can be searched by again
+
+# What a search compares and what its scores mean, by the meaning of its look.
+ABOUT = {
+    "probability": "By {name}: scores are the probability of the same space.",
+    "cosine": "By the features of {name}: scores are the cosine, 1 for photos that look the same.",
+    "same shot": "Scores say how surely it is the same shot, however it was edited.",
+}
+
+
+# What is asked for
+
+
+class Wanted(NamedTuple):
+    """A search as its address says it: by `like`, by `photo` or by `q`."""
+
+    like: str = ""  # a photo of the library, by id
+    photo: str = ""  # one from outside, by the key that its query is kept under
+    q: str = ""  # what was typed
+    folder: str = ""
+    threshold: float | None = None
+    all: bool = False  # every copy by itself
+    start: int = 0
+    top: int = PAGE
+
+    def address(self, **changes: Any) -> str:
+        """The same search but for these, without what goes without saying."""
+        values = self._replace(**changes)._asdict()
+        said = {
+            name: f"{value:g}" if type(value) is float else value
+            for name, value in values.items()
+            if value != _PLAIN[name]
+        }
+        return "/search" + ("?" + urlencode(said | ({"all": 1} if "all" in said else {})) if said else "")
+
+    def of(self, **changes: str) -> str:
+        """Another search in the same folder, by the same threshold."""
+        return self.address(**{**dict.fromkeys(("like", "photo", "q"), ""), "start": 0, "top": PAGE, **changes})
+
+
+_PLAIN = Wanted()._asdict()
+
+
+def _wanted(given: Mapping[str, Any]) -> Wanted:
+    """From an address, a form or JSON."""
+    return Wanted(
+        like=_text(given, "like"),
+        photo=_text(given, "photo"),
+        q=_text(given, "q").strip(),
+        folder=_text(given, "folder"),
+        threshold=_threshold(given),
+        all=str(given.get("all", "")).lower() in ("1", "true", "on"),
+        start=_whole(given, "start", 0, 10**9, 0),
+        top=_whole(given, "top", 1, MOST, PAGE),
+    )
+
+
+def _text(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name) or ""
+    if not isinstance(value, str):
+        raise SameSpaceError(f"{name} is to be text")
+    return value
+
+
+def _threshold(given: Mapping[str, Any]) -> float | None:
+    value = given.get("threshold")
+    try:
+        threshold = float(value) if value not in (None, "") else 0.0
+    except (TypeError, ValueError):
+        threshold = math.nan
+    if not 0 <= threshold <= 1:
+        raise SameSpaceError("threshold is to be a number from 0 to 1")
+    return threshold or None
+
+
+def _whole(given: Mapping[str, Any], name: str, low: int, high: int, plain: int) -> int:
+    value = given.get(name)
+    try:
+        number = plain if value is None else int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = low - 1
+    if not low <= number <= high:
+        raise SameSpaceError(f"{name} is to be a whole number from {low} to {high}")
+    return number
+
+
+# What is kept between requests
+
+
+class Kept:
+    """Photos from outside as the numbers that are searched by, never the picture; `seconds` long after the last use."""
+
+    def __init__(self, most: int = 64, seconds: float = MINUTES * 60) -> None:
+        self._most, self._seconds = most, seconds
+        self._queries: OrderedDict[tuple[str, str], tuple[float, Query]] = OrderedDict()  # last used last
+        self._lock = threading.Lock()
+
+    def add(self, query: Query, look: Look) -> str:
+        key = secrets.token_urlsafe(12)
+        with self._lock:
+            self._queries[key, look.extractor.fingerprint] = monotonic(), query
+            while len(self._queries) > self._most:
+                self._queries.popitem(last=False)
+        return key
+
+    def find(self, key: str, look: Look) -> Query | None:
+        """As this look saw it."""
+        with self._lock:
+            used, query = self._queries.pop((key, look.extractor.fingerprint), (-math.inf, None))
+            if query is None or monotonic() - used > self._seconds:
+                return None
+            self._queries[key, look.extractor.fingerprint] = monotonic(), query
+            return query
+
+
+class Names(NamedTuple):
+    """What typed words and folders are looked up in."""
+
+    snapshot: Snapshot
+    photos: list[tuple[str, Photo]]  # by their names, in small letters
+    folders: dict[str, tuple[Path, int]]  # by name, with the number of photos in and below them; in the order of a tree
+
+    def called(self, words: str) -> list[Photo]:
+        """Photos whose names hold all of these words; files that begin with the first of them come first."""
+        parts = words.lower().split()
+        found = [(name, photo) for name, photo in self.photos if all(part in name for part in parts)] if parts else []
+        return [photo for _, photo in sorted(found, key=lambda entry: not _file(entry[0]).startswith(parts[0]))]
+
+    def exactly(self, text: str) -> list[Photo]:
+        """Photos of this id, this name or this path."""
+        if text in self.snapshot.photos:
+            return [self.snapshot.photos[text]]
+        return [
+            photo
+            for name, photo in self.photos
+            if (name == text.lower() and _name(photo) == text) or str(photo.path) == text
+        ]
+
+    def folder(self, name: str) -> Path | None:
+        """None for the whole library."""
+        if name.strip("/") and name.strip("/") not in self.folders:
+            raise SameSpaceError(f"no photo of this library lies in a folder called {readable(name)}")
+        return self.folders[name.strip("/")][0] if name.strip("/") else None
+
+
+class Room:
+    """What the search page remembers."""
+
+    def __init__(self) -> None:
+        self.kept = Kept()
+        self._names: Names | None = None
+
+    def names(self, snapshot: Snapshot) -> Names:
+        names = self._names
+        if names is None or names.snapshot is not snapshot:
+            photos = [(_name(photo).lower(), photo) for photo in snapshot.photos.values()]
+            names = self._names = Names(snapshot, photos, _folders(snapshot.photos.values()))
+        return names
+
+
+def _name(photo: Photo) -> str:
+    """As `photo_as_json` has it; quick, for it is asked of every photo."""
+    name = os.fspath(photo.path)[len(os.fspath(photo.root)) :].lstrip("/")
+    return name if name.isprintable() else readable(name)
+
+
+def _file(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _folders(photos: Collection[Photo]) -> dict[str, tuple[Path, int]]:
+    """Folders that lead to photos, by their names below the one that holds them all."""
+    counts: Counter[str] = Counter()
+    roots = {os.fspath(photo.root) for photo in photos}
+    for (folder, root), number in Counter(
+        (os.path.dirname(photo.path), os.fspath(photo.root))  # noqa: PTH120 - quicker
+        for photo in photos
+    ).items():
+        while True:
+            counts[folder] += number
+            if folder == root:
+                break
+            folder = os.path.dirname(folder)  # noqa: PTH120
+    base = os.path.commonpath(roots) if roots else ""
+    return {
+        readable(os.path.relpath(folder, base)): (Path(folder), counts[folder])
+        for folder in sorted(counts, key=lambda folder: folder.split("/"))
+        if folder != base
+    }
+
+
+# Searching
+
+_turns = threading.Semaphore(os.cpu_count() or 1)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """As many searches at a time as there are processors: each holds a score of every photo, and those that wait none.
+
+    torch's own threads would wait for those of the other searches.
+    """
+    import torch
+
+    with _turns:
+        torch.set_num_threads(1)
+        yield
+
+
+def _query(desk: Desk, room: Room, snapshot: Snapshot, wanted: Wanted) -> Query:
+    """What is searched by. Whoever teaches the library to understand sentences makes a query of `wanted.q` here."""
+    if wanted.photo:
+        query = room.kept.find(wanted.photo, _space(snapshot).look)
+        if query is None:
+            raise HTTPException(404, f"A photo from outside is remembered for {MINUTES} minutes: drop it again.")
+        return query
+    if wanted.like:
+        return _space(snapshot).query_of([_photo(desk, room.names(snapshot), wanted.like)])
+    raise HTTPException(404, f"No photo is called “{readable(wanted.q)}”.")
+
+
+def _photo(desk: Desk, names: Names, text: str) -> Photo:
+    found = _there(desk, names.exactly(text))
+    if not found:
+        raise HTTPException(404, "This photo is not in the library: it may have been removed or renamed.")
+    if len(found) > 1:
+        raise SameSpaceError(f"{len(found)} photos are called {readable(text)}: give the id of one")
+    return found[0]
+
+
+def _hits(
+    desk: Desk, space: Space, query: Query, wanted: Wanted, folder: Path | None
+) -> tuple[list[Hit], int | None, float]:
+    """The results that are wanted, where further ones start, and the score of the one before them."""
+    before = int(wanted.start > 0)
+    top, start = wanted.top + before + 1, wanted.start - before
+    with _turn():
+        [hits] = space.search(query, top, wanted.threshold, folder, not wanted.all, desk.gone, start)
+    further = wanted.start + wanted.top if len(hits) == top else None
+    return hits[before : wanted.top + before], further, hits[0].score if before and hits else math.inf
+
+
+# Pages
+
+
+def show(request: Request) -> Response:
+    """The whole page; to htmx its results alone, or those that come next."""
+    wanted, desk = _wanted(request.query_params), desk_of(request)
+    snapshot, room = desk.snapshot, _room(request)
+    names = room.names(snapshot)
+    named = _there(desk, names.exactly(wanted.q) or names.called(wanted.q)) if wanted.q else []
+    if len(named) == 1:
+        return RedirectResponse(wanted.of(like=photo_id(named[0].path)), 303)
+    try:
+        status, words = 200, _results(desk, room, snapshot, wanted, named)
+    except (HTTPException, SameSpaceError) as error:
+        status, sentence = (error.status_code, error.detail) if isinstance(error, HTTPException) else (400, str(error))
+        if "hx-request" in request.headers:
+            return JSONResponse({"error": sentence}, status)
+        status, words = 200 if wanted.q else status, {"state": "none", "sentence": sentence}
+    return _page(request, status, {**_NOTHING, **words, "wanted": wanted, "folders": _choices(names, wanted)})
+
+
+def _results(desk: Desk, room: Room, snapshot: Snapshot, wanted: Wanted, named: list[Photo]) -> dict[str, Any]:
+    if not snapshot.photos:
+        return {"state": "empty"}
+    if snapshot.space is None:
+        return {"state": "blind", "sentence": snapshot.why_not}
+    if named:
+        return {"state": "named", "photos": named[:MOST], "number": len(named)}
+    if not (wanted.like or wanted.photo or wanted.q):
+        photos = _there(desk, snapshot.space.photos)
+        return {"state": "begin", "photos": photos[:: max(1, -(-len(photos) // BEGIN))]}
+    query, folder = _query(desk, room, snapshot, wanted), room.names(snapshot).folder(wanted.folder)
+    hits, further, before = _hits(desk, snapshot.space, query, wanted, folder)
+    return {
+        "state": "hits",
+        "hits": hits,
+        "further": further,
+        "before": before,
+        "of": _photo(desk, room.names(snapshot), wanted.like) if wanted.like else None,
+        "lacking": snapshot.space.lacking,
+    }
+
+
+def _there(desk: Desk, photos: Iterable[Photo]) -> list[Photo]:
+    gone = desk.gone
+    return [photo for photo in photos if photo.path not in gone]
+
+
+_NOTHING: dict[str, Any] = {
+    "sentence": "",
+    "photos": [],
+    "hits": [],
+    "further": None,
+    "before": math.inf,
+    "of": None,
+    "lacking": 0,
+}
+
+
+def _page(request: Request, status: int, words: dict[str, Any]) -> Response:
+    wanted, look, is_piece = words["wanted"], desk_of(request).look, "hx-request" in request.headers
+    about = ABOUT[look.meaning].format(name=look.name)
+    template = "search.html" if not is_piece else "search_hits.html" if wanted.start else "search_found.html"
+    further = words["further"]
+    words |= {"onward": further and wanted.address(start=further, top=PAGE), "shown": min((further or 0) + PAGE, MOST)}
+    response = page(request, template, status, **words, look=look, about=about, mark=look.threshold or 0.0)
+    if is_piece and not wanted.start:
+        response.headers["HX-Replace-Url"] = wanted.address()
+    return response
+
+
+def _choices(names: Names, wanted: Wanted) -> list[tuple[str, int]]:
+    """The folders to choose from: as deep as there are not too many, and the chosen one."""
+    levels = Counter(name.count("/") for name in names.folders)
+    deepest = max((level for level in levels if sum(levels[up] for up in range(level + 1)) <= FOLDERS), default=0)
+    return [
+        (name, number)
+        for name, (_, number) in names.folders.items()
+        if name.count("/") <= deepest or name == wanted.folder
+    ]
+
+
+def complete(request: Request) -> Response:
+    """What typed words may mean, as the choices of the box."""
+    desk = desk_of(request)
+    found = _room(request).names(desk.snapshot).called(request.query_params.get("q", ""))
+    wanted = _wanted(
+        {name: value for name, value in request.query_params.items() if name in ("folder", "threshold", "all")}
+    )
+    return page(request, "search_names.html", photos=_there(desk, found)[:NAMES], wanted=wanted)
+
+
+def _room(request: Request) -> Room:
+    room: Room = request.app.state.search
+    return room
+
+
+# Photos from outside
+
+
+@takes_photos("photo")
+def search_with_form(request: Request, sent: Sent) -> Response:
+    """A page's form, without scripts: on to the page with the photo's results."""
+    return RedirectResponse(_wanted(sent.words).of(photo=_keep(request, sent)), 303)
+
+
+def _keep(request: Request, sent: Sent) -> str:
+    """The key that the photo can be searched by."""
+    if "photo" not in sent.photos:
+        raise SameSpaceError("no photo was sent: choose one first")
+    space = _space(desk_of(request).snapshot)
+    with _turn():
+        return _room(request).kept.add(space.query(sent.photos["photo"][None]), space.look)
+
+
+def _space(snapshot: Snapshot) -> Space:
+    if snapshot.space is None:
+        raise SameSpaceError(snapshot.why_not)
+    return snapshot.space
+
+
+# For programs
+
+
+@takes_photos("photo")
+def search(request: Request, sent: Sent) -> Response:
+    """POST /api/search."""
+    wanted = _wanted(sent.words)
+    if sent.photos:
+        wanted = wanted._replace(photo=_keep(request, sent))
+    return JSONResponse(_answer(desk_of(request), _room(request), wanted))
+
+
+def _answer(desk: Desk, room: Room, wanted: Wanted) -> dict[str, Any]:
+    snapshot = desk.snapshot
+    space = _space(snapshot)
+    if bool(wanted.like) == bool(wanted.photo):
+        raise SameSpaceError("name one photo to search by: like, the id or name of one in the library, or photo")
+    folder = room.names(snapshot).folder(wanted.folder)
+    hits, further, _ = _hits(desk, space, _query(desk, room, snapshot, wanted), wanted, folder)
+    return {
+        "look": space.look.name,
+        "meaning": space.look.meaning,
+        "photo": wanted.photo or None,
+        "hits": [
+            {**photo_as_json(hit.photo), "score": hit.score, "also": [photo_as_json(photo) for photo in hit.also]}
+            for hit in hits
+        ],
+        "next": further,
+    }
+
+
+_NARROWED: dict[str, Any] = {
+    "top": {"type": "integer", "minimum": 1, "maximum": MOST, "default": PAGE, "description": "how many hits"},
+    "start": {
+        "type": "integer",
+        "minimum": 0,
+        "default": 0,
+        "description": "the first of them; `next` of the answer before",
+    },
+    "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "the lowest score"},
+    "folder": {"type": "string", "description": "only photos below it; its name from the folder that was scanned"},
+    "all": {"type": "boolean", "default": False, "description": "every copy as a hit of its own"},
+}
+_HIT = {
+    "allOf": [
+        {"$ref": "#/components/schemas/Photo"},
+        {
+            "type": "object",
+            "required": ["score", "also"],
+            "properties": {
+                "score": {"type": "number"},
+                "also": {
+                    "type": "array",
+                    "description": "further photos that show the same, best first",
+                    "items": {"$ref": "#/components/schemas/Photo"},
+                },
+            },
+        },
+    ]
+}
+DESCRIBED: dict[str, Any] = {
+    "/api/search": {
+        "post": {
+            "summary": "Photos of the library that are like a photo, best first",
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "description": "Either like or photo.",
+                            "properties": {
+                                "like": {
+                                    "type": "string",
+                                    "description": "the id or the name of a photo of the library",
+                                },
+                                "photo": {
+                                    "type": "string",
+                                    "description": "`photo` of an earlier answer, to go on with it",
+                                },
+                                **_NARROWED,
+                            },
+                        }
+                    },
+                    "multipart/form-data": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["photo"],
+                            "properties": {
+                                "photo": {"type": "string", "contentMediaType": "image/*"},
+                                **_NARROWED,
+                            },
+                        }
+                    },
+                },
+            },
+            "responses": {
+                "200": {
+                    "description": "What was found.",
+                    "content": {
+                        "application/json": {
+                            "schema": {
+                                "type": "object",
+                                "required": ["look", "meaning", "photo", "hits", "next"],
+                                "properties": {
+                                    "look": {"type": "string", "description": "what photos are compared by"},
+                                    "meaning": {"enum": sorted(ABOUT), "description": "of the scores"},
+                                    "photo": {
+                                        "type": ["string", "null"],
+                                        "description": f"stands for the photo that was sent, for {MINUTES} minutes",
+                                    },
+                                    "hits": {"type": "array", "items": _HIT},
+                                    "next": {
+                                        "type": ["integer", "null"],
+                                        "description": "where further hits start; null where there are none",
+                                    },
+                                },
+                            }
+                        }
+                    },
+                },
+            },
+        }
+    }
+}
+
+ROUTES = [
+    Route("/search", show),
+    Route("/search", search_with_form, methods=["POST"]),
+    Route("/search/names", complete),
+    Route("/api/search", search, methods=["POST"]),
+]

@@ -1,0 +1,265 @@
+// The search page: photos dropped, pasted or chosen, names completed, moving by keyboard, one photo large.
+import { ask, isForPage, say } from "./app.js";
+
+const $ = (id) => document.getElementById(id);
+const box = $("box"), names = $("names"), found = $("found"), viewer = $("viewer");
+
+/** The address of a search in the folder and by the threshold that this page has. */
+function address(query) {
+  const values = new URLSearchParams(location.search);
+  for (const name of ["like", "photo", "q", "start", "top"]) values.delete(name);
+  return `/search?${new URLSearchParams({ ...query, ...Object.fromEntries(values) })}`;
+}
+
+// A photo from outside: the server gets it to look at, the picture of it stays in this tab.
+
+async function searchWith(file) {
+  if (!file || document.body.classList.contains("busy")) return;
+  const picture = URL.createObjectURL(file), name = file.name || "your photo";
+  setBusy(name, picture);
+  try {
+    const form = new FormData();
+    form.append("photo", file, "photo"); // its name is nobody's business
+    form.append("top", "1");
+    const [{ photo }, thumbnail] = await Promise.all([ask("POST", "/api/search", form), smaller(file)]);
+    remember(photo, { name, thumbnail });
+    location.assign(address({ photo }));
+  } catch (error) {
+    setBusy();
+    mishap(error.message);
+  } finally {
+    URL.revokeObjectURL(picture);
+  }
+}
+
+function setBusy(name, picture) {
+  const busy = $("busy");
+  document.body.classList.toggle("busy", Boolean(name));
+  busy.hidden = !name;
+  for (const other of document.querySelectorAll("#main > .asked, #found, #mishap")) other.hidden = Boolean(name);
+  $("mishap").hidden = true;
+  document.querySelector(".ask").classList.toggle("begin", !name && !document.querySelector("#main > .asked") && !location.search);
+  if (!name) return;
+  busy.querySelector("h2 span").textContent = name;
+  busy.querySelector(".outside").style.backgroundImage = `url("${picture}")`;
+  window.scrollTo(0, 0);
+}
+
+function mishap(words) {
+  $("mishap").textContent = words;
+  $("mishap").hidden = false;
+  say(words, { bad: true });
+}
+
+/** A small picture of a photo, to show when the page is loaded again; "" of what this browser cannot decode. */
+async function smaller(file) {
+  try {
+    const whole = await createImageBitmap(file);
+    const scale = Math.min(1, 288 / Math.max(whole.width, whole.height));
+    const canvas = Object.assign(document.createElement("canvas"), { width: Math.max(1, whole.width * scale), height: Math.max(1, whole.height * scale) });
+    canvas.getContext("2d").drawImage(whole, 0, 0, canvas.width, canvas.height);
+    whole.close();
+    return canvas.toDataURL("image/jpeg", 0.8);
+  } catch {
+    return "";
+  }
+}
+
+function remember(key, shown) {
+  try {
+    sessionStorage.setItem(`photo ${key}`, JSON.stringify(shown));
+  } catch { /* full, or forbidden: the page does without */ }
+}
+
+function showOutside() {
+  const key = $("of")?.dataset.key;
+  const shown = key && JSON.parse(sessionStorage.getItem(`photo ${key}`) || "null");
+  if (!shown) return;
+  $("of-name").textContent = shown.name;
+  document.title = `Like ${shown.name} · Search · SameSpace`;
+  if (shown.thumbnail) $("of").querySelector(".outside").style.backgroundImage = `url("${shown.thumbnail}")`;
+}
+
+const photoIn = (files) => [...files].find((file) => file.type.startsWith("image/")) || files[0];
+
+let inside = 0, ours = false; // how many elements the dragged file is over; whether it is one of this page's own
+document.addEventListener("dragstart", () => { ours = true; });
+document.addEventListener("dragend", () => { ours = false; });
+const carriesFile = (event) => !ours && event.dataTransfer?.types.includes("Files");
+document.addEventListener("dragenter", (event) => { if (carriesFile(event)) { inside++; $("drop").hidden = false; event.preventDefault(); } });
+document.addEventListener("dragover", (event) => { if (carriesFile(event)) { event.dataTransfer.dropEffect = "copy"; event.preventDefault(); } });
+document.addEventListener("dragleave", (event) => { if (carriesFile(event) && --inside <= 0) endDrag(); });
+document.addEventListener("drop", (event) => {
+  if (!carriesFile(event)) return;
+  event.preventDefault();
+  endDrag();
+  searchWith(photoIn(event.dataTransfer.files));
+});
+function endDrag() { inside = 0; $("drop").hidden = true; }
+
+document.addEventListener("paste", (event) => {
+  if (event.target === box && event.clipboardData.types.includes("text/plain")) return; // cells of a table come as both
+  const file = event.clipboardData.files.length && photoIn(event.clipboardData.files);
+  if (file) { event.preventDefault(); searchWith(file); }
+});
+$("choose").addEventListener("click", () => $("file").click());
+$("file").addEventListener("change", () => { searchWith($("file").files[0]); $("file").value = ""; });
+
+// Names, completed
+
+const choices = () => [...names.children];
+const chosen = () => names.querySelector("[aria-selected=true]");
+
+function showNames(open) {
+  names.hidden = !open;
+  box.setAttribute("aria-expanded", open);
+  if (!open) { chosen()?.setAttribute("aria-selected", "false"); box.removeAttribute("aria-activedescendant"); }
+}
+
+function choose(next) {
+  chosen()?.setAttribute("aria-selected", "false");
+  next.setAttribute("aria-selected", "true");
+  next.scrollIntoView({ block: "nearest" });
+  box.setAttribute("aria-activedescendant", next.id);
+}
+
+names.addEventListener("htmx:afterSwap", () => showNames(document.activeElement === box && names.children.length > 0));
+box.addEventListener("blur", () => showNames(false));
+names.addEventListener("pointerdown", (event) => event.preventDefault()); // the box keeps the focus until the click
+names.addEventListener("click", (event) => go(event.target.closest("li")?.dataset.like));
+function go(place) { if (place) location.assign(place); }
+
+box.addEventListener("keydown", (event) => {
+  const all = choices(), at = all.indexOf(chosen());
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    const by = event.key === "ArrowDown" ? 1 : -1;
+    if (names.hidden && by > 0 && !(box.value.trim() && all.length)) cards()[0]?.focus();
+    else if (all.length) { showNames(true); choose(all[(Math.max(at, by > 0 ? -1 : 0) + by + all.length) % all.length]); }
+  } else if (event.key === "Enter" && at >= 0 && !names.hidden) go(all[at].dataset.like);
+  else if (event.key === "Escape") {
+    if (!names.hidden) showNames(false);
+    else if (box.value) { box.value = ""; names.replaceChildren(); } else box.blur();
+  } else return;
+  event.preventDefault();
+});
+$("words").addEventListener("submit", (event) => { if (!box.value.trim()) event.preventDefault(); });
+
+// Filters
+
+$("filters")?.addEventListener("input", (event) => {
+  if (event.target.type === "range") event.target.nextElementSibling.textContent = +event.target.value ? (+event.target.value).toFixed(2) : "any";
+});
+
+// What has been scrolled to is shown again when the page is.
+found.addEventListener("htmx:beforeSwap", (event) => {
+  const shown = event.target.closest?.(".further")?.querySelector("a").dataset.shown;
+  if (!shown) return;
+  const values = new URLSearchParams(location.search);
+  values.set("top", shown);
+  history.replaceState(history.state, "", `${location.pathname}?${values}`);
+});
+
+// Moving
+
+const cards = () => [...found.querySelectorAll(".hit .like")];
+
+function move(key) {
+  const all = cards().map((link) => link.closest(".hit")), now = document.activeElement?.closest(".hit"), at = all.indexOf(now);
+  const next = at < 0 ? all.find((card) => card.getBoundingClientRect().bottom > 80)
+    : key === "ArrowLeft" ? all[at - 1] : key === "ArrowRight" ? all[at + 1] : inNextRow(all, now, key === "ArrowDown" ? 1 : -1);
+  if (!next && key === "ArrowUp") box.focus();
+  next?.querySelector(".like").focus({ preventScroll: true });
+  next?.scrollIntoView({ block: "nearest" });
+}
+
+/** The card above or below; rows may be of different lengths. */
+function inNextRow(all, now, down) {
+  const further = all.filter((card) => (card.offsetTop - now.offsetTop) * down > 0);
+  const row = Math.min(...further.map((card) => card.offsetTop * down)) * down;
+  const aside = (card) => Math.abs(card.offsetLeft - now.offsetLeft);
+  return further.filter((card) => card.offsetTop === row).sort((a, b) => aside(a) - aside(b))[0];
+}
+
+document.addEventListener("keydown", (event) => {
+  if (viewer.open || !isForPage(event) || document.querySelector("dialog[open]") || event.target.type === "range") return;
+  const card = event.target.closest?.(".hit");
+  if (event.key.startsWith("Arrow") && cards().length) move(event.key);
+  else if (card && (event.key === "o" || event.key === " ") && !event.target.closest("summary")) open(card.querySelector(".open"));
+  else if (card && event.key === "+") card.querySelector("details")?.toggleAttribute("open");
+  else if (event.key === "Escape") document.activeElement.blur();
+  else return;
+  event.preventDefault();
+});
+
+// One photo, large
+
+let shown = null; // the link that is open
+const openable = () => [...document.querySelectorAll(".of .open, .hit > .open, .also[open] .open")].filter((link) => link.checkVisibility());
+
+function open(link) {
+  if (!link) return;
+  shown = link;
+  const { name, path, score, facts, like } = link.dataset, image = viewer.querySelector("img");
+  $("viewed").textContent = name;
+  $("viewed").title = name;
+  $("viewed-score").textContent = score;
+  $("viewed-facts").textContent = facts;
+  $("viewed-path").textContent = path;
+  $("viewed-like").hidden = !like;
+  $("viewed-like").href = like;
+  image.src = link.querySelector("img").currentSrc; // the thumbnail until the photo has come
+  image.alt = name;
+  const whole = new Image();
+  whole.onload = () => { if (shown === link) image.src = whole.src; };
+  whole.src = link.href;
+  const all = openable(), at = all.indexOf(link);
+  for (const button of viewer.querySelectorAll(".step")) button.disabled = !all[at + Number(button.dataset.step)];
+  if (all[at + 1]) new Image().src = all[at + 1].href;
+  else found.querySelector(".further a")?.click();
+  if (!viewer.open) { viewer.showModal(); viewer.focus(); }
+}
+
+function step(by) {
+  const all = openable();
+  open(all[all.indexOf(shown) + by]);
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest(".open");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  open(link);
+});
+viewer.addEventListener("click", (event) => {
+  const button = event.target.closest(".step");
+  if (button) step(Number(button.dataset.step));
+  else if (event.target === viewer) viewer.close();
+});
+viewer.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowLeft" || event.key === "ArrowUp") step(-1);
+  else if (event.key === "ArrowRight" || event.key === "ArrowDown") step(1);
+  else if (event.key === "o" || (event.key === " " && !event.target.closest("button, a"))) viewer.close();
+  else if (event.key === "Enter" && !event.target.closest("button, a") && !$("viewed-like").hidden) go($("viewed-like").href);
+  else return;
+  event.preventDefault();
+});
+viewer.addEventListener("close", () => {
+  const card = shown?.closest(".hit");
+  shown = null;
+  viewer.querySelector("img").removeAttribute("src");
+  card?.querySelector(".like").focus({ preventScroll: true });
+  card?.scrollIntoView({ block: "nearest" });
+});
+$("copy").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText($("viewed-path").textContent);
+    say("Copied");
+  } catch {
+    getSelection().selectAllChildren($("viewed-path"));
+    say("Press Ctrl C to copy it");
+  }
+});
+
+showOutside();
+// Back in the browser's own memory of the page: nothing is on its way any more.
+addEventListener("pageshow", (event) => { if (event.persisted) setBusy(); });

@@ -1,0 +1,607 @@
+"""The search page: what it finds, what it says where it finds nothing, and how a person gets about in it."""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from conftest import draw
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from samespace.library import FOLDER, Library
+from samespace.looks import shots
+from samespace.near import Sketches
+from samespace.web import search
+from samespace.web.desk import Desk, photo_id
+from samespace.web.search import Kept, Wanted
+
+BEST = "2023/01 bedroom.jpg"  # it has a smaller copy in phone and a brighter one in edited
+COPIES = {"phone/01 bedroom.jpg", "edited/01 bedroom.jpg"}
+
+
+def names(hits: list[dict]) -> list[str]:
+    return [hit["name"] for hit in hits]
+
+
+def ask(client, status=200, **asked):
+    answer = client.post("/api/search", json=asked)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def like(desk: Desk, name: str = BEST) -> str:
+    return photo_id(desk.roots[0] / name)
+
+
+# For programs
+
+
+def test_a_photo_of_the_library_finds_its_copies_first(client, desk):
+    answer = ask(client, like=like(desk))
+    first = answer["hits"][0]
+    assert {first["name"], *names(first["also"])} == COPIES
+    assert first["score"] > 0.8
+    assert first["thumbnail"].startswith(f"/photos/{first['id']}/")
+    assert (answer["look"], answer["meaning"], answer["next"]) == ("the same shot", "same shot", None)
+
+
+def test_a_photo_is_named_by_its_id_its_name_or_its_path(client, desk):
+    answers = [ask(client, like=given) for given in (like(desk), BEST, str(desk.roots[0] / BEST))]
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_every_copy_by_itself(client, desk):
+    together, apart = ask(client, like=BEST), ask(client, like=BEST, all=True)
+    assert (len(together["hits"]), len(apart["hits"])) == (12, 25)
+    assert set(names(apart["hits"][:2])) == COPIES
+    assert not any(hit["also"] for hit in apart["hits"])
+
+
+def test_only_a_folder(client):
+    found = names(ask(client, like=BEST, folder="phone")["hits"])
+    assert found[0] == "phone/01 bedroom.jpg"
+    assert len(found) == 10
+    assert all(name.startswith("phone/") for name in found)
+
+
+def test_only_from_a_score_on(client):
+    hits = ask(client, like=BEST, threshold=0.8)["hits"]
+    assert names(hits) == names(ask(client, like=BEST)["hits"][:1])
+
+
+@pytest.mark.parametrize("top", [1, 5, 12])
+def test_pages_joined_are_one_long_page(client, top):
+    whole, joined, start = ask(client, like=BEST)["hits"], [], 0
+    while start is not None:
+        answer = ask(client, like=BEST, top=top, start=start)
+        joined, start = joined + answer["hits"], answer["next"]
+    assert joined == whole
+
+
+def test_a_photo_from_outside(client, album, tmp_path):
+    photo = tmp_path / "outside.png"
+    Image.open(album / BEST).crop((10, 5, 310, 235)).save(photo)
+    answer = client.post("/api/search", files={"photo": photo.open("rb")}, data={"folder": "2023", "top": "3"}).json()
+    assert names(answer["hits"])[0] == BEST
+    assert (len(answer["hits"]), answer["next"]) == (3, 3)
+    more = ask(client, photo=answer["photo"], folder="2023", start=3)
+    assert names(more["hits"]) == [
+        name
+        for name in names(ask(client, photo=answer["photo"], folder="2023")["hits"])
+        if name not in names(answer["hits"])
+    ]
+
+
+def test_searches_wait_for_their_turn(client, desk, album, monkeypatch):
+    waiting = []
+
+    def in_turn(work):
+        def checked(*given, **named):
+            waiting.append(search._turns.acquire(blocking=False))
+            if waiting[-1]:
+                search._turns.release()
+            return work(*given, **named)
+
+        return checked
+
+    monkeypatch.setattr(search, "_turns", threading.Semaphore(1))
+    for work in ("query", "search"):
+        monkeypatch.setattr(desk.snapshot.space, work, in_turn(getattr(desk.snapshot.space, work)))
+    assert client.post("/api/search", files={"photo": (album / BEST).open("rb")}).status_code == 200
+    assert waiting == [False, False]
+    assert search._turns.acquire(blocking=False)  # the last one has made way
+
+
+def test_photos_that_have_been_removed_are_left_out(client, desk):
+    desk.remove([desk.roots[0] / name for name in COPIES])
+    assert not COPIES & set(names(ask(client, like=BEST, all=True)["hits"]))
+    assert not any(name in client.get("/search/names?q=01").text for name in COPIES)
+    assert client.get("/search?q=01").headers["location"] == f"/search?like={like(desk)}"
+    ask(client, 404, like=like(desk, "phone/01 bedroom.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "sentence"),
+    [
+        ({"like": "0" * 16}, 404, "not in the library"),
+        ({"photo": "unknown"}, 404, "drop it again"),
+        ({}, 400, "name one photo"),
+        ({"like": BEST, "photo": "key"}, 400, "name one photo"),
+        ({"like": 7}, 400, "like is to be text"),
+        ({"like": BEST, "top": 0}, 400, "top is to be a whole number from 1 to 480"),
+        ({"like": BEST, "top": 481}, 400, "top is to be"),
+        ({"like": BEST, "top": "many"}, 400, "top is to be"),
+        ({"like": BEST, "start": -1}, 400, "start is to be"),
+        ({"like": BEST, "threshold": "high"}, 400, "threshold is to be a number from 0 to 1"),
+        ({"like": BEST, "threshold": 1.5}, 400, "threshold is to be"),
+        ({"like": BEST, "threshold": "nan"}, 400, "threshold is to be"),
+        ({"like": BEST, "folder": "../.."}, 400, "no photo of this library lies in a folder called ../.."),
+        ({"like": BEST, "folder": "/etc"}, 400, "/etc"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(client, asked, status, sentence):
+    assert sentence in ask(client, status, **asked)["error"]
+
+
+def test_a_number_without_end_is_refused(client):
+    body = f'{{"like": "{BEST}", "start": 1e999}}'
+    answer = client.post("/api/search", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, "start is to be" in answer.json()["error"]) == (400, True)
+
+
+def test_what_is_no_photo_is_refused(client, album):
+    whole = (album / BEST).read_bytes()
+    for file in (b"no photo", whole[: len(whole) // 2]):
+        answer = client.post("/api/search", files={"photo": ("photo.jpg", file)})
+        assert answer.status_code == 415
+        assert "cannot be used as a photo" in answer.json()["error"]
+
+
+# What is kept
+
+
+def test_what_was_used_last_is_kept_longest():
+    kept = Kept(most=2)
+    first, second = kept.add("one", shots()), kept.add("two", shots())
+    assert kept.find(first, shots()) == "one"
+    kept.add("three", shots())
+    assert (kept.find(first, shots()), kept.find(second, shots())) == ("one", None)
+
+
+def test_what_is_not_used_is_forgotten(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(search, "monotonic", lambda: now)
+    kept = Kept(seconds=60)
+    key = kept.add("one", shots())
+    now = 59.0
+    assert kept.find(key, shots()) == "one"
+    now = 118.0
+    assert kept.find(key, shots()) == "one"
+    now = 179.0
+    assert kept.find(key, shots()) is None
+
+
+def test_another_look_needs_the_photo_again():
+    kept, other = Kept(), shots()._replace(extractor=SimpleNamespace(fingerprint="other"))
+    assert kept.find(kept.add("one", shots()), other) is None
+
+
+# The page
+
+
+def shown(page: str) -> list[str]:
+    """Names on the cards of a page."""
+    return re.findall(r'<p class="name" title="([^"]*)"', page)
+
+
+def test_the_page_is_whole_without_scripts(client, desk):
+    page = client.get(f"/search?like={like(desk)}").text
+    assert shown(page) == names(ask(client, like=BEST)["hits"])
+    assert re.search(r"<b>1\.000</b> same shot|<b>0\.9\d\d</b> same shot", page)
+    assert "+1 of the same shot" in page
+    assert "Not the same shot, but the most alike" in page
+
+
+def test_no_path_of_this_machine_is_an_address(client, desk):
+    page = client.get(f"/search?like={like(desk)}").text
+    assert not [
+        link for link in re.findall(r'(?:href|src|action|hx-get)="([^"]*)"', page) if str(desk.roots[0]) in link
+    ]
+
+
+def test_the_page_says_of_every_photo_where_it_goes_on(client, desk):
+    page = client.get(f"/search?like={like(desk)}&folder=2023&all=1&threshold=0.5").text
+    other = photo_id(desk.roots[0] / "2023/02 kitchen.jpg")
+    address = f"/search?like={other}&amp;folder=2023&amp;threshold=0.5&amp;all=1"
+    assert address not in page  # it scores too low
+    page = client.get(f"/search?like={like(desk)}&folder=2023&all=1").text
+    assert address.replace("&amp;threshold=0.5", "") in page
+
+
+def test_pieces_for_scrolling_and_for_filters(client, desk):
+    address, htmx = f"/search?like={like(desk)}", {"HX-Request": "true"}
+    further = client.get(f"{address}&start=5&top=4", headers=htmx).text
+    assert shown(further) == names(ask(client, like=BEST)["hits"])[5:9]
+    assert further.strip().startswith("<li")
+    assert "start=9" in further
+    filtered = client.get(f"{address}&folder=phone&threshold=0", headers=htmx)
+    assert "<html" not in filtered.text
+    assert filtered.headers["HX-Replace-Url"] == f"{address}&folder=phone"
+
+
+def test_the_rest_is_announced_once_wherever_a_page_ends(client, desk):
+    address = f"/search?like={like(desk)}"
+    assert client.get(f"{address}&top=1").text.count("Not the same shot") == 0
+    assert client.get(f"{address}&start=1&top=4", headers={"HX-Request": "true"}).text.count("Not the same shot") == 1
+    assert client.get(f"{address}&start=5&top=4", headers={"HX-Request": "true"}).text.count("Not the same shot") == 0
+
+
+def test_folders_are_offered_with_their_counts(client, desk):
+    page = client.get(f"/search?like={like(desk)}&folder=phone").text
+    assert re.findall(r'<option value="(\w*)"( selected)?>([^<]*)', page) == [
+        ("", "", "all · 26"),
+        ("2023", "", "2023 · 12"),
+        ("edited", "", "edited · 4"),
+        ("phone", " selected", "phone · 10"),
+    ]
+
+
+def test_a_tree_of_folders_counts_what_lies_deeper():
+    desk_photos = [Path(name) for name in ("/a/x/1", "/a/x/y/2", "/a/3", "/b/z/4")]
+    photos = [_photo(path, Path("/a") if path.is_relative_to("/a") else Path("/b")) for path in desk_photos]
+    assert search._folders(photos) == {
+        "a": (Path("/a"), 3),
+        "a/x": (Path("/a/x"), 2),
+        "a/x/y": (Path("/a/x/y"), 1),
+        "b": (Path("/b"), 1),
+        "b/z": (Path("/b/z"), 1),
+    }
+    assert list(search._folders(photos[:3])) == ["x", "x/y"]
+
+
+def _photo(path: Path, root: Path):
+    from samespace.library import Photo
+
+    return Photo(path, root, "", 1, 1, "c", 1, 1, None, 0)
+
+
+@pytest.mark.parametrize("typed", [BEST, "2023 01", "23/01 BED", "{root}/2023/01 bedroom.jpg"])
+def test_what_names_one_photo_leads_to_what_is_like_it(client, desk, typed):
+    answer = client.get("/search", params={"q": typed.format(root=desk.roots[0]), "folder": "2023"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/search?like={like(desk)}&folder=2023")
+
+
+def test_what_names_several_lets_a_person_choose(client):
+    page = client.get("/search?q=bedroom").text
+    assert "with “bedroom” in the name" in page
+    assert set(shown(page)) == {name for name in shown(page) if "bedroom" in name} >= {BEST, *COPIES}
+
+
+def test_what_names_none_says_what_can_be_typed(client):
+    answer = client.get("/search", params={"q": "<b>white kitchen"})
+    assert answer.status_code == 200
+    assert "No photo is called “&lt;b&gt;white kitchen”" in answer.text
+    assert "Photos cannot be found by a description yet." in answer.text
+
+
+def test_names_are_completed(client):
+    def completed(**asked):
+        return re.findall(r"</span>([^<]*)</span></li>", client.get("/search/names", params=asked).text)
+
+    assert completed(q="02 2023")[0].endswith("02 kitchen.jpg")
+    assert len(completed(q="0")) == 12
+    assert completed(q="") == completed(q="no such photo") == []
+
+
+def test_begin_with_some_photos_from_all_over_the_library(client):
+    page = client.get("/search").text
+    assert "Or begin with one of these" in page
+    assert len(shown(page)) <= 12
+    assert {name.partition("/")[0] for name in shown(page)} == {"2023", "edited", "phone"}
+
+
+def test_a_form_without_scripts_leads_to_the_results(client, album):
+    with (album / BEST).open("rb") as photo:
+        answer = client.post("/search", files={"photo": photo}, headers={"accept": "text/html"})
+    assert answer.status_code == 303
+    page = client.get(answer.headers["location"]).text
+    assert 'Like <span id="of-name">your photo' in page
+    assert len(shown(page)) == 12
+    assert client.post("/search", data={"photo": "none"}).status_code == 400
+
+
+def test_an_address_that_leads_nowhere_says_so_on_the_page(client):
+    for address, sentence in (
+        ("like=" + "0" * 16, "This photo is not in the library"),
+        ("photo=gone", "is remembered for 30 minutes: drop it again"),
+    ):
+        answer = client.get(f"/search?{address}")
+        assert answer.status_code == 404
+        assert sentence in answer.text
+        assert 'id="box"' in answer.text
+    assert client.get("/search?like=x&threshold=7").status_code == 400
+    piece = client.get("/search?photo=gone&start=48", headers={"HX-Request": "true", "accept": "text/html"})
+    assert (piece.status_code, "drop it again" in piece.json()["error"]) == (404, True)
+
+
+def test_nothing_scores_that_high(client, desk):
+    page = client.get(
+        f"/search?like={photo_id(desk.roots[0] / '2023/11 bathroom.jpg')}&threshold=0.9&folder=phone"
+    ).text
+    assert "Nothing scores 0.900 or more in phone" in page
+    assert "Show any score" in page
+
+
+def test_nothing_has_been_scanned(client, desk):
+    desk.snapshot = desk.snapshot._replace(photos={}, space=None, why_not="Nothing has been scanned yet.")
+    assert "Nothing has been scanned yet" in client.get("/search").text
+    assert ask(client, 400, like=BEST)["error"] == "Nothing has been scanned yet."
+
+
+def test_no_features_of_this_look(client, desk):
+    desk.snapshot = desk.snapshot._replace(space=None, why_not="none of them has been looked at: scan again")
+    page = client.get(f"/search?like={like(desk)}").text
+    assert "None of them has been looked at: scan again" in page
+
+
+def test_names_are_shown_as_they_are_and_do_nothing(tmp_path):
+    album = tmp_path / "album"
+    for number, name in enumerate(('"><img src=x onerror=1>.png', "two\nlines.png", "a{{ 7*7 }}&amp;.png")):
+        draw(album / name, number)
+    client = _client_on(album)
+    page = client.get("/search").text
+    assert "<img src=x" not in page
+    assert "two\\nlines.png" in page
+    assert "a{{ 7*7 }}&amp;amp;.png" in page
+    assert ask(client, like="two\\nlines.png")["hits"]
+
+
+def _client_on(album: Path):
+    from starlette.testclient import TestClient
+
+    from samespace.web.app import make_app
+    from samespace.web.safety import Guard
+
+    library = Library(album / FOLDER, create=True)
+    library.scan([album], [Sketches()])
+    library.close()
+    desk = Desk(album / FOLDER, [album], shots())
+    desk.refresh()
+    return TestClient(make_app(desk, Guard()), base_url="http://127.0.0.1")
+
+
+@given(
+    st.builds(
+        Wanted,
+        *(st.text().map(str.strip) for _ in range(4)),
+        threshold=st.none() | st.integers(1, 100).map(lambda percent: percent / 100),
+        all=st.booleans(),
+        start=st.integers(0, 10**6),
+        top=st.integers(1, search.MOST),
+    )
+)
+def test_an_address_says_the_whole_search(wanted):
+    said = dict(parse_qsl(urlsplit(wanted.address()).query, keep_blank_values=True))
+    assert search._wanted(said) == wanted
+
+
+# In a browser
+
+
+def by_hand(page, kind: str, path: Path, name: str = "outside.jpg") -> None:
+    """A file from elsewhere on this machine is dropped on the page or pasted into it; `kind` may be a part of that."""
+    page.evaluate(
+        """([kind, name, bytes]) => {
+          const dataTransfer = new DataTransfer();
+          const file = Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0));
+          dataTransfer.items.add(new File([file], name, {type: "image/jpeg"}));
+          const told = {bubbles: true, cancelable: true, dataTransfer, clipboardData: dataTransfer};
+          if (kind === "paste") document.body.dispatchEvent(new ClipboardEvent("paste", told));
+          else for (const part of kind.split(" ")) document.body.dispatchEvent(new DragEvent(part, told));
+        }""",
+        [kind, name, base64.b64encode(path.read_bytes()).decode()],
+    )
+
+
+def results(page):
+    return page.locator("#found .hit > .name")
+
+
+@pytest.fixture
+def outside(scanned_album, tmp_path) -> Path:
+    photo = tmp_path / "outside.jpg"
+    Image.open(scanned_album / BEST).crop((10, 5, 310, 235)).save(photo)
+    return photo
+
+
+def test_a_photo_is_dropped(browser, outside):
+    from playwright.sync_api import expect
+
+    browser.goto("/search")
+    by_hand(browser, "dragenter dragover", outside)
+    expect(browser.locator("#drop")).to_be_visible()
+    by_hand(browser, "drop", outside)
+    browser.wait_for_url("**/search?photo=*")
+    expect(browser.locator("#drop")).to_be_hidden()
+    for again in (False, True):
+        if again:
+            browser.reload()
+        expect(results(browser).first).to_have_attribute("title", re.compile("01 bedroom"))
+        expect(browser.locator("#of-name")).to_have_text("outside.jpg")
+        expect(browser.locator("#of .outside")).to_have_css("background-image", re.compile("data:image/jpeg"))
+
+
+def test_a_photo_is_pasted_with_the_folder_that_was_chosen(browser, outside):
+    from playwright.sync_api import expect
+
+    browser.goto("/search?q=&folder=phone")
+    browser.locator("#box").focus()
+    by_hand(browser, "paste", outside)
+    browser.wait_for_url("**/search?photo=*folder=phone")
+    expect(results(browser).first).to_have_attribute("title", "phone/01 bedroom.jpg")
+
+
+def test_what_is_no_photo_is_said_in_place(browser, complaints, tmp_path):
+    from playwright.sync_api import expect
+
+    (tmp_path / "text").write_text("no photo")
+    browser.goto("/search")
+    browser.locator("#file").set_input_files(tmp_path / "text")
+    for place in (browser.locator("#mishap"), browser.locator(".toast.bad")):
+        expect(place).to_contain_text("cannot be used as a photo")
+    expect(results(browser)).to_have_count(9)
+    expect(browser.locator("#busy")).to_be_hidden()
+    complaints.clear()  # the browser's own, of a refused request
+
+
+def test_a_name_is_completed_by_keyboard(browser):
+    from playwright.sync_api import expect
+
+    browser.goto("/search")
+    browser.keyboard.press("/")
+    browser.keyboard.type("BED phone")
+    options = browser.locator("#names [role=option]")
+    expect(options).to_have_count(3)
+    browser.keyboard.press("ArrowDown")
+    browser.keyboard.press("ArrowDown")
+    expect(options.nth(1)).to_have_attribute("aria-selected", "true")
+    expect(browser.locator("#box")).to_have_attribute("aria-activedescendant", options.nth(1).get_attribute("id"))
+    browser.keyboard.press("Escape")
+    expect(browser.locator("#names")).to_be_hidden()
+    browser.keyboard.press("ArrowDown")
+    browser.keyboard.press("Enter")
+    expect(browser.locator("#of-name")).to_have_text("01 bedroom.jpg")
+
+
+def test_going_on_by_keyboard_and_back(browser, desk):
+    from playwright.sync_api import expect
+
+    browser.goto(f"/search?like={like(desk)}&folder=2023")
+    browser.keyboard.press("ArrowRight")
+    browser.keyboard.press("ArrowRight")
+    name = results(browser).nth(1).get_attribute("title")
+    browser.keyboard.press("Enter")
+    expect(browser.locator("h2[title]")).to_have_attribute("title", name)
+    assert browser.url.endswith("&folder=2023")
+    browser.go_back()
+    expect(browser.locator("h2[title]")).to_have_attribute("title", BEST)
+
+
+def test_arrows_move_by_rows(browser, desk):
+    from playwright.sync_api import expect
+
+    def focused():
+        return browser.evaluate("[...document.querySelectorAll('#found .hit .like')].indexOf(document.activeElement)")
+
+    browser.goto(f"/search?like={like(desk)}&all=1")
+    expect(results(browser)).to_have_count(25)
+    for key, place in (("Right", 0), ("Right", 1), ("Down", 3), ("Down", 8), ("Up", 3), ("Left", 2), ("Up", 0)):
+        browser.keyboard.press(f"Arrow{key}")
+        assert focused() == place
+    browser.keyboard.press("ArrowUp")
+    expect(browser.locator("#box")).to_be_focused()
+
+
+def test_scrolling_loads_more_and_a_reload_shows_them(browser, desk):
+    from playwright.sync_api import expect
+
+    browser.set_viewport_size({"width": 420, "height": 500})
+    browser.goto(f"/search?like={like(desk)}&top=6")
+    expect(results(browser)).to_have_count(6)
+    browser.locator(".further").scroll_into_view_if_needed()
+    expect(results(browser)).to_have_count(12)
+    browser.wait_for_url("**top=54")
+    browser.reload()
+    expect(results(browser)).to_have_count(12)
+
+
+def test_filters_change_the_results_and_the_address(browser, desk):
+    from playwright.sync_api import expect
+
+    browser.goto(f"/search?like={like(desk)}")
+    browser.get_by_label("Folder").select_option("phone")
+    expect(results(browser)).to_have_count(10)
+    browser.get_by_label("Score from").focus()
+    browser.keyboard.press("End")
+    expect(browser.locator("#found")).to_contain_text("Nothing scores 1.000 or more in phone")
+    browser.get_by_text("Show any score").click()
+    expect(results(browser)).to_have_count(10)
+    browser.get_by_label("Folder").select_option("")
+    browser.get_by_label("Show every copy").check()
+    expect(results(browser)).to_have_count(25)
+    assert browser.url.endswith(f"/search?like={like(desk)}&all=1")
+
+
+def test_one_photo_large(browser, desk):
+    from playwright.sync_api import expect
+
+    browser.goto(f"/search?like={like(desk)}")
+    viewer, first = browser.locator("#viewer"), results(browser).first.get_attribute("title")
+    browser.keyboard.press("ArrowRight")
+    browser.keyboard.press("o")
+    expect(viewer.get_by_role("heading")).to_have_text(first)
+    expect(viewer.locator("#viewed-path")).to_have_text(f"{desk.roots[0]}/{first}")
+    expect(viewer.locator("#viewed-facts")).to_contain_text(" × ")
+    browser.keyboard.press("ArrowRight")
+    expect(viewer.get_by_role("heading")).to_have_text(results(browser).nth(1).get_attribute("title"))
+    browser.keyboard.press("ArrowLeft")
+    browser.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    browser.keyboard.press("+")  # unfold: what is in there is opened large as well
+    browser.keyboard.press("Space")
+    browser.keyboard.press("ArrowRight")
+    assert {first, viewer.get_by_role("heading").text_content()} == COPIES
+    browser.keyboard.press("Enter")
+    expect(browser.locator("#of-name")).to_have_text("01 bedroom.jpg")
+
+
+def test_the_keys_are_told(browser):
+    from playwright.sync_api import expect
+
+    browser.goto("/search")
+    browser.keyboard.press("?")
+    expect(browser.locator("#help")).to_contain_text("more like this")
+    expect(browser.locator("#help")).to_contain_text("open large")
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_nothing_is_wider_than_the_window(browser, desk, outside, width):
+    browser.set_viewport_size({"width": width, "height": 800})
+    for address in ("/search", f"/search?like={like(desk)}", "/search?q=bedroom", "/search?q=none"):
+        browser.goto(address)
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_dark_where_the_person_likes_it_dark(browser, desk):
+    def brightness() -> int:
+        return sum(
+            map(int, re.findall(r"\d+", browser.evaluate("getComputedStyle(document.documentElement).backgroundColor")))
+        )
+
+    browser.goto(f"/search?like={like(desk)}")
+    browser.emulate_media(color_scheme="light")
+    light = brightness()
+    browser.emulate_media(color_scheme="dark")
+    assert brightness() < 200 < 600 < light
+
+
+def test_without_scripts(chromium, served, outside):
+    from playwright.sync_api import expect
+
+    context = chromium.new_context(base_url=served.url, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/search")
+    page.get_by_label("Or with a photo from elsewhere").set_input_files(outside)
+    page.get_by_role("button", name="Search with it").click()
+    expect(results(page).first).to_have_attribute("title", re.compile("01 bedroom"))
+    page.get_by_label("Folder").select_option("phone")
+    page.get_by_role("button", name="Apply").click()
+    expect(results(page)).to_have_count(10)
+    context.close()
