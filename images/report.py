@@ -14,7 +14,8 @@ import tempfile
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageEnhance
+from album import draw_folder
+from PIL import Image
 
 from samespace.duplicates import Search, find_duplicates
 from samespace.errors import SameSpaceError, exit_status
@@ -22,45 +23,10 @@ from samespace.files import write_whole
 from samespace.library import FOLDER, Library
 from samespace.near import Sketches
 from samespace.report import write_report
-from samespace.rooms import draw, make_room, viewpoints
 
 PICTURE = Path(__file__).resolve().parent / "report.png"
 WINDOW = (1400, 900)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-# ---- photos
-
-
-def draw_folder(root: Path) -> None:
-    """Photos of twelve rooms from three viewpoints each, and the copies that gather in a folder over the years."""
-    for number, space_type in enumerate(
-        ("living_room", "bedroom", "kitchen", "bedroom", "living_room", "bathroom") * 2
-    ):
-        room, name = make_room(space_type, 40 + number), f"{number + 1:02} {space_type.replace('_', ' ')}"
-        for shot, camera in enumerate(viewpoints(room, 3)):
-            photo = draw(room, camera, (960, 720))
-            _save(photo, root / f"2023/{name} {shot + 1}.jpg", 93)
-            if shot == 0:
-                _copy(photo, root, name, number)
-
-
-def _copy(photo: Image.Image, root: Path, name: str, number: int) -> None:
-    width, height = photo.size
-    bright = ImageEnhance.Brightness(photo).enhance(1.15)
-    cropped = photo.crop((width // 20, height // 20, width - width // 20, height - height // 20))
-    _save(photo.resize((width // 2, height // 2)), root / f"phone backup/{name} small.jpg", 85)
-    if number % 2 == 0:
-        _save(bright, root / f"edited/{name} brighter.jpg", 90)
-    if number % 3 == 0:
-        _save(photo, root / f"sent/{name}.jpg", 30)
-    if number % 4 == 0:
-        _save(cropped, root / f"edited/{name} cropped.jpg", 90)
-
-
-def _save(photo: Image.Image, path: Path, quality: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    photo.save(path, quality=quality)
 
 
 # ---- report
@@ -93,7 +59,7 @@ def screenshot(page: Path, profile: Path) -> bytes:
     return picture.read_bytes()
 
 
-def _in_few_colours(picture: bytes) -> bytes:
+def in_few_colours(picture: bytes) -> bytes:
     """Five bits a colour: PNG packs them in 60 % of the bytes, and flat stays flat where a palette would speckle it."""
     few = [value >> 3 << 3 | value >> 5 for value in range(256)]
     small = BytesIO()
@@ -107,7 +73,7 @@ def draw_report(keep: Path | None) -> None:
         folder = (keep or Path(temporary)).resolve()
         draw_folder(folder / "photos")
         page = report_on(folder / "photos")
-        write_whole(PICTURE, _in_few_colours(screenshot(page, Path(temporary))))
+        write_whole(PICTURE, in_few_colours(screenshot(page, Path(temporary))))
     print(f"{PICTURE}: {PICTURE.stat().st_size:,} bytes")
 
 

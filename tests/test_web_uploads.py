@@ -101,13 +101,13 @@ def test_both_are_needed(client: TestClient, desk: Desk) -> None:
         (png(8_000, 7_000), "8,000 × 7,000 pixels are too many to open safely"),
         (png(2**31 - 1, 1), "too many"),
         (png(64, 64), "damaged"),
-        (b"\xff\xd8\xff\xe0" + b"\0" * 99, "an image this program knows"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 99, "not an image this program knows"),
     ],
 )
 def test_what_is_no_photo_is_said_in_a_sentence(client: TestClient, file: bytes, sentence: str) -> None:
     answer = compare(client, file, file)
     assert answer.status_code == 415
-    assert sentence in answer.json()["error"]
+    assert answer.json()["error"].startswith(f"This cannot be used as a photo: {sentence}")
     assert "\n" not in answer.json()["error"]
 
 
@@ -177,6 +177,11 @@ def test_of_an_odd_form_it_is_said_what_is_wrong(client: TestClient, desk: Desk)
     ):
         assert answer.status_code == status
         assert answer.json()["error"].endswith(".")
+
+
+def test_a_photo_of_another_name_is_said_to_be_one(client: TestClient, desk: Desk) -> None:
+    answer = client.post("/api/compare", files={"picture": photo_of(desk, 0)})
+    assert answer.json() == {"error": "Send a photo as photo0 and photo1, not as 'picture'."}
 
 
 # How much, and how much at once

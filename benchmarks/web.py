@@ -1,0 +1,196 @@
+"""The web app on a library of 10,000 photos: its first page, and pages a second with 20 clients at once.
+
+    python benchmarks/web.py [--json] [--photos N] [--keep FOLDER]
+
+The photos are parts of drawn rooms, turned, so that they are about as much alike as those of real rooms; one in five is
+a copy, smaller or brighter or of lower quality. They are scanned as shots. `samespace serve` runs in a process of its
+own; each client waits for an answer before it asks again, and looks at another photo or another page of groups each
+time. Thumbnails are asked for twice: when none has been made yet, and when all are kept. --keep leaves the photos and
+their library in FOLDER, and takes them from there the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+CLIENTS, ROOMS, SIZE = 20, 60, (640, 480)
+sys.path.insert(0, str(ROOT))
+
+
+# ---- photos
+
+
+def draw_photos(folder: Path, photos: int) -> None:
+    """Below one folder for every thousand."""
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(_draw, [folder] * photos, range(photos), chunksize=100))
+
+
+def _draw(folder: Path, number: int) -> None:
+    import numpy as np
+    from PIL import Image, ImageEnhance
+
+    original = number - 4 if number % 5 == 4 else number
+    random, (width, height) = np.random.default_rng(original), SIZE
+    room, share = _room(int(random.integers(ROOMS))), random.uniform(0.4, 0.8, 2)
+    left, top = (random.uniform(0, 1 - share) * SIZE).astype(int)
+    part = (left, top, left + int(share[0] * width), top + int(share[1] * height))
+    photo = room.rotate(random.uniform(-20, 20), Image.Resampling.BILINEAR).crop(part).resize(SIZE)
+    if random.integers(2):
+        photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if number != original:
+        kind = number // 5 % 3
+        photo = photo.resize((width // 2, height // 2)) if kind == 0 else photo
+        photo = ImageEnhance.Brightness(photo).enhance(1.2) if kind == 1 else photo
+    path = folder / f"{number // 1000:02}" / f"{number:05}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    photo.save(path, quality=85 if number == original else 60)
+
+
+@cache
+def _room(number: int) -> Image:
+    from samespace.rooms import SPACE_TYPES, draw, make_room, viewpoints
+
+    room = make_room(SPACE_TYPES[number % len(SPACE_TYPES)], number)
+    return draw(room, viewpoints(room, 1)[0], SIZE)
+
+
+@contextmanager
+def library_of(photos: int, keep: Path | None) -> Iterator[Path]:
+    """A folder with that many photos, scanned."""
+    from samespace.library import FOLDER, Library
+    from samespace.near import Sketches
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = keep or Path(temporary)
+        if not (folder / FOLDER).is_dir():
+            draw_photos(folder, photos)
+        Library(folder / FOLDER, create=True).scan([folder], [Sketches()])
+        for thumbnail in (folder / FOLDER / "thumbnails").glob("*/*"):
+            thumbnail.unlink()
+        yield folder
+
+
+# ---- the server and its clients
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[int, float]]:
+    """Its port, and the seconds until it said so."""
+    begun = time.perf_counter()
+    command = [sys.executable, "-m", "samespace", "serve", str(folder), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout
+    try:
+        line = process.stdout.readline()
+        yield int(line.split()[0].rpartition(":")[2]), time.perf_counter() - begun
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def ask(line: http.client.HTTPConnection, address: str) -> tuple[int, bytes, float]:
+    """Status, body and seconds."""
+    begun = time.perf_counter()
+    line.request("GET", address, headers={"Accept": "text/html,*/*"})
+    answer = line.getresponse()
+    body = answer.read()
+    return answer.status, body, time.perf_counter() - begun
+
+
+def crowd(port: int, addresses: Sequence[str], requests: int) -> dict[str, float]:
+    """What `CLIENTS` clients see of so many requests."""
+    taken: list[float] = []
+
+    def client(number: int) -> None:
+        line = http.client.HTTPConnection("127.0.0.1", port)
+        for address in islice(cycle(addresses), number, requests, CLIENTS):
+            status, body, seconds = ask(line, address)
+            assert status == 200 and body, (status, address)
+            taken.append(seconds)
+        line.close()
+
+    begun = time.perf_counter()
+    clients = [threading.Thread(target=client, args=[number]) for number in range(CLIENTS)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join()
+    seconds = time.perf_counter() - begun
+    assert len(taken) == requests
+    cuts = statistics.quantiles(taken, n=100)
+    return {"requests_per_second": requests / seconds, "p50_ms": 1000 * cuts[49], "p99_ms": 1000 * cuts[98]}
+
+
+def first_pages(port: int) -> dict[str, float]:
+    """Of review, in milliseconds: the first page, the first with groups on it, and those after that."""
+    line, begun = http.client.HTTPConnection("127.0.0.1", port), time.perf_counter()
+    _, _, first = ask(line, "/review")
+    while ask(line, "/api/groups")[0] == 202:  # they are being compared
+        pass
+    with_groups = time.perf_counter() - begun
+    warm = statistics.median(ask(line, "/review")[2] for _ in range(20))
+    return {"first_ms": 1000 * first, "groups_ms": 1000 * with_groups, "warm_ms": 1000 * warm}
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    with served(folder) as (port, start):
+        pages = {"start_ms": 1000 * start, **first_pages(port)}
+        line = http.client.HTTPConnection("127.0.0.1", port)
+        groups = json.loads(ask(line, "/api/groups?count=1000")[1])["groups"]
+        members = {member["id"]: member for group in groups for member in group["members"]}
+        thumbnails = [member["thumbnail"] for member in members.values()]
+        rows = {
+            "thumbnails, none made yet": crowd(port, thumbnails, len(thumbnails)),
+            "thumbnails, kept": crowd(port, thumbnails, 5000),
+            "search": crowd(port, [f"/search?like={photo}" for photo in members], 400),
+            "review": crowd(port, [f"/review?start={20 * number}" for number in range(20)], 400),
+        }
+    return {"review": pages, "clients": CLIENTS, "rows": rows}
+
+
+def print_table(result: dict[str, Any]) -> None:
+    print(f"| {result['photos']:,} photos, {result['clients']} clients | requests/s | p50 ms | p99 ms |")
+    print("|---|---|---|---|")
+    for name, row in result["rows"].items():
+        print(f"| {name} | {row['requests_per_second']:,.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} |")
+    pages = result["review"]
+    print(
+        f"\n`samespace serve` listens after {pages['start_ms'] / 1000:.1f} s. The first review page takes "
+        f"{pages['first_ms']:.0f} ms, its groups are there after {pages['groups_ms'] / 1000:.1f} s, and then it takes "
+        f"{pages['warm_ms']:.0f} ms."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The web app on many photos.")
+    parser.add_argument("--photos", type=int, default=10_000, metavar="N")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the photos stay")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    with library_of(arguments.photos, arguments.keep) as folder:
+        result = {"photos": arguments.photos, **measure(folder)}
+    print(json.dumps(result)) if arguments.json else print_table(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Draws review.png, compare.png, search.png and library.png of the README into this folder: the pages, as they look.
+
+python images/pages.py --backbone mobilenet_v2 --weights FILE     needs Chromium and playwright
+python images/pages.py … --dark --to FOLDER                       in dark, and somewhere else
+
+A server shows a folder of drawn rooms with copies among them, as `samespace serve` does; the browser does what a person
+does: scans from the page, reviews, compares, drops a photo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from album import draw_folder
+from playwright.sync_api import Page, expect, sync_playwright
+from report import BROWSERS, in_few_colours
+
+from samespace.errors import SameSpaceError, exit_status
+from samespace.files import write_whole
+
+HERE = Path(__file__).resolve().parent
+WINDOW = {"width": 1400, "height": 900}
+SCAN = 120_000  # milliseconds that it may take
+
+
+@contextmanager
+def served(album: Path, options: Sequence[str]) -> Iterator[str]:
+    """The address of `samespace serve` on this folder."""
+    command = [sys.executable, "-m", "samespace", "serve", str(album), "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        address = server.stdout.readline().split(" ")[0]
+        if not address:
+            raise SameSpaceError(f"{' '.join(command)} ended before it served")
+        try:
+            yield address
+        finally:
+            server.terminate()
+
+
+@contextmanager
+def window(address: str, dark: bool) -> Iterator[Page]:
+    browser = next((found for found in map(shutil.which, BROWSERS) if found), None)
+    if browser is None:
+        raise SameSpaceError(f"no browser to take the pictures with: install one of {', '.join(BROWSERS)}")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        context = chromium.new_context(
+            base_url=address, viewport=WINDOW, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+        )
+        yield context.new_page()
+        chromium.close()
+
+
+def library(page: Page) -> None:
+    """Scanned from the page, and laid out as a map."""
+    page.goto("/library")
+    page.get_by_role("button", name="Scan the photos").click()
+    expect(page.get_by_role("button", name="Scan again")).to_be_visible(timeout=SCAN)
+    expect(page.locator("#map[data-ready]")).to_be_visible(timeout=SCAN)
+
+
+def review(page: Page) -> None:
+    page.goto("/review")
+    expect(page.locator("article").first).to_be_visible(timeout=SCAN)
+    page.wait_for_load_state("networkidle")
+
+
+def compare(page: Page) -> None:
+    review(page)
+    page.keyboard.press("c")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+
+
+def search(page: Page) -> None:
+    """With a photo of the library."""
+    page.goto("/search")
+    page.keyboard.press("/")
+    page.keyboard.type("01 living room 1")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator(".hit").first).to_be_visible(timeout=SCAN)
+    page.wait_for_load_state("networkidle")
+
+
+PICTURES: dict[str, Callable[[Page], None]] = {
+    "library": library,
+    "review": review,
+    "compare": compare,
+    "search": search,
+}
+
+
+def draw(to: Path, options: Sequence[str], dark: bool) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        album = Path(temporary, "album")
+        draw_folder(album)
+        with served(album, options) as address, window(address, dark) as page:
+            for name, show in PICTURES.items():
+                show(page)
+                picture = to / f"{name}.png"
+                write_whole(picture, in_few_colours(page.screenshot()))
+                print(f"{picture}: {picture.stat().st_size:,} bytes")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Draw the pictures of the pages.")
+    parser.add_argument("--backbone", default="mobilenet_v2", help="what photos are compared by (default: %(default)s)")
+    parser.add_argument("--weights", default="imagenet", help="its state dict's path (default: ImageNet's, fetched)")
+    parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--to", type=Path, default=HERE, metavar="FOLDER")
+    given = parser.parse_args()
+    options = ["--backbone", given.backbone, "--weights", given.weights]
+    return exit_status(lambda: draw(given.to, options, given.dark))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
