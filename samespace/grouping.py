@@ -1,21 +1,23 @@
 """From pairs that are near to groups of duplicates: by keeper, which never chains, by components, or by DBSCAN.
 
 Photos are numbers below N. `order` names each once, the best to keep first, and settles whatever is left open: give
-the same photos other numbers and the groups, and their order, stay the same.
+the same photos other numbers and the groups, and their order, stay the same. A photo that it does not name is left
+out, as if it were not there.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from samespace.neighbours import Candidates
+from samespace.neighbours import Candidates, Ids
 
 Rows = npt.NDArray[np.intp]
 Scores = npt.NDArray[np.float64]
@@ -26,7 +28,39 @@ Pairs = Iterable[tuple[int, int]]
 
 AT_ONCE = 1 << 12  # pairs that are scored in one call
 AHEAD = 32  # photos with cut lists that share one pass over all vectors
+ROOM = 1 << 24  # photos in all that whole lists, where they were cut, may name: 64 MB
 EVERY_PAIR = 20_000  # a group with no more pairs than this has them all scored for its weakest
+
+
+class Remembered:
+    """A score that asks for each pair once. Threads may share it: if two ask at once, one may have to ask again."""
+
+    def __init__(self, score_pairs: ScorePairs, count: int) -> None:
+        self.score_pairs = score_pairs
+        self.count = count  # of photos
+        # Pairs, rising, and their scores, replaced as one; the last stands for none, and comes after all.
+        self._known = np.array([count * count]), np.zeros(1)
+
+    def __call__(self, first: Rows, second: Rows) -> Scores:
+        pairs = np.minimum(first, second) * self.count + np.maximum(first, second)
+        known, scores = self._known
+        places = np.searchsorted(known, pairs)
+        if (known[places] != pairs).any():
+            new = np.unique(pairs[known[places] != pairs])
+            found = score_in_blocks(new // self.count, new % self.count, self.score_pairs)
+            before = np.searchsorted(known, new)
+            known, scores = self._known = np.insert(known, before, new), np.insert(scores, before, found)
+            places = np.searchsorted(known, pairs)
+        asked: Scores = scores[places]
+        return asked
+
+
+def listed(candidates: Candidates) -> tuple[Rows, Rows]:
+    """The pairs in the lists, each once: (n,) the lower number, and (n,) the higher."""
+    first = np.repeat(np.arange(len(candidates.full)), np.diff(candidates.starts))
+    second = candidates.ids.astype(np.intp)
+    once = first < second
+    return first[once], second[once]
 
 
 class Similar:
@@ -47,33 +81,37 @@ class Similar:
     ) -> None:
         self.candidates = candidates
         self.score_pairs = score_pairs
+        self.full = candidates.full
+        self.count = len(candidates.full)
+        first, second = listed(candidates)
+        scores = score_in_blocks(first, second, score_pairs)
+        clear = scores >= threshold
+        self._near: dict[int, Ids] = {}
+        self._scored = _both_ways(first[clear], second[clear], scores[clear])
+        self._settle(threshold, same, different)
+
+    def at(self, threshold: float, same: Pairs = (), different: Pairs = ()) -> Similar:
+        """At another threshold, no lower than the first, and with other verdicts: no listed pair is scored again."""
+        other = copy(self)
+        other._settle(threshold, same, different)
+        return other
+
+    def _settle(self, threshold: float, same: Pairs, different: Pairs) -> None:
         self.threshold = threshold
         self.same = _sides(same)
         self.different = _sides(different)
-        self.full = candidates.full
-        self.count = len(candidates.full)
-        self.first, self.second, self.scores = self._listed_pairs()  # both ways, by first, then second
-        self.starts = np.searchsorted(self.first, np.arange(self.count + 1))
-        self._near: dict[int, Rows] = {}
-
-    def _listed_pairs(self) -> tuple[Rows, Rows, Scores]:
-        first = np.repeat(np.arange(self.count), np.diff(self.candidates.starts))
-        second = self.candidates.ids.astype(np.intp)
-        once = first < second
-        first, second = first[once], second[once]
-        told = np.concatenate([_keys(self.same, self.count), _keys(self.different, self.count)])
-        left = ~np.isin(first * self.count + second, told)
-        first, second, scores = self._clearing(first[left], second[left])
-        same = _keys(self.same, self.count)
-        first, second = np.append(first, same // self.count), np.append(second, same % self.count)
-        scores = np.append(scores, np.ones(len(same)))
-        order = np.lexsort((np.append(second, first), np.append(first, second)))
-        return np.append(first, second)[order], np.append(second, first)[order], np.append(scores, scores)[order]
-
-    def _clearing(self, first: Rows, second: Rows) -> tuple[Rows, Rows, Scores]:
-        scores = score_in_blocks(first, second, self.score_pairs)
-        clear = scores >= self.threshold
-        return first[clear], second[clear], scores[clear]
+        first, second, scores = self._scored
+        clear = scores >= threshold
+        if told := [i * self.count + j for sides in (self.same, self.different) for i in sides for j in sides[i]]:
+            clear &= ~np.isin(first * self.count + second, told)
+        first, second, scores = first[clear], second[clear], scores[clear]
+        if self.same:
+            told_first, told_second = np.array([(i, j) for i, others in self.same.items() for j in others]).T
+            first, second = np.append(first, told_first), np.append(second, told_second)
+            order = np.lexsort((second, first))
+            first, second, scores = first[order], second[order], np.append(scores, np.ones(len(told_first)))[order]
+        self.first, self.second, self.scores = first, second, scores  # both ways, by first, then second
+        self.starts = np.searchsorted(first, np.arange(self.count + 1))
 
     def of(self, i: int, among: Flags | None = None, soon: Iterable[int] = ()) -> tuple[Rows, Scores]:
         """The photos that clear the threshold with photo i, rising, and their scores; all of them, or those `among`.
@@ -87,19 +125,30 @@ class Similar:
         return (ids, scores) if among is None or not len(ids) else (ids[among[ids]], scores[among[ids]])
 
     def _all_of(self, i: int, among: Flags | None, soon: Iterable[int]) -> tuple[Rows, Scores]:
-        if i not in self._near:
-            together = list(dict.fromkeys([i, *islice((int(j) for j in soon if self.full[j]), AHEAD - 1)]))
-            found = self.candidates.each(together)
-            self._near = {j: ids.astype(np.intp) for j, (ids, _) in zip(together, found, strict=True)}
+        near = self._all_near(i, soon).astype(np.intp)
         same = np.array(sorted(self.same.get(i, ())), np.intp)
-        told = np.array([*same, *self.different.get(i, ())], np.intp)
-        near = self._near[i][~np.isin(self._near[i], told)]
+        if told := [*same.tolist(), *self.different.get(i, ())]:
+            near = near[~np.isin(near, told)]
         if among is not None:
             near, same = near[among[near]], same[among[same]]
-        _, near, scores = self._clearing(np.full(len(near), i), near)
-        ids = np.append(near, same).astype(np.intp)
+        scores = score_in_blocks(np.full(len(near), i), near, self.score_pairs)
+        near, scores = near[scores >= self.threshold], scores[scores >= self.threshold]
+        ids = np.append(near, same)
         order = np.argsort(ids)
         return ids[order], np.append(scores, np.ones(len(same)))[order]
+
+    def _all_near(self, i: int, soon: Iterable[int]) -> Ids:
+        """What lies near a photo whose list was cut; kept while there is room."""
+        near = self._near.get(i)
+        if near is None:
+            wanted = (int(j) for j in soon if self.full[j] and j not in self._near)
+            together = list(dict.fromkeys([i, *islice(wanted, AHEAD - 1)]))
+            found = {j: ids for j, (ids, _) in zip(together, self.candidates.each(together), strict=True)}
+            if sum(map(len, [*self._near.values()])) > ROOM:
+                self._near.clear()
+            self._near |= found
+            near = found[i]
+        return near
 
 
 def _sides(pairs: Pairs) -> dict[int, set[int]]:
@@ -110,15 +159,18 @@ def _sides(pairs: Pairs) -> dict[int, set[int]]:
     return dict(sides)
 
 
-def _keys(sides: dict[int, set[int]], count: int) -> Rows:
-    return np.array(sorted(i * count + j for i, others in sides.items() for j in others if i < j), np.intp)
+def _both_ways(first: Rows, second: Rows, scores: Scores) -> tuple[Rows, Rows, Scores]:
+    order = np.lexsort((np.append(second, first), np.append(first, second)))
+    return np.append(first, second)[order], np.append(second, first)[order], np.append(scores, scores)[order]
 
 
 def score_in_blocks(first: Rows, second: Rows, score_pairs: ScorePairs) -> Scores:
     """The score of each pair, asked for a block at a time and with the lower number first."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     scores = np.empty(len(low))
-    with tqdm(total=len(low), desc="comparing", unit=" pairs", delay=1, leave=False) as progress:
+    with tqdm(
+        total=len(low), desc="comparing", unit=" pairs", delay=1, leave=False, disable=len(low) <= AT_ONCE
+    ) as progress:
         for start in range(0, len(low), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
             scores[rows] = score_pairs(low[rows], high[rows])
@@ -137,7 +189,8 @@ def by_keeper(order: Rows, similar: Similar) -> list[Rows]:
     apart never share a group, as members neither: the later one goes to its next best keeper, or becomes one.
     """
     heads, scores = np.full(similar.count, -1), np.full(similar.count, -np.inf)
-    ahead = np.ones(similar.count, np.bool_)
+    order = order[((np.diff(similar.starts) > 0) | similar.full)[order]]  # the others are alone
+    ahead = _flags(order, similar.count)
     told = np.isin(np.arange(similar.count), list(similar.different))
     offers: dict[int, list[tuple[float, int]]] = defaultdict(list)  # to those told apart from another, by keepers
     for place, i in enumerate(order.tolist()):
@@ -161,22 +214,25 @@ def _best_allowed(offers: list[tuple[float, int]], barred: set[int]) -> int:
     return max(allowed, key=lambda offer: offer[0], default=(0.0, -1))[1]
 
 
-def _rank(order: Rows) -> Rows:
-    """Of each photo its place in `order`."""
-    rank = np.empty(len(order), np.intp)
+def _flags(order: Rows, count: int) -> Flags:
+    """(count,): whether `order` names a photo."""
+    return np.bincount(order, minlength=count).astype(np.bool_)
+
+
+def _rank(order: Rows, count: int) -> Rows:
+    """(count,): of each photo its place in `order`, and of those left out `count`."""
+    rank = np.full(count, count)
     rank[order] = np.arange(len(order))
     return rank
 
 
 def _groups(order: Rows, heads: Rows) -> list[Rows]:
     """Photos with the same head, its best, two or more: in `order`; the group with the best head first."""
-    rank = _rank(order)
+    rank = _rank(order, len(heads))
     photos = np.flatnonzero(heads >= 0)
     photos = photos[np.lexsort((rank[photos], rank[heads[photos]]))]
-    if not len(photos):
-        return []
-    groups = np.split(photos, np.flatnonzero(np.diff(heads[photos])) + 1)
-    return [group for group in groups if len(group) > 1]
+    bounds = np.flatnonzero(np.diff(heads[photos], prepend=-1, append=-1)).tolist()
+    return [photos[start:end] for start, end in pairwise(bounds) if end - start > 1]
 
 
 # By chains
@@ -187,8 +243,10 @@ def by_components(order: Rows, similar: Similar) -> list[Rows]:
 
     Photos told apart are not linked, yet a chain through others may still put them in one group.
     """
-    everyone = np.ones(similar.count, np.bool_)
-    return _groups(order, order[_linked(order, similar, everyone)])
+    labels = _linked(order, similar, _flags(order, similar.count))
+    heads = np.full(similar.count, -1)
+    heads[order] = order[labels[order]]
+    return _groups(order, heads)
 
 
 def by_dbscan(order: Rows, similar: Similar, min_samples: int) -> list[Rows]:
@@ -197,24 +255,25 @@ def by_dbscan(order: Rows, similar: Similar, min_samples: int) -> list[Rows]:
     A photo with `min_samples` similar ones, itself among them, is a core. A chain of cores makes a cluster, and a
     photo that is none goes to the first cluster with a core similar to it. Photos told apart are not linked.
     """
-    samples = np.diff(similar.starts) + 1
+    here = _flags(order, similar.count)
+    samples = 1 + np.bincount(similar.first[here[similar.second]], minlength=similar.count)
     doubted = order[(similar.full & (samples < min_samples))[order]].tolist()
     for place, i in enumerate(doubted):
-        samples[i] = 1 + len(similar.of(i, soon=doubted[place + 1 :])[0])
-    core = samples >= min_samples
+        samples[i] = 1 + len(similar.of(i, here, soon=doubted[place + 1 :])[0])
+    core = here & (samples >= min_samples)
     labels = _linked(order, similar, core)
-    labels = _with_borders(order, similar, core, labels)
+    labels = _with_borders(order, similar, core, here & ~core, labels)
     heads = np.full(similar.count, -1)
     clustered = labels < similar.count
     best = np.full(similar.count, similar.count)
-    np.minimum.at(best, labels[clustered], _rank(order)[clustered])
+    np.minimum.at(best, labels[clustered], _rank(order, similar.count)[clustered])
     heads[clustered] = order[best[labels[clustered]]]
     return _groups(order, heads)
 
 
 def _linked(order: Rows, similar: Similar, which: Flags) -> Rows:
     """Of each photo in `which`, the rank in `order` of the best that a chain of them joins it to; of others, N."""
-    labels = np.where(which, _rank(order), similar.count)
+    labels = np.where(which, _rank(order, similar.count), similar.count)
     inside = which[similar.first] & which[similar.second]
     labels = _spread(labels, similar.first[inside], similar.second[inside])
     asked = order[(similar.full & which)[order]].tolist()
@@ -242,14 +301,14 @@ def _spread(labels: Rows, first: Rows, second: Rows) -> Rows:
     return spread
 
 
-def _with_borders(order: Rows, similar: Similar, core: Flags, labels: Rows) -> Rows:
-    """The labels of cores, and for others the lowest label of a core similar to them."""
+def _with_borders(order: Rows, similar: Similar, core: Flags, others: Flags, labels: Rows) -> Rows:
+    """The labels of cores, and for `others` the lowest label of a core similar to them."""
     reached: Rows = labels.copy()
-    border = core[similar.first] & ~core[similar.second]
+    border = core[similar.first] & others[similar.second]
     np.minimum.at(reached, similar.second[border], labels[similar.first[border]])
     asked = order[similar.full[order]].tolist()
     for place, i in enumerate(asked):
-        ids, _ = similar.of(i, ~core if core[i] else core, soon=asked[place + 1 :])
+        ids, _ = similar.of(i, others if core[i] else core, soon=asked[place + 1 :])
         if core[i]:
             reached[ids] = np.minimum(reached[ids], labels[i])
         else:
@@ -267,19 +326,30 @@ class Weakest(NamedTuple):
     of_all: bool  # False: of the pairs with the keeper and a sample of the others, so another may be lower still
 
 
-def weakest(group: Rows, score_pairs: ScorePairs) -> Weakest:
-    """The lowest score of any two members; in a group of more than 200, of those with the keeper and 20,000 more.
+def weakest(groups: Sequence[Rows], score_pairs: ScorePairs) -> list[Weakest]:
+    """For each group the lowest score of any two members; of more than 200, of those with the keeper and 20,000 more.
 
     The sample is drawn in the same way each time. What persons said of a pair does not count here.
     """
+    pairs = [_pairs_of(group) for group in groups]
+    first, second = np.concatenate([*pairs, np.empty((2, 0), np.intp)], axis=1)
+    scores = np.split(score_in_blocks(first, second, score_pairs), np.cumsum([pair.shape[1] for pair in pairs]))
+    return [Weakest(float(ours.min(initial=1)), _has_few(group)) for group, ours in zip(groups, scores, strict=False)]
+
+
+def _has_few(group: Rows) -> bool:
+    return len(group) * (len(group) - 1) // 2 <= EVERY_PAIR
+
+
+def _pairs_of(group: Rows) -> Rows:
+    """(2, n): every pair of members, or a sample."""
     count = len(group)
-    of_all = count * (count - 1) // 2 <= EVERY_PAIR
-    if of_all:
-        first, second = np.triu_indices(count, 1)
+    if _has_few(group):
+        places = np.triu_indices(count, 1)
     else:
         random = np.random.default_rng(0)
         first = random.integers(0, count, EVERY_PAIR)
         second = (first + random.integers(1, count, EVERY_PAIR)) % count
-        first, second = np.append(np.zeros(count - 1, np.intp), first), np.append(np.arange(1, count), second)
-    scores = score_in_blocks(group[first], group[second], score_pairs)
-    return Weakest(float(scores.min(initial=1)), of_all)
+        places = np.append(np.zeros(count - 1, np.intp), first), np.append(np.arange(1, count), second)
+    pairs: Rows = group[np.stack(places)]
+    return pairs

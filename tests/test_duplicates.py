@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter
 
 from samespace import near
-from samespace.duplicates import Found, Group, Search, find_duplicates
+from samespace.duplicates import GROUPINGS, THRESHOLDS, Comparison, Found, Group, Search, find_duplicates
 from samespace.engine import for_model, for_trunk
 from samespace.errors import SameSpaceError
 from samespace.keeping import PROTECTED
 from samespace.library import FOLDER, Library, Photo
-from samespace.model import load
-from samespace.pairs import TEST, find_photos
+from samespace.model import Model, load
+from samespace.pairs import TEST, TRAINING, find_photos
 from samespace.photos import open_photo
+from samespace.reading import Extractor
 
 NOON = 1_700_000_000
 
@@ -182,6 +185,19 @@ def test_groups_of_references_alone_are_none_of_our_business(folder: Path) -> No
     assert search(folder, reference=(folder,)).groups == []
 
 
+def test_the_same_pixels_are_seen_where_both_are_in_a_reference(folder: Path) -> None:
+    """Nothing may happen to either, so they are no pair, and a third joins them."""
+    photo = open_photo(folder / "a.png")
+    shutil.copy(save(photo, folder / "old" / "a.png"), folder / "a.png")
+    save(photo, folder / "old" / "a again.bmp")
+    save(photo.crop((0, 0, round(photo.width * 0.95), photo.height)), folder / "less.png")
+    (group,) = search(folder, reference=(folder / "old",), grouping="components", keep="largest").groups
+    assert {member.photo.path.name: member.why.partition(",")[0] for member in group.members if not member.keep} == {
+        "a.png": "same pixels",
+        "less.png": "same shot",
+    }
+
+
 def test_against_finds_only_what_is_in_both(folder: Path, tmp_path: Path) -> None:
     smaller(folder / "a.png", folder / "a small.png")  # within: not asked for
     shutil.copy(folder / "a.png", folder / "a copy.png")
@@ -302,3 +318,201 @@ def test_few_photos_are_too_few_without_a_model(folder: Path) -> None:
 def test_a_search_that_makes_no_sense(options: dict[str, Any], said: str, folder: Path) -> None:
     with pytest.raises(SameSpaceError, match=said):
         search(folder, **options)
+
+
+# Compared once, grouped at any threshold
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory, rooms: Path) -> Path:
+    """Photos and edited copies: smaller, cropped, saved again, under several names, some of them in old/."""
+    folder = tmp_path_factory.mktemp("album")
+    for number, path in enumerate([*find_photos(rooms, TEST).paths[:8], *find_photos(rooms, TRAINING).paths[:4]]):
+        photo = open_photo(path)
+        first = save(photo, folder / f"{number}.png", number)
+        save(photo.crop((0, 0, round(photo.width * 0.91), photo.height)), folder / f"{number} less.png", number)
+        save(ImageEnhance.Brightness(photo).enhance(1.5), folder / f"{number} light.jpg", number, quality=20 + number)
+        if number % 3 == 0:
+            shutil.copy2(smaller(first, folder / "old" / f"{number} small.png"), folder / "old" / f"{number} same.png")
+            save(photo, folder / "old" / f"{number} again.bmp", number)
+        if number % 4 == 0:
+            save(photo, folder / ("old" if number % 8 else "new") / first.name)
+        if number % 5 == 0:
+            (folder / f"{number} link.png").hardlink_to(first)
+    return folder
+
+
+class Scanned(NamedTuple):
+    """An album's library, and what it is searched by."""
+
+    library: Library
+    folder: Path
+    extractor: Extractor | None = None
+    model: Model | None = None
+
+    def compare(self, search: Search) -> Comparison:
+        return Comparison([self.library], [self.folder], search, self.extractor, self.model)
+
+    def find(self, search: Search) -> Found:
+        return find_duplicates([self.library], [self.folder], search, self.extractor, self.model)
+
+
+@pytest.fixture(scope="module")
+def scanned(
+    album: Path, tmp_path_factory: pytest.TempPathFactory, model_folders: dict[str, Path]
+) -> dict[str, Scanned]:
+    """By kind; "model" is same-space with one. Of six pairs somebody said what they are."""
+    model = load(model_folders["compare"])
+    with_model, without = for_model(model), for_trunk("mobilenet_v3_small", "none")
+    library = Library(tmp_path_factory.mktemp("library") / FOLDER, create=True)
+    library.scan([album], [near.Sketches(), with_model, without])
+    contents = {photo.path.name: photo.content for photo in library.photos()}
+    for number in (0, 3, 6):
+        library.add_verdict(contents[f"{number}.png"], contents[f"{number} less.png"], same=False)
+        library.add_verdict(contents[f"{number}.png"], contents[f"{number + 1}.png"], same=True)
+    plain = Scanned(library, album)
+    return {
+        "exact": plain,
+        "near": plain,
+        "same-space": plain._replace(extractor=without),
+        "model": plain._replace(extractor=with_model, model=model),
+    }
+
+
+def outline(found: Found) -> list[Any]:
+    """All of it but the scores, which may differ in their last bits."""
+    groups = [
+        (group.kind, [(member.photo, member.keep, member.why) for member in group.members]) for group in found.groups
+    ]
+    return [found._replace(groups=[]), groups]
+
+
+def scores(found: Found) -> list[float]:
+    return [score for group in found.groups for score in (group.weakest, *(member.score for member in group.members))]
+
+
+@pytest.mark.parametrize("grouping", [*GROUPINGS, "reference", "against"])
+@pytest.mark.parametrize("by", ["exact", "near", "same-space", "model"])
+def test_compared_once_is_found_at_each_threshold(by: str, grouping: str, scanned: dict[str, Scanned]) -> None:
+    given, kind = scanned[by], "same-space" if by == "model" else by
+    search = Search(kind, 0.3)._replace(
+        **({"grouping": grouping} if grouping in GROUPINGS else {grouping: (given.folder / "old",)})
+    )
+    comparison = given.compare(search)
+    thresholds = [0.3, THRESHOLDS[kind], 0.97]
+    assert comparison.counts(thresholds) == [len(comparison.at(threshold).groups) for threshold in thresholds]
+    for threshold in thresholds:
+        expected, found = given.find(search._replace(threshold=threshold)), comparison.at(threshold)
+        assert outline(found) == outline(expected)
+        assert scores(found) == pytest.approx(scores(expected), abs=1e-5)
+    assert outline(comparison.at()) == outline(comparison.at(0.3))
+
+
+def test_a_look_that_a_lower_threshold_asked_for_changes_nothing(folder: Path) -> None:
+    """Two of equal size that a third joins are told apart by sharpness only if they are similar themselves."""
+    photo = open_photo(folder / "a.png")
+    (folder / "a.png").unlink()
+    width, height = photo.size
+    save(photo, folder / "sharp.jpg")
+    save(photo.crop((0, 0, round(width * 0.94), height)), folder / "between.jpg", quality=50)
+    save(
+        photo.crop((0, 0, round(width * 0.88), height)).resize(photo.size).filter(ImageFilter.BLUR), folder / "soft.bmp"
+    )
+    library = Library(folder / FOLDER, create=True)
+    library.scan([folder], [near.Sketches()])
+    given, chained = Scanned(library, folder), Search("near", 0.1, "components")
+    comparison = given.compare(chained)
+    threshold = comparison.at().groups[0].weakest + 0.001
+    (low,), (high,) = comparison.at().groups, comparison.at(threshold).groups
+    assert len(low.members) == len(high.members) == 3
+    assert [(group.members[0].photo.path.name, group.members[0].why) for group in (low, high)] == [
+        ("sharp.jpg", "the sharpest"),
+        ("soft.bmp", "the largest file"),
+    ]
+    assert outline(comparison.at(threshold)) == outline(given.find(chained._replace(threshold=threshold)))
+
+
+def without(paths: Iterable[Path], folder: Path, scanned: Scanned, tmp_path: Path) -> Scanned:
+    """The same album, scanned again, once these photos are gone."""
+    shutil.copytree(folder, tmp_path / "album", copy_function=os.link)
+    for path in paths:
+        (tmp_path / "album" / path.relative_to(folder)).unlink()
+    library = Library(tmp_path / FOLDER, create=True)
+    library.scan([tmp_path / "album"], [near.Sketches()])
+    for pair, same in scanned.library.verdicts().items():
+        library.add_verdict(*pair, same=same)
+    return scanned._replace(library=library, folder=tmp_path / "album")
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@pytest.mark.parametrize("kind", ["exact", "near"])
+def test_photos_that_went_are_left_out_and_may_come_back(
+    kind: str, grouping: str, scanned: dict[str, Scanned], tmp_path: Path
+) -> None:
+    comparison = scanned[kind].compare(Search(kind, 0.3, grouping))
+    before = comparison.at(0.6)
+    went = {member.photo.path for group in before.groups[::2] for member in group.members[::2]}
+    left, found = without(went, scanned[kind].folder, scanned[kind], tmp_path), comparison.at(0.6, without=went)
+    expected = left.find(Search(kind, 0.6, grouping))
+    names = [[member.photo.path.relative_to(left.folder) for member in group.members] for group in expected.groups]
+    assert [
+        [member.photo.path.relative_to(scanned[kind].folder) for member in group.members] for group in found.groups
+    ] == names
+    assert found[3:4] + found[5:7] == expected[3:4] + expected[5:7]
+    assert comparison.counts([0.6], without=went) == [len(names)] != [len(before.groups)]
+    assert comparison.at(0.6) == before
+
+
+def test_verdicts_said_meanwhile_are_heeded(scanned: dict[str, Scanned]) -> None:
+    given = scanned["same-space"]
+    comparison = given.compare(Search("same-space", 0.5))
+    keeper, *others = comparison.at(0.9).groups[0].members
+    apart = next(member for member in others if member.photo.content != keeper.photo.content)
+    verdicts = {**comparison.verdicts, frozenset((keeper.photo.content, apart.photo.content)): False}
+    found = comparison.at(0.9, verdicts)
+    assert not any({keeper.photo, apart.photo} <= {member.photo for member in group.members} for group in found.groups)
+    told = comparison.at(1.0, {frozenset((keeper.photo.content, apart.photo.content)): True})
+    (group,) = (group for group in told.groups if apart.photo in {member.photo for member in group.members})
+    assert keeper.photo in {member.photo for member in group.members}
+    assert comparison.verdicts == given.library.verdicts()
+
+
+@pytest.mark.parametrize("by", ["near", "same-space", "model"])
+def test_other_threads_ask_once_libraries_are_closed(by: str, scanned: dict[str, Scanned]) -> None:
+    given, kind = scanned[by], "same-space" if by == "model" else by
+    library = Library(given.library.folder)
+    comparison = given._replace(library=library).compare(Search(kind, 0.5))
+    library.close()
+    thresholds = [0.5, 0.6, 0.7, 0.8, 0.9] * 4
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(comparison.at, thresholds))
+    for threshold, one in zip(thresholds, found, strict=True):
+        assert outline(one) == outline(comparison.at(threshold))
+
+
+def test_nothing_is_scored_again(scanned: dict[str, Scanned], monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = scanned["near"].compare(Search("near", 0.5))
+    expected = comparison.at(0.5)
+    monkeypatch.setattr(near, "same_shot", None)
+    assert comparison.at(0.5) == expected
+    assert comparison.counts([0.5, 0.9])[0] == len(expected.groups)
+    assert comparison.at(0.9).groups != expected.groups
+
+
+def test_no_threshold_below_the_lowest(scanned: dict[str, Scanned]) -> None:
+    comparison = scanned["near"].compare(Search("near", 0.5))
+    with pytest.raises(SameSpaceError, match=r"compared from 0\.5 on, and 0\.4 is lower"):
+        comparison.at(0.4)
+    with pytest.raises(SameSpaceError, match=r"threshold of 1\.5 makes no sense"):
+        comparison.counts([0.5, 1.5])
+
+
+def test_where_libraries_contradict_each_other_photos_differ(folder: Path, tmp_path: Path) -> None:
+    smaller(folder / "a.png", folder / "a small.png")
+    libraries = [Library(tmp_path / name, create=True) for name in ("one", "two", "three")]
+    for library in libraries:
+        library.scan([folder], [near.Sketches()])
+    contents = [photo.content for photo in libraries[0].photos() if photo.path.name[0] == "a"]
+    for library, same in zip(libraries, (True, False, True), strict=True):
+        library.add_verdict(*contents, same=same)
+    assert Comparison(libraries, [folder], Search("near")).verdicts == {frozenset(contents): False}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import networkx
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from sklearn.datasets import make_blobs
 
-from samespace.grouping import EVERY_PAIR, Rows, Similar, by_components, by_dbscan, by_keeper, weakest
+from samespace import grouping as grouping_module
+from samespace.grouping import EVERY_PAIR, Remembered, Rows, Similar, by_components, by_dbscan, by_keeper, weakest
 from samespace.neighbours import find_neighbours
 
 THRESHOLD = 0.5
@@ -225,6 +228,70 @@ def test_dbscan_scores_few_of_photos_that_are_all_alike() -> None:
     assert sum(scored) <= 8 * 500
 
 
+GROUPINGS = {"keeper": by_keeper, "components": by_components, "dbscan": lambda order, like: by_dbscan(order, like, 3)}
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@given(worlds(), st.floats(0.01, 0.99), st.randoms())
+def test_another_threshold_and_photos_left_out_are_as_if_begun_with_them(
+    grouping: str, world: tuple[Matrix, Verdicts, Verdicts, int], threshold: float, random: Random
+) -> None:
+    scores, same, different, most = world
+    kept = np.array(random.sample(range(len(scores)), random.randint(0, len(scores))), np.intp)
+    candidates = find_neighbours(np.ones((len(scores), 1), np.float32), 0.9, most)
+    first = Similar(candidates, lambda one, other: scores[one, other], 0.01, same[:1], different[:1])
+    found = GROUPINGS[grouping](kept, first.at(threshold, same, different))
+
+    number = {photo: place for place, photo in enumerate(kept.tolist())}
+    those = [[(number[i], number[j]) for i, j in told if {i, j} <= number.keys()] for told in (same, different)]
+    fewer = find_neighbours(np.ones((len(kept), 1), np.float32), 0.9, most)
+    alone = Similar(fewer, lambda one, other: scores[np.ix_(kept, kept)][one, other], threshold, *those)
+    expected = GROUPINGS[grouping](np.arange(len(kept)), alone)
+    assert as_lists(found) == as_lists([kept[group] for group in expected])
+
+
+def test_another_threshold_scores_nothing_again() -> None:
+    scores = symmetric(np.random.default_rng(0).random((40, 40)))
+    asked: list[tuple[int, int]] = []
+
+    def score(first: Rows, second: Rows) -> Matrix:
+        asked.extend(zip(first.tolist(), second.tolist(), strict=True))
+        return scores[first, second]
+
+    candidates = find_neighbours(np.ones((40, 1), np.float32), 0.9, most=4)
+    assert candidates.full.all()
+    similar = Similar(candidates, Remembered(score, 40), 0.2)
+    for threshold in (0.2, 0.6, 0.4):
+        by_keeper(np.arange(40), similar.at(threshold, different=[(0, 1)]))
+    assert len(asked) == len(set(asked)) > 4 * 40 / 2
+    assert all(i < j for i, j in asked)
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=9), max_size=5))
+def test_what_was_asked_is_remembered(questions: list[Verdicts]) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def score(first: Rows, second: Rows) -> Matrix:
+        asked.extend(zip(first.tolist(), second.tolist(), strict=True))
+        return first * 10.0 + second
+
+    remembered = Remembered(score, 10)
+    for question in questions:
+        first, second = np.array(question, np.intp).reshape(-1, 2).T
+        assert remembered(first, second).tolist() == [min(pair) * 10 + max(pair) for pair in question]
+    assert sorted(asked) == sorted({(min(pair), max(pair)) for question in questions for pair in question})
+
+
+def test_whole_lists_are_let_go_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = symmetric(np.random.default_rng(0).random((100, 100)))
+    wide, narrow = similar(scores, 3), similar(scores, 3)
+    expected = as_lists(by_keeper(np.arange(100), wide))
+    monkeypatch.setattr(grouping_module, "ROOM", 10)
+    monkeypatch.setattr(grouping_module, "AHEAD", 2)
+    assert as_lists(by_keeper(np.arange(100), narrow)) == expected
+    assert len(narrow._near) <= 2 < len(wide._near)
+
+
 def test_no_photos_make_no_groups() -> None:
     nothing = similar(np.zeros((0, 0)), 3)
     nobody = np.zeros(0, np.intp)
@@ -233,8 +300,9 @@ def test_no_photos_make_no_groups() -> None:
 
 def test_the_weakest_pair_may_be_one_without_the_keeper() -> None:
     scores = symmetric(np.array([[0, 0.9, 0.8], [0, 0, 0.2], [0] * 3]))
-    found = weakest(np.array([0, 1, 2]), lambda first, second: scores[first, second])
-    assert found == (0.2, True)
+    groups = [np.array([0, 1, 2]), np.array([1]), np.array([2, 0])]
+    assert weakest(groups, lambda first, second: scores[first, second]) == [(0.2, True), (1, True), (0.8, True)]
+    assert weakest([], lambda first, second: scores[first, second]) == []
 
 
 def test_the_weakest_of_a_large_group_is_of_the_keeper_and_a_sample() -> None:
@@ -247,7 +315,7 @@ def test_the_weakest_of_a_large_group_is_of_the_keeper_and_a_sample() -> None:
         return 1 - (first == 0) * (second == 777) * 0.5
 
     group = np.arange(count)
-    assert weakest(group, score) == weakest(group, score) == (0.5, False)
+    assert weakest([group], score) == weakest([group], score) == [(0.5, False)]
     assert {(0, j) for j in range(1, count)} <= asked
     assert 0.9 * EVERY_PAIR < len(asked) <= EVERY_PAIR + count
     assert len({i for pair in asked for i in pair}) == count
