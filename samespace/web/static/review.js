@@ -1,0 +1,362 @@
+// Review: one group after the other by keyboard; every decision is one key, and one key undoes it.
+
+const { ask, say, isForPage } = await import(document.querySelector("script[src*=\"/static/app.js\"]").src);
+const { openCompare } = await import(`/static/compare.js${new URL(import.meta.url).search}`);
+
+const $ = (id) => document.getElementById(id);
+const review = $("review");
+const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+const LAST = "A group never loses its last photo: keep at least one.";
+
+function sizeWords(size) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (size >= 999.5 && unit < 4) { size /= 1000; unit += 1; }
+  return `${size < 99.95 && unit ? size.toFixed(1) : size.toFixed(0)} ${units[unit]}`;
+}
+
+// What is asked of the server goes there in turn, so that undo undoes what was done last.
+let turn = Promise.resolve();
+function inTurn(work) {
+  turn = turn.then(work).catch((error) => say(error.message, { bad: true }));
+  return turn;
+}
+
+let counts = null; // {kind, at: threshold → groups}, until a decision makes them others
+
+// The groups
+
+const open = () => [...review.querySelectorAll(".group:not(.done)")];
+const members = (group) => [...group.querySelectorAll(".members > li")];
+const isKept = (member) => member.classList.contains("keep");
+const ids = (group, kept) => members(group).filter((member) => isKept(member) === kept).map((member) => member.dataset.id);
+const current = () => review.querySelector(".group.current:not(.done)");
+const about = () => {
+  const asked = new URLSearchParams(location.search);
+  return { kind: asked.get("kind") || "near", ...(asked.get("threshold") ? { threshold: +asked.get("threshold") } : {}) };
+};
+
+function mark(group) {
+  if (group === current()) return;
+  review.querySelector(".group.current")?.classList.remove("current");
+  group?.classList.add("current");
+}
+
+function goTo(group, gently = false) {
+  if (!group) return;
+  mark(group);
+  group.focus({ preventScroll: true });
+  group.scrollIntoView({ block: gently ? "nearest" : "start" });
+  const groups = open();
+  if (groups.length - groups.indexOf(group) < 5) showMore();
+}
+
+function step(by) {
+  const groups = open(), at = groups.indexOf(current());
+  if (at < 0 || !current().contains(document.activeElement)) return goTo(current() || groups[0]);
+  goTo(groups[at + by]);
+}
+
+/** Say what is kept and what goes: on each photo, and on the button that carries it out. */
+function show(group) {
+  const all = members(group), gone = all.filter((member) => !isKept(member));
+  for (const member of all) member.querySelector(".fate").setAttribute("aria-checked", isKept(member));
+  const words = gone.length ? `Remove ${gone.length}, keep ${all.length - gone.length}` : `Keep all ${all.length}`;
+  const button = group.querySelector(".apply");
+  button.firstElementChild.textContent = words;
+  button.disabled = gone.length === all.length;
+  button.classList.toggle("removes", gone.length > 0);
+  note(group, button.disabled ? LAST : "");
+}
+
+function note(group, words) { group.querySelector(".note").textContent = words; }
+
+function toggle(member) {
+  if (!member) return;
+  member.classList.toggle("keep");
+  member.classList.toggle("remove", !isKept(member));
+  show(member.closest(".group"));
+}
+
+let totals = { groups: 0, duplicates: 0, bytes: 0 }; // of the groups that are left, and those decided since they came
+
+/** Take note of what the server says is left: it knows of all decisions that it was told. */
+function learnTotals(piece) {
+  const told = piece.querySelector(".totals");
+  if (!told) return;
+  const sent = [...review.querySelectorAll(".group.done.sent")];
+  totals = { groups: +told.dataset.groups + sent.length };
+  for (const name of ["duplicates", "bytes"]) totals[name] = sent.reduce((sum, group) => sum + +group.dataset[name], +told.dataset[name]);
+  told.remove();
+}
+
+/** The heading tells what is left to review. */
+function tally() {
+  const done = [...review.querySelectorAll(".group.done")];
+  const left = (name) => done.reduce((sum, group) => sum - group.dataset[name], totals[name]);
+  const groups = totals.groups - done.length;
+  const words = { groups: counted(groups, "group"), photos: counted(left("duplicates"), "photo"), bytes: sizeWords(left("bytes")) };
+  for (const place of review.querySelectorAll("[data-is]")) place.textContent = words[place.dataset.is];
+  document.title = `${groups ? `${words.groups} · ` : ""}Review · SameSpace`;
+}
+
+/** Take a decided group out of the list, and go on with the one after it. */
+function fold(group) {
+  const groups = open(), at = groups.indexOf(group);
+  const next = groups[at + 1] || groups[at - 1];
+  group.classList.add("done");
+  tally();
+  if (next) goTo(next); else if ($("more")) showMore(); else inTurn(renewAll);
+}
+
+function unfold(group) {
+  group.classList.remove("done", "sent");
+  show(group);
+  tally();
+}
+
+async function fetchPiece(asked) {
+  const answer = await fetch(`/review?${asked}`, { headers: { "hx-request": "true", "hx-target": "more" } });
+  if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+/** Ask the server which groups these photos are in now, and show those before `place`, or in its place. */
+async function renew(photos, place, instead) {
+  const asked = new URLSearchParams(location.search);
+  asked.set("photos", photos.join(","));
+  const piece = await fetchPiece(asked);
+  const fresh = [...piece.querySelectorAll(".group")], theirs = new Set(fresh.flatMap((group) => members(group).map((member) => member.dataset.id)));
+  for (const stale of open()) if (stale !== place && members(stale).some((member) => theirs.has(member.dataset.id))) stale.remove();
+  place.before(...fresh);
+  if (instead && fresh.length) place.remove();
+  else if (instead) { place.classList.add("sent"); fold(place); }
+  prepare(piece);
+  if (fresh.length) goTo(fresh[0], true);
+}
+
+/** Further groups, after those that are still there: what was decided has left the server's list as well. */
+function showMore() {
+  inTurn(async () => {
+    if (!$("more")) return;
+    const asked = new URLSearchParams(location.search);
+    asked.set("start", open().length);
+    const piece = await fetchPiece(asked);
+    $("more").replaceWith(...[...piece.body.children].filter((part) => part.id && !$(part.id)), ...piece.querySelectorAll("#more"));
+    prepare(piece);
+  });
+}
+const end = new IntersectionObserver((seen) => { if (seen.some((each) => each.isIntersecting)) showMore(); }, { rootMargin: "600px" });
+
+const renewAll = () => htmx.ajax("GET", location.pathname + location.search, { target: "#review", swap: "innerHTML" });
+
+// Decisions
+
+function apply(group) {
+  if (!group || group.classList.contains("busy")) return;
+  const keep = ids(group, true), remove = ids(group, false);
+  if (!keep.length) return say(LAST, { bad: true });
+  inTurn(async () => {
+    try {
+      counts = null;
+      const answer = await ask("POST", "/api/apply", { ...about(), groups: [{ keep, remove }] });
+      group.classList.add("sent");
+      if (answer.skipped.length) leave(group, answer);
+      else say(answer.words, { undo });
+    } catch (error) {
+      unfold(group);
+      throw error;
+    }
+  });
+  fold(group);
+}
+
+/** Some photos are where they were: the group stays, and says why. */
+function leave(group, answer) {
+  unfold(group);
+  const why = answer.skipped.map((each) => `${each.name}: ${each.reason}`).join(" · ");
+  say(answer.words, { bad: true, undo: answer.removed ? undo : undefined });
+  const taken = answer.skipped.map((each) => each.photo);
+  for (const member of members(group)) if (!isKept(member) && !taken.includes(member.dataset.id)) member.remove();
+  show(group);
+  note(group, why);
+  goTo(group);
+}
+
+function tell(group, body) {
+  inTurn(async () => {
+    counts = null;
+    const answer = await ask("POST", "/api/verdicts", { ...body, said: "different", group: group.dataset.id });
+    await renew(members(group).map((member) => member.dataset.id), group, true);
+    say(answer.words, { undo });
+  }).then(() => group.classList.remove("busy"));
+  group.classList.add("busy");
+}
+
+function unlike(group) {
+  if (group && !group.classList.contains("busy")) tell(group, { photos: members(group).map((member) => member.dataset.id) });
+}
+
+function apart(member) {
+  const group = member.closest(".group");
+  const others = members(group).filter((other) => other !== member).map((other) => other.dataset.id);
+  tell(group, { photo0: member.dataset.id, photos: others });
+}
+
+function undo() {
+  inTurn(async () => {
+    counts = null;
+    let answer = await ask("POST", "/api/undo", { earlier: false });
+    if (answer.undone === null) {
+      if (!await sure("Undo", answer.words, "Bring them back")) return;
+      answer = await ask("POST", "/api/undo", { run: answer.run });
+    }
+    const back = $(`g-${answer.groups[0]}`);
+    if (answer.groups.length !== 1 || !$("groups") || !current()) await renewAll();
+    else if (back?.classList.contains("done")) unfold(back);
+    else await renew(answer.photos, current());
+    goTo($(`g-${answer.groups[0]}`) || current());
+    const left = answer.skipped.map((each) => `${each.name}: ${each.reason}`).join(" · ");
+    say(left ? `${answer.words} ${left}` : answer.words, { bad: Boolean(left) });
+  });
+}
+
+/** Ask before something large; resolves to yes or no. */
+function sure(title, words, yes) {
+  const dialog = $("sure");
+  $("sure-title").textContent = title;
+  $("sure-words").textContent = words;
+  $("sure-yes").textContent = yes;
+  dialog.returnValue = "";
+  dialog.showModal();
+  $("sure-yes").focus();
+  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
+}
+$("sure-yes").addEventListener("click", () => $("sure").close("yes"));
+$("sure-no").addEventListener("click", () => $("sure").close(""));
+
+/** Every group of the list: as marked where it is on the page, as suggested where it has not come yet. */
+async function everything() {
+  const groups = [];
+  for (let total = 1; groups.length < total;) {
+    const asked = new URLSearchParams({ ...about(), start: groups.length, count: 500 });
+    const answer = await ask("GET", `/api/groups?${asked}`);
+    if (!answer.groups?.length) break;
+    groups.push(...answer.groups);
+    total = answer.total;
+  }
+  return groups.map(({ id, members: photos }) => {
+    const seen = $(`g-${id}`), kept = new Map(seen && members(seen).map((member) => [member.dataset.id, isKept(member)]));
+    const keeps = (photo) => (kept.has(photo.id) ? kept.get(photo.id) : photo.keep);
+    const size = photos.filter((photo) => !keeps(photo)).reduce((total, photo) => total + photo.size, 0);
+    return { keep: photos.filter(keeps).map((photo) => photo.id), remove: photos.filter((photo) => !keeps(photo)).map((photo) => photo.id), size, seen };
+  });
+}
+
+function applyAll() {
+  inTurn(async () => {
+    const groups = await everything();
+    const empty = groups.find((group) => !group.keep.length);
+    if (empty) { goTo(empty.seen); throw new Error(LAST); }
+    const photos = groups.reduce((sum, group) => sum + group.remove.length, 0), unseen = groups.filter((group) => !group.seen).length;
+    const size = groups.reduce((sum, group) => sum + group.size, 0);
+    const words = `${counted(photos, "photo")} of ${counted(groups.length, "group")}, ${sizeWords(size)}, go to the library's quarantine. Every group keeps at least one photo, and one key brings all of them back.`
+      + (unseen ? ` ${counted(unseen, "group")} further down ${unseen === 1 ? "has" : "have"} not been shown yet: the suggestion stands there.` : "");
+    if (!await sure(`Remove ${counted(photos, "photo")}?`, words, `Remove ${counted(photos, "photo")}`)) return;
+    counts = null;
+    say(`Moving ${counted(photos, "photo")} …`);
+    const answer = await ask("POST", "/api/apply", { ...about(), groups: groups.map(({ keep, remove }) => ({ keep, remove })) });
+    await renewAll();
+    const left = answer.skipped.slice(0, 3).map((each) => `${each.name}: ${each.reason}`).join(" · ");
+    say(left ? `${answer.words} ${left}` : answer.words, { undo, bad: Boolean(left) });
+  });
+}
+
+// Compare
+
+function compare(group, at = 1) {
+  if (!group) return;
+  goTo(group, true);
+  openCompare(members(group), at, { isKept, toggle });
+}
+
+// The slider tells how many groups there would be before it is let go.
+
+async function learnCounts() {
+  const { kind } = about();
+  if (counts?.kind === kind) return;
+  counts = { kind };
+  try {
+    const answer = await ask("GET", `/api/groups/counts?kind=${kind}`);
+    if (answer.state === "ready") counts.at = new Map(answer.positions.map((each) => [each.threshold.toFixed(2), each.groups]));
+    else counts = null;
+  } catch { counts = null; }
+}
+
+function slide(slider) {
+  const at = (+slider.value).toFixed(2), groups = counts?.at?.get(at);
+  slider.parentElement.querySelector("output").textContent = at;
+  $("at").textContent = groups === undefined ? "" : counted(groups, "group");
+}
+
+// What the page listens to
+
+function prepare(piece = review) {
+  learnTotals(piece);
+  for (const group of review.querySelectorAll(".group:not(.ready)")) { group.classList.add("ready"); show(group); }
+  if (!current()) mark(open()[0]);
+  end.disconnect();
+  if ($("more")) end.observe($("more"));
+  tally();
+}
+
+review.addEventListener("click", (event) => {
+  const on = (what) => event.target.closest(what);
+  const group = on(".group");
+  if (on("#apply-all")) return applyAll();
+  if (!group) return;
+  mark(group);
+  if (on(".shot")) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    return compare(group, Math.max(1, members(group).indexOf(on("li"))));
+  }
+  // After a click Enter is to apply the group, not to press the same button again.
+  if (event.detail) group.focus({ preventScroll: true });
+  if (on(".fate")) toggle(on("li"));
+  else if (on(".apart")) apart(on("li"));
+  else if (on(".apply")) apply(group);
+  else if (on(".unlike")) unlike(group);
+  else if (on(".compare")) compare(group);
+});
+review.addEventListener("focusin", (event) => { const group = event.target.closest(".group"); if (group) mark(group); });
+review.addEventListener("pointerover", (event) => { if (event.target.id === "threshold") learnCounts(); });
+review.addEventListener("input", async (event) => {
+  if (event.target.id !== "threshold") return;
+  slide(event.target);
+  await learnCounts();
+  if ($("threshold")) slide($("threshold"));
+});
+const onPage = {
+  j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
+  Enter: () => apply(current()), n: () => unlike(current()), u: undo, c: () => compare(current()),
+};
+document.addEventListener("keydown", (event) => {
+  if (!isForPage(event) || event.shiftKey || document.querySelector("dialog[open]")) return;
+  const moves = event.key === "j" || event.key === "k" || event.key.startsWith("Arrow");
+  if (event.repeat && !moves) return; // a key that is held must not run through all groups
+  if (event.target.matches("input, select") && (event.key.startsWith("Arrow") || event.key === "Enter")) return;
+  if (event.key === "Enter" && event.target.closest("a, button")) return;
+  const action = /^[1-9]$/.test(event.key) ? () => current() && toggle(members(current())[event.key - 1]) : onPage[event.key];
+  if (!action) return;
+  event.preventDefault();
+  action();
+});
+
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target?.id !== "review") return;
+  prepare();
+  if (counts && $("threshold")) slide($("threshold"));
+  if (document.activeElement.id === "sort") document.activeElement.blur(); // lest it swallow the keys of the page
+});
+prepare();
