@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-import samespace
 from samespace.errors import SameSpaceError
 from samespace.library import Photo
 from samespace.web.desk import Desk, photo_id
@@ -76,7 +75,6 @@ _templates.filters |= {
     "photo_id": photo_id,
     "photo": photo_as_json,
 }
-_templates.globals["version"] = samespace.__version__
 
 
 def desk_of(request: Request) -> Desk:

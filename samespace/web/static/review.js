@@ -1,7 +1,7 @@
 // Review: one group after the other by keyboard; every decision is one key, and one key undoes it.
 
-const { ask, say, isForPage } = await import(document.querySelector("script[src*=\"/static/app.js\"]").src);
-const { openCompare } = await import(`/static/compare.js${new URL(import.meta.url).search}`);
+import { ask, isForPage, say } from "./app.js";
+import { openCompare } from "./compare.js";
 
 const $ = (id) => document.getElementById(id);
 const review = $("review");
