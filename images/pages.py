@@ -26,7 +26,7 @@ from samespace.errors import SameSpaceError, exit_status
 from samespace.files import write_whole
 
 HERE = Path(__file__).resolve().parent
-WINDOW = {"width": 1400, "height": 900}
+WIDTH, HEIGHT = 1400, 900
 SCAN = 120_000  # milliseconds that it may take
 
 
@@ -53,7 +53,10 @@ def window(address: str, dark: bool) -> Iterator[Page]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
         context = chromium.new_context(
-            base_url=address, viewport=WINDOW, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+            base_url=address,
+            viewport={"width": WIDTH, "height": HEIGHT},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
         )
         yield context.new_page()
         chromium.close()
@@ -62,9 +65,13 @@ def window(address: str, dark: bool) -> Iterator[Page]:
 def library(page: Page) -> None:
     """Scanned from the page, and laid out as a map."""
     page.goto("/library")
-    page.get_by_role("button", name="Scan the photos").click()
+    page.get_by_role("button", name="Scan these photos").click()
     expect(page.get_by_role("button", name="Scan again")).to_be_visible(timeout=SCAN)
     expect(page.locator("#map[data-ready]")).to_be_visible(timeout=SCAN)
+    page.locator("#map").evaluate("map => scrollTo(0, map.offsetTop - 70)")
+    for _ in range(2):
+        page.get_by_role("button", name="Closer").click()
+    expect(page.locator("#map-canvas[data-photos]:not([data-photos='0'])")).to_be_visible()
 
 
 def review(page: Page) -> None:

@@ -22,8 +22,8 @@ STATIC = Path(__file__).parent / "static"
 ROOMS = (review, search, library, pictures, uploads, login, openapi)
 
 
-def make_app(desk: Desk, guard: Guard) -> Guard:
-    """All of it, behind `guard`."""
+def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
+    """All of it, behind `guard`. With `ahead` photos are compared before somebody looks at Review."""
     routes = [route for room in ROOMS for route in room.ROUTES]
     app = Starlette(
         routes=[Route("/", _home), *routes, Mount("/static", _Static(directory=STATIC))],
@@ -40,6 +40,8 @@ def make_app(desk: Desk, guard: Guard) -> Guard:
     app.state.search = search.Room()
     app.state.review = review.Review(desk)
     app.state.scans, app.state.maps = jobs.Scans(desk), library.Maps(desk)
+    if ahead and desk.snapshot.photos:
+        app.state.review.comparings.of("near")
     return guard.around(app)
 
 

@@ -50,7 +50,7 @@ def serve(door: socket.socket, folder: Path, roots: Sequence[Path], look: Look, 
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused
     desk = Desk(folder, roots, look)
     desk.refresh()
-    app = make_app(desk, Guard(token, {*LOOPBACK, host.lower()}))
+    app = make_app(desk, Guard(token, {*LOOPBACK, host.lower()}), ahead=True)
     shown = roots[0] if len(roots) == 1 else folder
     print(f"{_address(door, host)} shows {readable(str(shown))} (Ctrl-C ends it)", flush=True)
     make_server(app).run([door])

@@ -1,0 +1,119 @@
+// The library page: a scan is started, watched and stopped, and what was removed comes back.
+import { ask, say } from "./app.js";
+
+const $ = (id) => document.getElementById(id);
+const panel = $("scan"), words = $("scan-words"), share = $("scan-share"), stop = $("stop"), files = $("scan-unreadable");
+const OVER = ["idle", "done", "stopped", "failed"];
+let events;
+
+/** What the page tells of the library, anew. */
+async function refresh() {
+  const answer = await fetch("/library", { headers: { "hx-request": "true", accept: "text/html" } });
+  if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
+  const piece = new DOMParser().parseFromString(await answer.text(), "text/html");
+  $("about").replaceWith(piece.getElementById("about"));
+  setBusy(!OVER.includes(panel.dataset.state));
+  document.dispatchEvent(new Event("library"));
+}
+
+function setBusy(busy) {
+  for (const button of document.querySelectorAll("[data-scan], #add button")) button.disabled = busy;
+}
+
+function show(scan) {
+  const over = OVER.includes(scan.state), changed = panel.dataset.state !== scan.state;
+  panel.hidden = scan.state === "idle";
+  panel.dataset.state = scan.state;
+  words.textContent = scan.words;
+  share.hidden = stop.hidden = over;
+  if (scan.state === "reading") { share.max = scan.total || 1; share.value = scan.total ? scan.done : 1; } else share.removeAttribute("value");
+  stop.disabled = scan.state === "finishing";
+  files.hidden = !scan.unreadable.length;
+  files.querySelector("ul").replaceChildren(...scan.unreadable.map(line), ...(scan.more ? [rest(scan.more)] : []));
+  setBusy(!over);
+  if (changed) $("scan-said").textContent = scan.words; // a screen reader need not hear every number
+}
+
+function line({ name, reason }) {
+  const item = document.createElement("li");
+  item.append(text("span", name), " ", text("span", reason, "soft"));
+  return item;
+}
+
+const rest = (more) => text("li", `and ${more.toLocaleString("en")} more`, "soft");
+
+function text(kind, content, name = "") {
+  return Object.assign(document.createElement(kind), { textContent: content, className: name });
+}
+
+function watch() {
+  events?.close();
+  events = new EventSource("/api/scan/events");
+  events.onmessage = ({ data }) => {
+    const scan = JSON.parse(data);
+    show(scan);
+    if (!OVER.includes(scan.state)) return;
+    events.close();
+    refresh().catch(complain);
+  };
+  events.onerror = () => { words.textContent = "SameSpace does not answer: is it still running in its terminal?"; };
+}
+
+async function scan(folders) {
+  setBusy(true);
+  try {
+    show(await ask("POST", "/api/scan", folders ? { folders } : {}));
+    watch();
+  } finally {
+    setBusy(!OVER.includes(panel.dataset.state));
+  }
+}
+
+const complain = (error) => say(error.message, { bad: true });
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if ("scan" in button.dataset) scan().catch(complain);
+  else if (button === stop) ask("DELETE", "/api/scan").then(show, complain);
+  else if (button.dataset.run) bringBack(button).catch(complain);
+});
+
+document.addEventListener("submit", async (event) => {
+  if (event.target.id !== "add") return;
+  event.preventDefault();
+  const mishap = $("add-mishap");
+  mishap.hidden = true;
+  try {
+    await scan([$("folder").value]);
+    event.target.closest("details").open = false;
+    event.target.reset();
+  } catch (error) {
+    mishap.textContent = error.message;
+    mishap.hidden = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  const open = document.querySelector(".adding[open]");
+  if (event.key !== "Escape" || !open) return;
+  open.open = false;
+  open.querySelector("summary").focus();
+});
+document.addEventListener("toggle", (event) => { if (event.target.matches?.(".adding[open]")) $("folder").focus(); }, true);
+
+async function bringBack(button) {
+  button.disabled = true;
+  const before = $("about").dataset.photos;
+  try {
+    const answer = await ask("POST", "/api/undo", { run: button.dataset.run });
+    await refresh();
+    say($("about").dataset.photos === before ? `${answer.words} Scan again to see them here.` : answer.words);
+  } catch (error) {
+    button.disabled = false;
+    throw error;
+  }
+}
+
+setBusy(!OVER.includes(panel.dataset.state));
+if (!OVER.includes(panel.dataset.state)) watch();

@@ -1,0 +1,433 @@
+"""The library page: its figures against the photos, its map, and scans as a person watches them in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pytest
+from conftest import Served
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from samespace.library import Library, Photo
+from samespace.photos import UnreadablePhoto
+from samespace.web import library as library_module
+from samespace.web.desk import Desk, photo_id
+from samespace.web.library import Folder, tree
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+Token = dict[str, str]
+WAIT = 60_000  # milliseconds, for what takes as long as the machine does
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+@pytest.fixture
+def unscanned(desk: Desk, tmp_path: Path) -> Desk:
+    """The same photos, before the first scan."""
+    desk.folder = tmp_path / "library"
+    Library(desk.folder, create=True).close()
+    desk.refresh()
+    return desk
+
+
+def remove_duplicates(client: Any, token: Token, groups: int) -> int:
+    """What `client` removes of the first groups."""
+    found = client.get("/api/groups")
+    while found.status_code == 202:
+        found = client.get("/api/groups")
+    members = [[member["id"] for member in group["members"]] for group in found.json()["groups"][:groups]]
+    told = [{"keep": group[:1], "remove": group[1:]} for group in members]
+    answer = client.post("/api/apply", json={"groups": told}, headers=token).json()
+    return int(answer["removed"])
+
+
+# What is in it
+
+
+def test_the_figures_are_those_of_the_photos(client: TestClient, desk: Desk, album: Path) -> None:
+    told = client.get("/api/library").json()
+    files = [photo.path for photo in desk.snapshot.photos.values()]
+    assert (told["photos"], told["size"]) == (26, sum(path.stat().st_size for path in files))
+    assert told["roots"] == [str(album)]
+    folders = [(folder["address"], folder["photos"]) for folder in told["folders"]]
+    assert folders == [("2023", 12), ("phone", 10), ("edited", 4)]
+    assert told["formats"] == [{"format": "JPEG", "photos": 26}]
+    assert told["look"] == {"name": "the same shot", "photos": 26, "lacking": 0, "why_not": ""}
+    damaged = {"name": "2023/damaged.jpg", "more": ""}
+    assert told["unreadable"] == [{"reason": "not an image this program knows", "number": 1, "files": [damaged]}]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", told["scanned"])
+
+
+def test_the_page_reads_without_javascript(client: TestClient) -> None:
+    page = client.get("/library").text
+    text = text_of(page)
+    for words in ("photos 26", "2023/damaged.jpg", "Not an image this program knows", "phone 10", "The same shot"):
+        assert words in text
+    assert 'href="/search?folder=2023"' in page
+    assert "style=" not in page
+
+
+def test_every_folder_leads_to_its_photos(client: TestClient, album: Path, desk: Desk) -> None:
+    (album / "a & b" / "c#d").mkdir(parents=True)
+    shutil.copy(next((album / "2023").glob("01*")), album / "a & b" / "c#d")
+    with desk.library() as library:
+        library.scan([album], [desk.look.extractor])
+    desk.refresh()
+    addresses = re.findall(r'href="(/search\?folder=[^"]+)"', client.get("/library").text)
+    assert len(addresses) == 5
+    for address in addresses:
+        assert client.get(address.replace("&amp;", "&")).status_code == 200
+
+
+def photo(path: str, size: int = 1, taken: str | None = None) -> Photo:
+    return Photo(Path("/album", path), Path("/album"), "id", size, 0, path, 1, 1, taken, 0)
+
+
+names = st.sampled_from(["a", "b", "c d"])
+
+
+@given(st.lists(st.tuples(st.lists(names, max_size=4), st.integers(0, 99)), min_size=1, max_size=30))
+def test_a_tree_counts_what_lies_in_it(paths: list[tuple[list[str], int]]) -> None:
+    photos = [photo("/".join([*folders, f"{at}.jpg"]), size) for at, (folders, size) in enumerate(paths)]
+
+    def check(folder: Folder) -> None:
+        base = Path("/album", folder.address)
+        below = [each for each in photos if each.path.is_relative_to(base)]
+        assert (folder.photos, folder.size) == (len(below), sum(each.size for each in below))
+        assert [child.photos for child in folder.folders] == sorted((c.photos for c in folder.folders), reverse=True)
+        assert {child.address for child in folder.folders} == {
+            str(inner.relative_to("/album"))
+            for each in below
+            for inner in each.path.parents
+            if inner.parent == base and inner != Path("/album")
+        }
+        for child in folder.folders:
+            check(child)
+
+    check(tree(photos))
+
+
+def test_a_tree_of_very_many_folders_has_the_upper_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_module, "FOLDERS", 5)
+    found = tree([photo(f"{year}/{month}/x.jpg") for year in range(4) for month in range(3)])
+    assert [(folder.photos, folder.folders) for folder in found.folders] == [(3, ())] * 4
+
+
+def test_years_are_told_where_they_are_known(client: TestClient, desk: Desk) -> None:
+    photos = [photo("a", taken="2019-05-01 10:00:00"), photo("b", taken="2021"), photo("c", taken="2021"), photo("d")]
+    desk.snapshot = desk.snapshot._replace(photos={photo_id(each.path): each for each in photos})
+    years = [{"year": 2019, "photos": 1}, {"year": 2021, "photos": 2}]
+    assert client.get("/api/library").json()["years"] == years
+    assert "1 photo does not say when." in client.get("/library").text
+
+
+def test_what_could_not_be_read_is_told_by_reason(
+    client: TestClient, desk: Desk, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_module, "NAMES", 2)
+    empty = [UnreadablePhoto(album / f"{number}.jpg", "the file is empty") for number in range(3)]
+    odd = UnreadablePhoto(album / "x\u202e<b>.jpg", "damaged: 5 bytes are missing")
+    desk.snapshot = desk.snapshot._replace(unreadable=[odd, *empty])
+    page = client.get("/library").text
+    text = text_of(page)
+    assert "4 files could not be read" in text
+    assert "The file is empty 3 0.jpg 1.jpg and 1 more" in text
+    assert "x\\u202e&lt;b&gt;.jpg" in page
+    assert "Damaged 1" in text and "5 bytes are missing" in text
+
+
+def test_photos_that_were_removed_lie_in_quarantine(client: TestClient, token: Token) -> None:
+    removed = remove_duplicates(client, token, 2)
+    told = client.get("/api/library").json()
+    assert told["photos"] == 26 - removed
+    (run,) = told["quarantine"]
+    assert (run["photos"], run["state"]) == (removed, "complete")
+    assert f'data-run="{run["run"]}"' in client.get("/library").text
+    assert client.post("/api/undo", json={"run": run["run"]}, headers=token).status_code == 200
+    assert client.get("/api/library").json()["quarantine"] == []
+    assert client.get("/api/library").json()["photos"] == 26
+
+
+def test_before_the_first_scan(client: TestClient, unscanned: Desk, album: Path) -> None:
+    page = client.get("/library").text
+    for words in ("Nothing has been scanned yet", str(album), "Scan these photos", f"samespace scan {album}"):
+        assert words in page
+    told = client.get("/api/library").json()
+    assert (told["photos"], told["scanned"], told["folders"]) == (0, None, [])
+    assert client.get("/api/map").json() == {"state": "none", "words": "Nothing has been scanned yet."}
+
+
+def test_a_folder_without_photos(client: TestClient, unscanned: Desk, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with unscanned.library() as library:
+        library.scan([tmp_path / "empty"])
+    assert "No photos were found" in client.get("/library").text
+
+
+# The map
+
+
+def the_map(client: TestClient) -> dict[str, Any]:
+    while (answer := client.get("/api/map")).status_code == 202:
+        assert answer.json() == {"state": "computing"}
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def test_copies_lie_beside_their_originals(client: TestClient, desk: Desk) -> None:
+    told = the_map(client)
+    assert told["photos"] == list(desk.snapshot.photos)
+    assert [told["folders"][at] for at in told["folder"]] == [
+        photo.path.parent.name for photo in desk.snapshot.photos.values()
+    ]
+    places = np.array([told["x"], told["y"]]).T
+    apart = np.square(places[:, None] - places).sum(2)
+    np.fill_diagonal(apart, np.inf)
+    copied = [at for at, name in enumerate(told["names"]) if told["names"].count(name) > 1]
+    beside = [told["names"][apart[at].argmin()] == told["names"][at] for at in copied]
+    assert np.mean(beside) > 0.75
+
+
+def test_a_map_is_made_once_for_a_snapshot(client: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    real = library_module.lay_out
+    monkeypatch.setattr(library_module, "lay_out", lambda vectors: [made.append(len(vectors)), real(vectors)][1])
+    assert the_map(client) == the_map(client)
+    assert made == [26]
+    desk.refresh()
+    the_map(client)
+    assert made == [26, 26]
+
+
+def test_it_is_told_that_a_map_is_being_made(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready, real = threading.Event(), library_module.lay_out
+    monkeypatch.setattr(library_module, "lay_out", lambda vectors: [ready.wait(60), real(vectors)][1])
+    assert client.get("/api/map").status_code == 202
+    ready.set()
+    assert the_map(client)["state"] == "ready"
+
+
+def test_a_removed_photo_is_not_on_the_map(client: TestClient, desk: Desk) -> None:
+    the_map(client)
+    removed, gone = next(iter(desk.snapshot.photos.items()))
+    desk.remove([gone.path])
+    told = the_map(client)
+    assert (len(told["photos"]), removed in told["photos"], told["total"]) == (25, False, 25)
+    assert {len(told[name]) for name in ("x", "y", "names", "versions", "folder", "sides")} == {25}
+
+
+def test_of_very_many_photos_some_are_on_the_map(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_module, "MAPPED", 7)
+    told = the_map(client)
+    assert (len(told["photos"]), told["total"]) == (7, 26)
+
+
+def test_what_is_wrong_with_a_map_is_said(client: TestClient, desk: Desk) -> None:
+    with desk.library() as library:
+        library.drop_derived(desk.look.extractor, "")
+        library._query("DELETE FROM rows")
+    assert the_map(client)["state"] == "none"
+    assert "have no features" in the_map(client)["words"]
+
+
+# In a browser
+
+
+def expect(what: Any) -> Any:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=20_000)  # on a busy machine
+    return expect(what)
+
+
+def test_a_first_scan_from_the_page(browser: Page, unscanned: Desk) -> None:
+    browser.goto("/library")
+    browser.get_by_role("button", name="Scan these photos").click()
+    expect(browser.locator("#scan")).to_have_attribute("data-state", "done", timeout=WAIT)
+    expect(browser.locator("#scan-words")).to_have_text("26 photos · files: 27 new · 1 could not be read")
+    expect(browser.locator("#about")).to_contain_text("26")
+    expect(browser.locator("#unreadable")).to_contain_text("2023/damaged.jpg")
+    browser.get_by_text("What could not be read").click()
+    expect(browser.locator("#scan-unreadable")).to_contain_text("not an image this program knows")
+    expect(browser.locator("#map-canvas")).to_have_attribute("data-sight", "26", timeout=WAIT)
+    browser.reload()
+    expect(browser.locator("#scan")).to_be_hidden()
+
+
+@pytest.fixture
+def held(desk: Desk) -> Iterator[Callable[[], None]]:
+    """The library, held as by a scan in a terminal until this is called."""
+    begun, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with desk.library() as library, library.hold():
+            begun.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait(60)
+
+    def let_go() -> None:
+        over.set()
+        thread.join()
+
+    yield let_go
+    let_go()
+
+
+def test_a_scan_is_watched_and_stopped(browser: Page, held: Callable[[], None]) -> None:
+    browser.goto("/library")
+    browser.get_by_role("button", name="Scan again").click()
+    expect(browser.locator("#scan-words")).to_contain_text("Waiting for process", timeout=WAIT)
+    expect(browser.get_by_role("button", name="Scan again")).to_be_disabled()
+    browser.reload()
+    expect(browser.locator("#scan-words")).to_contain_text("Waiting for process")
+    browser.get_by_role("button", name="Stop").click()
+    stopped = "Stopped. What it had read is kept; scan again to go on."
+    expect(browser.locator("#scan-words")).to_have_text(stopped, timeout=WAIT)
+    expect(browser.locator("#scan-said")).to_have_text(stopped)
+    expect(browser.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(browser.get_by_role("button", name="Scan again")).to_be_enabled()
+
+
+def test_a_folder_is_added_by_its_path(browser: Page, album: Path, tmp_path: Path, complaints: list[str]) -> None:
+    (tmp_path / "other").mkdir()
+    shutil.copy(next((album / "2023").glob("12*")), tmp_path / "other" / "new.jpg")
+    browser.goto("/library")
+    browser.get_by_text("Add a folder").click()
+    expect(browser.get_by_label("Its path on this machine")).to_be_focused()
+    browser.keyboard.type("/no/such/folder")
+    browser.keyboard.press("Enter")
+    expect(browser.get_by_role("alert")).to_contain_text("/no/such/folder is no folder")
+    complaints.clear()  # of the 400
+    browser.get_by_label("Its path on this machine").fill(str(tmp_path / "other"))
+    browser.get_by_role("button", name="Scan it").click()
+    expect(browser.locator("#scan")).to_have_attribute("data-state", "done", timeout=WAIT)
+    expect(browser.locator("#about")).to_have_attribute("data-photos", "27")
+    expect(browser.locator(".folders")).to_contain_text("other")
+
+
+def test_what_was_removed_comes_back(browser: Page, served: Served, desk: Desk) -> None:
+    with httpx.Client(base_url=served.url, timeout=60) as client:
+        removed = remove_duplicates(client, served.token, 3)
+    browser.goto("/library")
+    expect(browser.locator("#about")).to_have_attribute("data-photos", str(26 - removed))
+    browser.get_by_role("button", name="Bring back").click()
+    expect(browser.locator(".toast")).to_have_text(f"Brought back {removed} photos.")
+    expect(browser.locator("#about")).to_have_attribute("data-photos", "26")
+    expect(browser.locator("#quarantine")).to_have_count(0)
+
+
+def opened_map(browser: Page) -> dict[str, Any]:
+    """The map, as a person and as a program has it."""
+    browser.goto("/library")
+    expect(browser.locator("#map-canvas")).to_have_attribute("data-sight", "26", timeout=WAIT)
+    browser.locator("#map-canvas").scroll_into_view_if_needed()
+    told: dict[str, Any] = browser.request.get("/api/map").json()
+    return told
+
+
+def place_of(told: dict[str, Any], at: int, browser: Page) -> tuple[float, float]:
+    """Where a photo lies on the canvas, at first."""
+    box = browser.locator("#map-canvas").bounding_box()
+    assert box
+    sides = [(told["x"], box["width"]), (told["y"], box["height"])]
+    scale = min((side - 56) / (max(values) - min(values)) for values, side in sides)
+    left, top = ((values[at] - (min(values) + max(values)) / 2) * scale + side / 2 for values, side in sides)
+    return left, top
+
+
+def lonely(told: dict[str, Any]) -> int:
+    """The photo that lies farthest from its neighbours."""
+    places = np.array([told["x"], told["y"]]).T
+    apart = np.square(places[:, None] - places).sum(2)
+    np.fill_diagonal(apart, np.inf)
+    return int(apart.min(1).argmax())
+
+
+def test_the_map_shows_the_photo_under_the_pointer_and_leads_to_those_like_it(browser: Page) -> None:
+    told = opened_map(browser)
+    at = lonely(told)
+    left, top = place_of(told, at, browser)
+    browser.locator("#map-canvas").hover(position={"x": left + 2, "y": top})
+    expect(browser.locator("#map-card b")).to_have_text(told["names"][at])
+    expect(browser.locator("#map-card span")).to_have_text(told["folders"][told["folder"][at]])
+    browser.locator("#map-canvas").click(position={"x": left + 2, "y": top})
+    browser.wait_for_url(f"**/search?like={told['photos'][at]}")
+
+
+def test_photos_are_drawn_where_few_are_in_sight(browser: Page) -> None:
+    opened_map(browser)
+    canvas = browser.locator("#map-canvas")
+    expect(canvas).to_have_attribute("data-photos", re.compile(r"[1-9]\d*"))
+    before = int(canvas.get_attribute("data-sight") or 0)
+    canvas.hover(position={"x": 40, "y": 40})
+    canvas.hover(position={"x": 20, "y": 20})
+    for _ in range(6):
+        browser.mouse.wheel(0, -300)
+    expect(canvas).not_to_have_attribute("data-sight", str(before))
+    browser.get_by_role("button", name="All").click()
+    expect(canvas).to_have_attribute("data-sight", str(before))
+
+
+def test_the_map_by_keyboard_alone(browser: Page) -> None:
+    told = opened_map(browser)
+    browser.locator("#map-canvas").focus()
+    for key in ("+", "+", "ArrowLeft", "ArrowUp", "-"):
+        browser.keyboard.press(key)
+    expect(browser.locator("#map-card")).to_be_visible()
+    name = browser.locator("#map-card b").inner_text()
+    expect(browser.locator("#map-spoken")).to_contain_text(name)
+    browser.keyboard.press("Escape")
+    expect(browser.locator("#map-card")).to_be_hidden()
+    browser.keyboard.press("0")
+    expect(browser.locator("#map-canvas")).to_have_attribute("data-sight", "26")
+    shown = browser.locator("#map-card b").inner_text()
+    browser.keyboard.press("Enter")
+    browser.wait_for_url("**/search?like=*")
+    assert told["names"][told["photos"].index(browser.url.partition("like=")[2])] == shown
+
+
+def test_the_map_is_dragged_and_dragging_opens_nothing(browser: Page) -> None:
+    opened_map(browser)
+    canvas = browser.locator("#map-canvas")
+    box = canvas.bounding_box()
+    assert box
+    browser.mouse.move(box["x"] + 400, box["y"] + 200)
+    browser.mouse.down()
+    browser.mouse.move(box["x"] + 400 - 2000, box["y"] + 200, steps=4)
+    browser.mouse.up()
+    expect(canvas).not_to_have_attribute("data-sight", "26")
+    assert browser.url.endswith("/library")
+
+
+def test_colours_tell_folders_or_near_duplicates(browser: Page) -> None:
+    opened_map(browser)
+    legend = browser.locator("#legend")
+    expect(legend.get_by_role("button")).to_have_text(["202312", "phone10", "edited4"])
+    legend.get_by_role("button").nth(1).click()
+    expect(legend.get_by_role("button").nth(1)).to_have_attribute("aria-pressed", "true")
+    browser.get_by_label("Colours").first.select_option("group")
+    words = "24 photos in 10 groups of near duplicates, each group in one colour"
+    expect(legend).to_contain_text(words, timeout=WAIT)
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_nothing_runs_off_the_page(browser: Page, width: int) -> None:
+    browser.set_viewport_size({"width": width, "height": 800})
+    opened_map(browser)
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
