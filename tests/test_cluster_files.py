@@ -17,7 +17,8 @@ from determined.common import constants, context, v1file_utils
 ROOT = Path(__file__).parents[1]
 TRAININGS = ("adaptive.yaml", "const.yaml", "distributed.yaml")
 EMBED = "experiments/embed/const.yaml"
-EXPERIMENTS = (*TRAININGS, EMBED)
+COMPRESSIONS = ("experiments/compress/adaptive.yaml", "experiments/compress/const.yaml")
+EXPERIMENTS = (*TRAININGS, EMBED, *COMPRESSIONS)
 PARTS = {"name", "entrypoint", "max_restarts", "hyperparameters", "searcher", "data", "bind_mounts", "environment"}
 PARTS |= {"description", "resources", "checkpoint_storage", "reproducibility", "log_policies"}
 SEARCHER_KEYS = {
@@ -47,7 +48,7 @@ def test_a_master_would_take_the_experiment(name: str) -> None:
     assert not IGNORED & {*config, *config["searcher"]}
     assert set(config["searcher"]) == SEARCHER_KEYS[config["searcher"]["name"]]
     assert isinstance(config["searcher"]["metric"], str)
-    assert all("=" in variable for variable in config["environment"]["environment_variables"])
+    assert all("=" in variable for variable in config.get("environment", {}).get("environment_variables", []))
     assert all(mount["host_path"].startswith("/") for mount in config["bind_mounts"])
 
 
@@ -140,10 +141,38 @@ def test_the_embedding_is_launched_as_a_module_that_the_upload_holds() -> None:
     assert f"{module.replace('.', '/')}.py" in NEEDED
 
 
+def test_the_compressions_share_all_but_the_search() -> None:
+    adaptive, const = (read(name) for name in COMPRESSIONS)
+    assert {key for key in PARTS if adaptive.get(key) != const.get(key)} == {"name", "hyperparameters", "searcher"}
+    searched = {key for key, value in adaptive["hyperparameters"].items() if value != const["hyperparameters"][key]}
+    assert list(adaptive["hyperparameters"]) == list(const["hyperparameters"])
+    assert searched == {"hidden", "learning_rate"}
+    assert const["hyperparameters"]["hidden"] in adaptive["hyperparameters"]["hidden"]["vals"]
+    rate = adaptive["hyperparameters"]["learning_rate"]
+    assert 10 ** rate["minval"] <= const["hyperparameters"]["learning_rate"] <= 10 ** rate["maxval"]
+
+
+def test_the_search_for_a_compression_ends_with_its_trials() -> None:
+    adaptive, const = (read(name) for name in COMPRESSIONS)
+    searcher = adaptive["searcher"]
+    assert (searcher["max_time"], searcher["time_metric"]) == (adaptive["hyperparameters"]["epochs"], "epochs")
+    for config in (adaptive, const):
+        assert (config["searcher"]["metric"], config["searcher"]["smaller_is_better"]) == ("recall_at_10", False)
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_a_compression_leaves_the_vectors_as_they_are(name: str) -> None:
+    config = read(name)
+    (mount,) = config["bind_mounts"]
+    assert (config["data"]["dir"], mount["read_only"]) == (mount["container_path"], True)
+    module = config["entrypoint"].removeprefix("python3 -m ")
+    assert f"{module.replace('.', '/')}.py" in NEEDED
+
+
 # The upload
 
 NEEDED = {"model_def.py", "data.py", "samespace/__init__.py", "samespace/photos.py", "startup-hook.sh", *EXPERIMENTS}
-NEEDED |= {"experiments/embed/embed.py", "samespace/batch_files.py"}
+NEEDED |= {"experiments/embed/embed.py", "experiments/compress/compress.py", "samespace/batch_files.py"}
 DECOYS = {"kaggle.json", "secrets/kaggle.json", ".venv/lib/torch.py", "runs/events", "weights.pth", "best.pt"}
 DECOYS |= {"model/model.safetensors", "data/Training Data/a.jpg", "checkpoints/1/state_dict", "demo/a.jpg"}
 DECOYS |= {"samespace/__pycache__/cli.pyc", "my photos/a.jpg", "pictures.zip"}
