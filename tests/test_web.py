@@ -449,3 +449,24 @@ def test_a_browser_without_script_logs_in(chromium: Any, desk: Desk) -> None:
             context.close()
             server.should_exit = True
             thread.join()
+
+
+def test_back_shows_a_page_whose_keys_are_alive(browser: Any) -> None:
+    from playwright.sync_api import expect
+
+    browser.goto("/review")
+    expect(browser.locator(".group.ready").first).to_be_visible()
+    browser.get_by_text("Exact", exact=True).click()
+    expect(browser).to_have_url(re.compile("kind=exact"))
+    browser.go_back()
+    expect(browser.locator(".group.ready").first).to_be_visible()
+    browser.keyboard.press("?")
+    expect(browser.get_by_role("dialog")).to_be_visible()
+
+
+def test_a_sentence_may_name_a_file_that_is_not_utf_8(client: TestClient, desk: Desk) -> None:
+    desk.folder = Path(os.fsdecode(b"/nowhere/\xff"))
+    for accept in ("application/json", "text/html"):
+        answer = client.get("/library", headers={"accept": accept})
+        assert answer.status_code == 400
+        assert r"no library at /nowhere/\xff" in answer.text.replace("\\\\", "\\")

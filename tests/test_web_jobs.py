@@ -286,6 +286,12 @@ def test_what_is_no_folder_of_photos_is_refused(client: TestClient, token: Token
     assert events(client.get("/api/scan/events"))[0]["state"] == "idle"
 
 
+def test_without_a_folder_there_is_nothing_to_scan(client: TestClient, desk: Desk, token: Token) -> None:
+    desk.roots = []
+    answer = client.post("/api/scan", headers=token)
+    assert (answer.status_code, answer.json()["error"]) == (400, "there is no folder to scan yet: add one")
+
+
 def test_other_machines_may_not_name_folders(desk: Desk, album: Path) -> None:
     token = "sixteen-letters-or-more"
     bearer = {"authorization": f"Bearer {token}"}

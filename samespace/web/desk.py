@@ -16,6 +16,7 @@ from samespace.looks import Look
 from samespace.photos import UnreadablePhoto
 from samespace.search import Space
 from samespace.web.thumbnails import forget_thumbnails
+from samespace.wording import readable
 
 
 class Snapshot(NamedTuple):
@@ -72,7 +73,7 @@ class Desk:
         try:
             return Space(library, self.look), ""
         except SameSpaceError as error:
-            return None, str(error)
+            return None, readable(str(error))
 
 
 def photo_id(path: Path) -> str:

@@ -96,7 +96,7 @@ class Scans:
         try:
             self._desk.refresh()
         except SameSpaceError as error:
-            return Scan("failed", str(error))
+            return Scan("failed", readable(str(error)))
         if last.state == "done":
             self._desk.roots = outermost([*self._desk.roots, *folders])
             return last
@@ -198,6 +198,8 @@ def _start(request: Request, sent: dict[str, Any]) -> Response:
     """Scan the folders that are shown, or others, which are shown from then on."""
     named = sent.get("folders")
     folders = desk_of(request).roots if named is None else _named(request, named)
+    if not folders:
+        raise SameSpaceError("there is no folder to scan yet: add one")
     for folder in folders:
         if not folder.is_dir():
             raise SameSpaceError(f"{readable(str(folder))} is no folder: it may be misspelt, or its disk not there")
@@ -210,7 +212,7 @@ def _named(request: Request, named: Any) -> list[Path]:
         raise HTTPException(422, "`folders` is no list of folders.")
     if request.app.state.guard.locked:  # it would tell others what lies on this machine
         raise HTTPException(403, "Other machines can come in here: add folders by `samespace scan` on this one.")
-    paths = [Path(each.strip()).expanduser() for each in named]
+    paths = [Path(os.path.expanduser(each.strip())) for each in named]  # noqa: PTH111 - of nobody's home it makes none
     if relative := [path for path in paths if not path.is_absolute() or "\0" in str(path)]:
         raise SameSpaceError(f"{readable(str(relative[0]))} is not the whole path: begin with {os.sep} or ~")
     return [Path(os.path.realpath(path)) for path in paths]

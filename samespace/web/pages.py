@@ -146,6 +146,7 @@ async def on_crash(request: Request, error: Exception) -> Response:
 
 def problem(request: Request, status: int, sentence: str) -> Response:
     """It tells no token: whoever is refused sees it, too."""
+    sentence = readable(sentence)  # it may name a file, and JSON knows no bytes
     if request.scope["path"].startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"error": sentence}, status)
     template = _templates.get_template("problem.html")

@@ -30,7 +30,7 @@ def scan(options: Sequence[str], folder: Path, roots: Sequence[Path]) -> None:
     library = Library(folder, create=True)
     with library.hold(wait=False) as held:
         if not held:
-            _tell("waiting", whom=library.holder)
+            _tell("waiting", whom=readable(library.holder))
     with library.hold():
         _tell("looking")
         look = from_options(options)
@@ -67,7 +67,7 @@ def main(words: Sequence[str]) -> int:
     try:
         scan(words[:border], folder, roots)
     except SameSpaceError as error:
-        _tell("failed", sentence=str(error))
+        _tell("failed", sentence=readable(str(error)))
         return 1
     return 0
 
