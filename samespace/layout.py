@@ -86,6 +86,12 @@ class _Grid(NamedTuple):
         gathered: Floats = (field.ravel()[self.points] * self.shares).sum(0)
         return gathered
 
+    def alone(self, width: float) -> float:
+        """What all places, as they are spread, find of themselves."""
+        rows, columns = width * np.mgrid[:4, :4].reshape(2, 16)
+        closeness = 1 / (1 + np.square(rows[:, None] - rows) + np.square(columns[:, None] - columns))
+        return float((self.shares * (closeness @ self.shares)).sum())
+
 
 def _push(places: Floats) -> Floats:
     """How strongly, and where to, each is pushed by all others: (N, 2); by a pair as 1 / (1 + distance²)²."""
@@ -97,10 +103,9 @@ def _push(places: Floats) -> Floats:
     closeness = 1 / (1 + np.square(away[:, None]) + np.square(away))
     once, squared = np.fft.rfft2(closeness), np.fft.rfft2(np.square(closeness))
     ones = grid.spread(np.ones(len(places)))
-    total = grid.gather(ones * once).sum() - len(places)
-    least = len(places) * (len(places) - 1) / (1 + 2 * extent**2)  # a grid's sum is a little off
+    total = grid.gather(ones * once).sum() - grid.alone(width)
     drawn = np.stack([grid.gather(grid.spread(side) * squared) for side in corner.T], 1)
-    push: Floats = (grid.gather(ones * squared)[:, None] * corner - drawn) / max(total, least)
+    push: Floats = (grid.gather(ones * squared)[:, None] * corner - drawn) / total
     return push
 
 

@@ -102,15 +102,8 @@ def pushed_one_by_one(places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
     return pushed / (closeness.sum() - len(places))
 
 
-@pytest.mark.parametrize("spread", [0.001, 0.1, 1, 2])
-@pytest.mark.parametrize("count", [2, 5, 200])
+@pytest.mark.parametrize(("count", "spread"), [(2, 0.001), (2, 200), (5, 1), (5, 30), (200, 0.1), (200, 2)])
 def test_the_grid_sums_up_what_each_pair_would(count: int, spread: float) -> None:
     places = spread * np.random.default_rng(count).standard_normal((count, 2))
     exact = pushed_one_by_one(places)
     assert np.abs(_push(places) - exact).max() < 0.01 * np.abs(exact).max()
-
-
-def test_a_few_that_are_far_apart_are_not_flung_farther() -> None:
-    for seed in range(20):
-        places = 40 * np.random.default_rng(seed).standard_normal((4, 2))
-        assert np.abs(_push(places)).max() < 0.5

@@ -384,6 +384,19 @@ def test_photos_are_drawn_where_few_are_in_sight(browser: Page) -> None:
     expect(canvas).to_have_attribute("data-sight", str(before))
 
 
+def test_what_is_under_the_pointer_stays_there_as_it_comes_closer(browser: Page) -> None:
+    told = opened_map(browser)
+    at, canvas = lonely(told), browser.locator("#map-canvas")
+    left, top = place_of(told, at, browser)
+    canvas.hover(position={"x": left + 4, "y": top})
+    canvas.hover(position={"x": left, "y": top})
+    for _ in range(8):
+        browser.mouse.wheel(0, -300)
+    expect(canvas).not_to_have_attribute("data-sight", "26")
+    expect(browser.locator("#map-card")).to_be_visible()
+    expect(browser.locator("#map-card b")).to_have_text(told["names"][at])
+
+
 def test_the_map_by_keyboard_alone(browser: Page) -> None:
     told = opened_map(browser)
     browser.locator("#map-canvas").focus()
@@ -403,15 +416,17 @@ def test_the_map_by_keyboard_alone(browser: Page) -> None:
 
 
 def test_the_map_is_dragged_and_dragging_opens_nothing(browser: Page) -> None:
-    opened_map(browser)
-    canvas = browser.locator("#map-canvas")
+    told = opened_map(browser)
+    at, canvas = lonely(told), browser.locator("#map-canvas")
+    left, top = place_of(told, at, browser)
     box = canvas.bounding_box()
     assert box
-    browser.mouse.move(box["x"] + 400, box["y"] + 200)
+    browser.mouse.move(box["x"] + left, box["y"] + top)
     browser.mouse.down()
-    browser.mouse.move(box["x"] + 400 - 2000, box["y"] + 200, steps=4)
+    browser.mouse.move(box["x"] + left + 40, box["y"] + top + 30, steps=4)
     browser.mouse.up()
-    expect(canvas).not_to_have_attribute("data-sight", "26")
+    canvas.hover(position={"x": left + 42, "y": top + 30})
+    expect(browser.locator("#map-card b")).to_have_text(told["names"][at])
     assert browser.url.endswith("/library")
 
 

@@ -26,7 +26,7 @@ from samespace.plans import Plan, PlannedGroup, PlannedPhoto
 from samespace.web.comparing import LOWEST, POSITIONS, Comparings, Shown, kinds, threshold_of
 from samespace.web.desk import Desk, photo_id
 from samespace.web.pages import below, desk_of, page, photo_as_json, takes_json
-from samespace.wording import count, size_words
+from samespace.wording import count, readable, size_words
 
 SORTS = {"largest": "largest first", "certain": "most certain first"}
 PAGE = 20  # groups that come at once
@@ -132,7 +132,7 @@ def _number(given: Mapping[str, Any], name: str, usual: Any) -> Any:
     except (TypeError, ValueError):
         number = -1
     if not 0 <= number < 1e9:
-        raise _wrong(f"{name}={str(given[name])[:40]} makes no sense: give a number")
+        raise _wrong(f"{name} is to be a number from 0 on, not {readable(str(given[name])[:40])}")
     return number
 
 
@@ -220,10 +220,14 @@ def _group_as_json(one: Shown) -> dict[str, Any]:
 def _counts(request: Request) -> Response:
     """How many groups each position of the slider gives."""
     desk = desk_of(request)
-    comparing = _review(request).comparings.of(_asked(request.query_params, desk).kind)
+    asked = _asked(request.query_params, desk)
+    comparing = _review(request).comparings.of(asked.kind)
     with desk.library() as library:
         verdicts = library.verdicts()
     counts = comparing.counts(desk, verdicts)
+    if counts is not None and _review(request).kept:  # what was kept together is no group to decide
+        each = (_review(request).groups(asked._replace(threshold=at)) for at in POSITIONS)
+        counts = [len(groups or ()) for groups in each]
     if counts is None:
         return JSONResponse({"state": "comparing", "seconds": comparing.seconds}, 202)
     positions = [{"threshold": at, "groups": number} for at, number in zip(POSITIONS, counts, strict=True)]
@@ -366,7 +370,9 @@ def _carry_out(desk: Desk, asked: Asked, decided: Sequence[Decided]) -> cleanup.
     _refuse_while_busy(desk)
     plan = _plan(desk, asked, decided)
     applied = cleanup.apply(plan)
-    desk.remove(photo.path for group in plan.groups for photo in group.remove if not os.path.lexists(photo.path))
+    # Also what somebody else took away, a keeper perhaps: the group is then another one, and can be decided.
+    named = (photo.path for group in plan.groups for photo in (*group.keep, *group.remove))
+    desk.remove(path for path in named if not os.path.lexists(path))
     return applied
 
 
@@ -400,11 +406,18 @@ def _skipped(skipped: Sequence[cleanup.Skipped], desk: Desk) -> list[dict[str, A
     return [
         {
             "photo": photo_id(each.path),
-            "name": _name(photos[each.path]) if each.path in photos else each.path.name,
-            "reason": each.reason,
+            "name": _name(photos[each.path]) if each.path in photos else readable(each.path.name),
+            "reason": _reason(each.reason, desk),
         }
         for each in skipped
     ]
+
+
+def _reason(words: str, desk: Desk) -> str:
+    """On a page nobody has seen a plan, and photos go by their names below the folders that were scanned."""
+    for root in desk.roots:
+        words = words.replace(os.path.join(root, ""), "")  # noqa: PTH118 - a Path drops the last slash
+    return readable(words.replace(" since the plan", ""))
 
 
 def _applied_words(applied: cleanup.Applied, decided: Sequence[Decided]) -> str:

@@ -2,7 +2,7 @@
 
 const csrf = document.querySelector("meta[name=csrf]").content;
 
-/** Ask /api/…; resolves to its JSON, rejects with its one sentence. `body` is FormData or becomes JSON. */
+/** Ask /api/…; resolves to its JSON, rejects with its one sentence and `status`. `body` is FormData or becomes JSON. */
 export async function ask(method, address, body) {
   const form = body instanceof FormData;
   let response;
@@ -16,7 +16,7 @@ export async function ask(method, address, body) {
     throw new Error("SameSpace does not answer: is it still running in its terminal?");
   }
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.error || `The server answered ${response.status}.`);
+  if (!response.ok) throw Object.assign(new Error(answer.error || `The server answered ${response.status}.`), { status: response.status });
   return answer;
 }
 

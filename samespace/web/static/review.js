@@ -165,6 +165,7 @@ function apply(group) {
       else say(answer.words, { undo });
     } catch (error) {
       unfold(group);
+      if (error.status === 422) await renew([...keep, ...remove], group, true); // decided elsewhere: show what is left
       throw error;
     }
   });
@@ -194,6 +195,7 @@ function tell(group, body) {
 }
 
 function unlike(group) {
+  if (group && !group.querySelector(".unlike")) return say("These are the same, byte by byte.");
   if (group && !group.classList.contains("busy")) tell(group, { photos: members(group).map((member) => member.dataset.id) });
 }
 
@@ -206,7 +208,13 @@ function apart(member) {
 function undo() {
   inTurn(async () => {
     counts = null;
-    let answer = await ask("POST", "/api/undo", { earlier: false });
+    let answer;
+    try {
+      answer = await ask("POST", "/api/undo", { earlier: false });
+    } catch (error) {
+      if (error.status === 409) await renewAll(); // undone elsewhere, perhaps
+      throw error;
+    }
     if (answer.undone === null) {
       if (!await sure("Undo", answer.words, "Bring them back")) return;
       answer = await ask("POST", "/api/undo", { run: answer.run });
