@@ -12,9 +12,9 @@ Each row runs in an interpreter of its own, and both sides on all cores. `p50` a
 `queries/s` of 1,000 at once: the best of three rounds each. SameSpace reads vectors in half precision from a memory-
 mapped file, as a library keeps them, or in single precision from memory; faiss holds them in single precision. `held`
 is what a process holds in memory for the index while it answers, `file` what is memory-mapped for it. HNSW looks up
-40 candidates by eight-bit vectors and chooses among them by exact cosines from the vectors' own file, so that the file
-is read as well. faiss HNSW has the same links and candidates when built; of its searches the first is shown that finds
-as much as SameSpace.
+its candidates by eight-bit vectors, as many as `tune` takes, and chooses among the best 20 by exact cosines from the
+vectors' own file, so that the file is read as well. faiss HNSW has the same links and candidates when built; of its
+searches the first is shown that finds as much as SameSpace.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZES = (10_000, 100_000, 1_000_000)
 DIM, QUERIES, TOP = 256, 1000, 10
 ROUNDS, PATIENCE = 3, 10.0  # seconds at most for the single queries of a round
-EXPANSIONS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 METHODS = {
     "exact, float16 file": "ours",
     "exact, float32": "ours",
@@ -93,7 +92,7 @@ def run_row(method: str, folder: Path, needed: float) -> Rows:
     """Measure one row in this interpreter."""
     import numpy as np
 
-    from samespace.index import Exact
+    from samespace.index import EXPANSIONS, Exact
 
     vectors, queries = np.load(folder / "vectors.npy", mmap_mode="r"), np.load(folder / "queries.npy")
     Exact(queries).nearest(queries, TOP)  # what is imported is not counted
@@ -101,10 +100,11 @@ def run_row(method: str, folder: Path, needed: float) -> Rows:
     searcher, file = prepare(method, vectors.astype(np.float32) if method.endswith("float32") else vectors, folder)
     built = time.perf_counter() - start
     figures = {"build_seconds": built, "added_per_second": len(vectors) / built, "file_mb": file / 1e6}
+    if method == "HNSW":
+        figures["expansion"] = searcher.index.expansion
     for expansion in EXPANSIONS if method == "faiss HNSW" else EXPANSIONS[:1]:
         if method == "faiss HNSW":
-            searcher.hnsw.efSearch = expansion
-            figures["expansion"] = expansion
+            searcher.hnsw.efSearch = figures["expansion"] = expansion
         search = searcher.search if METHODS[method] == "faiss" else lambda asked, k: searcher.nearest(asked, k).rows
         found = share_found(search, vectors, queries, np.load(folder / "cosines.npy"))
         if found >= needed:

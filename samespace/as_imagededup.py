@@ -14,9 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
-from samespace import near
+from samespace import near, progress
 from samespace.errors import SameSpaceError
 from samespace.files import write_whole
 from samespace.grouping import Similar, by_keeper
@@ -106,7 +105,7 @@ def plot_duplicates(
 
 def _encode(folder: Path, recursive: bool) -> dict[str, _Encoded]:
     paths = [path for path in find(folder) if recursive or path.parent == folder]
-    reading = tqdm(in_threads(_encode_one, paths), "encoding", len(paths), unit=" photos", delay=1, leave=False)
+    reading = progress.over(in_threads(_encode_one, paths), "encoding", len(paths))
     encoded = dict(zip((os.fspath(path.relative_to(folder)) for path in paths), reading, strict=True))
     for error in encoded.values():
         if isinstance(error, UnreadablePhoto):

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from samespace import progress
 from samespace.compress import Compression
 from samespace.near import unit
 
@@ -107,7 +107,7 @@ def _train(
     optimizer = torch.optim.Adam(network.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     best, lowest, since = copy.deepcopy(network), float("inf"), 0
-    for _ in tqdm(range(epochs), "autoencoder", unit=" epochs", delay=1, leave=False):
+    for _ in progress.over(range(epochs), "autoencoder", unit=" epochs"):
         for rows in torch.randperm(len(learnt)).tensor_split(-(-len(learnt) // batch)):
             optimizer.zero_grad()
             loss_of(learnt[rows], *network(learnt[rows])).backward()  # type: ignore[no-untyped-call]

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
-from tqdm import tqdm
 
+from samespace import progress
 from samespace.errors import SameSpaceError
 from samespace.library import Library
 from samespace.reading import Array, Batch, Extractor, Rows
@@ -67,7 +67,7 @@ def import_folder(library: Library, root: Path, folder: Path, extractors: Sequen
     if not paths:
         raise SameSpaceError(f"{folder} holds no embedded photos: give the folder that the experiment's log names last")
     photos, here = 0, False
-    for path in tqdm(paths, desc="checking", unit=" files", delay=1, leave=False):
+    for path in progress.over(paths, "checking", unit=" files"):
         batch = read(path)
         _check_features(path, batch, extractors)
         here = here or any(_lies_below(root, file.path) for file in batch.files)
@@ -75,7 +75,7 @@ def import_folder(library: Library, root: Path, folder: Path, extractors: Sequen
     if not here:
         raise SameSpaceError(f"{folder} tells of no photo below {root}: scan the folder that was embedded")
     with library.hold():
-        for path in tqdm(paths, desc="importing", unit=" files", delay=1, leave=False):
+        for path in progress.over(paths, "importing", unit=" files"):
             library.import_batch(root, read(path))
     return photos
 

@@ -19,8 +19,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
+from samespace import progress
 from samespace.errors import SameSpaceError
 from samespace.files import content_hash, copy_new, move_new, sync_folder, write_all, write_whole
 from samespace.library import Library
@@ -164,7 +163,7 @@ def _check(plan: Plan) -> tuple[list[_Checked], list[Skipped]]:
     """Read every victim and keeper: those that may go, and why the others may not."""
     groups = [group for group in plan.groups if group.remove]
     photos = list(dict.fromkeys(photo for group in groups for photo in (group.keep[0], *group.remove)))
-    reading = tqdm(in_threads(_look, photos), "checking", len(photos), unit=" photos", delay=1, leave=False)
+    reading = progress.over(in_threads(_look, photos), "checking", len(photos))
     found = dict(zip(photos, reading, strict=True))
     kept = _kept_places(plan)
     results = [_check_victim(victim, group.keep[0], found, kept) for group in groups for victim in group.remove]
@@ -435,7 +434,7 @@ def undo(run: Path) -> Undone:
     with _held_if_sound(run.parent.parent):
         manifest = _read_manifest(run)
         photos, skipped = 0, []
-        for move in tqdm(manifest.moves, "undoing", unit=" photos", delay=1, leave=False):
+        for move in progress.over(manifest.moves, "undoing"):
             held = os.path.lexists(run / move.quarantined)
             reason = _put_back(manifest, move) or ("" if held else _loss(manifest, move))
             if reason:
@@ -720,7 +719,7 @@ def delete_runs(old: Iterable[Run]) -> Deleted:
             except SameSpaceError as error:
                 skipped.append(Skipped(run.folder, str(error)))
                 continue
-            for move in tqdm(_held_photos(manifest), "deleting", unit=" photos", delay=1, leave=False):
+            for move in progress.over(_held_photos(manifest), "deleting"):
                 won = _delete(manifest, move)
                 if isinstance(won, Skipped):
                     skipped.append(won)

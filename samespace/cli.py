@@ -180,21 +180,23 @@ def search(arguments: argparse.Namespace) -> int:
         else:
             answered.append(answer)
     found = [answer for answer in answered if answer.hits]
-    if arguments.files:
+    if arguments.files or arguments.null:
         hits = (hit.photo.path for answer in found for hit in answer.hits)
-        terminal.show_paths((answer.path for answer in found) if arguments.like else hits)
+        paths = (answer.path for answer in found) if arguments.like else hits
+        terminal.show_paths(paths, "\0" if arguments.null else "\n")
     elif arguments.json:
-        print(json.dumps(terminal.answers_as_json(answered, unreadable, space.look, threshold)))
+        print(json.dumps(terminal.answers_as_json(answered, unreadable, space, threshold)))
     else:
-        terminal.show_answers(found if arguments.like else answered, len(answered), space.look, threshold)
+        shown = found if arguments.like else answered
+        terminal.show_answers(shown, len(answered), space, threshold, arguments.top)
     return 1 if unreadable or not found else 0
 
 
 def compress(arguments: argparse.Namespace) -> None:
     """Search by shorter vectors.
 
-    Says of each way how many of the 10 nearest photos stay among the 10 nearest, and how many bytes a photo takes.
-    auto keeps PCA, unless the autoencoder is better.
+    Says of each way, learnt from half of the photos, how many of the 10 nearest of the others stay among the 10
+    nearest, and how many bytes a photo takes. auto keeps PCA, unless the autoencoder is better.
     """
     from samespace import terminal
     from samespace.compress import compare
@@ -207,8 +209,9 @@ def compress(arguments: argparse.Namespace) -> None:
     if arguments.imported:
         chosen = imported_compression(arguments.imported, look)
     elif arguments.method != "none":
-        rows, chosen = compare(vectors, arguments.method)
-        terminal.show_compressions(rows)
+        compared = compare(vectors, arguments.method)
+        terminal.show_compressions(compared)
+        chosen = compared.chosen
     keep_compression(library, look, chosen)
     kept = "as they are" if chosen is None else f"as {chosen.dim} numbers a photo, by {chosen.method}"
     print(f"search compares vectors of {look.name} {kept} from now on")
@@ -239,8 +242,10 @@ def serve(arguments: argparse.Namespace) -> None:
     missing = [name for name in ("jinja2", "python_multipart", "starlette", "uvicorn") if not find_spec(name)]
     if missing:
         raise SameSpaceError(f"{missing[0]} is not installed: pip install 'samespace[web]'")
+    from samespace import progress
     from samespace.web import serving
 
+    progress.off()
     with serving.open_door(arguments.host, arguments.port, arguments.token) as door:
         if arguments.folder:
             ((library, roots),) = _libraries(_real([arguments.folder]), arguments.library)
@@ -347,6 +352,8 @@ def verdicts(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_mixture(arguments: argparse.Namespace) -> None:
+    if arguments.json and arguments.null:
+        raise SameSpaceError("--json prints more than paths: leave out --json or --null")
     if bool(arguments.like) != bool(arguments.within):
         raise SameSpaceError("--like DIR1 and --in DIR2 belong together: give both")
     if bool(arguments.photos) == bool(arguments.like):
@@ -372,7 +379,7 @@ def _search_photos(arguments: argparse.Namespace) -> Searched:
     space = Space(library, look, arguments.index)
     _say_lacking(space)
     threshold = _threshold(arguments, space)
-    how = (arguments.top, threshold, arguments.folder, _collapse(arguments, look))
+    how = (_asked_for(arguments), threshold, arguments.folder, _collapse(arguments, look))
     return space, threshold, answers_to(arguments.photos, space, *how)
 
 
@@ -389,7 +396,7 @@ def _search_folder(arguments: argparse.Namespace) -> Searched:
                 print(f"left out: {error}", file=sys.stderr)
     spaces = [Space(library, look, arguments.index) for library, _ in opened]
     threshold = _threshold(arguments, spaces[-1])
-    how = (arguments.top, threshold, within, _collapse(arguments, look))
+    how = (_asked_for(arguments), threshold, within, _collapse(arguments, look))
     return spaces[-1], threshold, answers_of(spaces[0].below(like), spaces[0], spaces[-1], *how)
 
 
@@ -408,6 +415,12 @@ def _threshold(arguments: argparse.Namespace, space: Space) -> float | None:
         return space.threshold
     threshold: float | None = arguments.threshold
     return threshold
+
+
+def _asked_for(arguments: argparse.Namespace) -> int:
+    """One more than is shown, where a person is told that there are more."""
+    top: int = arguments.top
+    return top if arguments.json or arguments.files or arguments.null else top + 1
 
 
 def _collapse(arguments: argparse.Namespace, look: Look) -> bool:
@@ -685,13 +698,15 @@ def _search_words(parser: argparse.ArgumentParser) -> None:
     )
     _look_words(parser)
     _reading_words(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument(
         "-f",
         dest="files",
         action="store_true",
         help="print paths only, one a line: of what was found, with --like of the photos of DIR1 that were",
     )
+    parser.add_argument("-z", "--null", action="store_true", help="as -f, but end each path with NUL, for `xargs -0`")
 
 
 def _look_words(parser: argparse.ArgumentParser) -> None:

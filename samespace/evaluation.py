@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
-from samespace import metrics
+from samespace import metrics, progress
 from samespace.errors import SameSpaceError
 from samespace.features import bank, fingerprint
 from samespace.files import write_whole
@@ -70,7 +69,7 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
 def _score_rows(network: TwinNetwork, embeddings: Embeddings, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Logits (P,) of pairs given as rows of `embeddings`: (P, 2 or more)."""
     pairs = torch.from_numpy(rows).to(embeddings.vectors.device)
-    blocks = tqdm(torch.split(pairs, PAIRS_AT_ONCE), "training pairs", unit=" blocks", delay=1, leave=False)
+    blocks = progress.over(torch.split(pairs, PAIRS_AT_ONCE), "training pairs", unit=" blocks")
     logits = [network.head(embeddings.take(block[:, 0]), embeddings.take(block[:, 1])) for block in blocks]
     return torch.cat(logits).double().cpu().numpy()
 
@@ -95,7 +94,7 @@ def _all_pairs(network: TwinNetwork, photos: Embeddings, spaces: npt.NDArray[Any
     """Logits and labels of every unordered pair of distinct photos, one row of the triangle after the other."""
     count = len(spaces)
     logits = []
-    for row in tqdm(range(count - 1), "all pairs", unit=" photos", delay=1, leave=False):
+    for row in progress.over(range(count - 1), "all pairs"):
         for at in range(row + 1, count, PAIRS_AT_ONCE):
             others = Embeddings(*(column[at : at + PAIRS_AT_ONCE] for column in photos))
             this = Embeddings(*(column[[row]].expand_as(other) for column, other in zip(photos, others, strict=True)))

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor
-from tqdm import tqdm
 
+from samespace import progress
 from samespace.backbones import SIZE, Trunk
 from samespace.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
 
@@ -123,7 +123,7 @@ def _write_bank(folder: Path, paths: Sequence[Path], trunk: Trunk, device: str) 
 
 def _fill(maps: Maps, paths: Sequence[Path], trunk: Trunk, device: str) -> None:
     trunk.to(device)
-    with tqdm(total=len(paths), desc="feature bank", unit=" photos", delay=1, leave=False) as progress:
+    with progress.bar("feature bank", len(paths)) as bar:
         start = 0
         for photos in _batches(read_many(paths, SIZE), photos_at_once(device)):
             rows = slice(start, start + len(photos))
@@ -133,7 +133,7 @@ def _fill(maps: Maps, paths: Sequence[Path], trunk: Trunk, device: str) -> None:
                 maps.parts[rows, variant] = parts.cpu()
                 maps.seen[rows, variant] = seen.cpu()
             start += len(photos)
-            progress.update(len(photos))
+            bar.update(len(photos))
 
 
 def _batches(photos: Iterator[Pixels | UnreadablePhoto], size: int) -> Iterator[list[Pixels]]:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from samespace import progress
 from samespace.neighbours import Candidates, Ids
 
 Rows = npt.NDArray[np.intp]
@@ -168,13 +168,11 @@ def score_in_blocks(first: Rows, second: Rows, score_pairs: ScorePairs) -> Score
     """The score of each pair, asked for a block at a time and with the lower number first."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     scores = np.empty(len(low))
-    with tqdm(
-        total=len(low), desc="comparing", unit=" pairs", delay=1, leave=False, disable=len(low) <= AT_ONCE
-    ) as progress:
+    with progress.bar("comparing", len(low), " pairs", disable=len(low) <= AT_ONCE) as bar:
         for start in range(0, len(low), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
             scores[rows] = score_pairs(low[rows], high[rows])
-            progress.update(len(low[rows]))
+            bar.update(len(low[rows]))
     return scores
 
 

@@ -37,9 +37,10 @@ PENDING = 1 << 20  # so many rows wait at most to be looked at closely
 # Measured on a million vectors as photos have them, in benchmarks/search.py.
 CONNECTIVITY = 16
 EXPANSION_ADD = 128
-EXPANSIONS = (64, 96, 128, 192, 256, 384, 512, 768, 1024)  # candidates of a search: `tune` takes what is enough
-RECALL = 0.97
-SHORTLIST = 4  # of so many times as many as are asked for, the index's best, exact cosines choose
+# Candidates of a search: `tune` takes what is enough.
+EXPANSIONS = (48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
+RECALL = 0.96
+SHORTLIST = 2  # of so many times as many as are asked for, the index's best, exact cosines choose
 RENEWED = 4  # built anew once one in so many was removed: what takes the place of removed vectors is found less surely
 
 
@@ -132,10 +133,11 @@ class Exact:
 
     def best_of(self, queries: Floats, places: Rows, rows: Rows, k: int) -> Nearest:
         """The `k` nearest to each of the queries (Q, D) among a few rows: `rows[i]` is one for `queries[places[i]]`."""
-        cosines = np.empty(len(rows), np.float32)
+        cosines, wide = np.empty(len(rows), np.float32), queries.astype(np.float64)
         for some in _blocks(len(rows), max(1, PANEL // self._vectors.shape[1])):
             # In double precision, so that equal vectors tie wherever they lie.
-            cosines[some] = (self._vectors[rows[some]].astype(np.float64) * queries[places[some]]).sum(1)
+            asked = wide[places[some]] if len(wide) > 1 else wide
+            cosines[some] = np.einsum("nd,nd->n", self._vectors[rows[some]].astype(np.float64), asked)
         order = np.lexsort((rows, -cosines, places))
         places, rows, cosines = places[order], rows[order], cosines[order]
         rank = _ranks(places)
@@ -342,14 +344,16 @@ class Approximate:
         """
         keys = np.zeros((len(queries), k), np.uint64)
         cosines = np.full(keys.shape, -np.inf, np.float32)
-        if len(queries) and len(self):
-            with self._searching:
-                found = self._index.search(_eight_bits(queries), min(k, len(self)))
-            counts = found.counts if len(queries) > 1 else [len(found)]  # of one query usearch answers otherwise
-            rank = np.arange(np.shape(found.keys)[-1])
-            there = np.nonzero(rank < np.reshape(counts, (-1, 1)))
-            keys[there] = np.atleast_2d(found.keys)[there]
-            cosines[there] = 1 - np.atleast_2d(found.distances)[there]
+        if not len(queries) or not len(self):
+            return keys, cosines
+        single = len(queries) == 1
+        with self._searching:
+            found = self._index.search(_eight_bits(queries), min(k, len(self)), threads=int(single))  # 0: one a core
+        if single:  # usearch then answers otherwise
+            keys[0, : len(found)], cosines[0, : len(found)] = found.keys, 1 - found.distances
+        else:
+            there = np.nonzero(np.arange(found.keys.shape[1]) < found.counts[:, None])
+            keys[there], cosines[there] = found.keys[there], 1 - found.distances[there]
         return keys, cosines
 
 
@@ -374,7 +378,7 @@ class Indexed:
 
     def __init__(self, exact: Exact, keys: Keys, index: Approximate) -> None:
         """`keys` (N,) are those of the rows of `exact`; the index holds them."""
-        self.exact, self._index = exact, index
+        self.exact, self.index = exact, index
         keys = np.asarray(keys, np.uint64)
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
@@ -384,36 +388,54 @@ class Indexed:
         if allowed is not None:
             return self.exact.nearest(queries, k, allowed)
         queries = np.ascontiguousarray(queries, np.float32)
-        keys, cosines = self._index.nearest(queries, SHORTLIST * k)
-        place, rank = np.nonzero(cosines > -np.inf)
-        start, stop = (np.searchsorted(self._keys, keys[place, rank], side) for side in ("left", "right"))
-        # Every row of a key: `start`, `start` + 1, … below `stop`.
-        counts = stop - start
-        step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = self._order[np.repeat(start, counts) + step]
-        return self.exact.best_of(queries, np.repeat(place, counts), rows, k)
+        keys, cosines = self.index.nearest(queries, SHORTLIST * k)
+        there = cosines > -np.inf
+        rows, counts = self._rows_of(keys[there])
+        places = there.nonzero()[0]
+        return self.exact.best_of(queries, np.repeat(places, counts), rows, k)
 
-    def tune(self, k: int = 10, sample: int = 500) -> float:
+    def _rows_of(self, keys: Keys) -> tuple[Rows, Rows]:
+        """All rows of each of the keys (n,), and how many each has."""
+        start, stop = (self._keys.searchsorted(keys, side) for side in ("left", "right"))
+        counts = stop - start
+        if not (counts == 1).all():  # `start`, `start` + 1, … below `stop`
+            step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            start = np.repeat(start, counts) + step
+        return self._order[start], counts
+
+    def tune(self, allowed: Flags | None = None, k: int = 10, sample: int = 500) -> float:
         """Let searches look at as few candidates as find `RECALL` of the nearest; how much they then find.
 
         Whitened vectors, which lie in nearly all directions, need many more than others. For an index that has changed.
         """
+        queries, best = _some(self.exact, allowed, k, sample)
         found = 0.0
-        for self._index.expansion in EXPANSIONS:
-            found = recall(self, k, sample)
+        for self.index.expansion in EXPANSIONS:
+            found = _share_found(self, queries, best)
             if found >= RECALL:
                 break
         return found
 
 
-def recall(indexed: Indexed, k: int = 10, sample: int = 1000) -> float:
-    """The share of some vectors' `k` nearest others that the index finds; equally near ones are as good."""
-    count = len(indexed.exact)
-    k = min(k, count - 1)
-    if k < 1:
+def recall(indexed: Indexed, allowed: Flags | None = None, k: int = 10, sample: int = 1000) -> float:
+    """The share of some vectors' `k` nearest others that the index finds; equally near ones are as good.
+
+    `allowed` (N,) are the rows whose keys the index holds, where these are not all.
+    """
+    return _share_found(indexed, *_some(indexed.exact, allowed, k, sample))
+
+
+def _some(exact: Exact, allowed: Flags | None, k: int, sample: int) -> tuple[Floats, Floats]:
+    """Some of the vectors (n, D) and, exactly, how near the nearest of each are: itself and `k` others, (n, k + 1)."""
+    rows = np.arange(len(exact)) if allowed is None else np.flatnonzero(allowed)
+    k = max(0, min(k, len(rows) - 1))
+    queries = exact.vectors(np.sort(np.random.default_rng(0).permutation(rows)[:sample]))
+    return queries, exact.nearest(queries, k + 1, allowed).cosines
+
+
+def _share_found(indexed: Indexed, queries: Floats, best: Floats) -> float:
+    others = best.shape[1] - 1
+    if others < 1:
         return 1.0
-    rows = np.sort(np.random.default_rng(0).permutation(count)[:sample])
-    queries = indexed.exact.vectors(rows)
-    last = indexed.exact.nearest(queries, k + 1).cosines[:, -1:]  # each is its own nearest
-    found = (indexed.nearest(queries, k + 1).cosines >= last).sum(1) - 1
-    return float(np.maximum(found, 0).mean() / k)
+    found = (indexed.nearest(queries, others + 1).cosines >= best[:, -1:]).sum(1) - 1  # each is its own nearest
+    return float(np.maximum(found, 0).mean() / others)

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
+from samespace import progress
 from samespace.errors import SameSpaceError
 from samespace.files import sync_folder
 from samespace.photos import DATABASE, EXTENSIONS, Details, UnreadablePhoto, Walk, decoders, details, in_threads, walk
@@ -369,7 +369,7 @@ class Library:
         work = [(view, paths) for view, paths in work if paths]
         total = sum(len(paths) for _, paths in work)
         now: dict[tuple[int, bytes], str | None] = {}
-        with tqdm(total=total, desc="scanning", unit=" photos", delay=1, leave=False, disable=tell is not None) as bar:
+        with progress.bar("scanning", total, disable=tell is not None) as bar:
             if tell:
                 tell(0, total)
             for view, paths in work:
@@ -542,7 +542,7 @@ class Library:
         lacking = self._lacking(source, derived)
         contents, numbers = list(lacking), np.array(list(lacking.values()), np.int64)
         folder = self.features_folder(source.fingerprint)
-        with tqdm(total=len(contents), desc="preparing", unit=" photos", delay=1, leave=False) as bar:
+        with progress.bar("preparing", len(contents)) as bar:
             for start in range(0, len(contents), BLOCK):
                 block = slice(start, start + BLOCK)
                 rows = Rows(contents[block], work(Features(folder, source.fields, numbers[block])))
@@ -627,7 +627,7 @@ class Library:
         known = {content: Details(*rest) for content, *rest in rows}
         asked = list({photo.content: photo for photo in photos if photo.content not in known}.values())
         looks = zip(asked, in_threads(_details, asked), strict=True)
-        with tqdm(total=len(asked), desc="decoding", unit=" photos", delay=1, leave=False) as bar:
+        with progress.bar("decoding", len(asked)) as bar:
             while batch := [(photo.content, look) for photo, look in islice(looks, AT_ONCE)]:
                 self._remember_details([(content, look) for content, look in batch if look])
                 known |= {content: look or Details(content, 0.0) for content, look in batch}

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from samespace import progress
 from samespace.errors import SameSpaceError
 from samespace.hashing import Hashes, hamming, wavelet_hash
 from samespace.photos import VARIANTS, UnreadablePhoto, find, in_threads, open_photo
@@ -125,15 +126,13 @@ def _space_type(path: Path, folder: Path) -> str:
 
 
 def _hash_photos(paths: Sequence[Path]) -> list[np.uint64 | UnreadablePhoto]:
-    from tqdm import tqdm
-
     def hashed(path: Path) -> np.uint64 | UnreadablePhoto:
         try:
             return wavelet_hash(open_photo(path))
         except UnreadablePhoto as error:
             return error
 
-    return list(tqdm(in_threads(hashed, paths), "hashing", len(paths), unit=" photos", delay=1, leave=False))
+    return list(progress.over(in_threads(hashed, paths), "hashing", len(paths)))
 
 
 def read_verdicts(folder: Path) -> Verdicts:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from PIL import Image
-from tqdm import tqdm
 
+from samespace import progress
 from samespace.duplicates import Found, Group, Member
 from samespace.errors import SameSpaceError
 from samespace.photos import UnreadablePhoto, in_threads, open_photo
@@ -66,12 +66,12 @@ def write_report(
     with _whole(path) as page:
         page.write(before)
         thumbnails = in_threads(thumbnail, (member.photo.path for group in groups for member in group.members))
-        with tqdm(total=sum(len(group.members) for group in groups), desc="thumbnails", unit="photo") as progress:
+        with progress.bar("thumbnails", sum(len(group.members) for group in groups)) as bar:
             for number, group in enumerate(groups, start=1):
                 page.write(_group_head(number, group, threshold))
                 for member in group.members:
                     page.write(_photo(member, member is group.members[0], next(thumbnails), base))
-                    progress.update()
+                    bar.update()
                 page.write("</ul></article>\n")
         page.write(after)
 

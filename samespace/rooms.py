@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from samespace import progress
 from samespace.errors import SameSpaceError, exit_status
 from samespace.scenery.drawing import draw_scene
 from samespace.scenery.floorplan import FURNISH, Piece, Plan, overlap, with_article
@@ -161,9 +161,9 @@ def write_dataset(
     with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as beside:
         unfinished = Path(beside) / root.name
         unfinished.mkdir()
-        with tqdm(total=training_photos + test_photos, desc="drawing rooms", unit="photo") as progress:
+        with progress.bar("drawing rooms", training_photos + test_photos) as bar:
             for listing in _drawn(unfinished, todo, workers or os.cpu_count() or 1):
-                progress.update(listing.count)
+                bar.update(listing.count)
         captions = {path: sentences for listing in todo for path, sentences in _captions(listing).items()}
         (unfinished / "captions.json").write_text(json.dumps(captions, indent=1), encoding="utf-8")
         if root.exists():

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
-from samespace import compress, near
+from samespace import compress, near, progress
 from samespace.compress import Compression
 from samespace.errors import SameSpaceError
 from samespace.index import Approximate, Exact, Indexed, recall
@@ -364,6 +363,8 @@ class Space:
                 return None
             index = Approximate.open(path, self.vectors.fingerprint, self._matrix.shape[1])
             self.added, self.removed = index.keep(self._keys(), lambda rows: self._unit.take(self.vectors.field, rows))
+            if self.added or self.removed:
+                self._indexed(index).tune(self._owner >= 0)
             index.save()
         return index
 
@@ -385,8 +386,7 @@ def index_path(library: Library, vectors: Vectors) -> Path:
 def recall_of_index(space: Space) -> float:
     """The share of the 10 nearest that the space's index finds."""
     assert space.index is not None
-    exact = Exact(space._unit.take(space.vectors.field))
-    return recall(Indexed(exact, space._keys(), space.index))
+    return recall(space._indexed(space.index), space._owner >= 0)
 
 
 def answers_to(
@@ -419,8 +419,7 @@ def answers_of(
 
 
 def _blocks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    one = len(items) == 1
-    with tqdm(total=len(items), desc="searching", unit=" photos", delay=1, leave=False, disable=one) as bar:
+    with progress.bar("searching", len(items), disable=len(items) == 1) as bar:
         for start in range(0, len(items), size):
             yield items[start : start + size]
             bar.update(len(items[start : start + size]))

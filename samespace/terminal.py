@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from samespace.cleanup import Applied, Deleted, Run, Skipped, Undone
-from samespace.compress import Row
+from samespace.compress import Compared
 from samespace.duplicates import Found, Group, Member
 from samespace.library import Scan
-from samespace.looks import Look
 from samespace.photos import UnreadablePhoto
 from samespace.search import Answer, Hit, Space
 from samespace.verdicts import Exported
@@ -24,7 +23,7 @@ GROUPS, FILES = 5, 10  # shown of each; the report and --json have them all
 _SAME = {"same shot": "the same shot", "cosine": "the same shot", "probability": "the same space"}
 _SCORES = {
     "same shot": "scores: how surely it is {}",
-    "cosine": "scores: cosine of {} features, 1 for what looks the same",
+    "cosine": "scores: cosine of {} features{}, 1 for what looks the same",
     "probability": "scores: probability of the same space, by {}",
 }
 
@@ -109,51 +108,63 @@ def _member_as_json(member: Member) -> dict[str, Any]:
     }
 
 
-def show_answers(answers: Sequence[Answer], asked: int, look: Look, threshold: float | None) -> None:
-    """What was found for each photo; `asked` is how many there were, those left out here included."""
+def show_answers(answers: Sequence[Answer], asked: int, space: Space, threshold: float | None, top: int) -> None:
+    """What was found for each photo, the first `top`; `asked` is how many there were, those left out here included."""
+    look, method = space.look, space.vectors.compression
     found = sum(1 for answer in answers if answer.hits)
     if asked > 1:
         print(f"{found:,} of {count(asked, 'photo')} found")
     for answer in answers:
         print(f"{chr(10) if asked > 1 else ''}{readable(from_here(answer.path))}{'' if answer.hits else ': nothing'}")
-        for hit in answer.hits:
+        for hit in answer.hits[:top]:
             also = f"  +{len(hit.also)} of {_SAME[look.meaning]}" if hit.also else ""
             print(f"  {score_words(hit.score)}  {readable(from_here(hit.photo.path))}{also}")
+        if threshold is not None and len(answer.hits) > top:
+            print(f"  … and more: --top {2 * top}")
     if found:
-        print(f"\n{_SCORES[look.meaning].format(look.name)}{'' if threshold is None else f', from {threshold:g} on'}")
+        compressed = "" if method == "none" else f", compressed by {method}"
+        since = "" if threshold is None else f", from {threshold:g} on"
+        print(f"\n{_SCORES[look.meaning].format(look.name, compressed)}{since}")
 
 
-def show_compressions(rows: Sequence[Row]) -> None:
-    """Ways to keep vectors, side by side."""
+def show_compressions(compared: Compared) -> None:
+    """Ways to keep vectors, side by side; and the chosen one, where it is longer when all photos teach it."""
+    rows, chosen = compared
     print(f"{'':<12}{'numbers':>9}{'bytes a photo':>15}{'recall@10':>11}")
     for row in rows:
         print(f"{row.method:<12}{row.dim:>9,}{row.bytes:>15,}{score_words(row.recall):>11}")
     print()
+    if (chosen.method, chosen.dim) not in [row[:2] for row in rows]:
+        size = f"{chosen.dim:,} numbers, {2 * chosen.dim:,} bytes a photo"
+        print(f"each was learnt from half of the photos; {chosen.method} again from all: {size}")
 
 
 def show_index(space: Space, path: Path, recall: float | None) -> None:
     """What `samespace index` did."""
-    print(f"index of {count(len(space.index or ()), 'photo')}, {size_words(path.stat().st_size)}")
+    kept = len(space.index or ())  # copies count once
+    photos = count(kept, "photo" if kept == len(space.photos) else "different photo")
+    print(f"index of {photos}, {size_words(path.stat().st_size)}")
     print(f"{space.added:,} added, {space.removed:,} removed")
     if recall is not None:
         print(f"recall@10 {recall:.3f}: so many of the 10 nearest others are found")
 
 
-def show_paths(paths: Iterable[Path]) -> None:
-    """Each once, one a line, byte by byte as they are."""
+def show_paths(paths: Iterable[Path], end: str) -> None:
+    """Each once, byte by byte as they are."""
     sys.stdout.flush()
     for path in dict.fromkeys(paths):
-        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+        sys.stdout.buffer.write(os.fsencode(path) + end.encode())
     sys.stdout.buffer.flush()
 
 
 def answers_as_json(
-    answers: Sequence[Answer], unreadable: Sequence[UnreadablePhoto], look: Look, threshold: float | None
+    answers: Sequence[Answer], unreadable: Sequence[UnreadablePhoto], space: Space, threshold: float | None
 ) -> dict[str, Any]:
     """What was found, for a program."""
     return {
-        "look": look.name,
-        "meaning": look.meaning,
+        "look": space.look.name,
+        "meaning": space.look.meaning,
+        "compression": space.vectors.compression,
         "threshold": threshold,
         "answers": [
             {"path": os.fspath(answer.path), "hits": [_hit_as_json(hit) for hit in answer.hits]} for answer in answers

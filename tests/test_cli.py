@@ -145,6 +145,7 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["search", "--like", "{here}", "--in", "{here}", "--folder", "{here}"], "--folder narrows a search for"),
         (["search", "--like", "{here}/nowhere", "--in", "{here}"], "{here}/nowhere is not a folder"),
         (["search", "--like", "{here}", "--in", "{here}", "--top", "0"], "cannot show 0 results"),
+        (["search", "{photo}", "--json", "-z"], "--json prints more than paths: leave out"),
         (["search", "{photo}", "--threshold", "2"], "a threshold of 2 makes no sense"),
         (["search", "{photo}", "--threshold", "nan"], "a threshold of nan makes no sense"),
         (["search", "{photo}", "--library", "{here}"], "no library at {here}: `samespace scan` makes one"),
@@ -237,7 +238,7 @@ def test_search_finds_copies_of_a_photo_from_anywhere(run: Run, album: Path, tmp
     status, out, _ = run("search", album / "last.png")
     assert (status, out) == (1, f"{album}/last.png: nothing\n")
     status, out, _ = run("search", album / "last.png", "--threshold", "0", "--top", "2")
-    assert status == 0 and len(out.splitlines()) == 5
+    assert status == 0 and len(out.splitlines()) == 6
 
 
 def by_score(hits: list[str]) -> list[str]:
@@ -260,8 +261,31 @@ def test_search_prints_paths_for_pipes_byte_by_byte(
     expected = {album / "first.png", album / "small.png", album / "trip" / "first.jpg", odd}
     assert all(found.count(os.fsencode(path) + b"\n") == 1 for path in expected)
     assert len(found) == sum(len(os.fsencode(path)) + 1 for path in expected)
+    for words in (["-z"], ["--null", "-f"]):
+        assert main(["search", "first.png", "small.png", *words]) == 0
+        named = capsysbinary.readouterr().out
+        assert named.endswith(b"\0") and {*named[:-1].split(b"\0")} == {*map(os.fsencode, expected)}
+        assert len(named) == len(found)
     assert main(["search", "last.png", "-f"]) == 1
     assert capsysbinary.readouterr().out == b""
+
+
+def test_json_or_paths(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("search", "first.png", "--json", "-f")
+    assert "argument -f: not allowed with argument --json" in capsys.readouterr().err
+
+
+def test_a_list_that_is_cut_off_says_so(run: Run, album: Path) -> None:
+    run("scan", album)
+    lines = run("search", album / "first.png", "--top", "1")[1].splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == [lines[1].split()[0], "…"]
+    assert lines[2] == "  … and more: --top 2"
+    assert "more" not in run("search", album / "first.png", "--top", "2")[1]
+    assert len(run("search", album / "first.png", "--top", "1", "-f")[1].splitlines()) == 1
+    run("scan", album, *RANDOM)
+    assert "more" not in run("search", album / "first.png", "--top", "1")[1]  # all photos are results of a kind
+    assert "more" in run("search", album / "first.png", "--top", "1", "--all", "--threshold", "-1")[1]
 
 
 def test_search_in_json(run: Run, album: Path) -> None:
@@ -353,7 +377,18 @@ def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.Monke
     assert re.search(
         r"\nsearch compares vectors of mobilenet_v3_small as \d numbers a photo, by pca from now on\n$", out
     )
-    assert run("search", "last.png")[0] == 0
+    size = int(re.findall(r" as (\d) numbers", out)[0])
+    assert int(rows[2][1]) < size
+    assert (
+        f"\neach was learnt from half of the photos; pca again from all: {size} numbers, {2 * size} bytes a photo\n"
+        in out
+    )
+    status, out, _ = run("search", "last.png")
+    assert (status, out.splitlines()[-1]) == (
+        0,
+        "scores: cosine of mobilenet_v3_small features, compressed by pca, 1 for what looks the same",
+    )
+    assert json.loads(run("search", "last.png", "--json")[1])["compression"] == "pca"
     assert run("compress", "--method", "none")[1].endswith("mobilenet_v3_small as they are from now on\n")
     compression = fit_pca(np.random.default_rng(0).random((80, 1024)))
     compression.save(album.parent / "trained.safetensors")
@@ -369,6 +404,7 @@ def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.Monke
 def test_an_index_is_kept_beside_the_features(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(album)
     run("scan", ".", *RANDOM)
+    assert run("index")[1].startswith("index of 4 photos, ")
     exact = run("search", "last.png")
     assert run("search", "last.png", "--index", "hnsw") == exact
     assert len(list((album / ".samespace" / "features").rglob("hnsw.usearch"))) == 1
@@ -378,7 +414,7 @@ def test_an_index_is_kept_beside_the_features(run: Run, album: Path, monkeypatch
     run("scan", ".", *RANDOM)
     status, out, _ = run("index", "--check")
     assert status == 0
-    assert out.startswith("index of 5 photos") and "1 added" in out and "recall@10 1.000" in out
+    assert out.startswith("index of 5 different photos, ") and "1 added" in out and "recall@10 1.000" in out
 
 
 def test_dedupe_shows_what_it_found_and_changes_nothing(run: Run, album: Path) -> None:

@@ -167,9 +167,9 @@ def share_found(approximate: Approximate, vectors: Vectors, keys: npt.NDArray[np
 
 @pytest.mark.usefixtures("usearch")
 def test_at_its_defaults_the_index_finds_nearly_all_also_by_itself_and_read_again(tmp_path: Path) -> None:
-    vectors, keys = album(20_000, 128), np.arange(20_000, dtype=np.uint64)
+    vectors, keys = album(10_000, 128), np.arange(10_000, dtype=np.uint64)
     built = Approximate.open(tmp_path / "index", "look", 128)
-    assert built.keep(keys, vectors.__getitem__) == (20_000, 0)
+    assert built.keep(keys, vectors.__getitem__) == (10_000, 0)
     built.save()
     again = Approximate.open(tmp_path / "index", "look", 128)
     assert share_found(built, vectors, keys) == share_found(again, vectors, keys) > 0.98
@@ -384,6 +384,20 @@ def test_recall_is_the_share_of_neighbours_that_are_found(tmp_path: Path, vector
     assert 0.3 < recall(Indexed(Exact(vectors[:400]), keys, half)) < 0.6
     half.keep(keys[:5], vectors.__getitem__)
     assert recall(Indexed(Exact(vectors[:5]), keys[:5], half)) == 1  # of others there are four
+
+
+@pytest.mark.usefixtures("usearch")
+def test_rows_that_nobody_keeps_do_not_count(tmp_path: Path, vectors: Vectors) -> None:
+    kept = np.arange(400) % 2 == 0
+    keys = np.where(kept, np.arange(400), 2**64 - 1).astype(np.uint64)
+    half = Approximate.open(tmp_path / "half", "look", 64)
+    half.keep(keys[kept], lambda rows: vectors[2 * rows])
+    indexed = Indexed(Exact(vectors[:400]), keys, half)
+    assert 0.3 < indexed.tune() < 0.6
+    assert half.expansion == index.EXPANSIONS[-1]
+    assert indexed.tune(kept) > 0.97
+    assert half.expansion == index.EXPANSIONS[0]
+    assert recall(indexed, kept) > 0.97
 
 
 @pytest.mark.usefixtures("usearch")

@@ -503,6 +503,16 @@ def test_an_index_answers_as_exactly_and_keeps_up(own: Path) -> None:
     assert (Space(library, COLOURS, "hnsw").added, Space(library, COLOURS, "hnsw").removed) == (0, 0)
 
 
+def test_an_index_that_changed_is_tuned_and_remembers_it(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = scanned(own)
+    monkeypatch.setattr("samespace.index.EXPANSIONS", (50, 60))  # of so few photos the first find all
+    first, again = Space(library, COLOURS, "hnsw").index, Space(library, COLOURS, "hnsw").index
+    assert first is not None and again is not None
+    assert first.expansion == again.expansion == 50
+    monkeypatch.setattr("samespace.index.Indexed.tune", lambda *given: pytest.fail("nothing has changed"))
+    Space(library, COLOURS, "hnsw")
+
+
 def test_many_photos_get_an_index_unasked(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = scanned(own)
     assert Space(library, COLOURS).index is None

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from samespace import progress
 from samespace.errors import SameSpaceError
 from samespace.library import Library
 from samespace.looks import from_options, remember
@@ -62,6 +63,7 @@ def _end_with_the_server() -> None:
 def main(words: Sequence[str]) -> int:
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     os.nice(5)  # pages come first
+    progress.off()
     border = words.index("--")
     folder, *roots = map(Path, words[border + 1 :])
     try:
