@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image, ImageEnhance
 
 from samespace.backbones import make_trunk
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from samespace.web.desk import Desk
 
 BACKBONE = "mobilenet_v3_small"
+
+# How long an example may take is no promise of ours, and a busy machine would break it.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 # The threads of one small operation wait for each other: on a busy machine that takes ten times as long.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -174,7 +174,7 @@ def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
     assert refusal(tmp_path / "nothing.pt").startswith(f"no weights file at {tmp_path / 'nothing.pt'}")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(
     content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), suffix=st.sampled_from(["pt", "safetensors"])
 )

@@ -1037,7 +1037,7 @@ def clutter(draw: st.DrawFn) -> tuple[int, list[int], list[int], list[int], str]
     return draw(st.integers(0, 1000)), draw(numbers), draw(numbers), draw(numbers), draw(st.sampled_from(WAYS))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(clutter())
 def test_whatever_the_folder_a_group_keeps_a_photo_and_undo_restores(
     clutter: tuple[int, list[int], list[int], list[int], str],

@@ -81,7 +81,7 @@ def test_zeros_have_some_direction(compression: Compression) -> None:
 # PCA
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 60), st.integers(2, 40), st.integers(1, 50), st.floats(0, 1))
 def test_pca_keeps_as_many_components_as_there_are(count: int, dim_in: int, dim: int, whitening: float) -> None:
     vectors = np.random.default_rng(count).standard_normal((count, dim_in))
@@ -374,7 +374,7 @@ def whole(encoder: Compression, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield path
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_changed_bit_is_noticed_or_changes_nothing(whole: Path, encoder: Compression, data: st.DataObject) -> None:
     before = whole.read_bytes()

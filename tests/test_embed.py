@@ -394,7 +394,7 @@ def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     return path
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_changed_bit_is_noticed_or_changes_nothing(whole: Path, data: st.DataObject) -> None:
     before = whole.read_bytes()
@@ -409,7 +409,7 @@ def test_a_changed_bit_is_noticed_or_changes_nothing(whole: Path, data: st.DataO
         assert to_bytes(read) == before
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6))
 def test_a_file_cut_short_is_noticed(whole: Path, length: int) -> None:
     before = whole.read_bytes()

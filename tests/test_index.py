@@ -51,7 +51,7 @@ def by_sorting(vectors: Vectors, queries: Vectors, k: int, allowed: npt.NDArray[
     return index.Nearest(np.where(best > -np.inf, rows, -1), best)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.integers(0, 2**32),
     st.integers(0, 200),

@@ -116,7 +116,7 @@ def test_samples_that_are_all_the_same_say_nothing() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_compare_head_does_not_mind_the_order(seed: int, count: int) -> None:
     head = CompareHead().eval()
     first, second = some_embeddings(count, 16, seed), some_embeddings(count, 16, seed + 1)
@@ -125,7 +125,7 @@ def test_the_compare_head_does_not_mind_the_order(seed: int, count: int) -> None
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_concat_head_does_not_mind_the_order_in_use(seed: int, count: int) -> None:
     torch.manual_seed(seed)
     head = ConcatHead(16, (0.4, 0.4, 0.4)).eval()

@@ -127,7 +127,7 @@ def test_a_photo_is_not_its_own_like_but_its_copies_are(space: Space) -> None:
     assert first.path in flat(unknown)
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(31)), parts=st.integers(1, 4))
 def test_the_order_of_scans_does_not_matter(
     order: list[int], parts: int, photos: Path, space: Space, tmp_path_factory: pytest.TempPathFactory
@@ -177,7 +177,7 @@ def rows_of(everything: Batch, name: str, contents: list[str]) -> search.Array:
 # What shows the same is put together
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), block=st.sampled_from([1, 2, 5, 128]), collapse=st.booleans())
 def test_pages_are_pieces_of_one_long_page(data: st.DataObject, block: int, collapse: bool, space: Space) -> None:
     asked = space.query_of([data.draw(st.sampled_from(space.photos))])
