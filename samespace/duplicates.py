@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace import near, scoring
+from samespace import near, scoring, shots
 from samespace.errors import SameSpaceError
 from samespace.grouping import (
     Flags,
@@ -105,7 +105,10 @@ def find_duplicates(
     `same-space` scores by `model` or, where there is none, by the features of `extractor`: what either extracts must
     have been scanned, and for `near` and `same-space` also `near.Sketches`.
     """
-    return Comparison(libraries, folders, search, extractor, model).at()
+    comparison = Comparison(libraries, folders, search, extractor, model)
+    found = comparison.at()
+    comparison.remember(libraries)
+    return found
 
 
 class Comparison:
@@ -132,11 +135,15 @@ class Comparison:
             error for library in libraries for error in library.unreadable() if _below(error.path, folders)
         ]
         candidates, score = _scoring(photos, libraries, search.kind, self.lowest, extractor, model)
-        self._score = Remembered(score, len(photos.copies))
+        known = None if search.kind == "exact" else shots.recalled(libraries, list(photos.rows))
+        self._recalled = len(known.scores) if known else 0
+        self._score = Remembered(score, len(photos.copies), known if search.kind == "near" else None)
         self._shot = self._score
         if search.kind == "same-space" and photos.all:
             sketches = photos.features(libraries, near.Sketches())
-            self._shot = Remembered(lambda one, other: scoring.same_shot(sketches, one, other), len(photos.copies))
+            self._shot = Remembered(
+                lambda one, other: scoring.same_shot(sketches, one, other), len(photos.copies), known
+            )
         first, second = pairs = listed(candidates)
         allowed = ~photos.barred(first, second)
         self._score(first[allowed], second[allowed])  # all in one go: from here on they are remembered
@@ -166,6 +173,13 @@ class Comparison:
             left.bytes_to_win(groups),
             self._unreadable,
         )
+
+    def remember(self, libraries: Sequence[Library]) -> None:
+        """Let the libraries that were compared keep what was found out of pairs, for the next comparison to know."""
+        scored = self._shot.known
+        if self.search.kind != "exact" and len(scored.scores) > self._recalled:
+            for library in libraries:
+                shots.remember(library, list(self._photos.rows), scored)
 
     def counts(
         self, thresholds: Sequence[float], verdicts: Verdicts | None = None, without: Collection[Path] = ()

@@ -32,17 +32,40 @@ ROOM = 1 << 24  # photos in all that whole lists, where they were cut, may name:
 EVERY_PAIR = 20_000  # a group with no more pairs than this has them all scored for its weakest
 
 
+class Scored(NamedTuple):
+    """Pairs of photos and their scores, (n,) each."""
+
+    first: Rows
+    second: Rows
+    scores: Scores
+
+
 class Remembered:
     """A score that asks for each pair once. Threads may share it: if two ask at once, one may have to ask again."""
 
-    def __init__(self, score_pairs: ScorePairs, count: int) -> None:
+    def __init__(self, score_pairs: ScorePairs, count: int, known: Scored | None = None) -> None:
+        """Of `count` photos; what is `known` already, each pair once, is not asked for."""
         self.score_pairs = score_pairs
-        self.count = count  # of photos
+        self.count = count
         # Pairs, rising, and their scores, replaced as one; the last stands for none, and comes after all.
         self._known = np.array([count * count]), np.zeros(1)
+        if known is not None:
+            pairs = self._numbers(known.first, known.second)
+            order = np.argsort(pairs)
+            self._known = np.append(pairs[order], self._known[0]), np.append(known.scores[order], self._known[1])
+
+    @property
+    def known(self) -> Scored:
+        """All pairs that have a score, each once."""
+        pairs, scores = self._known
+        return Scored(pairs[:-1] // self.count, pairs[:-1] % self.count, scores[:-1])
+
+    def _numbers(self, first: Rows, second: Rows) -> Rows:
+        """A pair as one number, whichever way round."""
+        return np.minimum(first, second) * self.count + np.maximum(first, second)
 
     def __call__(self, first: Rows, second: Rows) -> Scores:
-        pairs = np.minimum(first, second) * self.count + np.maximum(first, second)
+        pairs = self._numbers(first, second)
         known, scores = self._known
         places = np.searchsorted(known, pairs)
         if (known[places] != pairs).any():

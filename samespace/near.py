@@ -26,6 +26,7 @@ FLOOR = 0.4  # outlines of a copy are at least this alike, those of unrelated ph
 # highest was 0.46.
 THRESHOLD = 0.6
 PAIRS_AT_ONCE = 64
+SCORING = "same-shot-1"  # scores are remembered under this name: another one for whatever changes them
 
 _PROMISING = 0.5  # what a pair must reach at a sixteenth of its pixels to be looked at closely
 _CERTAIN = 0.95  # what is as alike as this where it lies need not be aligned

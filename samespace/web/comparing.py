@@ -110,7 +110,8 @@ def _compare(desk: Desk, snapshot: Snapshot, kind: str) -> Comparison:
     with desk.library() as library:
         search = Search(kind, LOWEST[kind])
         comparison = Comparison([library], folders, search, look and look.extractor, look.model if look else None)
-    comparison.at(THRESHOLDS[kind], without=desk.gone)  # groups have pairs to score as well, the first time
+        comparison.at(THRESHOLDS[kind], without=desk.gone)  # groups have pairs to score as well, the first time
+        comparison.remember([library])
     return comparison
 
 
