@@ -41,6 +41,7 @@ EXPANSION_ADD = 128
 EXPANSIONS = (48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
 RECALL = 0.96
 SHORTLIST = 2  # of so many times as many as are asked for, the index's best, exact cosines choose
+ALONE = 4096  # so many are added by one thread: in a small graph, threads leave each other's vectors out of reach
 RENEWED = 4  # built anew once one in so many was removed: what takes the place of removed vectors is found less surely
 
 
@@ -303,8 +304,9 @@ class Approximate:
             new[:] = True
         else:
             self._remove(gone)
-        for some in _blocks(int(new.sum()), 4096):
-            self._index.add(keys[new][some], _eight_bits(vectors_of(rows[new][some])))
+        for some in _blocks(int(new.sum()), ALONE):
+            threads = int(len(self) < ALONE)  # 0: one a core
+            self._index.add(keys[new][some], _eight_bits(vectors_of(rows[new][some])), threads=threads)
         return changes
 
     def _remove(self, keys: Keys) -> None:
