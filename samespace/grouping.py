@@ -7,6 +7,7 @@ out, as if it were not there.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
@@ -43,10 +44,13 @@ class Scored(NamedTuple):
 class Remembered:
     """A score that asks for each pair once. Threads may share it: if two ask at once, one may have to ask again."""
 
-    def __init__(self, score_pairs: ScorePairs, count: int, known: Scored | None = None) -> None:
-        """Of `count` photos; what is `known` already, each pair once, is not asked for."""
+    def __init__(
+        self, score_pairs: ScorePairs, count: int, known: Scored | None = None, room: float = math.inf
+    ) -> None:
+        """Of `count` photos; what is `known` already, each pair once, is not asked for. `room` is for so many pairs."""
         self.score_pairs = score_pairs
         self.count = count
+        self.room = room
         # Pairs, rising, and their scores, replaced as one; the last stands for none, and comes after all.
         self._known = np.array([count * count]), np.zeros(1)
         if known is not None:
@@ -72,7 +76,9 @@ class Remembered:
             new = np.unique(pairs[known[places] != pairs])
             found = score_in_blocks(new // self.count, new % self.count, self.score_pairs)
             before = np.searchsorted(known, new)
-            known, scores = self._known = np.insert(known, before, new), np.insert(scores, before, found)
+            known, scores = np.insert(known, before, new), np.insert(scores, before, found)
+            if len(known) <= self.room:
+                self._known = known, scores
             places = np.searchsorted(known, pairs)
         asked: Scores = scores[places]
         return asked

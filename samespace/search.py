@@ -16,12 +16,14 @@ import numpy.typing as npt
 from samespace import compress, near, progress
 from samespace.compress import Compression
 from samespace.errors import SameSpaceError
+from samespace.grouping import Remembered
 from samespace.index import Approximate, Exact, Indexed, recall
 from samespace.library import FOLDER, Features, Fields, Library, Photo
 from samespace.looks import Look
 from samespace.photos import Pixels, UnreadablePhoto, read_many
 from samespace.reading import SIZE, Array
 from samespace.scoring import SHORTLIST, THRESHOLD
+from samespace.shots import recalled
 from samespace.wording import count, shell_word
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ BLOCK = 128  # contents that are judged and put together at a time, in the order
 # pairs of different rooms three in a million: 841 photos, mobilenet_v2.
 COPY = {"none": 0.85, "pca": 0.7, "autoencoder": 0.94}
 
+ROOM = 1 << 22  # pairs whose scores are kept in memory: 64 MB
 AHEAD, PAIRS = 10, 256  # hits whose copies are looked for at once, and in how many pairs
 _COMPRESSION, _INDEX = "compression.safetensors", "hnsw.usearch"  # files among a look's features
 
@@ -57,11 +60,13 @@ class Query(NamedTuple):
 
     fields: Mapping[str, Array]  # N rows each
     paths: tuple[Path | None, ...]  # where each lies, for none is among its own results
+    contents: tuple[str | None, ...]  # of photos that a library knows
 
     def take(self, number: int) -> Query:
         """One of them."""
         row = slice(number, number + 1)
-        return Query({name: values[row] for name, values in self.fields.items()}, self.paths[row])
+        fields = {name: values[row] for name, values in self.fields.items()}
+        return Query(fields, self.paths[row], self.contents[row])
 
 
 class Hit(NamedTuple):
@@ -129,6 +134,7 @@ class Space:
         first = {photo.content: photo for photo in reversed(self.photos)}
         self._contents = list(dict.fromkeys(photo.content for photo in self.photos))  # in the order of the photos
         number = {content: at for at, content in enumerate(self._contents)}
+        self._number = number
         self._content_of = np.array([number[photo.content] for photo in self.photos], np.intp)  # (N,)
         self._photos_of = np.argsort(self._content_of, kind="stable")  # (N,), those of content i from starts[i] on
         self._starts = np.searchsorted(self._content_of[self._photos_of], np.arange(len(number) + 1))
@@ -139,6 +145,8 @@ class Space:
         self._owner = np.full(len(self._matrix), -1, np.intp)  # the content that has a row of the file
         self._owner[self._unit.rows] = np.arange(len(some))
         self._sketches = _sketches(library, some)
+        self._shots = Remembered(self._one_shot, len(some), recalled([library], self._contents), ROOM)
+        self._spaces = Remembered(self._one_space, len(some), room=ROOM)
         self._verdicts = library.verdicts()
 
     @property
@@ -153,13 +161,14 @@ class Space:
     def query(self, pixels: Pixels, paths: Sequence[Path] | None = None) -> Query:
         """Of photos from anywhere, (Q, 256, 256, 3); what lies at the `paths` they came from is not found."""
         fields = extracted(self.look, pixels)
-        return Query(fields, tuple(paths) if paths is not None else (None,) * len(pixels))
+        nothing = (None,) * len(pixels)
+        return Query(fields, nothing if paths is None else tuple(paths), nothing)
 
     def query_of(self, photos: Sequence[Photo]) -> Query:
         """Of photos in this space; nothing is decoded."""
         contents = self._content_of[[self._place_of(photo) for photo in photos]]
         fields = {name: self._seen.take(name, contents) for name in self.look.extractor.fields}
-        return Query(fields, tuple(photo.path for photo in photos))
+        return Query(fields, tuple(photo.path for photo in photos), tuple(photo.content for photo in photos))
 
     def vectors_of(self, which: Rows) -> Array:
         """What some of the photos, by their numbers (n,), are searched by: (n, d) of length 1."""
@@ -280,14 +289,20 @@ class Space:
 
     def _scores(self, query: Query, block: _Near) -> Scores:
         """What the look says of the photo asked for and each of these contents."""
+        own = self._number.get(query.contents[0] or "")
         if self.look.model is not None:
+            if own is not None:
+                return self._spaces(np.full(len(block.contents), own), block.contents)
             return self.look.model.score(_embeddings(query.fields), self._embeddings(block.contents))
         if self.look.meaning == "cosine":
             return block.cosines
         scores = np.zeros(len(block.contents))
-        likely = block.cosines >= near.FLOOR
-        greys = self._seen.take("grey", block.contents[likely])
-        scores[likely] = near.same_shot(np.repeat(query.fields["grey"], len(greys), 0), greys)
+        likely = block.contents[block.cosines >= near.FLOOR]
+        if own is not None:
+            scores[block.cosines >= near.FLOOR] = self._shots(np.full(len(likely), own), likely)
+        else:
+            greys = self._seen.take("grey", likely)
+            scores[block.cosines >= near.FLOOR] = near.same_shot(np.repeat(query.fields["grey"], len(greys), 0), greys)
         return scores
 
     def _embeddings(self, contents: Rows) -> Embeddings:
@@ -330,12 +345,12 @@ class Space:
         if self._sketches is not None:
             outlines = self._sketches.take("outline", contents).astype(np.float32)
             likely = outlines[:AHEAD] @ outlines.T >= near.FLOOR
-            tests.append((np.triu(likely, 1), self._one_shot, near.THRESHOLD))
+            tests.append((np.triu(likely, 1), self._shots, near.THRESHOLD))
         if self.look.model is not None:
             vectors = self._unit.take(self.vectors.field, contents).astype(np.float32)
             cosines = np.where(np.tri(len(vectors[:AHEAD]), len(vectors), dtype=bool), -2, vectors[:AHEAD] @ vectors.T)
             best = -np.sort(-cosines, 1)[:, :SHORTLIST][:, -1:]
-            tests.append(((cosines >= best) & (cosines > _APART), self._one_space, THRESHOLD))
+            tests.append(((cosines >= best) & (cosines > _APART), self._spaces, THRESHOLD))
         few = min((max(1, int((likely.sum(1).cumsum() <= PAIRS).sum())) for likely, *_ in tests), default=1)
         alike: dict[int, set[int]] = {content: set() for content in contents[:few].tolist()}
         for likely, score, threshold in tests:

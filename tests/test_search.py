@@ -112,7 +112,7 @@ def test_a_photo_from_outside_is_found_as_one_of_the_library(space: Space) -> No
     some = space.photos[3:7]
     inside, outside = space.query_of(some), space.query(pixels_of(some), [photo.path for photo in some])
     assert space.search(inside) == space.search(outside)
-    assert space.search(Query({}, ())) == space.search(space.query(np.empty((0, 256, 256, 3), np.uint8))) == []
+    assert space.search(Query({}, (), ())) == space.search(space.query(np.empty((0, 256, 256, 3), np.uint8))) == []
 
 
 def test_a_photo_is_not_its_own_like_but_its_copies_are(space: Space) -> None:
