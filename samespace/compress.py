@@ -13,6 +13,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from samespace.directions import BLOCK, main_directions
 from samespace.errors import SameSpaceError
 from samespace.files import write_whole
 from samespace.index import Exact
@@ -30,7 +31,6 @@ FEWEST = 60  # photos: half of them are learnt from, and the neighbours of the o
 SAMPLE = 20_000  # photos that are learnt from at most
 NEIGHBOURS = 10
 QUERIES = 1000
-BLOCK = 4096
 
 Array = npt.NDArray[np.floating[Any]]
 Floats = npt.NDArray[np.float32]
@@ -109,16 +109,9 @@ def fit_pca(vectors: Array, dim: int = DIM, whitening: float = WHITENING) -> Com
 
     The mean stays in: cosines are about 0, and are what is to be kept.
     """
-    moments = np.zeros((vectors.shape[1], vectors.shape[1]))
-    for at in range(0, len(vectors), BLOCK):
-        rows = unit(vectors[at : at + BLOCK].astype(np.float32)).astype(np.float64)
-        moments += rows.T @ rows
-    spread, directions = np.linalg.eigh(moments / len(vectors))
-    spread, directions = spread[::-1], directions[:, ::-1]
+    spread, axes = main_directions(vectors)
     dim = min(dim, int((spread > 1e-7 * spread[0]).sum()))
-    directions = directions[:, :dim]
-    directions = directions * np.sign(directions[np.abs(directions).argmax(0), np.arange(dim)])  # eigh leaves it open
-    weight = (directions * spread[:dim] ** (-whitening / 2)).T
+    weight = (axes[:, :dim] * spread[:dim] ** (-whitening / 2)).T
     return Compression("pca", [(weight.astype(np.float32, order="C"), np.zeros(dim, np.float32))])
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from samespace.directions import main_directions
 from samespace.errors import SameSpaceError
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ EXPANSION_ADD = 128
 # Candidates of a search: `tune` takes what is enough.
 EXPANSIONS = (48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
 RECALL = 0.96
-SHORTLIST = 2  # of so many times as many as are asked for, the index's best, exact cosines choose
+SHORT = 96  # numbers that the graph has of each vector
+SAMPLE = 20_000  # vectors that tell, at most, in which directions they differ
+SHORTLIST = 2  # at least so many candidates for each that is asked for; exact cosines choose among all candidates
 ALONE = 4096  # so many are added by one thread: in a small graph, threads leave each other's vectors out of reach
-RENEWED = 4  # built anew once one in so many was removed: what takes the place of removed vectors is found less surely
+# Built anew once one in so many was removed, for what takes the place of removed vectors is found less surely; and once
+# there are so many times as many as the directions were learnt from.
+RENEWED = 4
 
 
 class Nearest(NamedTuple):
@@ -221,19 +226,26 @@ def _blocks(count: int, size: int) -> Iterator[slice]:
 
 
 class Approximate:
-    """A graph of neighbours (HNSW, by usearch) in one file. Its vectors are rounded to eight bits.
+    """A graph of neighbours (HNSW, by usearch) in one file, that finds which few may be nearest.
 
+    Of each vector it has the part along the `SHORT` directions in which they differ most, rounded to eight bits.
     For one thread at a time that keeps it; `nearest` is for any.
     """
 
     def __init__(self, path: Path, identity: str, dim: int) -> None:
         self._path, self._dim = path, dim
-        settings = f"{dim} i8 cos {CONNECTIVITY} {EXPANSION_ADD}"
+        settings = f"{dim} {SHORT} i8 cos {CONNECTIVITY} {EXPANSION_ADD}"
         self._identity = f"{identity} usearch {_usearch().__version__.split('.')[0]} {settings}"
+        self._searching = Lock()  # usearch gives every caller the same workspace
+        self._begin(np.eye(dim, min(SHORT, dim), dtype=np.float32), SAMPLE if dim <= SHORT else 0)
+
+    def _begin(self, directions: Floats, learnt: int) -> None:
+        """Without any vector."""
+        self._directions = directions  # (D, d)
+        self._learnt = learnt  # vectors that they were learnt from
+        self._removed = 0
         self._index = self._empty()
         self._file: npt.NDArray[np.uint8] | None = None  # where it is only looked at, not loaded
-        self._removed = 0  # since it was built
-        self._searching = Lock()  # usearch gives every caller the same workspace
 
     @classmethod
     def open(cls, path: Path, identity: str, dim: int) -> Approximate:
@@ -251,15 +263,18 @@ class Approximate:
             file = np.memmap(self._path, np.uint8, "r")
         except (OSError, ValueError):
             return
-        if len(file) < 48 or file[-32:].tobytes() != self._seal(file[:-32]):
+        graph = len(file) - self._directions.nbytes - 24 - 32
+        if graph < 0 or file[-32:].tobytes() != self._seal(file[:-32]):
             return
         try:
-            self._index.view(file[:-48])
+            self._index.view(file[:graph])
         except (RuntimeError, ValueError):  # whole, but not of this version of usearch
             self._index = self._empty()
             return
-        self._file = file
-        self._removed, self.expansion = (int(number) for number in np.frombuffer(file[-48:-32].tobytes(), "<i8"))
+        self._file = file[:graph]
+        self._directions = np.frombuffer(file[graph:-56].tobytes(), "<f4").reshape(self._directions.shape)
+        numbers = np.frombuffer(file[-56:-32].tobytes(), "<i8").tolist()
+        self._learnt, self._removed, self.expansion = numbers
 
     def _seal(self, content: npt.NDArray[np.uint8]) -> bytes:
         digest = hashlib.sha256(self._identity.encode())
@@ -268,7 +283,7 @@ class Approximate:
 
     def _empty(self) -> Any:
         return _usearch().index.Index(
-            ndim=self._dim,
+            ndim=self._directions.shape[1],
             metric="cos",
             dtype="i8",
             connectivity=CONNECTIVITY,
@@ -299,21 +314,33 @@ class Approximate:
         changes = int(new.sum()), len(gone)
         if not any(changes):
             return changes
-        if (self._removed + len(gone)) * RENEWED > len(held):
-            self._index, self._file, self._removed = self._empty(), None, 0
+        worn = (self._removed + len(gone)) * RENEWED > len(held)
+        if worn or min(len(keys), SAMPLE) > RENEWED * self._learnt:
+            self._begin(*self._learn(vectors_of, rows))
             new[:] = True
         else:
             self._remove(gone)
         for some in _blocks(int(new.sum()), ALONE):
             threads = int(len(self) < ALONE)  # 0: one a core
-            self._index.add(keys[new][some], _eight_bits(vectors_of(rows[new][some])), threads=threads)
+            self._index.add(keys[new][some], self._shortened(vectors_of(rows[new][some])), threads=threads)
         return changes
+
+    def _learn(self, vectors_of: Callable[[Rows], Vectors], rows: Rows) -> tuple[Floats, int]:
+        """The directions in which these vectors differ most, and how many told."""
+        if self._dim <= SHORT or not len(rows):
+            return self._directions, self._learnt
+        some = vectors_of(rows[:: -(-len(rows) // SAMPLE)])
+        return main_directions(some).axes[:, :SHORT].astype(np.float32), len(some)
+
+    def _shortened(self, vectors: Vectors) -> npt.NDArray[np.int8]:
+        """(n, D) → (n, d)."""
+        return _eight_bits(np.asarray(vectors, np.float32) @ self._directions)
 
     def _remove(self, keys: Keys) -> None:
         if self._file is not None:
             expansion, file = self.expansion, self._file
             self._index, self._file = self._empty(), None
-            self._index.load(file[:-48])
+            self._index.load(file)
             self.expansion = expansion
         if len(keys):
             self._index.remove(keys)
@@ -327,7 +354,8 @@ class Approximate:
         try:
             self._index.save(os.fspath(partial))
             with partial.open("ab") as file:
-                file.write(np.array([self._removed, self.expansion], "<i8").tobytes())
+                file.write(self._directions.astype("<f4").tobytes())
+                file.write(np.array([self._learnt, self._removed, self.expansion], "<i8").tobytes())
             seal = self._seal(np.memmap(partial, np.uint8, "r"))
             with partial.open("ab") as file:
                 file.write(seal)
@@ -342,7 +370,7 @@ class Approximate:
     def nearest(self, queries: Vectors, k: int) -> tuple[Keys, Floats]:
         """Keys and cosines (Q, k) of what lies nearest the queries (Q, D), the best first; -inf where there are fewer.
 
-        Some are missed, and rounding puts cosines off by about 0.002: `Indexed` looks closely at what this finds.
+        Some are missed, and the cosines are those of what the graph has: `Indexed` looks closely at what this finds.
         """
         keys = np.zeros((len(queries), k), np.uint64)
         cosines = np.full(keys.shape, -np.inf, np.float32)
@@ -350,7 +378,9 @@ class Approximate:
             return keys, cosines
         single = len(queries) == 1
         with self._searching:
-            found = self._index.search(_eight_bits(queries), min(k, len(self)), threads=int(single))  # 0: one a core
+            found = self._index.search(
+                self._shortened(queries), min(k, len(self)), threads=int(single)
+            )  # 0: one a core
         if single:  # usearch then answers otherwise
             keys[0, : len(found)], cosines[0, : len(found)] = found.keys, 1 - found.distances
         else:
@@ -390,7 +420,7 @@ class Indexed:
         if allowed is not None:
             return self.exact.nearest(queries, k, allowed)
         queries = np.ascontiguousarray(queries, np.float32)
-        keys, cosines = self.index.nearest(queries, SHORTLIST * k)
+        keys, cosines = self.index.nearest(queries, max(SHORTLIST * k, self.index.expansion))
         there = cosines > -np.inf
         rows, counts = self._rows_of(keys[there])
         places = there.nonzero()[0]

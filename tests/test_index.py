@@ -166,18 +166,45 @@ def share_found(approximate: Approximate, vectors: Vectors, keys: npt.NDArray[np
 
 
 @pytest.mark.usefixtures("usearch")
-def test_at_its_defaults_the_index_finds_nearly_all_also_by_itself_and_read_again(tmp_path: Path) -> None:
-    vectors, keys = album(10_000, 128), np.arange(10_000, dtype=np.uint64)
-    built = Approximate.open(tmp_path / "index", "look", 128)
+def test_at_its_defaults_the_index_finds_nearly_all_also_read_again(tmp_path: Path) -> None:
+    vectors, keys = album(10_000, 256), np.arange(10_000, dtype=np.uint64)
+    built = Approximate.open(tmp_path / "index", "look", 256)
     assert built.keep(keys, vectors.__getitem__) == (10_000, 0)
     built.save()
-    again = Approximate.open(tmp_path / "index", "look", 128)
+    again = Approximate.open(tmp_path / "index", "look", 256)
     assert share_found(built, vectors, keys) == share_found(again, vectors, keys) > 0.98
-    found, cosines = again.nearest(vectors[:500], 10)
-    exact = Exact(vectors).nearest(vectors[:500], 10)
+
+
+@pytest.mark.usefixtures("usearch")
+def test_what_lies_in_a_few_directions_is_kept_as_it_is(tmp_path: Path) -> None:
+    few = album(500, 64)
+    axes = np.linalg.qr(np.random.default_rng(0).standard_normal((300, 64)))[0]
+    vectors, keys = (few @ axes.T).astype(np.float32), np.arange(500, dtype=np.uint64)
+    approximate = Approximate.open(tmp_path / "index", "look", 300)
+    approximate.keep(keys, vectors.__getitem__)
+    found, cosines = approximate.nearest(vectors, 10)
+    exact = Exact(vectors).nearest(vectors, 10)
     hits = [len(set(row) & set(best)) for row, best in zip(found.tolist(), exact.rows.tolist(), strict=True)]
     assert np.mean(hits) >= 9.3
-    assert cosines == pytest.approx(np.einsum("qd,qkd->qk", vectors[:500], vectors[found]), abs=0.02)
+    assert cosines == pytest.approx(np.einsum("qd,qkd->qk", vectors, vectors[found]), abs=0.02)
+
+
+@pytest.mark.usefixtures("usearch")
+def test_directions_are_learnt_again_once_there_are_many_more_vectors(tmp_path: Path) -> None:
+    one, other = np.eye(1, 200, dtype=np.float32), np.eye(1, 200, 150, dtype=np.float32)
+    noise = np.random.default_rng(0).standard_normal((1000, 200)).astype(np.float32)
+    early = unit(noise[:50] * (np.arange(200) < 100) + one)  # they say nothing of the last hundred axes
+    late = unit(noise * (np.arange(200) >= 100) + other)
+    vectors, keys = np.concatenate([early, late]), np.arange(1050, dtype=np.uint64)
+    approximate = Approximate.open(tmp_path / "index", "look", 200)
+    for count, changes in ((50, (50, 0)), (150, (100, 0)), (1050, (900, 0))):
+        assert approximate.keep(keys[:count], vectors.__getitem__) == changes
+        approximate.save()
+        approximate = Approximate.open(tmp_path / "index", "look", 200)
+        assert len(approximate) == count
+        learnt = np.abs(other @ approximate._directions).max()
+        assert (learnt > 0.5) == (count == 1050)
+    assert share_found(approximate, vectors, keys) > 0.95
 
 
 @pytest.mark.usefixtures("usearch")
@@ -264,7 +291,7 @@ def test_an_index_of_other_vectors_is_as_none(
     assert len(Approximate.open(path, "look", 64)) == 50
     assert len(Approximate.open(path, "another look", 64)) == 0
     assert len(Approximate.open(path, "look", 32)) == 0
-    for name, value in {"CONNECTIVITY": 17, "EXPANSION_ADD": 7}.items():
+    for name, value in {"CONNECTIVITY": 17, "EXPANSION_ADD": 7, "SHORT": 95}.items():
         with patch.object(index, name, value):
             assert len(Approximate.open(path, "look", 64)) == 0
     monkeypatch.setattr("usearch.__version__", "99.1")
