@@ -48,6 +48,7 @@ ALONE = 4096  # so many are added by one thread: in a small graph, threads leave
 # Built anew once one in so many was removed, for what takes the place of removed vectors is found less surely; and once
 # there are so many times as many as the directions were learnt from.
 RENEWED = 4
+STEADY = 10  # tuned again once one in so many has come or gone
 
 
 class Nearest(NamedTuple):
@@ -243,7 +244,7 @@ class Approximate:
         """Without any vector."""
         self._directions = directions  # (D, d)
         self._learnt = learnt  # vectors that they were learnt from
-        self._removed = 0
+        self._removed = self._changed = 0
         self._index = self._empty()
         self._file: npt.NDArray[np.uint8] | None = None  # where it is only looked at, not loaded
 
@@ -263,7 +264,7 @@ class Approximate:
             file = np.memmap(self._path, np.uint8, "r")
         except (OSError, ValueError):
             return
-        graph = len(file) - self._directions.nbytes - 24 - 32
+        graph = len(file) - self._directions.nbytes - 32 - 32
         if graph < 0 or file[-32:].tobytes() != self._seal(file[:-32]):
             return
         try:
@@ -272,9 +273,9 @@ class Approximate:
             self._index = self._empty()
             return
         self._file = file[:graph]
-        self._directions = np.frombuffer(file[graph:-56].tobytes(), "<f4").reshape(self._directions.shape)
-        numbers = np.frombuffer(file[-56:-32].tobytes(), "<i8").tolist()
-        self._learnt, self._removed, self.expansion = numbers
+        self._directions = np.frombuffer(file[graph:-64].tobytes(), "<f4").reshape(self._directions.shape)
+        numbers = np.frombuffer(file[-64:-32].tobytes(), "<i8").tolist()
+        self._learnt, self._removed, self._changed, self.expansion = numbers
 
     def _seal(self, content: npt.NDArray[np.uint8]) -> bytes:
         digest = hashlib.sha256(self._identity.encode())
@@ -303,6 +304,15 @@ class Approximate:
     def expansion(self, candidates: int) -> None:
         self._index.expansion_search = candidates
 
+    @property
+    def wants_tuning(self) -> bool:
+        """Whether much of it is other than it was when `Indexed.tune` last looked."""
+        return self._changed * STEADY > len(self)
+
+    def tuned(self) -> None:
+        """`expansion` is now what these vectors need."""
+        self._changed = 0
+
     def keep(self, keys: Keys, vectors_of: Callable[[Rows], Vectors]) -> tuple[int, int]:
         """Make it hold exactly the vectors of these keys (N,): how many were added, and removed.
 
@@ -320,6 +330,7 @@ class Approximate:
             new[:] = True
         else:
             self._remove(gone)
+        self._changed += sum(changes)
         for some in _blocks(int(new.sum()), ALONE):
             threads = int(len(self) < ALONE)  # 0: one a core
             self._index.add(keys[new][some], self._shortened(vectors_of(rows[new][some])), threads=threads)
@@ -355,7 +366,7 @@ class Approximate:
             self._index.save(os.fspath(partial))
             with partial.open("ab") as file:
                 file.write(self._directions.astype("<f4").tobytes())
-                file.write(np.array([self._learnt, self._removed, self.expansion], "<i8").tobytes())
+                file.write(np.array([self._learnt, self._removed, self._changed, self.expansion], "<i8").tobytes())
             seal = self._seal(np.memmap(partial, np.uint8, "r"))
             with partial.open("ab") as file:
                 file.write(seal)
@@ -446,6 +457,7 @@ class Indexed:
             found = _share_found(self, queries, best)
             if found >= RECALL:
                 break
+        self.index.tuned()
         return found
 
 

@@ -378,7 +378,7 @@ class Space:
                 return None
             index = Approximate.open(path, self.vectors.fingerprint, self._matrix.shape[1])
             self.added, self.removed = index.keep(self._keys(), lambda rows: self._unit.take(self.vectors.field, rows))
-            if self.added or self.removed:
+            if index.wants_tuning:
                 self._indexed(index).tune(self._owner >= 0)
             index.save()
         return index

@@ -428,6 +428,23 @@ def test_rows_that_nobody_keeps_do_not_count(tmp_path: Path, vectors: Vectors) -
 
 
 @pytest.mark.usefixtures("usearch")
+def test_an_index_wants_tuning_once_much_has_changed(tmp_path: Path, vectors: Vectors) -> None:
+    keys = np.arange(1200, dtype=np.uint64)
+    approximate = Approximate.open(tmp_path / "index", "look", 64)
+    assert not approximate.wants_tuning
+    wants = []
+    for count in (1000, 1001, 1060, 1199):
+        approximate.keep(keys[:count], vectors.__getitem__)
+        approximate.save()
+        approximate = Approximate.open(tmp_path / "index", "look", 64)
+        wants.append(approximate.wants_tuning)
+        if count == 1000:
+            Indexed(Exact(vectors[:1000]), keys[:1000], approximate).tune()
+            assert not approximate.wants_tuning
+    assert wants == [True, False, False, True]
+
+
+@pytest.mark.usefixtures("usearch")
 def test_vectors_in_all_directions_get_the_candidates_they_need_and_keep_them(tmp_path: Path) -> None:
     scattered = unit(np.random.default_rng(0).standard_normal((3000, 128)))
     keys = np.arange(3000, dtype=np.uint64)
