@@ -12,9 +12,9 @@ Each row runs in an interpreter of its own, and both sides on all cores. `p50` a
 `queries/s` of 1,000 at once: the best of three rounds each. SameSpace reads vectors in half precision from a memory-
 mapped file, as a library keeps them, or in single precision from memory; faiss holds them in single precision. `held`
 is what a process holds in memory for the index while it answers, `file` what is memory-mapped for it. HNSW looks up
-its candidates by eight-bit vectors, as many as `tune` takes, and chooses among the best 20 by exact cosines from the
-vectors' own file, so that the file is read as well. faiss HNSW has the same links and candidates when built; of its
-searches the first is shown that finds as much as SameSpace.
+its candidates, as many as `tune` takes, by 96 numbers of eight bits, and chooses among them by exact cosines from the
+vectors' own file, so that some of that file is read as well. faiss HNSW has the same links and candidates when built;
+of its searches the first is shown that finds as much as SameSpace.
 """
 
 from __future__ import annotations
