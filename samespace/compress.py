@@ -15,8 +15,8 @@ from safetensors.numpy import save
 
 from samespace.directions import BLOCK, main_directions
 from samespace.errors import SameSpaceError
+from samespace.exact import Exact
 from samespace.files import write_whole
-from samespace.index import Exact
 from samespace.near import unit
 from samespace.wording import count
 

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from samespace import compress, near, progress
 from samespace.compress import Compression
 from samespace.errors import SameSpaceError
+from samespace.exact import Exact
 from samespace.grouping import Remembered
-from samespace.index import Approximate, Exact, Indexed, recall
+from samespace.index import Approximate, Indexed, recall
 from samespace.library import FOLDER, Features, Fields, Library, Photo
 from samespace.looks import Look
 from samespace.photos import Pixels, UnreadablePhoto, read_many

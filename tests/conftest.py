@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import settings
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from samespace.web.desk import Desk
 
 BACKBONE = "mobilenet_v3_small"
+
+Floats = npt.NDArray[np.float32]
 
 # How long an example may take is no promise of ours, and a busy machine would break it.
 settings.register_profile("unhurried", deadline=None)
@@ -90,6 +93,25 @@ def model_folders(
         data = {"held_out": 0.3, "same_space_type": False}
         Model(network, describe(network, {"validation_loss": 0.5}, data)).save(folders[head])
     return folders
+
+
+def unit(vectors: npt.NDArray[np.floating]) -> Floats:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def album_vectors(count: int, size: int = 64) -> Floats:
+    """As photos have them: a few directions matter most, and topics of all sizes crowd around their middles."""
+    random = np.random.default_rng(0)
+    spread = np.arange(1, size + 1) ** -0.5
+
+    def directions(number: int) -> Floats:
+        return unit(random.standard_normal((number, size)) * spread)
+
+    topics = directions(count // 30)
+    sizes = random.pareto(1.5, len(topics)) + 1
+    of_topic = np.sqrt(random.normal(0.4, 0.15, count).clip(0, 0.9))[:, None]
+    topic = random.choice(len(topics), count, p=sizes / sizes.sum())
+    return unit(of_topic * topics[topic] + np.sqrt(1 - of_topic**2) * directions(count))
 
 
 def draw(path: Path, seed: int) -> None:
