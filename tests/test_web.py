@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Served
+from PIL import Image
 from starlette.testclient import TestClient
 
 from samespace import cli
@@ -361,6 +363,56 @@ def test_two_hundred_pages_at_once(served: Served) -> None:
         answers = [answer.status_code for answer in crowd.map(client.get, addresses)]
     assert len(answers) == 200
     assert set(answers) <= {200, 202}
+
+
+def test_whatever_is_asked_while_a_scan_runs_is_answered_and_no_photo_is_lost(
+    served: Served, desk: Desk, album: Path
+) -> None:
+    known = sorted(album.glob("*/*.jpg"))
+    for number, path in enumerate(known[:12]):
+        with Image.open(path) as photo:
+            photo.resize((180, 135)).save(album / "edited" / f"new {number}.png")
+    before = {path: path.read_bytes() for path in sorted(album.glob("*/*")) if path.parent.name != FOLDER}
+    photo, ids = before[known[0]], list(desk.snapshot.photos)
+
+    with httpx.Client(base_url=served.url, timeout=120) as client, ThreadPoolExecutor(24) as crowd:
+
+        def decide(number: int) -> httpx.Response:
+            groups = client.get("/api/groups").json().get("groups", [])
+            if number % 4 or not groups:
+                return client.post("/api/undo", json={}, headers=served.token)
+            members = [member["id"] for member in groups[number % len(groups)]["members"]]
+            chosen = {"groups": [{"keep": members[:1], "remove": members[1:]}]}
+            return client.post("/api/apply", json=chosen, headers=served.token)
+
+        def ask(number: int) -> tuple[int, int]:
+            asked = number % 7
+            if asked == 0:
+                answer = client.post("/api/search", files={"photo": photo})
+            elif asked == 1:
+                answer = client.post("/api/compare", files={"photo0": photo, "photo1": photo})
+            elif asked == 2:
+                answer = decide(number)
+            elif asked == 3:
+                answer = client.post("/api/search", json={"like": ids[number % len(ids)]})
+            else:
+                answer = client.get(("/review", "/library", f"/photos/{ids[number % len(ids)]}/thumbnail")[asked - 4])
+            return asked, answer.status_code
+
+        assert client.post("/api/scan", json={}, headers=served.token).status_code == 202
+        told = crowd.submit(lambda: client.get("/api/scan/events").text)
+        answers = list(crowd.map(ask, range(140)))
+        last = json.loads(told.result().strip().rpartition("data: ")[2])
+        assert last["state"] == "done"
+        assert sum(photo.path.name.startswith("new ") for photo in desk.snapshot.photos.values()) == 12
+        while client.post("/api/undo", json={}, headers=served.token).status_code == 200:
+            pass
+    # 503: many uploads at once; 409: a scan holds the library, groups are being compared, or nothing is to be undone;
+    # 404 and 422: the photo or the group has been removed meanwhile.
+    allowed = {0: {200, 503}, 1: {200, 503}, 2: {200, 409, 422}, 3: {200, 404}, 4: {200}, 5: {200}, 6: {200, 404, 410}}
+    assert not [answer for answer in answers if answer[1] not in allowed[answer[0]]]
+    assert {asked for asked, status in answers if status == 200} == set(range(7))
+    assert {path: path.read_bytes() for path in sorted(album.glob("*/*")) if path.parent.name != FOLDER} == before
 
 
 def test_nonsense_is_no_request(served: Served) -> None:
