@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -148,7 +149,7 @@ class Space:
         self._sketches = _sketches(library, some)
         self._shots = Remembered(self._one_shot, len(some), recalled([library], self._contents), ROOM)
         self._spaces = Remembered(self._one_space, len(some), room=ROOM)
-        self._verdicts = library.verdicts()
+        self._told = _by_number(library.verdicts(), number)
 
     @property
     def threshold(self) -> float:
@@ -319,23 +320,25 @@ class Space:
     def _grouped(self, ranked: list[tuple[int, float]]) -> Iterator[Hit]:
         """Each photo with those after it that show the same; none is in two groups."""
         alike: dict[int, set[int]] = {}
+        photos = [photo for photo, _ in ranked]
+        content_of = dict(zip(photos, self._content_of[photos].tolist(), strict=True))
         while ranked:
             (photo, score), *ranked = ranked
             if not _is_there(self.photos[photo]):
                 continue
-            contents = list(dict.fromkeys(self._content_of[[photo, *(other for other, _ in ranked)]].tolist()))
+            contents = list(dict.fromkeys(content_of[each] for each in (photo, *(other for other, _ in ranked))))
             if contents[0] not in alike:
                 alike |= self._alike(np.array(contents, np.intp))
             joined = self._joined(contents, alike[contents[0]])
-            also = (self.photos[other] for other, _ in ranked if self._content_of[other] in joined)
+            also = (self.photos[other] for other, _ in ranked if content_of[other] in joined)
             yield Hit(self.photos[photo], score, tuple(filter(_is_there, also)))
-            ranked = [(other, score) for other, score in ranked if self._content_of[other] not in joined]
+            ranked = [(other, score) for other, score in ranked if content_of[other] not in joined]
 
     def _joined(self, contents: Sequence[int], alike: Collection[int]) -> set[int]:
         """The first, and those like it or told the same; of two that are told different the first."""
         joined = {contents[0]}
         for content in contents[1:]:
-            told = {self._verdicts.get(frozenset((self._contents[content], self._contents[one]))) for one in joined}
+            told = {self._told[content].get(one) for one in joined} if content in self._told else set()
             if False not in told and (content in alike or True in told):
                 joined.add(content)
         return joined
@@ -530,6 +533,16 @@ def _sketches(library: Library, photos: Sequence[Photo]) -> Features | None:
         return library.features(near.Sketches(), photos)
     except SameSpaceError:
         return None
+
+
+def _by_number(verdicts: Mapping[frozenset[str], bool], number: Mapping[str, int]) -> dict[int, dict[int, bool]]:
+    """Of each content that persons spoke of, what they said of it and which others."""
+    told: defaultdict[int, dict[int, bool]] = defaultdict(dict)
+    for pair, same in verdicts.items():
+        if pair <= number.keys():
+            one, other = (number[content] for content in pair)
+            told[one][other] = told[other][one] = same
+    return dict(told)
 
 
 def _embeddings(fields: Mapping[str, Array]) -> Embeddings:
