@@ -21,6 +21,7 @@ from starlette.routing import Route
 import samespace
 from samespace.errors import SameSpaceError
 from samespace.library import refuse_own_folders
+from samespace.web.describing import TEXT, WHOLE, answer, explained, fields, listed, record, takes
 from samespace.web.desk import Desk
 from samespace.web.pages import desk_of, takes_json
 from samespace.wording import count, readable
@@ -241,59 +242,27 @@ async def _stream(scans: Scans) -> AsyncIterator[str]:
             await asyncio.sleep(GLANCE)
 
 
-SCAN = {
-    "type": "object",
-    "properties": {
-        "state": {"enum": ["idle", "waiting", "looking", "reading", "finishing", "done", "stopped", "failed"]},
-        "words": {"type": "string", "description": "the same for a person"},
-        "done": {"type": "integer", "description": "photos that were read"},
-        "total": {"type": "integer", "description": "photos to read"},
-        "unreadable": {
-            "type": "array",
-            "description": f"once it is done: what could not be read, the first {NAMED}",
-            "items": {
-                "type": "object",
-                "properties": {"name": {"type": "string"}, "reason": {"type": "string"}},
-                "required": ["name", "reason"],
-                "additionalProperties": False,
-            },
-        },
-        "more": {"type": "integer", "description": "further ones that could not be read"},
-    },
-    "required": ["state", "words", "done", "total", "unreadable", "more"],
-    "additionalProperties": False,
-}
-
-
-def _answer(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": SCAN}}}
-
-
-DESCRIBED: dict[str, Any] = {
+SCAN = record(
+    state={"enum": ["idle", "waiting", "looking", "reading", "finishing", "done", "stopped", "failed"]},
+    words=explained(TEXT, "the same for a person"),
+    done=explained(WHOLE, "photos that were read"),
+    total=explained(WHOLE, "photos to read"),
+    unreadable=listed(record(name=TEXT, reason=TEXT), f"once it is done: what could not be read, the first {NAMED}"),
+    more=explained(WHOLE, "further ones that could not be read"),
+)
+DESCRIBED = {
     "/api/scan": {
         "post": {
             "summary": "Start a scan; there is one at a time",
-            "requestBody": {
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "type": "object",
-                            "properties": {
-                                "folders": {
-                                    "type": "array",
-                                    "items": {"type": "string"},
-                                    "description": "whole paths; without them the folders that are shown",
-                                }
-                            },
-                        }
-                    }
-                }
-            },
-            "responses": {"202": _answer("It has begun.")},
+            "requestBody": takes(
+                required=False,
+                json=fields({"folders": listed(TEXT, "whole paths; without them the folders that are shown")}),
+            ),
+            "responses": {"202": answer("It has begun.", SCAN)},
         },
         "delete": {
             "summary": "Stop the scan; what was read stays",
-            "responses": {"200": _answer("How far it was; that it has ended is told by the events.")},
+            "responses": {"200": answer("How far it was; that it has ended is told by the events.", SCAN)},
         },
     },
     "/api/scan/events": {
@@ -302,7 +271,7 @@ DESCRIBED: dict[str, Any] = {
             "responses": {
                 "200": {
                     "description": "Each event's data is a JSON object as POST /api/scan answers.",
-                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    "content": {"text/event-stream": {"schema": TEXT}},
                 }
             },
         }

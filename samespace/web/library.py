@@ -23,6 +23,7 @@ from samespace.layout import lay_out
 from samespace.library import Photo
 from samespace.photos import UnreadablePhoto
 from samespace.web import jobs
+from samespace.web.describing import NUMBER, TEXT, WHOLE, answer, explained, listed, or_null, record
 from samespace.web.desk import Desk, Snapshot, photo_id
 from samespace.web.pages import desk_of, page
 from samespace.wording import readable, shell_word
@@ -267,80 +268,60 @@ def _map_as_json(made: Map, desk: Desk) -> dict[str, Any]:
 # --- the addresses ----------------------------------------------------------------------------------------------------
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    """A schema; what it names is all there and nothing else is."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _list(items: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"type": "array", "items": items, "description": description}
-
-
-def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-_NUMBER, _TEXT = {"type": "integer"}, {"type": "string"}
-_FOLDER = _object(
-    name=_TEXT,
-    address={"type": "string", "description": "`folder` of POST /api/search"},
-    photos={"type": "integer", "description": "in it and below"},
-    size=_NUMBER,
-    folders={"type": "array", "items": {"type": "object"}, "description": "the same of each folder in it"},
+_FOLDER = record(
+    name=TEXT,
+    address=explained(TEXT, "`folder` of POST /api/search"),
+    photos=explained(WHOLE, "in it and below"),
+    size=WHOLE,
+    folders=listed({"type": "object"}, "the same of each folder in it"),
 )
-_FILE = _object(name=_TEXT, more={"type": "string", "description": "what else is known of it"})
-_LIBRARY = _object(
-    photos=_NUMBER,
-    size={"type": "integer", "description": "in bytes"},
-    roots=_list(_TEXT, "folders that are shown"),
-    folders=_list(_FOLDER, "the largest first"),
-    years=_list(_object(year=_NUMBER, photos=_NUMBER), "of photos that say when they were taken"),
-    formats=_list(_object(format=_TEXT, photos=_NUMBER), "by the ends of their names"),
-    scanned={"type": ["string", "null"], "description": "when it was scanned last"},
-    look=_object(
-        name={"type": "string", "description": "what photos are compared by"},
-        photos={"type": "integer", "description": "that can be"},
-        lacking={"type": "integer", "description": "that cannot before another scan"},
-        why_not={"type": "string", "description": "empty if any can"},
+_FILE = record(name=TEXT, more=explained(TEXT, "what else is known of it"))
+_LIBRARY = record(
+    photos=WHOLE,
+    size=explained(WHOLE, "in bytes"),
+    roots=listed(TEXT, "folders that are shown"),
+    folders=listed(_FOLDER, "the largest first"),
+    years=listed(record(year=WHOLE, photos=WHOLE), "of photos that say when they were taken"),
+    formats=listed(record(format=TEXT, photos=WHOLE), "by the ends of their names"),
+    scanned=or_null(TEXT, "when it was scanned last"),
+    look=record(
+        name=explained(TEXT, "what photos are compared by"),
+        photos=explained(WHOLE, "that can be"),
+        lacking=explained(WHOLE, "that cannot before another scan"),
+        why_not=explained(TEXT, "empty if any can"),
     ),
-    quarantine=_list(
-        _object(run=_TEXT, made=_TEXT, photos=_NUMBER, size=_NUMBER, state=_TEXT), "runs, for POST /api/undo"
-    ),
-    unreadable=_list(
-        _object(reason=_TEXT, number=_NUMBER, files=_list(_FILE, f"the first {NAMES}")), "the most frequent first"
+    quarantine=listed(record(run=TEXT, made=TEXT, photos=WHOLE, size=WHOLE, state=TEXT), "runs, for POST /api/undo"),
+    unreadable=listed(
+        record(reason=TEXT, number=WHOLE, files=listed(_FILE, f"the first {NAMES}")), "the most frequent first"
     ),
 )
-_MAP = _object(
+_SIDE = {"type": "number", "minimum": -1, "maximum": 1}
+_MAP = record(
     state={"const": "ready"},
-    look={"type": "string", "description": "what photos are compared by"},
-    total={"type": "integer", "description": f"photos in all; of more than {MAPPED:,} some are left out"},
-    photos=_list(_TEXT, "ids"),
-    versions=_list(_TEXT, "`v` of the addresses of each photo and its thumbnail"),
-    names=_list(_TEXT, "of the files"),
-    sides=_list({"type": "number"}, "widths by heights"),
-    x=_list({"type": "number", "minimum": -1, "maximum": 1}, "places"),
-    y=_list({"type": "number", "minimum": -1, "maximum": 1}, "places"),
-    folders=_list(_TEXT, "the largest first"),
-    folder=_list(_NUMBER, "which of `folders` each photo lies in"),
+    look=explained(TEXT, "what photos are compared by"),
+    total=explained(WHOLE, f"photos in all; of more than {MAPPED:,} some are left out"),
+    photos=listed(TEXT, "ids"),
+    versions=listed(TEXT, "`v` of the addresses of each photo and its thumbnail"),
+    names=listed(TEXT, "of the files"),
+    sides=listed(NUMBER, "widths by heights"),
+    x=listed(_SIDE, "places"),
+    y=listed(_SIDE, "places"),
+    folders=listed(TEXT, "the largest first"),
+    folder=listed(WHOLE, "which of `folders` each photo lies in"),
 )
 
 DESCRIBED: dict[str, Any] = {
     "/api/library": {
-        "get": {"summary": "What is in the library", "responses": {"200": _answer("As it is now.", _LIBRARY)}},
+        "get": {"summary": "What is in the library", "responses": {"200": answer("As it is now.", _LIBRARY)}},
     },
     "/api/map": {
         "get": {
             "summary": "A map of the library: photos that look alike lie together",
             "responses": {
-                "200": _answer(
-                    "The map, or why there is none.", {"oneOf": [_MAP, _object(state={"const": "none"}, words=_TEXT)]}
+                "200": answer(
+                    "The map, or why there is none.", {"oneOf": [_MAP, record(state={"const": "none"}, words=TEXT)]}
                 ),
-                "202": _answer("It is being made: ask again.", _object(state={"const": "computing"})),
+                "202": answer("It is being made: ask again.", record(state={"const": "computing"})),
             },
         }
     },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
@@ -10,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from samespace.web.describing import TEXT, answer, record
 from samespace.web.pages import page
 from samespace.web.safety import Guard
 
@@ -49,26 +49,12 @@ ROUTES = [
     Route("/login", _login, methods=["POST"]),
     Route("/api/token", _tell_token),
 ]
-DESCRIBED: dict[str, Any] = {
+DESCRIBED = {
     "/api/token": {
         "get": {
             "summary": "The token that requests which change something send as X-SameSpace-Token",
             "description": "Only where samespace serve was given none.",
-            "responses": {
-                "200": {
-                    "description": "The token, valid until the server ends",
-                    "content": {
-                        "application/json": {
-                            "schema": {
-                                "type": "object",
-                                "properties": {"token": {"type": "string"}},
-                                "required": ["token"],
-                                "additionalProperties": False,
-                            }
-                        }
-                    },
-                }
-            },
+            "responses": {"200": answer("The token, valid until the server ends", record(token=TEXT))},
         }
     }
 }

@@ -9,37 +9,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import samespace
+from samespace.web.describing import TEXT, answer, explained, record
 from samespace.web.pages import PHOTO
 from samespace.web.safety import ASKING
 
-DESCRIBED: dict[str, Any] = {
+DESCRIBED = {
     "/api/openapi.json": {
-        "get": {
-            "summary": "This document",
-            "responses": {
-                "200": {"description": "OpenAPI 3.1", "content": {"application/json": {"schema": {"type": "object"}}}}
-            },
-        }
+        "get": {"summary": "This document", "responses": {"200": answer("OpenAPI 3.1", {"type": "object"})}}
     }
 }
 
 _COMPONENTS = {
     "schemas": {"Photo": PHOTO},
-    "responses": {
-        "Problem": {
-            "description": "Nothing was done; this is why.",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"error": {"type": "string", "description": "a sentence"}},
-                        "required": ["error"],
-                        "additionalProperties": False,
-                    }
-                }
-            },
-        }
-    },
+    "responses": {"Problem": answer("Nothing was done; this is why.", record(error=explained(TEXT, "a sentence")))},
     "securitySchemes": {
         "page": {
             "type": "apiKey",

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from samespace.errors import SameSpaceError
 from samespace.library import Photo
+from samespace.web.describing import TEXT, WHOLE, explained, fields, or_null
 from samespace.web.desk import Desk, photo_id
 from samespace.wording import count, readable, score_words, size_words
 
@@ -44,21 +45,18 @@ def photo_as_json(photo: Photo) -> dict[str, Any]:
     }
 
 
-PHOTO = {  # the schema of `photo_as_json`
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "description": "stays the same as long as the photo stays where it is"},
-        "name": {"type": "string", "description": "path below the folder that was scanned, as a person reads it"},
-        "folder": {"type": "string", "description": "of the name"},
-        "width": {"type": "integer", "description": "upright, in pixels"},
-        "height": {"type": "integer"},
-        "size": {"type": "integer", "description": "in bytes"},
-        "taken": {"type": ["string", "null"], "description": "when, as its EXIF says"},
-        "thumbnail": {"type": "string", "description": "address"},
-        "photo": {"type": "string", "description": "address of the whole photo"},
-    },
-    "required": ["id", "name", "folder", "width", "height", "size", "taken", "thumbnail", "photo"],
+_PHOTO = {  # what `photo_as_json` has
+    "id": explained(TEXT, "stays the same as long as the photo stays where it is"),
+    "name": explained(TEXT, "path below the folder that was scanned, as a person reads it"),
+    "folder": explained(TEXT, "of the name"),
+    "width": explained(WHOLE, "upright, in pixels"),
+    "height": WHOLE,
+    "size": explained(WHOLE, "in bytes"),
+    "taken": or_null(TEXT, "when, as its EXIF says"),
+    "thumbnail": explained(TEXT, "address"),
+    "photo": explained(TEXT, "address of the whole photo"),
 }
+PHOTO = fields(_PHOTO, tuple(_PHOTO))  # answers may tell more of it
 
 _templates = Environment(
     loader=PackageLoader("samespace.web"),

@@ -24,6 +24,21 @@ from samespace.errors import SameSpaceError
 from samespace.library import Photo
 from samespace.plans import Plan, PlannedGroup, PlannedPhoto
 from samespace.web.comparing import LOWEST, POSITIONS, Comparings, Shown, kinds, threshold_of
+from samespace.web.describing import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    answer,
+    explained,
+    fields,
+    listed,
+    or_null,
+    parameter,
+    photo_and,
+    record,
+    takes,
+)
 from samespace.web.desk import Desk, photo_id
 from samespace.web.pages import below, desk_of, page, photo_as_json, takes_json
 from samespace.wording import count, readable, size_words
@@ -491,99 +506,83 @@ def _undo_run(desk: Desk, run: Path) -> cleanup.Undone:
 # --- the addresses ----------------------------------------------------------------------------------------------------
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    """A schema; what it names is all there and nothing else is."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _takes(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
-
-
-def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "query", "description": description, "schema": schema}
-
-
-_TEXT, _WHOLE, _NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
-_IDS = {"type": "array", "items": _TEXT}
+_IDS = listed(TEXT)
 _KIND = {"enum": list(LOWEST), "default": "near"}
-_THRESHOLD = {"type": "number", "minimum": 0, "maximum": 1, "description": "left out: the kind's usual one"}
-_SKIPPED = {"type": "array", "items": _object(photo=_TEXT, name=_TEXT, reason=_TEXT)}
-_WORDS = {"type": "string", "description": "what was done, in a sentence"}
-_RUN = {"type": ["string", "null"], "description": "the folder in the library's quarantine"}
-_MEMBER = {
-    "allOf": [
-        {"$ref": "#/components/schemas/Photo"},
-        {
-            "type": "object",
-            "properties": {
-                "score": {"type": "number", "description": "with the first member"},
-                "keep": {"type": "boolean", "description": "the suggestion"},
-                "why": _TEXT,
-            },
-            "required": ["score", "keep", "why"],
-        },
-    ]
-}
-_GROUP = _object(
-    id=_TEXT,
-    kind={"enum": list(LOWEST), "description": "the loosest that joins a member to the first"},
-    weakest={"type": "number", "description": "lowest score of two members"},
-    bytes={"type": "integer", "description": "that the suggestion wins"},
-    members={"type": "array", "items": _MEMBER, "description": "the suggested keeper first"},
+_THRESHOLD = explained(NUMBER, "left out: the kind's usual one", minimum=0, maximum=1)
+_SKIPPED = listed(record(photo=TEXT, name=TEXT, reason=TEXT))
+_WORDS = explained(TEXT, "what was done, in a sentence")
+_RUN = or_null(TEXT, "the folder in the library's quarantine")
+_MEMBER = photo_and(score=explained(NUMBER, "with the first member"), keep=explained(FLAG, "the suggestion"), why=TEXT)
+_GROUP = record(
+    id=TEXT,
+    kind=explained({"enum": list(LOWEST)}, "the loosest that joins a member to the first"),
+    weakest=explained(NUMBER, "lowest score of two members"),
+    bytes=explained(WHOLE, "that the suggestion wins"),
+    members=listed(_MEMBER, "the suggested keeper first"),
 )
-_WAIT = _answer("Still comparing: ask again.", _object(state={"const": "comparing"}, seconds=_WHOLE))
-DESCRIBED: dict[str, Any] = {
+_GROUPS = record(
+    state={"const": "ready"},
+    kind=TEXT,
+    threshold=NUMBER,
+    sort=TEXT,
+    start=WHOLE,
+    total=explained(WHOLE, "groups in all"),
+    duplicates=explained(WHOLE, "photos that the suggestions remove in all"),
+    bytes=explained(WHOLE, "that they win in all"),
+    groups=listed(_GROUP),
+)
+_COUNTS = record(state={"const": "ready"}, positions=listed(record(threshold=NUMBER, groups=WHOLE)))
+_WAIT = answer("Still comparing: ask again.", record(state={"const": "comparing"}, seconds=WHOLE))
+_SAID = fields(
+    {
+        "said": {"enum": ["same", "different", "unsaid"]},
+        "photo0": TEXT,
+        "photo1": TEXT,
+        "photos": _IDS,
+        "group": explained(TEXT, "id of the group, told again by undo"),
+    },
+    ("said",),
+    "photo0 with photo1 and with each of photos; without photo0 each two of photos",
+)
+_DECIDED = fields(
+    {"kind": _KIND, "threshold": _THRESHOLD, "groups": listed(record(keep=_IDS, remove=_IDS))},
+    ("groups",),
+    "every photo of each group is named once, and one at least is kept",
+)
+_TO_UNDO = fields(
+    {
+        "run": explained(TEXT, "as apply told it"),
+        "earlier": explained(FLAG, "false: only tell of a run from before the start"),
+    }
+)
+_UNDONE = record(
+    undone=explained({"enum": ["apply", "verdicts", None]}, "null: nothing, see words"),
+    run=_RUN,
+    groups=_IDS,
+    photos=_IDS,
+    skipped=_SKIPPED,
+    words=_WORDS,
+)
+DESCRIBED = {
     "/api/groups": {
         "get": {
             "summary": "Duplicate groups that are left to decide",
             "parameters": [
-                _parameter("kind", "of duplicates; same-space where the library was scanned for it", _KIND),
-                _parameter("threshold", "from which score on", _THRESHOLD),
-                _parameter("sort", "what comes first", {"enum": list(SORTS), "default": "largest"}),
-                _parameter("start", "the first to list", {"type": "integer", "minimum": 0, "default": 0}),
-                _parameter("count", f"how many, {MOST} at most", {"type": "integer", "minimum": 0, "default": PAGE}),
+                parameter("kind", "of duplicates; same-space where the library was scanned for it", _KIND),
+                parameter("threshold", "from which score on", _THRESHOLD),
+                parameter("sort", "what comes first", {"enum": list(SORTS), "default": "largest"}),
+                parameter("start", "the first to list", {**WHOLE, "minimum": 0, "default": 0}),
+                parameter("count", f"how many, {MOST} at most", {**WHOLE, "minimum": 0, "default": PAGE}),
             ],
-            "responses": {
-                "200": _answer(
-                    "The groups.",
-                    _object(
-                        state={"const": "ready"},
-                        kind=_TEXT,
-                        threshold=_NUMBER,
-                        sort=_TEXT,
-                        start=_WHOLE,
-                        total={"type": "integer", "description": "groups in all"},
-                        duplicates={"type": "integer", "description": "photos that the suggestions remove in all"},
-                        bytes={"type": "integer", "description": "that they win in all"},
-                        groups={"type": "array", "items": _GROUP},
-                    ),
-                ),
-                "202": _WAIT,
-            },
+            "responses": {"200": answer("The groups.", _GROUPS), "202": _WAIT},
         }
     },
     "/api/groups/counts": {
         "get": {
             "summary": "How many groups there would be at other thresholds",
-            "parameters": [_parameter("kind", "of duplicates", _KIND)],
+            "parameters": [parameter("kind", "of duplicates", _KIND)],
             "responses": {
-                "200": _answer(
-                    "The number at each threshold, groups that were kept whole included.",
-                    _object(
-                        state={"const": "ready"},
-                        positions={"type": "array", "items": _object(threshold=_NUMBER, groups=_WHOLE)},
-                    ),
-                ),
+                "200": answer("The number at each threshold, groups that were kept whole included.", _COUNTS),
                 "202": _WAIT,
             },
         }
@@ -591,42 +590,18 @@ DESCRIBED: dict[str, Any] = {
     "/api/verdicts": {
         "post": {
             "summary": "Say whether photos are the same; it counts from now on, and for training",
-            "requestBody": _takes(
-                {
-                    "type": "object",
-                    "description": "photo0 with photo1 and with each of photos; without photo0 each two of photos",
-                    "properties": {
-                        "said": {"enum": ["same", "different", "unsaid"]},
-                        "photo0": _TEXT,
-                        "photo1": _TEXT,
-                        "photos": _IDS,
-                        "group": {"type": "string", "description": "id of the group, told again by undo"},
-                    },
-                    "required": ["said"],
-                }
-            ),
-            "responses": {"200": _answer("It is remembered.", _object(said=_TEXT, pairs=_WHOLE, words=_WORDS))},
+            "requestBody": takes(json=_SAID),
+            "responses": {"200": answer("It is remembered.", record(said=TEXT, pairs=WHOLE, words=_WORDS))},
         }
     },
     "/api/apply": {
         "post": {
             "summary": "Decide groups: what is removed goes to the library's quarantine",
-            "requestBody": _takes(
-                {
-                    "type": "object",
-                    "description": "every photo of each group is named once, and one at least is kept",
-                    "properties": {
-                        "kind": _KIND,
-                        "threshold": _THRESHOLD,
-                        "groups": {"type": "array", "items": _object(keep=_IDS, remove=_IDS)},
-                    },
-                    "required": ["groups"],
-                }
-            ),
+            "requestBody": takes(json=_DECIDED),
             "responses": {
-                "200": _answer(
+                "200": answer(
                     "Done; what had to be left is in skipped.",
-                    _object(removed=_WHOLE, bytes=_WHOLE, run=_RUN, skipped=_SKIPPED, words=_WORDS),
+                    record(removed=WHOLE, bytes=WHOLE, run=_RUN, skipped=_SKIPPED, words=_WORDS),
                 )
             },
         }
@@ -634,31 +609,8 @@ DESCRIBED: dict[str, Any] = {
     "/api/undo": {
         "post": {
             "summary": "Undo the last thing decided since the start, else the newest run; or the run that is named",
-            "requestBody": _takes(
-                {
-                    "type": "object",
-                    "properties": {
-                        "run": {"type": "string", "description": "as apply told it"},
-                        "earlier": {
-                            "type": "boolean",
-                            "description": "false: only tell of a run from before the start",
-                        },
-                    },
-                }
-            ),
-            "responses": {
-                "200": _answer(
-                    "Undone; what had to be left is in skipped.",
-                    _object(
-                        undone={"enum": ["apply", "verdicts", None], "description": "null: nothing, see words"},
-                        run=_RUN,
-                        groups=_IDS,
-                        photos=_IDS,
-                        skipped=_SKIPPED,
-                        words=_WORDS,
-                    ),
-                )
-            },
+            "requestBody": takes(json=_TO_UNDO),
+            "responses": {"200": answer("Undone; what had to be left is in skipped.", _UNDONE)},
         }
     },
 }

@@ -21,6 +21,22 @@ from starlette.routing import Route
 
 from samespace.errors import SameSpaceError
 from samespace.library import Photo
+from samespace.web.describing import (
+    FLAG,
+    IMAGE,
+    NUMBER,
+    PHOTO,
+    TEXT,
+    WHOLE,
+    answer,
+    explained,
+    fields,
+    listed,
+    or_null,
+    photo_and,
+    record,
+    takes,
+)
 from samespace.web.desk import Desk, Snapshot, photo_id
 from samespace.web.pages import desk_of, page, photo_as_json
 from samespace.web.uploads import Sent, takes_photos
@@ -429,97 +445,34 @@ def _answer(desk: Desk, room: Room, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-_NARROWED: dict[str, Any] = {
-    "top": {"type": "integer", "minimum": 1, "maximum": MOST, "default": PAGE, "description": "how many hits"},
-    "start": {
-        "type": "integer",
-        "minimum": 0,
-        "default": 0,
-        "description": "the first of them; `next` of the answer before",
-    },
-    "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "the lowest score"},
-    "folder": {"type": "string", "description": "only photos below it; its name from the folder that was scanned"},
-    "all": {"type": "boolean", "default": False, "description": "every copy as a hit of its own"},
+_NARROWED = {
+    "top": explained(WHOLE, "how many hits", minimum=1, maximum=MOST, default=PAGE),
+    "start": explained(WHOLE, "the first of them; `next` of the answer before", minimum=0, default=0),
+    "threshold": explained(NUMBER, "the lowest score", minimum=0, maximum=1),
+    "folder": explained(TEXT, "only photos below it; its name from the folder that was scanned"),
+    "all": explained(FLAG, "every copy as a hit of its own", default=False),
 }
-_HIT = {
-    "allOf": [
-        {"$ref": "#/components/schemas/Photo"},
-        {
-            "type": "object",
-            "required": ["score", "also"],
-            "properties": {
-                "score": {"type": "number"},
-                "also": {
-                    "type": "array",
-                    "description": "further photos that show the same, best first",
-                    "items": {"$ref": "#/components/schemas/Photo"},
-                },
-            },
-        },
-    ]
+_LIKE = {
+    "like": explained(TEXT, "the id or the name of a photo of the library"),
+    "photo": explained(TEXT, "`photo` of an earlier answer, to go on with it"),
 }
-DESCRIBED: dict[str, Any] = {
+_HIT = photo_and(score=NUMBER, also=listed(PHOTO, "further photos that show the same, best first"))
+_FOUND = record(
+    look=explained(TEXT, "what photos are compared by"),
+    meaning=explained({"enum": sorted(ABOUT)}, "of the scores"),
+    photo=or_null(TEXT, f"stands for the photo that was sent, for {MINUTES} minutes"),
+    hits=listed(_HIT),
+    next=or_null(WHOLE, "where further hits start; null where there are none"),
+)
+DESCRIBED = {
     "/api/search": {
         "post": {
             "summary": "Photos of the library that are like a photo, best first",
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "type": "object",
-                            "description": "Either like or photo.",
-                            "properties": {
-                                "like": {
-                                    "type": "string",
-                                    "description": "the id or the name of a photo of the library",
-                                },
-                                "photo": {
-                                    "type": "string",
-                                    "description": "`photo` of an earlier answer, to go on with it",
-                                },
-                                **_NARROWED,
-                            },
-                        }
-                    },
-                    "multipart/form-data": {
-                        "schema": {
-                            "type": "object",
-                            "required": ["photo"],
-                            "properties": {
-                                "photo": {"type": "string", "contentMediaType": "image/*"},
-                                **_NARROWED,
-                            },
-                        }
-                    },
-                },
-            },
-            "responses": {
-                "200": {
-                    "description": "What was found.",
-                    "content": {
-                        "application/json": {
-                            "schema": {
-                                "type": "object",
-                                "required": ["look", "meaning", "photo", "hits", "next"],
-                                "properties": {
-                                    "look": {"type": "string", "description": "what photos are compared by"},
-                                    "meaning": {"enum": sorted(ABOUT), "description": "of the scores"},
-                                    "photo": {
-                                        "type": ["string", "null"],
-                                        "description": f"stands for the photo that was sent, for {MINUTES} minutes",
-                                    },
-                                    "hits": {"type": "array", "items": _HIT},
-                                    "next": {
-                                        "type": ["integer", "null"],
-                                        "description": "where further hits start; null where there are none",
-                                    },
-                                },
-                            }
-                        }
-                    },
-                },
-            },
+            "requestBody": takes(
+                json=fields(_LIKE | _NARROWED, description="Either like or photo."),
+                form=fields({"photo": IMAGE, **_NARROWED}, ("photo",)),
+            ),
+            "responses": {"200": answer("What was found.", _FOUND)},
         }
     }
 }

@@ -25,6 +25,7 @@ from samespace.looks import Look
 from samespace.photos import Pixels, UnreadablePhoto, glimpse_foreign
 from samespace.reading import SIZE
 from samespace.search import extracted
+from samespace.web.describing import FLAG, IMAGE, NUMBER, answer, explained, fields, record, takes
 from samespace.web.pages import as_json, desk_of
 from samespace.web.safety import PHOTO
 from samespace.wording import size_words
@@ -159,49 +160,21 @@ def _score(look: Look, pixels: Pixels) -> tuple[float, float]:
 
 
 ROUTES = [Route("/api/compare", takes_photos("photo0", "photo1")(_compare), methods=["POST"])]
-DESCRIBED: dict[str, Any] = {
+_SAME = {
+    "meaning": {"enum": ["probability", "cosine", "same shot"]},
+    "score": explained(NUMBER, "of that meaning"),
+    "threshold": explained(NUMBER, "from which score on"),
+    "same": FLAG,
+}
+_PROBABILITY = explained(NUMBER, "that they show the same space; with a trained model only")
+DESCRIBED = {
     "/api/compare": {
         "post": {
             "summary": "Do two photos show the same?",
             "description": "By what the library is compared by. The photos are decoded, compared and forgotten.",
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "multipart/form-data": {
-                        "schema": {
-                            "type": "object",
-                            "properties": {
-                                "photo0": {"type": "string", "contentMediaType": "image/*"},
-                                "photo1": {"type": "string", "contentMediaType": "image/*"},
-                            },
-                            "required": ["photo0", "photo1"],
-                        }
-                    }
-                },
-            },
+            "requestBody": takes(form=fields({"photo0": IMAGE, "photo1": IMAGE}, ("photo0", "photo1"))),
             "responses": {
-                "200": {
-                    "description": "How sure it is",
-                    "content": {
-                        "application/json": {
-                            "schema": {
-                                "type": "object",
-                                "properties": {
-                                    "meaning": {"enum": ["probability", "cosine", "same shot"]},
-                                    "score": {"type": "number", "description": "of that meaning"},
-                                    "probability": {
-                                        "type": "number",
-                                        "description": "that they show the same space; with a trained model only",
-                                    },
-                                    "threshold": {"type": "number", "description": "from which score on"},
-                                    "same": {"type": "boolean"},
-                                },
-                                "required": ["meaning", "score", "threshold", "same"],
-                                "additionalProperties": False,
-                            }
-                        }
-                    },
-                },
+                "200": answer("How sure it is", record(**_SAME, probability=_PROBABILITY) | {"required": [*_SAME]})
             },
         }
     }
