@@ -13,13 +13,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from samespace.errors import SameSpaceError
-from samespace.web import jobs, library, login, openapi, pictures, review, search, uploads
+from samespace.web import decisions, jobs, library, login, openapi, pictures, review, search, uploads
 from samespace.web.desk import Desk
 from samespace.web.pages import on_crash, on_hang_up, on_http, on_mistake
 from samespace.web.safety import Guard
 
 STATIC = Path(__file__).parent / "static"
-ROOMS = (review, search, library, pictures, uploads, login, openapi)
+ROOMS = (review, decisions, search, library, pictures, uploads, login, openapi)
 
 
 def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
