@@ -13,13 +13,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from samespace.errors import SameSpaceError
-from samespace.web import decisions, jobs, library, login, openapi, pictures, review, search, uploads
+from samespace.web import decisions, jobs, library, login, openapi, photo_map, pictures, review, search, uploads
 from samespace.web.desk import Desk
 from samespace.web.pages import on_crash, on_hang_up, on_http, on_mistake
 from samespace.web.safety import Guard
 
 STATIC = Path(__file__).parent / "static"
-ROOMS = (review, decisions, search, library, pictures, uploads, login, openapi)
+ROOMS = (review, decisions, search, library, photo_map, jobs, pictures, uploads, login, openapi)
 
 
 def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
@@ -39,7 +39,7 @@ def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
     app.state.described = {path: item for room in ROOMS for path, item in getattr(room, "DESCRIBED", {}).items()}
     app.state.search = search.Room()
     app.state.review = review.Review(desk)
-    app.state.scans, app.state.maps = jobs.Scans(desk), library.Maps(desk)
+    app.state.scans, app.state.maps = jobs.Scans(desk), photo_map.Maps(desk)
     if ahead and desk.snapshot.photos:
         app.state.review.comparings.of("near")
     return guard.around(app)
