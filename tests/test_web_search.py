@@ -7,12 +7,9 @@ import re
 import threading
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from conftest import draw
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from samespace.library import FOLDER, Library
@@ -20,7 +17,7 @@ from samespace.looks import shots
 from samespace.near import Sketches
 from samespace.web import search
 from samespace.web.desk import Desk, photo_id
-from samespace.web.search import Kept, Wanted
+from samespace.web.search import Kept
 
 BEST = "2023/01 bedroom.jpg"  # it has a smaller copy in phone and a brighter one in edited
 COPIES = {"phone/01 bedroom.jpg", "edited/01 bedroom.jpg"}
@@ -253,25 +250,6 @@ def test_folders_are_offered_with_their_counts(client, desk):
     ]
 
 
-def test_a_tree_of_folders_counts_what_lies_deeper():
-    desk_photos = [Path(name) for name in ("/a/x/1", "/a/x/y/2", "/a/3", "/b/z/4")]
-    photos = [_photo(path, Path("/a") if path.is_relative_to("/a") else Path("/b")) for path in desk_photos]
-    assert search._folders(photos) == {
-        "a": (Path("/a"), 3),
-        "a/x": (Path("/a/x"), 2),
-        "a/x/y": (Path("/a/x/y"), 1),
-        "b": (Path("/b"), 1),
-        "b/z": (Path("/b/z"), 1),
-    }
-    assert list(search._folders(photos[:3])) == ["x", "x/y"]
-
-
-def _photo(path: Path, root: Path):
-    from samespace.library import Photo
-
-    return Photo(path, root, "", 1, 1, "c", 1, 1, None, 0)
-
-
 @pytest.mark.parametrize("typed", [BEST, "2023 01", "23/01 BED", "{root}/2023/01 bedroom.jpg"])
 def test_what_names_one_photo_leads_to_what_is_like_it(client, desk, typed):
     answer = client.get("/search", params={"q": typed.format(root=desk.roots[0]), "folder": "2023"})
@@ -375,21 +353,6 @@ def _client_on(album: Path):
     desk = Desk(album / FOLDER, [album], shots())
     desk.refresh()
     return TestClient(make_app(desk, Guard()), base_url="http://127.0.0.1")
-
-
-@given(
-    st.builds(
-        Wanted,
-        *(st.text().map(str.strip) for _ in range(4)),
-        threshold=st.none() | st.integers(1, 100).map(lambda percent: percent / 100),
-        all=st.booleans(),
-        start=st.integers(0, 10**6),
-        top=st.integers(1, search.MOST),
-    )
-)
-def test_an_address_says_the_whole_search(wanted):
-    said = dict(parse_qsl(urlsplit(wanted.address()).query, keep_blank_values=True))
-    assert search._wanted(said) == wanted
 
 
 # In a browser

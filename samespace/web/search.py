@@ -6,13 +6,12 @@ import math
 import os
 import secrets
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -38,19 +37,18 @@ from samespace.web.describing import (
     takes,
 )
 from samespace.web.desk import Desk, Snapshot, photo_id
+from samespace.web.names import Names, names_of
 from samespace.web.pages import desk_of, page, photo_as_json
 from samespace.web.uploads import Sent, takes_photos
+from samespace.web.wanted import MOST, PAGE, Wanted, wanted_of
 from samespace.wording import readable
 
 if TYPE_CHECKING:
     from samespace.looks import Look
     from samespace.search import Hit, Query, Space
 
-PAGE = 48  # results that a page begins with and grows by
-MOST = 480  # results in one answer: what a page that has grown shows when it is loaded again
 NAMES = 12  # photos that typed words are completed to
 BEGIN = 12  # photos that an empty page offers to begin with
-FOLDERS = 2000  # choices of the folder filter; where there are more it has the upper levels only
 MINUTES = 30  # that a photo from outside can be searched by again
 
 # What a search compares and what its scores mean, by the meaning of its look.
@@ -59,82 +57,6 @@ ABOUT = {
     "cosine": "By the features of {name}: scores are the cosine, 1 for photos that look the same.",
     "same shot": "Scores say how surely it is the same shot, however it was edited.",
 }
-
-
-# What is asked for
-
-
-class Wanted(NamedTuple):
-    """A search as its address says it: by `like`, by `photo` or by `q`."""
-
-    like: str = ""  # a photo of the library, by id
-    photo: str = ""  # one from outside, by the key that its query is kept under
-    q: str = ""  # what was typed
-    folder: str = ""
-    threshold: float | None = None
-    all: bool = False  # every copy by itself
-    start: int = 0
-    top: int = PAGE
-
-    def address(self, **changes: Any) -> str:
-        """The same search but for these, without what goes without saying."""
-        values = self._replace(**changes)._asdict()
-        said = {
-            name: f"{value:g}" if type(value) is float else value
-            for name, value in values.items()
-            if value != _PLAIN[name]
-        }
-        return "/search" + ("?" + urlencode(said | ({"all": 1} if "all" in said else {})) if said else "")
-
-    def of(self, **changes: str) -> str:
-        """Another search in the same folder, by the same threshold."""
-        return self.address(**{**dict.fromkeys(("like", "photo", "q"), ""), "start": 0, "top": PAGE, **changes})
-
-
-_PLAIN = Wanted()._asdict()
-
-
-def _wanted(given: Mapping[str, Any]) -> Wanted:
-    """From an address, a form or JSON."""
-    return Wanted(
-        like=_text(given, "like"),
-        photo=_text(given, "photo"),
-        q=_text(given, "q").strip(),
-        folder=_text(given, "folder"),
-        threshold=_threshold(given),
-        all=str(given.get("all", "")).lower() in ("1", "true", "on"),
-        start=_whole(given, "start", 0, 10**9, 0),
-        top=_whole(given, "top", 1, MOST, PAGE),
-    )
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name) or ""
-    if not isinstance(value, str):
-        raise SameSpaceError(f"{name} is to be text")
-    return value
-
-
-def _threshold(given: Mapping[str, Any]) -> float | None:
-    value = given.get("threshold")
-    try:
-        threshold = float(value) if value not in (None, "") else 0.0
-    except (TypeError, ValueError):
-        threshold = math.nan
-    if not 0 <= threshold <= 1:
-        raise SameSpaceError("threshold is to be a number from 0 to 1")
-    return threshold or None
-
-
-def _whole(given: Mapping[str, Any], name: str, low: int, high: int, plain: int) -> int:
-    value = given.get(name)
-    try:
-        number = plain if value is None else int(value)
-    except (TypeError, ValueError, OverflowError):
-        number = low - 1
-    if not low <= number <= high:
-        raise SameSpaceError(f"{name} is to be a whole number from {low} to {high}")
-    return number
 
 
 # What is kept between requests
@@ -166,36 +88,6 @@ class Kept:
             return query
 
 
-class Names(NamedTuple):
-    """What typed words and folders are looked up in."""
-
-    snapshot: Snapshot
-    photos: list[tuple[str, Photo]]  # by their names, in small letters
-    folders: dict[str, tuple[Path, int]]  # by name, with the number of photos in and below them; in the order of a tree
-
-    def called(self, words: str) -> list[Photo]:
-        """Photos whose names hold all of these words; files that begin with the first of them come first."""
-        parts = words.lower().split()
-        found = [(name, photo) for name, photo in self.photos if all(part in name for part in parts)] if parts else []
-        return [photo for _, photo in sorted(found, key=lambda entry: not _file(entry[0]).startswith(parts[0]))]
-
-    def exactly(self, text: str) -> list[Photo]:
-        """Photos of this id, this name or this path."""
-        if text in self.snapshot.photos:
-            return [self.snapshot.photos[text]]
-        return [
-            photo
-            for name, photo in self.photos
-            if (name == text.lower() and _name(photo) == text) or str(photo.path) == text
-        ]
-
-    def folder(self, name: str) -> Path | None:
-        """None for the whole library."""
-        if name.strip("/") and name.strip("/") not in self.folders:
-            raise SameSpaceError(f"no photo of this library lies in a folder called {readable(name)}")
-        return self.folders[name.strip("/")][0] if name.strip("/") else None
-
-
 class Room:
     """What the search page remembers."""
 
@@ -206,40 +98,8 @@ class Room:
     def names(self, snapshot: Snapshot) -> Names:
         names = self._names
         if names is None or names.snapshot is not snapshot:
-            photos = [(_name(photo).lower(), photo) for photo in snapshot.photos.values()]
-            names = self._names = Names(snapshot, photos, _folders(snapshot.photos.values()))
+            names = self._names = names_of(snapshot)
         return names
-
-
-def _name(photo: Photo) -> str:
-    """As `photo_as_json` has it; quick, for it is asked of every photo."""
-    name = os.fspath(photo.path)[len(os.fspath(photo.root)) :].lstrip("/")
-    return name if name.isprintable() else readable(name)
-
-
-def _file(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
-def _folders(photos: Collection[Photo]) -> dict[str, tuple[Path, int]]:
-    """Folders that lead to photos, by their names below the one that holds them all."""
-    counts: Counter[str] = Counter()
-    roots = {os.fspath(photo.root) for photo in photos}
-    for (folder, root), number in Counter(
-        (os.path.dirname(photo.path), os.fspath(photo.root))  # noqa: PTH120 - quicker
-        for photo in photos
-    ).items():
-        while True:
-            counts[folder] += number
-            if folder == root:
-                break
-            folder = os.path.dirname(folder)  # noqa: PTH120
-    base = os.path.commonpath(roots) if roots else ""
-    return {
-        readable(os.path.relpath(folder, base)): (Path(folder), counts[folder])
-        for folder in sorted(counts, key=lambda folder: folder.split("/"))
-        if folder != base
-    }
 
 
 # Searching
@@ -298,7 +158,7 @@ def _hits(
 
 def show(request: Request) -> Response:
     """The whole page; to htmx its results alone, or those that come next."""
-    wanted, desk = _wanted(request.query_params), desk_of(request)
+    wanted, desk = wanted_of(request.query_params), desk_of(request)
     snapshot, room = desk.snapshot, _room(request)
     names = room.names(snapshot)
     named = _there(desk, names.exactly(wanted.q) or names.called(wanted.q)) if wanted.q else []
@@ -311,7 +171,7 @@ def show(request: Request) -> Response:
         if "hx-request" in request.headers:
             return JSONResponse({"error": sentence}, status)
         status, words = 200 if wanted.q else status, {"state": "none", "sentence": sentence}
-    return _page(request, status, {**_NOTHING, **words, "wanted": wanted, "folders": _choices(names, wanted)})
+    return _page(request, status, {**_NOTHING, **words, "wanted": wanted, "folders": names.choices(wanted.folder)})
 
 
 def _results(desk: Desk, room: Room, snapshot: Snapshot, wanted: Wanted, named: list[Photo]) -> dict[str, Any]:
@@ -364,22 +224,11 @@ def _page(request: Request, status: int, words: dict[str, Any]) -> Response:
     return response
 
 
-def _choices(names: Names, wanted: Wanted) -> list[tuple[str, int]]:
-    """The folders to choose from: as deep as there are not too many, and the chosen one."""
-    levels = Counter(name.count("/") for name in names.folders)
-    deepest = max((level for level in levels if sum(levels[up] for up in range(level + 1)) <= FOLDERS), default=0)
-    return [
-        (name, number)
-        for name, (_, number) in names.folders.items()
-        if name.count("/") <= deepest or name == wanted.folder
-    ]
-
-
 def complete(request: Request) -> Response:
     """What typed words may mean, as the choices of the box."""
     desk = desk_of(request)
     found = _room(request).names(desk.snapshot).called(request.query_params.get("q", ""))
-    wanted = _wanted(
+    wanted = wanted_of(
         {name: value for name, value in request.query_params.items() if name in ("folder", "threshold", "all")}
     )
     return page(request, "search_names.html", photos=_there(desk, found)[:NAMES], wanted=wanted)
@@ -396,7 +245,7 @@ def _room(request: Request) -> Room:
 @takes_photos("photo")
 def search_with_form(request: Request, sent: Sent) -> Response:
     """A page's form, without scripts: on to the page with the photo's results."""
-    return RedirectResponse(_wanted(sent.words).of(photo=_keep(request, sent)), 303)
+    return RedirectResponse(wanted_of(sent.words).of(photo=_keep(request, sent)), 303)
 
 
 def _keep(request: Request, sent: Sent) -> str:
@@ -420,7 +269,7 @@ def _space(snapshot: Snapshot) -> Space:
 @takes_photos("photo")
 def search(request: Request, sent: Sent) -> Response:
     """POST /api/search."""
-    wanted = _wanted(sent.words)
+    wanted = wanted_of(sent.words)
     if sent.photos:
         wanted = wanted._replace(photo=_keep(request, sent))
     return JSONResponse(_answer(desk_of(request), _room(request), wanted))
