@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import unicodedata
+
+_WORD = re.compile(r"(?!samespace )[a-z]+(?=[ ,:;]|$)")  # at the beginning: no path, no `name`, no img_1.jpg
+_COMMAND = re.compile(r": (samespace [a-z]+|pip install) \S")  # at the end
 
 
 def readable(text: str) -> str:
@@ -23,6 +27,16 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python reads it
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def as_sentence(words: str) -> str:
+    """What an error says, as a page says it: with a capital and a full stop.
+
+    A path, a name or a command that it begins with stays as it is, and a command that it ends with can be copied.
+    """
+    if _WORD.match(words):
+        words = words[0].upper() + words[1:]
+    return words if words.endswith((".", "?", "!", "…")) or _COMMAND.search(words) else f"{words}."
 
 
 def is_plain(text: str) -> bool:

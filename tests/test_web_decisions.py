@@ -125,7 +125,7 @@ def refusals() -> dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]]:
         ),
         "part of a group": (
             lambda g: {"groups": [{**g[0], "remove": g[0]["remove"][1:]}]},
-            "and the photos named with it are no group, each photo once: look at it again.",
+            "and those named with it are no group, each photo once: look at it again.",
         ),
         "two groups as one": (
             lambda g: {"groups": [{name: g[0][name] + g[1][name] for name in g[0]}]},

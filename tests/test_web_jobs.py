@@ -244,7 +244,7 @@ def test_a_mistake_of_a_person_is_told_in_its_sentence(desk: Desk, tmp_path: Pat
     scans.start(desk.roots)
     last = told(scans)[-1]
     assert last.state == "failed"
-    assert "gone" in last.words
+    assert last.words.startswith(f"No model in {tmp_path / 'gone'}: ") and last.words.endswith(".")
 
 
 def test_a_scan_ends_with_the_server(held: Callable[[], None], album: Path) -> None:
@@ -275,10 +275,10 @@ def test_what_is_no_folder_of_photos_is_refused(client: TestClient, token: Token
 
     assert refusal(["/no/such\u202e/folder"]) == (
         400,
-        "/no/such\\u202e/folder is no folder: it may be misspelt, or its disk not there",
+        "/no/such\\u202e/folder is no folder: it may be misspelt, or its disk not there.",
     )
     assert refusal([str(album / "2023" / "damaged.jpg")])[0] == 400
-    assert refusal(["pictures"]) == (400, "pictures is not the whole path: begin with / or ~")
+    assert refusal(["pictures"]) == (400, "Give the whole path, from / or ~ on, not pictures.")
     assert refusal(["/a\0b"])[0] == 400
     assert "lies in the library" in refusal([str(album / FOLDER / "features")])[1]
     for nonsense in ([], "", [""], [3], {}, str(album)):
@@ -289,7 +289,7 @@ def test_what_is_no_folder_of_photos_is_refused(client: TestClient, token: Token
 def test_without_a_folder_there_is_nothing_to_scan(client: TestClient, desk: Desk, token: Token) -> None:
     desk.roots = []
     answer = client.post("/api/scan", headers=token)
-    assert (answer.status_code, answer.json()["error"]) == (400, "there is no folder to scan yet: add one")
+    assert (answer.status_code, answer.json()["error"]) == (400, "There is no folder to scan yet: add one.")
 
 
 def test_other_machines_may_not_name_folders(desk: Desk, album: Path) -> None:

@@ -140,9 +140,9 @@ def test_other_kinds_and_thresholds(client: TestClient) -> None:
         ),
         ("sort=best", "There is no order 'best': choose largest or certain."),
         ("threshold=0.2", "A threshold of 0.2 makes no sense here: give 0.5 to 1."),
-        ("threshold=high", "Threshold is to be a number from 0 on, not high."),
-        ("threshold=nan", "Threshold is to be a number from 0 on, not nan."),
-        ("start=-1", "Start is to be a number from 0 on, not -1."),
+        ("threshold=high", "`threshold` is to be a number from 0 on, not high."),
+        ("threshold=nan", "`threshold` is to be a number from 0 on, not nan."),
+        ("start=-1", "`start` is to be a number from 0 on, not -1."),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(client: TestClient, asked: str, sentence: str) -> None:
@@ -247,13 +247,14 @@ def test_a_newer_scan_is_compared_instead(slow: threading.Event, desk: Desk, alb
 
 def test_what_cannot_be_compared_says_why(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*given: Any) -> Any:
-        raise SameSpaceError("3 photos have no features of this model yet: scan again")
+        raise SameSpaceError("the first of 3 photos has no features of this model yet: scan again")
 
     monkeypatch.setattr(comparing, "Comparison", fails)
     monkeypatch.setattr(comparing, "PATIENCE", 60)
-    assert "3 photos have no features of this model yet: scan again" in client.get("/review").text
+    said = "The first of 3 photos has no features of this model yet: scan again."
+    assert said in client.get("/review").text
     answer = client.get("/api/groups")
-    assert answer.status_code == 400 and "scan again" in answer.json()["error"]
+    assert (answer.status_code, answer.json()) == (400, {"error": said})
 
 
 def test_an_empty_library_and_one_without_duplicates(

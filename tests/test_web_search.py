@@ -129,17 +129,17 @@ def test_photos_that_have_been_removed_are_left_out(client, desk):
     [
         ({"like": "0" * 16}, 404, "not in the library"),
         ({"photo": "unknown"}, 404, "drop it again"),
-        ({}, 400, "name one photo"),
-        ({"like": BEST, "photo": "key"}, 400, "name one photo"),
-        ({"like": 7}, 400, "like is to be text"),
-        ({"like": BEST, "top": 0}, 400, "top is to be a whole number from 1 to 480"),
-        ({"like": BEST, "top": 481}, 400, "top is to be"),
-        ({"like": BEST, "top": "many"}, 400, "top is to be"),
-        ({"like": BEST, "start": -1}, 400, "start is to be"),
-        ({"like": BEST, "threshold": "high"}, 400, "threshold is to be a number from 0 to 1"),
-        ({"like": BEST, "threshold": 1.5}, 400, "threshold is to be"),
-        ({"like": BEST, "threshold": "nan"}, 400, "threshold is to be"),
-        ({"like": BEST, "folder": "../.."}, 400, "no photo of this library lies in a folder called ../.."),
+        ({}, 400, "Name one photo"),
+        ({"like": BEST, "photo": "key"}, 400, "Name one photo"),
+        ({"like": 7}, 400, "`like` is to be text"),
+        ({"like": BEST, "top": 0}, 400, "`top` is to be a whole number from 1 to 480"),
+        ({"like": BEST, "top": 481}, 400, "`top` is to be"),
+        ({"like": BEST, "top": "many"}, 400, "`top` is to be"),
+        ({"like": BEST, "start": -1}, 400, "`start` is to be"),
+        ({"like": BEST, "threshold": "high"}, 400, "`threshold` is to be a number from 0 to 1"),
+        ({"like": BEST, "threshold": 1.5}, 400, "`threshold` is to be"),
+        ({"like": BEST, "threshold": "nan"}, 400, "`threshold` is to be"),
+        ({"like": BEST, "folder": "../.."}, 400, "No photo of this library lies in a folder called ../.."),
         ({"like": BEST, "folder": "/etc"}, 400, "/etc"),
     ],
 )
@@ -150,7 +150,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(client, asked, status, sen
 def test_a_number_without_end_is_refused(client):
     body = f'{{"like": "{BEST}", "start": 1e999}}'
     answer = client.post("/api/search", content=body, headers={"content-type": "application/json"})
-    assert (answer.status_code, "start is to be" in answer.json()["error"]) == (400, True)
+    assert (answer.status_code, "`start` is to be" in answer.json()["error"]) == (400, True)
 
 
 def test_what_is_no_photo_is_refused(client, album):
@@ -324,9 +324,13 @@ def test_nothing_has_been_scanned(client, desk):
 
 
 def test_no_features_of_this_look(client, desk):
-    desk.snapshot = desk.snapshot._replace(space=None, why_not="none of them has been looked at: scan again")
-    page = client.get(f"/search?like={like(desk)}").text
-    assert "None of them has been looked at: scan again" in page
+    with desk.library() as library:
+        library._query("DELETE FROM rows")
+    desk.refresh()
+    said = f"None of the 26 photos has been scanned for the same shot: samespace scan {desk.roots[0]}"
+    for page in ("/search", "/library"):
+        assert f"{said}</p>" in client.get(page).text
+    assert ask(client, 400, like=BEST) == {"error": said}
 
 
 def test_names_are_shown_as_they_are_and_do_nothing(tmp_path):

@@ -15,7 +15,7 @@ from starlette.types import Scope
 from samespace.errors import SameSpaceError
 from samespace.web import decisions, jobs, library, login, openapi, photo_map, pictures, review, search, uploads
 from samespace.web.desk import Desk
-from samespace.web.pages import on_crash, on_hang_up, on_http, on_mistake
+from samespace.web.pages import on_crash, on_hang_up, on_mistake
 from samespace.web.safety import Guard
 
 STATIC = Path(__file__).parent / "static"
@@ -29,7 +29,7 @@ def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
         routes=[Route("/", _home), *routes, Mount("/static", _Static(directory=STATIC))],
         exception_handlers={
             SameSpaceError: on_mistake,
-            HTTPException: on_http,
+            HTTPException: on_mistake,
             ClientDisconnect: on_hang_up,
             Exception: on_crash,
         },

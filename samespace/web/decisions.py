@@ -149,10 +149,10 @@ def _decided_one(keep: list[str], remove: list[str], groups: Mapping[frozenset[s
         raise wrong(LAST)
     first = photos[keep[0]]
     if both := [photos[named] for named in keep if named in remove]:
-        raise wrong(f"{_name(both[0])} is both to be kept and to be removed")
+        raise wrong(f"the photo {_name(both[0])} is both to be kept and to be removed")
     group = groups.get(frozenset(photos))
     if group is None or len(photos) < len(keep) + len(remove):
-        raise wrong(f"{_name(first)} and the photos named with it are no group, each photo once: look at it again")
+        raise wrong(f"the photo {_name(first)} and those named with it are no group, each photo once: look at it again")
     return Decided(group, *(tuple(each for each in group.ids if each in named) for named in (keep, remove)))
 
 

@@ -16,7 +16,7 @@ from samespace.looks import Look
 from samespace.photos import UnreadablePhoto
 from samespace.search import Space
 from samespace.web.thumbnails import forget_thumbnails
-from samespace.wording import readable
+from samespace.wording import as_sentence, readable
 
 
 class Snapshot(NamedTuple):
@@ -73,7 +73,7 @@ class Desk:
         try:
             return Space(library, self.look), ""
         except SameSpaceError as error:
-            return None, readable(str(error))
+            return None, as_sentence(readable(str(error)))
 
 
 def photo_id(path: Path) -> str:

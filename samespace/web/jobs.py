@@ -23,7 +23,7 @@ from samespace.errors import SameSpaceError
 from samespace.library import refuse_own_folders
 from samespace.web.describing import TEXT, WHOLE, answer, explained, fields, listed, record, takes
 from samespace.web.desk import Desk
-from samespace.web.pages import desk_of, takes_json
+from samespace.web.pages import desk_of, takes_json, told
 from samespace.wording import count, readable
 
 OVER = ("idle", "done", "stopped", "failed")
@@ -97,7 +97,7 @@ class Scans:
         try:
             self._desk.refresh()
         except SameSpaceError as error:
-            return Scan("failed", readable(str(error)))
+            return Scan("failed", told(error)[1])
         if last.state == "done":
             self._desk.roots = outermost([*self._desk.roots, *folders])
             return last
@@ -137,9 +137,7 @@ def _told(news: dict[str, Any], seconds: float) -> Scan:
     }[state].format(**news)
     if state == "done":
         words = _summary(news)
-    return Scan(
-        state, words[:1].upper() + words[1:], unreadable=tuple(unreadable[:NAMED]), more=len(unreadable[NAMED:])
-    )
+    return Scan(state, words, unreadable=tuple(unreadable[:NAMED]), more=len(unreadable[NAMED:]))
 
 
 def progress_words(done: int, total: int, seconds: float) -> str:
@@ -215,7 +213,7 @@ def _named(request: Request, named: Any) -> list[Path]:
         raise HTTPException(403, "Other machines can come in here: add folders by `samespace scan` on this one.")
     paths = [Path(os.path.expanduser(each.strip())) for each in named]  # noqa: PTH111 - of nobody's home it makes none
     if relative := [path for path in paths if not path.is_absolute() or "\0" in str(path)]:
-        raise SameSpaceError(f"{readable(str(relative[0]))} is not the whole path: begin with {os.sep} or ~")
+        raise SameSpaceError(f"give the whole path, from {os.sep} or ~ on, not {readable(str(relative[0]))}")
     return [Path(os.path.realpath(path)) for path in paths]
 
 

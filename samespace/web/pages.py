@@ -20,7 +20,7 @@ from samespace.errors import SameSpaceError
 from samespace.library import Photo
 from samespace.web.describing import TEXT, WHOLE, explained, fields, or_null
 from samespace.web.desk import Desk, photo_id
-from samespace.wording import count, readable, score_words, size_words
+from samespace.wording import as_sentence, count, readable, score_words, size_words
 
 
 def below(path: Path, root: Path) -> str:
@@ -121,16 +121,18 @@ SENTENCES = {
 
 
 async def on_mistake(request: Request, error: Exception) -> Response:
-    assert isinstance(error, SameSpaceError)
-    return problem(request, 400, str(error))
-
-
-async def on_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
-    answer = problem(request, error.status_code, said or SENTENCES.get(error.status_code, error.detail))
-    answer.headers.update(error.headers or {})
+    assert isinstance(error, SameSpaceError | HTTPException)
+    answer = problem(request, *told(error))
+    answer.headers.update(getattr(error, "headers", None) or {})
     return answer
+
+
+def told(error: SameSpaceError | HTTPException) -> tuple[int, str]:
+    """The status of a mistake and its sentence, which may name a file, and JSON knows no bytes."""
+    if isinstance(error, SameSpaceError):
+        return 400, as_sentence(readable(str(error)))
+    said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
+    return error.status_code, as_sentence(readable(said or SENTENCES.get(error.status_code, error.detail)))
 
 
 async def on_hang_up(request: Request, error: Exception) -> Response:
@@ -144,7 +146,6 @@ async def on_crash(request: Request, error: Exception) -> Response:
 
 def problem(request: Request, status: int, sentence: str) -> Response:
     """It tells no token: whoever is refused sees it, too."""
-    sentence = readable(sentence)  # it may name a file, and JSON knows no bytes
     if request.scope["path"].startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"error": sentence}, status)
     template = _templates.get_template("problem.html")

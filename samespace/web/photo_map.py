@@ -22,7 +22,7 @@ from samespace.library import Photo
 from samespace.web.describing import NUMBER, TEXT, WHOLE, answer, explained, listed, record
 from samespace.web.desk import Desk, Snapshot, photo_id
 from samespace.web.library import base_of, name_from
-from samespace.web.pages import desk_of
+from samespace.web.pages import desk_of, told
 from samespace.wording import readable
 
 MAPPED = 20_000  # photos: of more, so many that chance picks
@@ -82,7 +82,7 @@ def _map(request: Request) -> Response:
     try:
         made = request.app.state.maps.latest()
     except SameSpaceError as error:
-        return JSONResponse({"state": "none", "words": str(error)})
+        return JSONResponse({"state": "none", "words": told(error)[1]})
     if made is None:
         return JSONResponse({"state": "computing"}, 202)
     return Response(json.dumps(_map_as_json(made, desk), separators=(",", ":")), media_type="application/json")

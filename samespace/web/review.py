@@ -21,7 +21,7 @@ from samespace.library import Photo
 from samespace.web.comparing import LOWEST, POSITIONS, Comparings, Shown, kinds, threshold_of
 from samespace.web.describing import FLAG, NUMBER, TEXT, WHOLE, answer, explained, listed, parameter, photo_and, record
 from samespace.web.desk import Desk
-from samespace.web.pages import desk_of, page, photo_as_json
+from samespace.web.pages import desk_of, page, photo_as_json, told
 from samespace.wording import readable
 
 SORTS = {"largest": "largest first", "certain": "most certain first"}
@@ -125,12 +125,13 @@ def _number(given: Mapping[str, Any], name: str, usual: Any) -> Any:
     except (TypeError, ValueError):
         number = -1
     if not 0 <= number < 1e9:
-        raise wrong(f"{name} is to be a number from 0 on, not {readable(str(given[name])[:40])}")
+        raise wrong(f"`{name}` is to be a number from 0 on, not {readable(str(given[name])[:40])}")
     return number
 
 
 def wrong(sentence: str) -> HTTPException:
-    return HTTPException(422, sentence[0].upper() + sentence[1:].removesuffix(".") + ".")
+    """What was asked for makes no sense."""
+    return HTTPException(422, sentence)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def _state(request: Request, asked: Asked) -> dict[str, Any]:
     try:
         groups = review.groups(asked)
     except SameSpaceError as error:
-        return {**state, "state": "failed", "sentence": str(error)}
+        return {**state, "state": "failed", "sentence": told(error)[1]}
     if groups is None:
         return {**state, "state": "comparing", "seconds": review.comparings.of(asked.kind).seconds}
     more = {"decided": bool(review.steps), **_totals(groups), **_part(request, asked, groups)}

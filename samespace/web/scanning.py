@@ -22,7 +22,7 @@ from samespace.looks import from_options, remember
 from samespace.near import Sketches
 from samespace.photos import UnreadablePhoto
 from samespace.search import vectors_of
-from samespace.web.pages import below
+from samespace.web.pages import below, told
 from samespace.wording import readable
 
 
@@ -69,7 +69,7 @@ def main(words: Sequence[str]) -> int:
     try:
         scan(words[:border], folder, roots)
     except SameSpaceError as error:
-        _tell("failed", sentence=readable(str(error)))
+        _tell("failed", sentence=told(error)[1])
         return 1
     return 0
 

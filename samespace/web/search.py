@@ -38,7 +38,7 @@ from samespace.web.describing import (
 )
 from samespace.web.desk import Desk, Snapshot, photo_id
 from samespace.web.names import Names, names_of
-from samespace.web.pages import desk_of, page, photo_as_json
+from samespace.web.pages import desk_of, page, photo_as_json, told
 from samespace.web.uploads import Sent, takes_photos
 from samespace.web.wanted import MOST, PAGE, Wanted, wanted_of
 from samespace.wording import readable
@@ -167,7 +167,7 @@ def show(request: Request) -> Response:
     try:
         status, words = 200, _results(desk, room, snapshot, wanted, named)
     except (HTTPException, SameSpaceError) as error:
-        status, sentence = (error.status_code, error.detail) if isinstance(error, HTTPException) else (400, str(error))
+        status, sentence = told(error)
         if "hx-request" in request.headers:
             return JSONResponse({"error": sentence}, status)
         status, words = 200 if wanted.q else status, {"state": "none", "sentence": sentence}
@@ -279,7 +279,7 @@ def _answer(desk: Desk, room: Room, wanted: Wanted) -> dict[str, Any]:
     snapshot = desk.snapshot
     space = _space(snapshot)
     if bool(wanted.like) == bool(wanted.photo):
-        raise SameSpaceError("name one photo to search by: like, the id or name of one in the library, or photo")
+        raise SameSpaceError("name one photo to search by: `like`, the id or name of one in the library, or `photo`")
     folder = room.names(snapshot).folder(wanted.folder)
     hits, further, _ = _hits(desk, space, _query(desk, room, snapshot, wanted), wanted, folder)
     return {

@@ -60,7 +60,7 @@ def wanted_of(given: Mapping[str, Any]) -> Wanted:
 def _text(given: Mapping[str, Any], name: str) -> str:
     value = given.get(name) or ""
     if not isinstance(value, str):
-        raise SameSpaceError(f"{name} is to be text")
+        raise SameSpaceError(f"`{name}` is to be text")
     return value
 
 
@@ -71,7 +71,7 @@ def _threshold(given: Mapping[str, Any]) -> float | None:
     except (TypeError, ValueError):
         threshold = math.nan
     if not 0 <= threshold <= 1:
-        raise SameSpaceError("threshold is to be a number from 0 to 1")
+        raise SameSpaceError("`threshold` is to be a number from 0 to 1")
     return threshold or None
 
 
@@ -82,5 +82,5 @@ def _whole(given: Mapping[str, Any], name: str, low: int, high: int, plain: int)
     except (TypeError, ValueError, OverflowError):
         number = low - 1
     if not low <= number <= high:
-        raise SameSpaceError(f"{name} is to be a whole number from {low} to {high}")
+        raise SameSpaceError(f"`{name}` is to be a whole number from {low} to {high}")
     return number
