@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from samespace.duplicates import THRESHOLDS, Comparison, Group, Search
 from samespace.errors import SameSpaceError
-from samespace.web.desk import Desk, Snapshot, photo_id
+from samespace.web.desk import Desk, Snapshot, photo_id, was_away
 
 LOWEST = {"exact": 1.0, "near": 0.5, "same-space": 0.5}  # threshold that groups can be asked for
 POSITIONS = [number / 100 for number in range(50, 101, 5)]  # of the slider
@@ -87,7 +87,7 @@ class Comparings:
                 for comparing in self._kinds.values():
                     comparing.comparison.cancel()
                 self._of, self._kinds = (snapshot.number, look.extractor.fingerprint), {}
-            if kind not in self._kinds:
+            if kind not in self._kinds or was_away(self._kinds[kind].comparison):
                 self._kinds[kind] = Comparing()
                 given = self._kinds[kind].comparison, snapshot, kind
                 # A daemon: whoever ends the server does not wait for it.
@@ -112,6 +112,7 @@ def _compare(desk: Desk, snapshot: Snapshot, kind: str) -> Comparison:
         comparison = Comparison([library], folders, search, look and look.extractor, look.model if look else None)
         comparison.at(THRESHOLDS[kind], without=desk.gone)  # groups have pairs to score as well, the first time
         comparison.remember([library])
+    desk.must_be_there()  # photos that went meanwhile would be taken for damaged ones
     return comparison
 
 

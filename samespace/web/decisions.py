@@ -259,6 +259,7 @@ def _undo(request: Request, sent: dict[str, Any]) -> Response:
 
 def _step(review: Review, name: Any) -> Step:
     """What to undo: of the runs only those that still hold photos."""
+    review.desk.must_be_there()
     runs = [run.folder for run in cleanup.runs(review.desk.folder) if run.photos]
     review.steps = [step for step in review.steps if step.run is None or step.run in runs]
     if name is None and review.steps:

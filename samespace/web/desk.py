@@ -6,14 +6,15 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from samespace.errors import SameSpaceError
 from samespace.library import Library, Photo
 from samespace.looks import Look
-from samespace.photos import UnreadablePhoto
+from samespace.photos import DATABASE, UnreadablePhoto
 from samespace.search import Space
 from samespace.web.thumbnails import forget_thumbnails
 from samespace.wording import as_sentence, readable
@@ -29,6 +30,16 @@ class Snapshot(NamedTuple):
     why_not: str  # why there is no space to search, in a sentence
 
 
+class LibraryAway(SameSpaceError):
+    """Its folder is not there: its disk may have been unplugged, and may come back."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"the library's folder {folder} is not there any more, perhaps because its disk is not: "
+            "this page works again once it is back"
+        )
+
+
 class Desk:
     """Where requests find the library. Each opens a connection of its own, for one belongs to one thread."""
 
@@ -40,12 +51,18 @@ class Desk:
 
     @contextmanager
     def library(self) -> Iterator[Library]:
-        """This thread's own connection."""
-        library = Library(self.folder)
+        """This thread's own connection. Whatever fails while the library's folder is away is told as that."""
         try:
-            yield library
-        finally:
-            library.close()
+            with closing(Library(self.folder)) as library:
+                yield library
+        except (SameSpaceError, OSError):
+            self.must_be_there()
+            raise
+
+    def must_be_there(self) -> None:
+        """For what needs no connection and makes no sense without the photos."""
+        if not (self.folder / DATABASE).is_file():
+            raise LibraryAway(self.folder)
 
     def refresh(self) -> None:
         """Look at the library again, after a scan; pages that are being made go on with what they have."""
@@ -74,6 +91,11 @@ class Desk:
             return Space(library, self.look), ""
         except SameSpaceError as error:
             return None, as_sentence(readable(str(error)))
+
+
+def was_away(made: Future[Any]) -> bool:
+    """Whether it failed because the library's folder was away; it may succeed the next time."""
+    return made.done() and not made.cancelled() and isinstance(made.exception(), LibraryAway)
 
 
 def photo_id(path: Path) -> str:

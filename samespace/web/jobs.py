@@ -195,8 +195,9 @@ def _scans(request: Request) -> Scans:
 
 def _start(request: Request, sent: dict[str, Any]) -> Response:
     """Scan the folders that are shown, or others, which are shown from then on."""
-    named = sent.get("folders")
-    folders = desk_of(request).roots if named is None else _named(request, named)
+    named, desk = sent.get("folders"), desk_of(request)
+    desk.must_be_there()  # a scan would make another library in its place
+    folders = desk.roots if named is None else _named(request, named)
     if not folders:
         raise SameSpaceError("there is no folder to scan yet: add one")
     for folder in folders:

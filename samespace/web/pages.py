@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from samespace.errors import SameSpaceError
 from samespace.library import Photo
 from samespace.web.describing import TEXT, WHOLE, explained, fields, or_null
-from samespace.web.desk import Desk, photo_id
+from samespace.web.desk import Desk, LibraryAway, photo_id
 from samespace.wording import as_sentence, count, readable, score_words, size_words
 
 
@@ -130,7 +130,7 @@ async def on_mistake(request: Request, error: Exception) -> Response:
 def told(error: SameSpaceError | HTTPException) -> tuple[int, str]:
     """The status of a mistake and its sentence, which may name a file, and JSON knows no bytes."""
     if isinstance(error, SameSpaceError):
-        return 400, as_sentence(readable(str(error)))
+        return 503 if isinstance(error, LibraryAway) else 400, as_sentence(readable(str(error)))
     said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
     return error.status_code, as_sentence(readable(said or SENTENCES.get(error.status_code, error.detail)))
 

@@ -20,7 +20,7 @@ from samespace.errors import SameSpaceError
 from samespace.layout import lay_out
 from samespace.library import Photo
 from samespace.web.describing import NUMBER, TEXT, WHOLE, answer, explained, listed, record
-from samespace.web.desk import Desk, Snapshot, photo_id
+from samespace.web.desk import Desk, Snapshot, photo_id, was_away
 from samespace.web.library import base_of, name_from
 from samespace.web.pages import desk_of, told
 from samespace.wording import readable
@@ -49,7 +49,7 @@ class Maps:
         """None while it is being made; a SameSpaceError says why there is none."""
         with self._lock:
             snapshot = self._desk.snapshot
-            if snapshot.number != self._number:
+            if snapshot.number != self._number or was_away(self._made):
                 self._number, self._made = snapshot.number, Future[Map]()
                 threading.Thread(target=_fill, args=(self._made, self._desk, snapshot), daemon=True).start()
         try:

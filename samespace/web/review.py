@@ -20,7 +20,7 @@ from samespace.errors import SameSpaceError
 from samespace.library import Photo
 from samespace.web.comparing import LOWEST, POSITIONS, Comparings, Shown, kinds, threshold_of
 from samespace.web.describing import FLAG, NUMBER, TEXT, WHOLE, answer, explained, listed, parameter, photo_and, record
-from samespace.web.desk import Desk
+from samespace.web.desk import Desk, LibraryAway
 from samespace.web.pages import desk_of, page, photo_as_json, told
 from samespace.wording import readable
 
@@ -163,6 +163,8 @@ def _state(request: Request, asked: Asked) -> dict[str, Any]:
         return state
     try:
         groups = review.groups(asked)
+    except LibraryAway:
+        raise  # another scan does not help
     except SameSpaceError as error:
         return {**state, "state": "failed", "sentence": told(error)[1]}
     if groups is None:

@@ -158,7 +158,7 @@ def _hits(
 
 def show(request: Request) -> Response:
     """The whole page; to htmx its results alone, or those that come next."""
-    wanted, desk = wanted_of(request.query_params), desk_of(request)
+    wanted, desk = wanted_of(request.query_params), _desk(request)
     snapshot, room = desk.snapshot, _room(request)
     names = room.names(snapshot)
     named = _there(desk, names.exactly(wanted.q) or names.called(wanted.q)) if wanted.q else []
@@ -226,12 +226,19 @@ def _page(request: Request, status: int, words: dict[str, Any]) -> Response:
 
 def complete(request: Request) -> Response:
     """What typed words may mean, as the choices of the box."""
-    desk = desk_of(request)
+    desk = _desk(request)
     found = _room(request).names(desk.snapshot).called(request.query_params.get("q", ""))
     wanted = wanted_of(
         {name: value for name, value in request.query_params.items() if name in ("folder", "threshold", "all")}
     )
     return page(request, "search_names.html", photos=_there(desk, found)[:NAMES], wanted=wanted)
+
+
+def _desk(request: Request) -> Desk:
+    """What is kept in memory is not searched while nobody could open what is found."""
+    desk = desk_of(request)
+    desk.must_be_there()
+    return desk
 
 
 def _room(request: Request) -> Room:
@@ -252,7 +259,7 @@ def _keep(request: Request, sent: Sent) -> str:
     """The key that the photo can be searched by."""
     if "photo" not in sent.photos:
         raise SameSpaceError("no photo was sent: choose one first")
-    space = _space(desk_of(request).snapshot)
+    space = _space(_desk(request).snapshot)
     with _turn():
         return _room(request).kept.add(space.query(sent.photos["photo"][None]), space.look)
 
@@ -272,7 +279,7 @@ def search(request: Request, sent: Sent) -> Response:
     wanted = wanted_of(sent.words)
     if sent.photos:
         wanted = wanted._replace(photo=_keep(request, sent))
-    return JSONResponse(_answer(desk_of(request), _room(request), wanted))
+    return JSONResponse(_answer(_desk(request), _room(request), wanted))
 
 
 def _answer(desk: Desk, room: Room, wanted: Wanted) -> dict[str, Any]:
