@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from samespace.backbones import SIZE, Trunk, make_trunk
 from samespace.features import look
 from samespace.model import Model, load
 from samespace.photos import Pixels
+
+_REPORTER = "openvino_telemetry"
 
 Columns = tuple[Tensor, ...]
 Fields = dict[str, tuple[tuple[int, ...], str]]
@@ -175,11 +178,21 @@ class _Maps(nn.Module):
 
 @cache
 def openvino() -> Any:
-    """The package where it is installed, else None."""
+    """The package where it is installed, else None.
+
+    It tells Google Analytics that it was imported, by a process that may outlive this one, unless the package that does
+    so is missing: so it is, for as long as the import takes.
+    """
+    before = sys.modules.get(_REPORTER)
+    sys.modules[_REPORTER] = None  # type: ignore[assignment]  # which makes its import fail
     try:
         import openvino as package
     except ImportError:
         return None
+    finally:
+        del sys.modules[_REPORTER]
+        if before is not None:
+            sys.modules[_REPORTER] = before
     return package
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -221,6 +223,21 @@ def test_nobody_is_told(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None
     extractor = for_trunk(BACKBONE, "none")
     assert extractor.name.startswith("OpenVINO")
     assert len(extractor.extract(pixels[:1])["vectors"]) == 1
+
+
+@needs_openvino
+def test_nobody_is_told_of_the_import() -> None:
+    """In a process that has not imported it: OpenVINO would report that, too."""
+    pytest.importorskip("openvino_telemetry")
+    told = (
+        "import sys, openvino_telemetry\n"
+        "openvino_telemetry.Telemetry.__init__ = lambda *given, **named: print('told')\n"
+        "from samespace import engine\n"
+        "print(engine.openvino().__name__, sys.modules['openvino_telemetry'] is openvino_telemetry)"
+    )
+    environment = {**os.environ, "CI": "", "PYTHONPATH": str(Path(engine.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False, env=environment)
+    assert (done.stdout, done.stderr) == ("openvino True\n", "")
 
 
 @pytest.mark.usefixtures("either_engine")
