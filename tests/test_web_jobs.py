@@ -15,14 +15,14 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Served
+from conftest import BACKBONE, Served
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
 from samespace.library import FOLDER, Library
-from samespace.looks import shots
+from samespace.looks import look, shots
 from samespace.web import jobs
 from samespace.web.app import make_app
 from samespace.web.desk import Desk
@@ -61,7 +61,7 @@ def test_a_scan_shows_what_is_new_and_names_what_is_broken(
     (album / "new" / "broken.jpg").write_bytes(b"nothing")
     before = len(desk.snapshot.photos)
     begun = client.post("/api/scan", headers=token)
-    assert (begun.status_code, begun.json()["state"]) == (202, "looking")
+    assert (begun.status_code, begun.json()["state"]) == (202, "loading")
     last = events(client.get("/api/scan/events"))[-1]
     assert (last["state"], last["words"]) == ("done", "29 photos · files: 4 new · 2 could not be read")
     assert [Path(file["name"]).name for file in last["unreadable"]] == ["damaged.jpg", "broken.jpg"]
@@ -69,22 +69,38 @@ def test_a_scan_shows_what_is_new_and_names_what_is_broken(
     assert desk.snapshot.space and len(desk.snapshot.space.photos) == before + 3
 
 
-def test_it_tells_how_far_it_is(desk: Desk, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw(album / "new", 300)
-    seen: list[tuple[str, int, int]] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Scan]:
+    """All that a scan's process has said, also what no page had the time to ask for."""
+    said: list[Scan] = []
 
     def noted(news: dict[str, Any], seconds: float) -> Scan:
-        scan = real(news, seconds)
-        seen.append((scan.state, scan.done, scan.total))
-        return scan
+        said.append(real(news, seconds))
+        return said[-1]
 
     real = jobs._told
     monkeypatch.setattr(jobs, "_told", noted)
+    return said
+
+
+def test_it_tells_how_far_it_is(desk: Desk, album: Path, seen: list[Scan]) -> None:
+    draw(album / "new", 300)
     scans = Scans(desk)
     scans.start([album])
     assert told(scans)[-1].state == "done"
     reading = [("reading", done, 300) for done in (0, 256)]
-    assert seen == [("looking", 0, 0), *reading, ("finishing", 0, 0), ("done", 0, 0)]
+    expected = [("looking", 0, 0), *reading, ("finishing", 0, 0), ("done", 0, 0)]
+    assert [(scan.state, scan.done, scan.total) for scan in seen] == expected
+
+
+def test_it_tells_that_it_loads_a_network_before_it_looks_for_photos(desk: Desk, seen: list[Scan]) -> None:
+    desk.look = look(backbone=BACKBONE, weights="none")
+    scans = Scans(desk)
+    scans.start(desk.roots)
+    assert told(scans)[-1].state == "done"
+    assert [scan.state for scan in seen] == ["loading", "looking", "reading", "finishing", "done"]
+    assert seen[0].words == f"Loading {BACKBONE} …"
+    assert {scan.state for scan in seen} <= {*jobs.STATES}
 
 
 def test_where_no_scan_runs_that_is_told_and_the_stream_ends(client: TestClient, token: Token) -> None:
@@ -238,12 +254,27 @@ def test_a_scan_that_breaks_off_says_so(desk: Desk, monkeypatch: pytest.MonkeyPa
     assert (last.state, last.words[:46]) == ("failed", "The scan broke off by a mistake in it. What it")
 
 
-def test_a_mistake_of_a_person_is_told_in_its_sentence(desk: Desk, tmp_path: Path) -> None:
+def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    news = {"state": "done", "photos": 3, "new": 0, "changed": 0, "moved": 0, "forgotten": 0, "unreadable": []}
+    leaves_a_child = f"import os, sys; print({json.dumps(news)!r}, flush=True); os.fork() or sys.stdin.read()"
+
+    def begin(desk: Desk, folders: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", leaves_a_child]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    monkeypatch.setattr(jobs, "_begin", begin)
+    scans = Scans(desk)
+    scans.start(desk.roots)
+    assert told(scans)[-1].words == "3 photos · nothing has changed"
+
+
+def test_a_mistake_of_a_person_is_told_in_its_sentence(desk: Desk, tmp_path: Path, seen: list[Scan]) -> None:
     desk.look = shots()._replace(options=("--model", str(tmp_path / "gone")))
     scans = Scans(desk)
     scans.start(desk.roots)
     last = told(scans)[-1]
     assert last.state == "failed"
+    assert seen[0].words == "Loading the model gone …"
     assert last.words.startswith(f"No model in {tmp_path / 'gone'}: ") and last.words.endswith(".")
 
 

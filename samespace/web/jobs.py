@@ -27,6 +27,7 @@ from samespace.web.pages import desk_of, takes_json, told
 from samespace.wording import count, readable
 
 OVER = ("idle", "done", "stopped", "failed")
+STATES = ("idle", "waiting", "loading", "looking", "reading", "finishing", "done", "stopped", "failed")
 NAMED = 200  # photos that could not be read, by name
 GLANCE, HEARTBEAT = 0.2, 15.0  # seconds between looks at how far a scan is, and between signs of life
 KEPT = "What it had read is kept; scan again to go on."
@@ -35,7 +36,7 @@ KEPT = "What it had read is kept; scan again to go on."
 class Scan(NamedTuple):
     """How far the latest scan is."""
 
-    state: str  # "idle", "waiting", "looking", "reading", "finishing", "done", "stopped" or "failed"
+    state: str  # one of `STATES`
     words: str = ""  # the same for a person
     done: int = 0  # photos that were read
     total: int = 0  # photos to read
@@ -63,7 +64,7 @@ class Scans:
                 raise HTTPException(409, "A scan is running already: wait until it is done, or stop it.")
             self._stopping = False
             self._process = process = _begin(self._desk, folders)
-            self.latest = Scan("looking", "Starting …")
+            self.latest = Scan("loading", "Starting …")
         # A daemon, for a server that ends does not wait; the scan then ends by itself.
         threading.Thread(target=self._follow, args=(process, list(folders)), daemon=True).start()
         return self.latest
@@ -88,7 +89,9 @@ class Scans:
                 news = json.loads(line)
                 since = since if news.get("done") else time.monotonic()
                 last = _told(news, time.monotonic() - since)
-                if not last.is_over and not self._stopping:
+                if last.is_over:
+                    break
+                if not self._stopping:
                     self.latest = last
             status = process.wait()
         self.latest = self._ended(last, status, folders)
@@ -130,6 +133,7 @@ def _told(news: dict[str, Any], seconds: float) -> Scan:
         return Scan(state, progress_words(done, total, seconds), done, total)
     words = {
         "waiting": "Waiting for {whom}.",
+        "loading": "Loading {what} …",
         "looking": "Looking through the folders …",
         "finishing": "Almost done …",
         "failed": "{sentence}",
@@ -242,7 +246,7 @@ async def _stream(scans: Scans) -> AsyncIterator[str]:
 
 
 SCAN = record(
-    state={"enum": ["idle", "waiting", "looking", "reading", "finishing", "done", "stopped", "failed"]},
+    state={"enum": list(STATES)},
     words=explained(TEXT, "the same for a person"),
     done=explained(WHOLE, "photos that were read"),
     total=explained(WHOLE, "photos to read"),

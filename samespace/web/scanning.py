@@ -33,12 +33,20 @@ def scan(options: Sequence[str], folder: Path, roots: Sequence[Path]) -> None:
         if not held:
             _tell("waiting", whom=readable(library.holder))
     with library.hold():
-        _tell("looking")
+        if options:  # torch and a network, which may take many seconds
+            _tell("loading", what=_named(options))
         look = from_options(options)
+        _tell("looking")
         found = library.scan(roots, [Sketches(), look.extractor], tell=_tell_progress)
         vectors_of(library, look)
         remember(library, look)
     _tell("done", **found._asdict() | {"unreadable": [_as_json(error, roots) for error in found.unreadable]})
+
+
+def _named(options: Sequence[str]) -> str:
+    """What they ask for, before it is loaded and can say its own name."""
+    kind, name = options[:2]
+    return readable(f"the model {Path(name).name}" if kind == "--model" else name)
 
 
 def _tell(state: str, **more: Any) -> None:
