@@ -11,10 +11,13 @@ from types import SimpleNamespace
 import pytest
 from conftest import draw
 from PIL import Image
+from test_search import COLOURS
 
+from samespace.compress import fit_pca
 from samespace.library import FOLDER, Library
 from samespace.looks import shots
 from samespace.near import Sketches
+from samespace.search import keep_compression, vectors_to_compress
 from samespace.web import search
 from samespace.web.desk import Desk, photo_id
 from samespace.web.search import Kept
@@ -331,6 +334,22 @@ def test_no_features_of_this_look(client, desk):
     for page in ("/search", "/library"):
         assert f"{said}</p>" in client.get(page).text
     assert ask(client, 400, like=BEST) == {"error": said}
+
+
+@pytest.mark.parametrize("meaning", ["cosine", "probability"])
+def test_the_scores_of_compressed_features_are_told_to_be_others(client, desk, meaning):
+    features = "By the features of colours: scores are the cosine, 1 for photos that look the same."
+    plain = {"cosine": features, "probability": "By colours: scores are the probability of the same space."}[meaning]
+    compressed = " The features are compressed by pca, which puts scores on another scale than without."
+    with desk.library() as library:
+        library.scan(desk.roots, [COLOURS.extractor])
+        pca = fit_pca(vectors_to_compress(library, COLOURS), 8)
+        for compression, more in ((None, ""), (pca, compressed if meaning == "cosine" else ""), (None, "")):
+            keep_compression(library, COLOURS, compression)
+            desk.look = COLOURS
+            desk.refresh()
+            desk.look = COLOURS._replace(meaning=meaning)
+            assert f'<p class="soft">{plain}{more}</p>' in client.get(f"/search?like={like(desk)}").text
 
 
 def test_names_are_shown_as_they_are_and_do_nothing(tmp_path):

@@ -212,13 +212,23 @@ _NOTHING: dict[str, Any] = {
 }
 
 
+def _about(desk: Desk) -> str:
+    """What the scores mean. A model's are probabilities, however its vectors are kept."""
+    look, space = desk.look, desk.snapshot.space
+    about, method = ABOUT[look.meaning].format(name=look.name), space.vectors.compression if space else "none"
+    if look.meaning != "cosine" or method == "none":
+        return about
+    return f"{about} The features are compressed by {method}, which puts scores on another scale than without."
+
+
 def _page(request: Request, status: int, words: dict[str, Any]) -> Response:
-    wanted, look, is_piece = words["wanted"], desk_of(request).look, "hx-request" in request.headers
-    about = ABOUT[look.meaning].format(name=look.name)
+    wanted, desk, is_piece = words["wanted"], desk_of(request), "hx-request" in request.headers
     template = "search.html" if not is_piece else "search_hits.html" if wanted.start else "search_found.html"
     further = words["further"]
     words |= {"onward": further and wanted.address(start=further, top=PAGE), "shown": min((further or 0) + PAGE, MOST)}
-    response = page(request, template, status, **words, look=look, about=about, mark=look.threshold or 0.0)
+    response = page(
+        request, template, status, **words, look=desk.look, about=_about(desk), mark=desk.look.threshold or 0.0
+    )
     if is_piece and not wanted.start:
         response.headers["HX-Replace-Url"] = wanted.address()
     return response
