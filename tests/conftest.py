@@ -20,6 +20,7 @@ import torch
 from hypothesis import settings
 from PIL import Image, ImageEnhance
 
+from samespace import progress
 from samespace.backbones import make_trunk
 from samespace.features import Maps, bank
 from samespace.library import FOLDER, Library
@@ -47,6 +48,14 @@ settings.load_profile("unhurried")
 # The threads of one small operation wait for each other: on a busy machine that takes ten times as long.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _bars() -> Iterator[None]:
+    """A test that starts a server turns progress bars off, for itself alone."""
+    before = progress._wanted
+    yield
+    progress._wanted = before
 
 
 @pytest.fixture(scope="session")

@@ -27,11 +27,10 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """tqdm's; bars are wanted, whatever ran before, and no thread of its own looks after them."""
+    """tqdm's; no thread of its own looks after its bars."""
     clock = Clock()
     monkeypatch.setattr("tqdm.std.time", clock)
     monkeypatch.setattr(tqdm, "monitor_interval", 0)
-    monkeypatch.setattr(progress, "_wanted", True)
     return clock
 
 
