@@ -16,7 +16,7 @@ from samespace.web.desk import Desk, Snapshot, photo_id, was_away
 
 LOWEST = {"exact": 1.0, "near": 0.5, "same-space": 0.5}  # threshold that groups can be asked for
 POSITIONS = [number / 100 for number in range(50, 101, 5)]  # of the slider
-PATIENCE = 0.1  # seconds that an answer waits for what is being compared
+PATIENCE = 0.02  # seconds that an answer waits for what is being compared
 
 Verdicts = Mapping[frozenset[str], bool]
 

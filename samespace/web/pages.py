@@ -75,6 +75,12 @@ _templates.filters |= {
 }
 
 
+def compile_pages() -> None:
+    """All templates, so that nobody waits for it who asks for the first page."""
+    for name in _templates.list_templates():
+        _templates.get_template(name)
+
+
 def desk_of(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk

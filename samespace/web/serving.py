@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 import warnings
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -17,6 +18,7 @@ from samespace.errors import SameSpaceError
 from samespace.looks import Look
 from samespace.web.app import make_app
 from samespace.web.desk import Desk
+from samespace.web.pages import compile_pages
 from samespace.web.safety import LOOPBACK, Guard
 from samespace.wording import readable
 
@@ -50,6 +52,8 @@ def serve(door: socket.socket, folder: Path, roots: Sequence[Path], look: Look, 
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused
     desk = Desk(folder, roots, look)
     desk.refresh()
+    compile_pages()
+    sys.setswitchinterval(0.001)  # photos are compared in a thread of this process, and pages come first
     app = make_app(desk, Guard(token, {*LOOPBACK, host.lower()}), ahead=True)
     shown = roots[0] if len(roots) == 1 else folder
     print(f"{_address(door, host)} shows {readable(str(shown))} (Ctrl-C ends it)", flush=True)
