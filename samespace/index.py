@@ -21,7 +21,6 @@ from samespace.exact import Exact, Flags, Floats, Nearest, Rows, Vectors, blocks
 
 Keys = npt.NDArray[np.uint64]
 
-
 # Measured on a million vectors as photos have them, in benchmarks/search.py.
 CONNECTIVITY = 32
 EXPANSION_ADD = 256
