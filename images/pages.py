@@ -71,6 +71,7 @@ def library(page: Page) -> None:
     page.locator("#map").evaluate("map => scrollTo(0, map.offsetTop - 70)")
     page.get_by_role("button", name="Closer").click()
     expect(page.locator("#map-canvas[data-photos]:not([data-photos='0'])")).to_be_visible()
+    page.wait_for_load_state("networkidle")  # all of them
 
 
 def review(page: Page) -> None:
