@@ -253,8 +253,9 @@ def chromium() -> Iterator[Browser]:
         missing = "playwright" if found else "Chromium"
         ending = pytest.fail if os.environ.get("SAMESPACE_BROWSER") == "required" else pytest.skip
         ending(f"{missing} is not installed")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # milliseconds: a busy machine is slow, and no test is of that
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         yield browser
@@ -271,7 +272,7 @@ def complaints() -> list[str]:
 def browser(chromium: Browser, served: Served, complaints: list[str]) -> Iterator[Page]:
     """A page in a fresh window, `browser.goto("/review")`; errors of its scripts and in its console fail the test."""
     context = chromium.new_context(base_url=served.url, viewport={"width": 1400, "height": 900})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
