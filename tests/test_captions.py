@@ -132,7 +132,7 @@ def test_line_ends_and_marks_of_windows_change_nothing(tmp_path: Path, name: str
     assert told(read(tmp_path, b"\xef\xbb\xbf" + text.encode())) == SAID
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(st.randoms(), st.sampled_from(["Flickr's tokens", "Kaggle's results.csv"]))
 def test_numbered_captions_are_the_same_in_any_order_of_lines(tmp_path: Path, random: object, name: str) -> None:
     lines = UNSPLIT[name](SAID).splitlines(keepends=True)
@@ -141,7 +141,7 @@ def test_numbered_captions_are_the_same_in_any_order_of_lines(tmp_path: Path, ra
     assert told(read(tmp_path, "".join([*head, *shuffled]))) == SAID
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(st.randoms(), st.sampled_from(["CSV", "JSONL"]))
 def test_the_order_of_other_lines_changes_the_order_alone(tmp_path: Path, random: object, name: str) -> None:
     first, *lines = SPLIT[name](SAID, GIVEN).splitlines(keepends=True)
@@ -470,7 +470,7 @@ def test_what_is_no_text_is_one_sentence(tmp_path: Path) -> None:
 
 
 @given(st.binary() | st.text().map(str.encode) | st.from_regex(r'\A[{\["a,|#\t\n:0-9}\]]+\Z').map(str.encode))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_nothing_makes_reading_crash(tmp_path: Path, content: bytes) -> None:
     try:
         assert all(isinstance(image, Captioned) for image in read(tmp_path, content).images)
