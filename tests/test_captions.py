@@ -334,6 +334,7 @@ names = st.text(st.characters(exclude_characters="/\\"), min_size=1)
 
 
 @given(names, st.text())
+@settings(deadline=None)
 def test_a_photos_split_is_its_names_alone(name: str, folder: str) -> None:
     assert split_of(name) in SPLITS
     assert split_of(f"{folder}/{name}") == split_of(f"{folder}\\{name}") == split_of(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.io import savemat
@@ -128,6 +128,7 @@ def test_a_row_of_zeros_stays_one() -> None:
 
 
 @given(arrays(np.float32, (3, 4), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
+@settings(deadline=None)
 def test_every_other_row_has_length_one_and_its_own_direction(features: np.ndarray) -> None:
     units = unit_rows(features)
     lengths = np.linalg.norm(units.astype(np.float64), axis=1)

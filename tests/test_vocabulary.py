@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samespace.errors import SameSpaceError
@@ -18,31 +18,27 @@ from samespace.words.captions import Captioned, CaptionSet
 from samespace.words.vocabulary import PAD, SPECIALS, START, STOP, UNKNOWN, Vocabulary, split_words
 
 # Whatever people type, and what is cut most often.
-texts = st.text() | st.lists(
-    st.sampled_from(
-        [
-            "a",
-            "Bed",
-            "n't",
-            "'s",
-            "'",
-            "’",
-            "t-shirt",
-            "-",
-            ".",
-            "U",
-            "3",
-            ",",
-            " ",
-            " ",
-            "İ",
-            "Σ",
-            "é",
-            "e\u0301",
-            "é'S",
-        ]
-    )
-).map("".join)
+PIECES = [
+    "a",
+    "Bed",
+    "n't",
+    "'s",
+    "'n't",
+    "'",
+    "’",
+    "t-shirt",
+    "-",
+    ".",
+    "U",
+    "U.S",
+    "3",
+    ",",
+    " ",
+    "İ",
+    "Σ",
+    "e\u0301",
+]
+texts = st.text() | st.lists(st.sampled_from(PIECES)).map("".join)
 
 
 def said(train: list[str], test: list[str] | None = None) -> CaptionSet:
@@ -59,6 +55,7 @@ def said(train: list[str], test: list[str] | None = None) -> CaptionSet:
         ("The man's T-shirt isn't the dogs'.", "the man 's t-shirt is n't the dogs"),
         ("I can't, they shouldn't've, y'all'll see o'clock", "i ca n't they should n't 've y'all 'll see o'clock"),
         ("don’t ‘quote’ me", "do n't quote me"),
+        ("rock'n't 'n' roll in 'Frisco", "rock'n't n roll in frisco"),
         ("$2,000.50 at 10:30, half of 3.", "2,000.50 at 10:30 half of 3"),
         ("In the U.S. on T.V.", "in the u.s on t.v"),
         ("the end.Start again--now...or/and never", "the end start again now or and never"),
@@ -76,6 +73,7 @@ def test_a_sentence_is_cut_into_words(sentence: str, words: str) -> None:
 
 
 @given(texts)
+@settings(deadline=None)
 def test_words_are_cut_no_further(sentence: str) -> None:
     words = split_words(sentence)
     assert split_words(" ".join(words)) == words
@@ -83,6 +81,7 @@ def test_words_are_cut_no_further(sentence: str) -> None:
 
 
 @given(texts)
+@settings(deadline=None)
 def test_words_are_small_and_without_space(sentence: str) -> None:
     for word in split_words(sentence):
         assert word == word.lower()
@@ -134,6 +133,7 @@ def test_no_words_at_all_is_a_sentence() -> None:
 @given(
     st.lists(st.text("ab c", min_size=1), min_size=1).filter(lambda lines: any(map(split_words, lines))), st.randoms()
 )
+@settings(deadline=None)
 def test_the_order_of_captions_does_not_matter(lines: list[str], random: object) -> None:
     shuffled = random.sample(lines, len(lines))  # type: ignore[attr-defined]
     vocabulary = Vocabulary.build(said(lines), threshold=1)
@@ -183,6 +183,7 @@ def test_ids_read_as_a_sentence(vocabulary: Vocabulary) -> None:
 
 
 @given(texts)
+@settings(deadline=None)
 def test_decoded_sentences_have_the_words_of_what_was_encoded(sentence: str) -> None:
     words = split_words(sentence)
     vocabulary = Vocabulary(sorted(set(words)))
@@ -208,6 +209,7 @@ def test_known_words_that_are_spelt_alike_are_offered(vocabulary: Vocabulary) ->
 
 
 @given(st.lists(texts, max_size=5))
+@settings(deadline=None)
 def test_a_vocabulary_comes_back_from_its_json(sentences: list[str]) -> None:
     words = dict.fromkeys(word for sentence in sentences for word in split_words(sentence))
     vocabulary = Vocabulary(list(words))

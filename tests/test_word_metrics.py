@@ -46,12 +46,14 @@ def searches(draw: st.DrawFn, values: st.SearchStrategy[float] = TIED) -> tuple[
 
 
 @given(searches() | searches(SPREAD))
+@settings(deadline=None)
 def test_ranks_are_those_of_a_sort(search: tuple[np.ndarray, np.ndarray]) -> None:
     found = ranks_of(*search)
     assert (found.text_to_photo.tolist(), found.photo_to_text.tolist()) == ranked_by_hand(*search)
 
 
 @given(searches(), st.integers(1, 5))
+@settings(deadline=None)
 def test_ranks_are_the_same_tile_by_tile(search: tuple[np.ndarray, np.ndarray], block: int) -> None:
     scores, image_of = search
     sizes = set()
@@ -78,6 +80,7 @@ def test_only_tiles_with_captions_of_their_own_photos_are_asked_for_twice() -> N
 
 
 @given(searches(SPREAD), st.data())
+@settings(deadline=None)
 def test_the_order_of_photos_and_captions_does_not_matter(
     search: tuple[np.ndarray, np.ndarray], data: st.DataObject
 ) -> None:
@@ -253,11 +256,13 @@ def test_cider_d_agrees_with_pycocoevalcap(corpus: Corpus) -> None:
 @given(
     st.lists(captions.filter(lambda one: len(one.split()) >= 4), min_size=1, max_size=6), st.lists(captions, max_size=3)
 )
+@settings(deadline=None)
 def test_bleu_of_a_sentence_with_itself_is_one(written: list[str], others: list[str]) -> None:
     assert bleu(written, [[*others, one] for one in written]) == pytest.approx((1,) * 4)
 
 
 @given(corpora, st.data())
+@settings(deadline=None)
 def test_the_order_of_captions_does_not_matter(corpus: Corpus, data: st.DataObject) -> None:
     moved = [(written, data.draw(st.permutations(others))) for written, others in data.draw(st.permutations(corpus))]
     assert bleu(*parted(moved)) == pytest.approx(bleu(*parted(corpus)))
@@ -265,6 +270,7 @@ def test_the_order_of_captions_does_not_matter(corpus: Corpus, data: st.DataObje
 
 
 @given(corpora)
+@settings(deadline=None)
 def test_figures_of_captions_stay_in_their_range(corpus: Corpus) -> None:
     found = bleu(*parted(corpus))
     assert all(0 <= one <= 1 + 1e-9 for one in found)

@@ -49,6 +49,7 @@ _WORD = re.compile(
     """,
     re.VERBOSE,
 )
+_CLITIC = re.compile(rf"(.*[^'-])({'|'.join(_CLITICS)})")
 _QUOTES = str.maketrans(dict.fromkeys("’‘ʼ‛`´＇", "'") | dict.fromkeys("‐‑－", "-"))
 
 
@@ -72,11 +73,11 @@ _KEPT = _Kept()
 
 
 def _without_clitics(word: str) -> list[str]:
-    """ "shouldn't've" → should, n't, 've."""
+    """ "shouldn't've" → should, n't, 've. What is left is a word, so that "rock'n't" stays as it is."""
     ends: list[str] = []
-    while end := next((end for end in _CLITICS if word.endswith(end) and word != end), None):
-        word = word[: -len(end)]
-        ends.append(end)
+    while found := _CLITIC.fullmatch(word):
+        word = found[1]
+        ends.append(found[2])
     return [word, *reversed(ends)]
 
 
