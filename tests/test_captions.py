@@ -176,6 +176,11 @@ def test_a_line_ends_where_lines_end_and_nowhere_else(tmp_path: Path) -> None:
     assert told(read(tmp_path, "a.jpg#0\ta bed\x85of\x1coak\n")) == {"a.jpg": ["a bed of oak"]}
 
 
+def test_quotes_are_part_of_a_caption_between_bars(tmp_path: Path) -> None:
+    text = 'image_name|comment_number|comment\na.jpg|0|"Home" it says\na.jpg|1|"Home\n'
+    assert told(read(tmp_path, text)) == {"a.jpg": ['"Home" it says', '"Home']}
+
+
 def test_arrays_say_which_captions_are_whose(tmp_path: Path) -> None:
     captions = read(tmp_path, karpathy(SAID, dict.fromkeys(FILES, "train")))
     assert captions.captions == tuple(caption for said in SAID.values() for caption in said)
@@ -352,7 +357,8 @@ def test_splits_stay_as_they_have_been(tmp_path: Path) -> None:
     """Models were trained on them: these photos may never move."""
     found = [split_of(f"{number}.jpg") for number in range(20)]
     assert "".join(split[1] for split in found) == "rrrarrrrrrarrererrrr"
-    assert split_of("e\u0301.jpg") == split_of("é.jpg")
+    assert all(split_of(f"e\u0301{number}.jpg") == split_of(f"é{number}.jpg") for number in range(20))
+    assert {split_of(name) for name in ("\udcff.jpg", "\ud800.jpg")} <= set(SPLITS)  # bytes that are not UTF-8
     more = read(tmp_path, tokens(SAID | {f"{number}.jpg": ["a bed"] for number in range(20)}))
     assert splits_of(more).items() >= splits_of(read(tmp_path, tokens(SAID))).items()
 

@@ -61,7 +61,7 @@ def said(train: list[str], test: list[str] | None = None) -> CaptionSet:
         ("the end.Start again--now...or/and never", "the end start again now or and never"),
         ("snake_case #tag", "snake case tag"),
         ("CAFÉ cafe\u0301 \uff43\uff41\uff46\uff45\u0301", "café café café"),
-        ("soft\u00adware co\u200bop", "software coop"),
+        ("soft\u00adware co\u200bop cafe\u200b\u0301", "software coop café"),
         ("हिन्दी में किताब", "हिन्दी में किताब"),
         ("Straße \N{PILE OF POO} 5\u00a0m²", "straße 5 m2"),
         ("", ""),
@@ -179,6 +179,7 @@ def test_ids_read_as_a_sentence(vocabulary: Vocabulary) -> None:
     assert vocabulary.decode(vocabulary.encode_all([sentence, "a"])[0][1]) == "a"
     assert vocabulary.decode([*vocabulary.encode("a bed"), 5, 6, 7]) == "a bed"
     assert vocabulary.decode(vocabulary.encode("a loft")) == "a <unk>"
+    assert vocabulary.decode([PAD, *vocabulary.encode("a bed")[:-1], PAD, PAD]) == "a bed"
     assert vocabulary.decode(vocabulary.encode("'s n't dog")) == "'s n't dog"
 
 
