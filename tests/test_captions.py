@@ -233,6 +233,12 @@ def test_a_photo_in_two_lists_is_refused(tmp_path: Path) -> None:
         read(tmp_path, tokens({"a.jpg": ["a bed"]}))
 
 
+def test_a_damaged_list_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / LISTS["val"]).write_bytes(b"\xff\xfe")
+    with pytest.raises(SameSpaceError, match=r"Flickr_8k\.devImages\.txt is not text in UTF-8"):
+        read(tmp_path, tokens(SAID))
+
+
 def test_flickr8ks_one_bad_name_is_mended_and_told(tmp_path: Path) -> None:
     bad = "2258277193_586949ec62.jpg.1"
     captions = read(tmp_path, tokens({bad: ["people waiting", "a crowd"], "a.jpg": ["a dog"]}))

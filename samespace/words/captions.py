@@ -17,7 +17,7 @@ import numpy.typing as npt
 from samespace.errors import SameSpaceError
 from samespace.photos import find
 from samespace.wording import count, readable
-from samespace.words.formats import KNOWN, Note, Said, read_said
+from samespace.words.formats import KNOWN, Note, Said, read_said, read_text
 from samespace.words.vocabulary import split_words
 
 SPLITS = ("train", "val", "test")
@@ -192,7 +192,7 @@ def _split_lists(folder: Path) -> dict[str, str]:
         path = folder / name
         if not path.is_file():
             continue
-        for file in path.read_text("utf-8", "replace").split():
+        for file in read_text(path).split():
             if splits.setdefault(file, split) != split:
                 raise SameSpaceError(_in_two_splits(folder, file, splits[file], split))
     return splits

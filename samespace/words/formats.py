@@ -62,17 +62,21 @@ def read_said(path: Path) -> Read:
     """Read a file, or a folder of sidecars; what is no known format is refused in a sentence."""
     if path.is_dir():
         return _sidecars(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise SameSpaceError(f"{path} cannot be read ({error.strerror}): give {KNOWN}") from error
-    except UnicodeDecodeError as error:
-        raise SameSpaceError(f"{path} is not text in UTF-8: give {KNOWN}") from error
+    text = read_text(path)
     if text.lstrip()[:1] in ("{", "["):
         return _json(path, text)
     if _TOKEN.fullmatch(next(filter(str.strip, _lines(text)), "").rstrip("\n")):
         return _tokens(text)
     return _table(path, text)
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise SameSpaceError(f"{path} cannot be read ({error.strerror}): give {KNOWN}") from error
+    except UnicodeDecodeError as error:
+        raise SameSpaceError(f"{path} is not text in UTF-8: give {KNOWN}") from error
 
 
 def _lines(text: str) -> Iterator[str]:
