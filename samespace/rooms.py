@@ -17,18 +17,24 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from samespace import progress
 from samespace.errors import SameSpaceError, exit_status
-from samespace.scenery.drawing import draw_scene
-from samespace.scenery.floorplan import FURNISH, Piece, Plan, overlap, with_article
-from samespace.scenery.scene import Camera, Point, Scene
+from samespace.scenery.drawing import cast, draw_scene, look
+from samespace.scenery.floorplan import FURNISH, Box, Piece, Plan, overlap, with_article
+from samespace.scenery.scene import Camera, Point, Scene, Window
+from samespace.words.vocabulary import split_words
 
 SPACE_TYPES = tuple(FURNISH)
 CITIES = ("boston", "lisbon", "oslo", "kyoto", "austin")
+SENTENCES = 5  # of a photo
+GLANCE = (64, 48)  # a picture large enough to tell what a photo shows
+FEWEST_PIXELS = 8  # of it that a thing has to cover to be named
+VALIDATION = 9  # of so many rooms to train on, one is for validation: no multiple of the number of space types
 PHOTOS_PER_ROOM = {1: 0.06, 2: 0.3, 3: 0.34, 4: 0.22, 5: 0.08}  # and how often
 
 
@@ -102,23 +108,61 @@ def _clear(room: Room, place: Point) -> bool:
 # Words
 
 
-def describe(room: Room) -> list[str]:
-    """Three sentences, each true of the room and each naming other things."""
-    random = np.random.default_rng([room.seed, SPACE_TYPES.index(room.space_type), 2])
+class Thing(NamedTuple):
+    """What a photo shows of a room's furniture."""
+
+    words: str
+    where: str  # "on the left" of the photo, "in the middle" or "on the right"
+
+
+def things(room: Room, camera: Camera) -> list[Thing]:
+    """The pieces that can be seen in the photo that this camera takes, in the order of the room; the window is last."""
+    shown = cast(room.scene.shapes, look(camera), GLANCE).key // 4
+    boxes = [(piece.words, piece.box) for piece in room.pieces]
+    boxes += [("a window", _hole(window)) for window in room.scene.windows]
+    middles = np.array([shape.centre for shape in room.scene.shapes])
+    found = []
+    for words, (low, high) in boxes:
+        inside = np.all((middles > np.array(low) - 0.02) & (middles < np.array(high) + 0.02), axis=1)
+        columns = np.nonzero(inside[shown] & (shown >= 0))[1]
+        if len(columns) >= FEWEST_PIXELS:
+            found.append(Thing(words, _where(float(columns.mean() + 0.5) / GLANCE[0])))
+    return found
+
+
+def _hole(window: Window) -> Box:
+    """The window with its frame and pane."""
+    one, two = (
+        window.point(along, z, inside)
+        for along, z, inside in ((window.left, window.bottom, -0.2), (window.right, window.top, 0.02))
+    )
+    low, high = np.minimum(one, two).tolist(), np.maximum(one, two).tolist()
+    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+
+def _where(share: float) -> str:
+    return "on the left" if share < 0.36 else "on the right" if share > 0.64 else "in the middle"
+
+
+def describe(room: Room, camera: Camera) -> list[str]:
+    """Five sentences, each true of the photo that this camera takes and each naming other things or naming them so."""
+    random = np.random.default_rng([room.seed, SPACE_TYPES.index(room.space_type), 2, camera.seed])
     kind = room.space_type.replace("_", " ")
-    main, *others = (piece.words for piece in room.pieces)
-    others = [str(words) for words in random.permutation(others)]
-    seen = [main, *others[:2], *_window_words(room)]
+    main, *others = things(room, camera) or [Thing("nothing", "in the middle")]
+    shuffled = [others[at] for at in random.permutation(len(others))]
+    more, floor = shuffled[2:4] or shuffled[:2], with_article(room.floor)
+    pair = shuffled[-2:] or [main]
     return [
-        f"A {kind} with {_listed(seen)}.",
-        f"This {kind} has {_listed([room.walls, with_article(room.floor), *others[2:4]])}.",
-        f"{_capital(_listed([main, *others[-1:]]))} in a {kind} with {room.walls}.",
+        f"A {kind} with {_listed([room.walls, main.words, *(thing.words for thing in shuffled[:2])])}.",
+        f"This {kind} has {_listed([room.walls, floor, *(thing.words for thing in more)])}.",
+        f"{_capital(_listed([_placed(main), *map(_placed, shuffled[:1])]))} of a {kind} with {room.walls}.",
+        f"In a {kind} with {floor} and {room.walls} there is {_listed([_placed(thing) for thing in pair])}.",
+        f"Photo of a {kind}: {_listed([room.walls, _placed(main), floor])}.",
     ]
 
 
-def _window_words(room: Room) -> list[str]:
-    where = {"left": "on the left", "right": "on the right", "front": "in the far wall"}
-    return [f"a window {where[room.window]}"] if room.window else []
+def _placed(thing: Thing) -> str:
+    return f"{thing.words} {thing.where}"
 
 
 def _listed(words: list[str]) -> str:
@@ -150,8 +194,9 @@ class Listing:
 def write_dataset(
     root: Path, training_photos: int = 480, test_photos: int = 120, seed: int = 0, workers: int | None = None
 ) -> None:
-    """Draw `<root>/Airbnb Data/{Training Data,Test Data}/<space type>/<city>_<room>_<number>.jpg` and `captions.json`.
+    """Draw `<root>/Airbnb Data/{Training Data,Test Data}/<space type>/<city>_<room>_<number>.jpg` and `dataset.json`.
 
+    That describes the photos as Karpathy's does; of rooms to train on it puts one in nine among those for validation.
     The same seed gives the same bytes, however many `workers` (processes, as many as cores by default) draw.
     `root` appears whole or not at all. A calling script needs no `if __name__ == "__main__"`.
     """
@@ -161,11 +206,13 @@ def write_dataset(
     with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as beside:
         unfinished = Path(beside) / root.name
         unfinished.mkdir()
+        said: dict[str, list[str]] = {}
         with progress.bar("drawing rooms", training_photos + test_photos) as bar:
             for listing in _drawn(unfinished, todo, workers or os.cpu_count() or 1):
+                said |= _captions(listing)  # while workers draw
                 bar.update(listing.count)
-        captions = {path: sentences for listing in todo for path, sentences in _captions(listing).items()}
-        (unfinished / "captions.json").write_text(json.dumps(captions, indent=1), encoding="utf-8")
+        described = json.dumps(_karpathy(todo, said), indent=1)
+        (unfinished / "dataset.json").write_text(described, encoding="utf-8")
         if root.exists():
             root.rmdir()
         unfinished.rename(root)
@@ -202,7 +249,29 @@ def draw_listing(root: Path, listing: Listing) -> None:
 
 
 def _captions(listing: Listing) -> dict[str, list[str]]:
-    return dict.fromkeys(listing.paths, describe(make_room(listing.space_type, listing.seed)))
+    room = make_room(listing.space_type, listing.seed)
+    cameras = viewpoints(room, listing.count)
+    return {path: describe(room, camera) for path, camera in zip(listing.paths, cameras, strict=True)}
+
+
+def _karpathy(todo: list[Listing], said: dict[str, list[str]]) -> dict[str, Any]:
+    """In the format of Karpathy's dataset.json; all photos of a room are in one split."""
+    images: list[dict[str, Any]] = []
+    training = 0
+    for listing in todo:
+        split = "test"
+        if "Training" in listing.folder:
+            split, training = "val" if training % VALIDATION == 1 else "train", training + 1
+        for path in listing.paths:
+            folder, _, name = path.rpartition("/")
+            image, first = len(images), len(images) * SENTENCES
+            sentences = [
+                {"sentid": first + at, "imgid": image, "raw": raw, "tokens": split_words(raw)}
+                for at, raw in enumerate(said[path])
+            ]
+            about = {"imgid": image, "filepath": folder, "filename": name, "split": split}
+            images.append({**about, "sentids": [one["sentid"] for one in sentences], "sentences": sentences})
+    return {"dataset": "rooms", "images": images}
 
 
 def _drawn(root: Path, todo: list[Listing], workers: int) -> Iterator[Listing]:

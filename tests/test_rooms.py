@@ -1,9 +1,11 @@
 """Rooms: the same for the same seed, drawn without holes, described truthfully, written whole or not at all."""
 
 import json
+import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,11 +15,14 @@ from PIL import Image
 
 from samespace import rooms
 from samespace.errors import SameSpaceError
-from samespace.rooms import SPACE_TYPES, describe, draw, main, make_room, viewpoints, write_dataset
+from samespace.rooms import SPACE_TYPES, describe, draw, main, make_room, things, viewpoints, write_dataset
 from samespace.scenery.drawing import cast, look
 from samespace.scenery.floorplan import CLOTH_COLOURS, Piece
 from samespace.scenery.scene import Shape
 from samespace.scenery.surfaces import colour
+from samespace.words.captions import read_captions
+from samespace.words.formats import KARPATHY
+from samespace.words.vocabulary import split_words
 
 SMALL = (96, 72)
 
@@ -46,7 +51,7 @@ def test_another_seed_gives_other_rooms(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_layout_and_counts(dataset: Path) -> None:
-    names = [name for name in files(dataset) if name != "captions.json"]
+    names = [name for name in files(dataset) if name != "dataset.json"]
     pattern = r"Airbnb Data/(Training Data|Test Data)/(bedroom|kitchen|bathroom|living_room)/[a-z]+_(\d+)_([1-5])\.jpg"
     found = [match.groups() for name in names if (match := re.fullmatch(pattern, name))]
     assert len(found) == len(names) == 19
@@ -66,28 +71,98 @@ def test_photos_of_a_room_are_numbered_from_one() -> None:
     assert sum(listing.count for listing in rooms.listings(40, 7, seed=1)) == 47
 
 
-def test_every_photo_has_captions(dataset: Path) -> None:
-    captions = json.loads((dataset / "captions.json").read_text(encoding="utf-8"))
-    assert set(captions) == set(files(dataset)) - {"captions.json"}
-    for path, sentences in captions.items():
-        assert len(set(sentences)) == 3
-        assert all(Path(path).parent.name.replace("_", " ") in sentence for sentence in sentences)
+def test_every_photo_is_described_in_karpathys_format(dataset: Path) -> None:
+    captions = read_captions(dataset / "dataset.json")
+    assert captions.format == KARPATHY
+    assert captions.notes == ()
+    assert {image.file for image in captions.images} == set(files(dataset)) - {"dataset.json"}
+    for image in captions.images:
+        assert len(set(image.captions)) == 5
+        assert all(Path(image.file).parent.name.replace("_", " ") in sentence for sentence in image.captions)
+    raw = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["images"]
+    sentences = [sentence for image in raw for sentence in image["sentences"]]
+    assert [sentence["sentid"] for sentence in sentences] == list(range(5 * len(raw)))
+    assert all(sentence["tokens"] == split_words(sentence["raw"]) for sentence in sentences)
+    assert all(image["sentids"] == [sentence["sentid"] for sentence in image["sentences"]] for image in raw)
+    assert [image["imgid"] for image in raw] == list(range(len(raw)))
+
+
+def test_all_photos_of_a_room_are_in_one_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "draw_listing", lambda root, listing: None)
+    monkeypatch.setattr(rooms, "describe", lambda room, camera: ["a room"] * 5)
+    write_dataset(tmp_path / "data", training_photos=300, test_photos=60, workers=1)
+    captions = read_captions(tmp_path / "data" / "dataset.json")
+    splits: dict[str, set[str]] = {}
+    for image in captions.images:
+        assert (image.split == "test") == ("Test Data" in image.file)
+        splits.setdefault(image.file.rsplit("_", 1)[0], set()).add(image.split)
+    assert all(len(one) == 1 for one in splits.values())
+    assert 20 < captions.counts()["val"] < 50
+    assert {image.file.split("/")[2] for image in captions.only("val").images} == set(SPACE_TYPES)
+
+
+def test_two_rooms_are_enough_for_validation(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", training_photos=6, test_photos=0, workers=1)
+    counts = read_captions(tmp_path / "data" / "dataset.json").counts()
+    assert min(counts["train"], counts["val"]) >= 1
 
 
 @pytest.mark.parametrize("space_type", SPACE_TYPES)
 def test_sentences_are_true(space_type: str) -> None:
     for seed in range(12):
         room = make_room(space_type, seed)
-        windows = {"left": "on the left", "right": "on the right", "front": "in the far wall", "": None}
-        true = {piece.words for piece in room.pieces} | {space_type.replace("_", " "), room.walls}
-        true |= {f"a {room.floor}", f"a window {windows[room.window]}" if room.window else ""}
         assert bool(room.window) == bool(room.scene.windows)
-        for sentence in describe(room):
-            left = sentence.lower()
-            for words in sorted(true - {""}, key=len, reverse=True):
-                left = left.replace(words, "")
-            assert re.sub(r"\b(an?|with|and|this|has|in)\b|[ ,.]", "", left) == "", sentence
-            assert room.pieces[0].words in sentence.lower() or room.walls in sentence
+        for camera in viewpoints(room, 3):
+            seen = things(room, camera)
+            placed = {f"{thing.words} {thing.where}" for thing in seen}
+            true = {thing.words for thing in seen} | {space_type.replace("_", " "), room.walls, f"a {room.floor}"}
+            for sentence in describe(room, camera):
+                left = sentence.lower()
+                for words in [*sorted(placed, key=len), *sorted(true, key=len, reverse=True)]:
+                    left = left.replace(words, "")
+                assert re.sub(r"\b(an?|with|and|this|has|in|of|photo|there|is)\b|[ ,.:]", "", left) == "", sentence
+
+
+@pytest.mark.parametrize("space_type", SPACE_TYPES)
+def test_sentences_differ(space_type: str) -> None:
+    """Those of a photo from each other, and those of a room's photos, which show other things in other places."""
+    for seed in range(12):
+        room = make_room(space_type, seed)
+        said = [describe(room, camera) for camera in viewpoints(room, 3)]
+        assert all(len(set(sentences)) == 5 for sentences in said)
+        assert len({" ".join(sentences) for sentences in said}) > 1
+        assert len({sentence for sentences in said for sentence in sentences}) >= 8
+
+
+@pytest.mark.parametrize("space_type", SPACE_TYPES)
+def test_things_are_where_they_are_said_to_be(space_type: str) -> None:
+    """Where a piece's middle falls on the photo, mostly: of a long row of cupboards another part may be seen."""
+    right, wrong = 0, []
+    for seed in range(8):
+        room = make_room(space_type, seed)
+        boxes = {piece.words: np.array(piece.box) for piece in room.pieces}
+        for camera in viewpoints(room, 3):
+            view = look(camera)
+            for thing in things(room, camera):
+                if thing.words in boxes:
+                    away = boxes[thing.words].mean(axis=0) - view.origin
+                    across = 0.5 + away @ view.right * camera.zoom**2 / (away @ view.ahead)
+                    if 0.1 < across < 0.9 and min(abs(across - 0.36), abs(across - 0.64)) > 0.05:
+                        expected = ("on the left", "in the middle", "on the right")[
+                            int(np.digitize(across, [0.36, 0.64]))
+                        ]
+                        right += thing.where == expected
+                        wrong += [] if thing.where == expected else [(thing, across)]
+    assert right > 20
+    assert len(wrong) < 0.1 * right, wrong
+
+
+def test_what_is_out_of_sight_is_not_named() -> None:
+    room = make_room("bedroom", 3)
+    camera = viewpoints(room, 1)[0]
+    assert things(room, camera)
+    turned = replace(camera, yaw=camera.yaw + math.pi)
+    assert {thing.words for thing in things(room, turned)} < {thing.words for thing in things(room, camera)}
 
 
 def shapes_of(room: rooms.Room, piece: Piece) -> dict[int, Shape]:
