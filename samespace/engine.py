@@ -35,11 +35,21 @@ class NetworkExtractor:
     """
 
     def __init__(
-        self, network: nn.Module, finish: Callable[[Columns], Columns], fields: Fields, fingerprint: str, precision: str
+        self,
+        network: nn.Module,
+        finish: Callable[[Columns], Columns],
+        fields: Fields,
+        fingerprint: str,
+        precision: str,
+        origin: Callable[[], str] | None = None,
     ) -> None:
-        """`network` takes (N, S, S, 3) of 0..255, `finish` makes the columns of `fields` of what it says."""
+        """`network` takes (N, S, S, 3) of 0..255, `finish` makes the columns of `fields` of what it says.
+
+        `origin` tells the fingerprint that is the same at every precision, where there are several.
+        """
         self._network, self._finish = network, finish
         self.fields, self.fingerprint, self._precision = fields, fingerprint, precision
+        self._origin = origin
         self._device = next(network.parameters()).device
         on_cpu = self._device.type == "cpu"
         # One thread each, for threads that share a photo wait for each other whenever a decoder takes one's core.
@@ -55,6 +65,11 @@ class NetworkExtractor:
             engine = "OpenVINO" if openvino() else "PyTorch"
             return f"{engine}, {self._precision}, {self._workers} at once"
         return f"PyTorch on {torch.cuda.get_device_name(self._device)}, {self._precision}"
+
+    @cached_property
+    def origin(self) -> str:
+        """Same origin, same numbers but for rounding: what learns from them here knows those of other machines."""
+        return self._origin() if self._origin else self.fingerprint
 
     def extract(self, pixels: Pixels) -> dict[str, npt.NDArray[Any]]:
         """(N, S, S, 3) → an array of N rows for each field; a photo's row does not depend on its company."""
@@ -125,7 +140,10 @@ def for_trunk(name: str, weights: str = "imagenet") -> NetworkExtractor:
     precision = "bfloat16" if _has_bfloat16(trunk) else "float32"
     fields: Fields = {"vectors": ((trunk.shapes()[2],), "float16")}
     fingerprint = _fingerprint(f"trunk {precision}", trunk, trunk.state_dict())
-    return NetworkExtractor(_Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint, precision)
+    origin = partial(_fingerprint, "trunk", trunk, trunk.state_dict())
+    return NetworkExtractor(
+        _Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint, precision, origin
+    )
 
 
 def for_model(model: Model | str | Path) -> NetworkExtractor:

@@ -203,6 +203,21 @@ def test_bfloat16_has_a_fingerprint_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     assert len(fingerprints) == 2
 
 
+def test_the_origin_is_the_same_at_every_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = set()
+    for bfloat16 in (False, True):
+        monkeypatch.setattr(engine, "_has_bfloat16", lambda trunk, has=bfloat16: has)
+        origins.add(for_trunk(BACKBONE, "none").origin)
+    assert len(origins) == 1
+    torch.manual_seed(1)
+    torch.save(torchvision.models.get_model(BACKBONE, weights=None).state_dict(), tmp_path / "other.pt")
+    assert for_trunk(BACKBONE, str(tmp_path / "other.pt")).origin not in origins
+
+
+def test_a_model_s_origin_is_its_fingerprint(models: dict[str, Model]) -> None:
+    assert all(for_model(model).origin == for_model(model).fingerprint for model in models.values())
+
+
 def test_pytorch_does_it_where_openvino_is_missing(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     engine.openvino.cache_clear()
