@@ -1,0 +1,110 @@
+"""What a trunk says of captioned photos, kept on disk for whoever comes next, or what a file of features says."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from samespace import progress
+from samespace.errors import SameSpaceError
+from samespace.files import content_hash, write_whole
+from samespace.photos import Pixels, UnreadablePhoto, read_many
+from samespace.reading import SIZE, Extractor
+from samespace.words.captions import CaptionSet, Located
+from samespace.words.formats import Note
+from samespace.words.precomputed import read_features, unit_rows
+
+FIELD = "vectors"  # what every trunk and every model says of a photo
+
+Floats = npt.NDArray[np.float32]
+
+
+class Trunk(NamedTuple):
+    """What says features of photos; what is learnt from those of one is of no use to those of another."""
+
+    name: str  # for persons: "mobilenet_v2", "vgg_feats.mat"
+    origin: str  # of an extractor, or empty: where features of a file come from nobody knows
+
+
+class Featured(NamedTuple):
+    """A caption set whose photos have features."""
+
+    captions: CaptionSet
+    features: Floats  # (N, D) of its photos, each of length 1
+    trunk: Trunk
+    notes: tuple[Note, ...] = ()  # photos that were left out
+
+    def only(self, split: str) -> Featured:
+        """The photos of one split, at least one."""
+        here = [image.split == split for image in self.captions.images]
+        return self._replace(captions=self.captions.only(split), features=self.features[here])
+
+
+def from_photos(located: Located, extractor: Extractor, name: str, cache: Path | None = None) -> Featured:
+    """Of photos in a folder; `name` is the extractor's, for persons. Photos that cannot be read are left out.
+
+    With `cache` they are computed once for these photos and this extractor.
+    """
+    features = _cached(located.paths, extractor, cache) if cache else _computed(located.paths, extractor)
+    readable = [bool(np.isfinite(row).all()) for row in features]
+    if not any(readable):
+        raise SameSpaceError(f"none of the photos of {located.captions.source} can be read: fetch them again")
+    images = located.captions.images
+    damaged = [image.file for image, read in zip(images, readable, strict=True) if not read]
+    captions = replace(
+        located.captions, images=tuple(image for image, read in zip(images, readable, strict=True) if read)
+    )
+    notes = (*located.notes, *([Note("photos that cannot be read", damaged)] if damaged else []))
+    return Featured(captions, unit_rows(features[readable]), Trunk(name, origin(extractor)), notes)
+
+
+def from_file(path: Path, captions: CaptionSet) -> Featured:
+    """Of all photos that the captions' source names, computed elsewhere: see `read_features`."""
+    return Featured(captions, unit_rows(read_features(path, captions)), Trunk(path.name, ""))
+
+
+def origin(extractor: Extractor) -> str:
+    """What an extractor's numbers come from, whatever it rounds them to."""
+    return str(getattr(extractor, "origin", extractor.fingerprint))
+
+
+def _cached(paths: Sequence[Path], extractor: Extractor, cache: Path) -> Floats:
+    """Computed by one process while others wait."""
+    digest = hashlib.sha256("".join(map(content_hash, paths)).encode()).hexdigest()[:16]
+    file = cache / f"{digest}-{extractor.fingerprint}.npy"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{file.name}.lock"):
+        if not file.is_file():
+            content = io.BytesIO()
+            np.save(content, _computed(paths, extractor))
+            write_whole(file, content.getvalue())
+    features: Floats = np.load(file, allow_pickle=False)
+    return features
+
+
+def _computed(paths: Sequence[Path], extractor: Extractor) -> Floats:
+    """(N, D), NaN for photos that cannot be read."""
+    (dim,), _ = extractor.fields[FIELD]
+    features = np.full((len(paths), dim), np.nan, np.float32)
+    read = iter(progress.over(read_many(paths, SIZE), "features", len(paths)))
+    for rows in _blocks(len(paths), extractor.batch):
+        photos = list(islice(read, len(rows)))
+        good = [row for row, photo in zip(rows, photos, strict=True) if not isinstance(photo, UnreadablePhoto)]
+        pixels: list[Pixels] = [photo for photo in photos if not isinstance(photo, UnreadablePhoto)]
+        if pixels:
+            features[good] = extractor.extract(np.stack(pixels))[FIELD]
+    return features
+
+
+def _blocks(count: int, size: int) -> Iterator[range]:
+    for at in range(0, count, size):
+        yield range(at, min(at + size, count))
