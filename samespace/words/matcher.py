@@ -1,0 +1,298 @@
+"""Photos and sentences as vectors of one space, so that words find photos: order-embeddings, or by cosine.
+
+Vendrov et al., ICLR 2016. A sentence says less than the photo it is of: no coordinate of its vector should be above the
+photo's. By how much they are, squared and summed, is how ill the two fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from samespace.errors import SameSpaceError
+from samespace.files import write_whole
+from samespace.wording import readable
+from samespace.words.features import Trunk
+from samespace.words.precomputed import unit_rows
+from samespace.words.vocabulary import PAD, SPECIALS, Vocabulary, split_words
+
+MEASURES = ("order", "cosine")
+DIM, WORD_DIM = 1024, 300
+FORMAT = 1
+SENTENCES_AT_ONCE, PHOTOS_AT_ONCE = 256, 4096
+TILE = 1 << 18  # numbers that differences are held for at once: what a CPU's caches hold
+SHORTLIST = 500
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
+
+
+class MatchNetwork(nn.Module):
+    """A linear map of photos' features, and a GRU over sentences: both to vectors of length 1, none negative in order.
+
+    Features are not centred: `abs` would make one of what lies on either side of their mean. Sentences come as ids
+    (C, T), filled up with PAD, and how many of them count (C,).
+    """
+
+    def __init__(
+        self, words: int, photo_dim: int, dim: int = DIM, word_dim: int = WORD_DIM, measure: str = MEASURES[0]
+    ) -> None:
+        super().__init__()
+        if measure not in MEASURES:
+            raise SameSpaceError(f"unknown measure {measure!r}: choose one of {', '.join(MEASURES)}")
+        self.measure = measure
+        self.photo = nn.Linear(photo_dim, dim)
+        self.word = nn.Embedding(words, word_dim, padding_idx=PAD)
+        self.gru = nn.GRU(word_dim, dim, batch_first=True)
+
+    def photos(self, features: Tensor) -> Tensor:
+        """(N, photo_dim) of length 1 → (N, dim)."""
+        return self._on_sphere(self.photo(features))
+
+    def sentences(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """→ (C, dim)."""
+        packed = pack_padded_sequence(self.word(ids), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        return self._on_sphere(self.gru(packed)[1][-1])
+
+    def forward(self, features: Tensor, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return self.photos(features), self.sentences(ids, lengths)
+
+    def _on_sphere(self, vectors: Tensor) -> Tensor:
+        units = F.normalize(vectors, dim=1)
+        return units.abs() if self.measure == "order" else units
+
+
+def scores(photos: Tensor, sentences: Tensor, measure: str) -> Tensor:
+    """How well each of N photos (N, D) fits each of C sentences (C, D): (N, C), higher is better."""
+    if measure == "cosine":
+        return photos @ sentences.T
+    height = max(1, TILE // photos.shape[1])
+    blocks = [_order_scores(block, sentences) for block in torch.split(photos, height)]
+    return torch.cat(blocks)
+
+
+def _order_scores(photos: Tensor, sentences: Tensor) -> Tensor:
+    """Of few photos, with some sentences at a time."""
+    width = max(1, TILE // max(1, photos.numel()))
+    return torch.cat([-violations(photos[:, None], some).sum(2) for some in torch.split(sentences, width)], 1)
+
+
+def violations(photos: Tensor, sentences: Tensor) -> Tensor:
+    """By how much each coordinate of a sentence is above the photo's, squared; both broadcast."""
+    return (sentences - photos).clamp_min(0).square()
+
+
+def matching_loss(found: Tensor, photo_of: Tensor, margin: float, hardest: bool) -> Tensor:
+    """What pairs are short of `margin` over their negatives: the sum over these or the hardest, mean over B pairs.
+
+    `found` (B, B) are the scores of each pair's photo with each pair's sentence. `photo_of` (B,) numbers the photos:
+    a sentence of the same photo, in another pair, is no negative.
+    """
+    own = found.diagonal()
+    negative = photo_of[:, None] != photo_of
+    photos = (margin + found - own[:, None]).clamp_min(0) * negative  # other sentences for the photo
+    sentences = (margin + found - own).clamp_min(0) * negative  # other photos for the sentence
+    if hardest:
+        return photos.amax(1).mean() + sentences.amax(0).mean()
+    return (photos.sum() + sentences.sum()) / len(found)
+
+
+class Found(NamedTuple):
+    """What a search found, the best first."""
+
+    rows: Numbers  # (K,) of the photos
+    scores: Floats  # (K,)
+    unknown: list[str]  # words of the query that were left out of account
+
+
+class Matcher:
+    """A trained network, the words it knows, and the trunk it was trained on."""
+
+    def __init__(
+        self, network: MatchNetwork, vocabulary: Vocabulary, trunk: Trunk, about: dict[str, Any] | None = None
+    ) -> None:
+        """`about` is what people may want to know of its training."""
+        assert network.word.num_embeddings == len(vocabulary), "a row for each word"
+        self.network, self.vocabulary, self.trunk = network.eval(), vocabulary, trunk
+        self.about = about or {}
+
+    @property
+    def measure(self) -> str:
+        return self.network.measure
+
+    @property
+    def photo_dim(self) -> int:
+        """How many numbers a photo's features are."""
+        return self.network.photo.in_features
+
+    @property
+    def dim(self) -> int:
+        return self.network.photo.out_features
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.photo.weight.device
+
+    def check(self, trunk: Trunk) -> None:
+        """Refuse features of another trunk."""
+        if trunk.origin != self.trunk.origin:
+            raise SameSpaceError(
+                f"the matcher was trained on features of {self.trunk.name}, and these are of {trunk.name}"
+                f"{' with other weights' if trunk.name == self.trunk.name else ''}: take those, or train one on these"
+            )
+
+    @torch.no_grad()
+    def embed_photos(self, features: Array) -> Floats:
+        """Features (N, photo_dim) of any length → (N, dim)."""
+        if features.ndim != 2 or features.shape[1] != self.photo_dim:
+            raise SameSpaceError(
+                f"the matcher takes features of {self.photo_dim:,} numbers, not of shape {features.shape}: "
+                f"give those of {self.trunk.name}"
+            )
+        found = np.empty((len(features), self.dim), np.float32)
+        for at in range(0, len(features), PHOTOS_AT_ONCE):
+            rows = unit_rows(np.asarray(features[at : at + PHOTOS_AT_ONCE], np.float32))
+            found[at : at + len(rows)] = self.network.photos(torch.from_numpy(rows).to(self._device)).cpu()
+        return found
+
+    @torch.no_grad()
+    def embed_sentences(self, sentences: Sequence[str]) -> Floats:
+        """→ (C, dim)."""
+        ids, lengths = self.vocabulary.encode_all(sentences)
+        found = np.empty((len(sentences), self.dim), np.float32)
+        order = np.argsort(lengths, kind="stable")  # of one length together, so that little is filled up
+        for at in range(0, len(sentences), SENTENCES_AT_ONCE):
+            some = order[at : at + SENTENCES_AT_ONCE]
+            rows = torch.from_numpy(ids[some, : lengths[some].max()]).to(self._device)
+            found[some] = self.network.sentences(rows, torch.from_numpy(lengths[some])).cpu()
+        return found
+
+    @torch.no_grad()
+    def score(self, photos: Floats, sentences: Floats) -> Floats:
+        """How well N embedded photos (N, dim) fit C embedded sentences (C, dim): (N, C), higher is better.
+
+        In order 0 is best: nothing that the sentence says is missing in the photo.
+        """
+        return scores(self._tensor(photos), self._tensor(sentences), self.measure).cpu().numpy()
+
+    def _tensor(self, vectors: Floats) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(vectors)).to(self._device)
+
+    def search(self, query: str, photos: Floats, top: int = 10, shortlist: int = SHORTLIST) -> Found:
+        """The best of N embedded photos (N, dim) for a sentence; of equally good ones the first.
+
+        In order, photos of the highest cosines are scored, twice as many as long as others might still be better: the
+        answer is the one that all would give.
+        """
+        self._refuse_strangers(query)
+        sentence = self.embed_sentences([query])
+        best, found = self._ranked(sentence, photos, top, shortlist)
+        return Found(best, found, self.vocabulary.unknown(query))
+
+    def _refuse_strangers(self, query: str) -> None:
+        """Of words that are all unknown nothing can be found."""
+        words = split_words(query)
+        if not words:
+            raise SameSpaceError(f"there is no word in {readable(query)!r}: describe a photo")
+        if any(word in self.vocabulary for word in words):
+            return
+        alike = list(dict.fromkeys(near for word in words for near in self.vocabulary.nearest(word)))
+        known = len(self.vocabulary) - len(SPECIALS)
+        raise SameSpaceError(
+            f"no word of {readable(query)!r} is among the {known:,} that the matcher knows: "
+            f"try {', '.join(alike[:5]) or 'others'}"
+        )
+
+    def _ranked(self, sentence: Floats, photos: Floats, top: int, shortlist: int) -> tuple[Numbers, Floats]:
+        cosines = photos @ sentence[0]
+        if self.measure == "cosine":
+            return _best(np.arange(len(photos)), cosines, top)
+        by_cosine = np.argsort(-cosines, kind="stable")
+        shortlist = max(shortlist, top)
+        while True:
+            rows = np.sort(by_cosine[:shortlist])
+            best, found = _best(rows, self.score(photos[rows], sentence)[:, 0], top)
+            if shortlist >= len(photos) or found[-1] > _at_most(cosines[by_cosine[shortlist]]):
+                return best, found
+            shortlist *= 2
+
+    def save(self, path: Path) -> None:
+        """One safetensors file, whole or not at all."""
+        network = self.network
+        about = {
+            "format": FORMAT,
+            "measure": self.measure,
+            "photo_dim": self.photo_dim,
+            "dim": self.dim,
+            "word_dim": network.word.embedding_dim,
+            "trunk": self.trunk._asdict(),
+            "vocabulary": self.vocabulary.to_json(),
+            "about": self.about,
+        }
+        weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+        about["sha256"] = _digest(about, weights)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, save_tensors(weights, {"matcher": json.dumps(about)}), durable=True)
+        except OSError as error:
+            raise SameSpaceError(f"cannot write {path} ({error.strerror}): make room, or let it be written") from error
+
+    @staticmethod
+    def load(path: Path, device: str = "cpu") -> Matcher:
+        """What `save` wrote. It is data alone: a file from a stranger is safe to load."""
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})["matcher"])
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+            if about["format"] != FORMAT:
+                raise SameSpaceError(
+                    f"{path} is of format {about['format']}, and {FORMAT} is known here: "
+                    "use the version of samespace that wrote it"
+                )
+            if about.pop("sha256") != _digest(about, weights):
+                raise ValueError("not as it was written")
+            vocabulary = Vocabulary.from_json(about["vocabulary"])
+            sizes = (len(vocabulary), about["photo_dim"], about["dim"], about["word_dim"])
+            network = MatchNetwork(*sizes, about["measure"])
+            network.load_state_dict(weights)
+            return Matcher(network.to(device), vocabulary, Trunk(**about["trunk"]), about["about"])
+        except FileNotFoundError as error:
+            raise SameSpaceError(f"{path}: no such file") from error
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+            raise SameSpaceError(f"{path} is no matcher, or damaged: train it again, or copy it again") from error
+
+
+def _best(rows: Numbers, found: Floats, top: int) -> tuple[Numbers, Floats]:
+    """The `top` of rows, which rise, by their scores."""
+    order = np.argsort(-found, kind="stable")[:top]
+    return rows[order], found[order]
+
+
+def _at_most(cosine: float) -> float:
+    """The order score that a photo of this cosine, or of a lower one, cannot exceed.
+
+    Let s be the sentence, v the photo, e = max(0, s - v). Both have length 1 and s is nowhere negative, so that
+    |e| ≥ s·e ≥ s·(s - v) = 1 - cosine. What is added is for rounding.
+    """
+    return -(max(0.0, 1.0 - float(cosine) - 1e-5) ** 2) + 1e-7
+
+
+def _digest(about: dict[str, Any], weights: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
