@@ -66,6 +66,22 @@ class PairRows(Dataset[Tensor]):
         return pytorch.DataLoader(self, collate_fn=_as_it_is, **options)
 
 
+class Rows(Dataset[int]):
+    """Numbers of rows, for trials that keep their data on one device. A whole batch is fetched at once."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitems__(self, rows: list[int]) -> Tensor:
+        return torch.tensor(rows)
+
+    def loader(self, **options: Any) -> pytorch.DataLoader:
+        return pytorch.DataLoader(self, collate_fn=_as_it_is, **options)
+
+
 def _as_it_is(batch: Tensor) -> Tensor:
     return batch
 

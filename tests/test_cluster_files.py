@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 TRAININGS = ("adaptive.yaml", "const.yaml", "distributed.yaml")
 EMBED = "experiments/embed/const.yaml"
 COMPRESSIONS = ("experiments/compress/adaptive.yaml", "experiments/compress/const.yaml")
-EXPERIMENTS = (*TRAININGS, EMBED, *COMPRESSIONS)
+MATCHES = ("experiments/match/adaptive.yaml", "experiments/match/const.yaml")
+EXPERIMENTS = (*TRAININGS, EMBED, *COMPRESSIONS, *MATCHES)
 PARTS = {"name", "entrypoint", "max_restarts", "hyperparameters", "searcher", "data", "bind_mounts", "environment"}
 PARTS |= {"description", "resources", "checkpoint_storage", "reproducibility", "log_policies"}
 SEARCHER_KEYS = {
@@ -76,7 +77,7 @@ def test_a_training_tells_determined_what_it_needs(name: str) -> None:
     assert isinstance(config["hyperparameters"]["global_batch_size"], int)
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("name", (*TRAININGS, *MATCHES))
 def test_data_and_cache_lie_on_the_writable_mount(name: str) -> None:
     config = read(name)
     (mount,) = config["bind_mounts"]
@@ -169,10 +170,36 @@ def test_a_compression_leaves_the_vectors_as_they_are(name: str) -> None:
     assert f"{module.replace('.', '/')}.py" in NEEDED
 
 
+def test_the_matches_share_all_but_the_search() -> None:
+    adaptive, const = (read(name) for name in MATCHES)
+    assert {key for key in PARTS if adaptive.get(key) != const.get(key)} == {"name", "hyperparameters", "searcher"}
+    assert list(adaptive["hyperparameters"]) == list(const["hyperparameters"])
+    searched = {key for key, value in adaptive["hyperparameters"].items() if value != const["hyperparameters"][key]}
+    assert searched == {"measure", "negatives", "margin", "dim", "learning_rate"}
+    for key in searched:
+        space, value = adaptive["hyperparameters"][key], const["hyperparameters"][key]
+        if space["type"] == "categorical":
+            assert value in space["vals"], key
+        else:
+            low, high = (10**end if space["type"] == "log" else end for end in (space["minval"], space["maxval"]))
+            assert low <= value <= high, key
+
+
+def test_the_search_for_a_match_ends_with_its_trials() -> None:
+    adaptive, const = (read(name) for name in MATCHES)
+    searcher = adaptive["searcher"]
+    assert (searcher["max_time"], searcher["time_metric"]) == (adaptive["hyperparameters"]["epochs"], "epochs")
+    for config in (adaptive, const):
+        assert (config["searcher"]["metric"], config["searcher"]["smaller_is_better"]) == ("recall", False)
+        module = config["entrypoint"].removeprefix("python3 -m ")
+        assert f"{module.replace('.', '/')}.py" in NEEDED
+
+
 # The upload
 
 NEEDED = {"model_def.py", "data.py", "samespace/__init__.py", "samespace/photos.py", "startup-hook.sh", *EXPERIMENTS}
 NEEDED |= {"experiments/embed/embed.py", "experiments/compress/compress.py", "samespace/batch_files.py"}
+NEEDED |= {"experiments/match/match.py", "samespace/words/matcher.py"}
 DECOYS = {"kaggle.json", "secrets/kaggle.json", ".venv/lib/torch.py", "runs/events", "weights.pth", "best.pt"}
 DECOYS |= {"model/model.safetensors", "data/Training Data/a.jpg", "checkpoints/1/state_dict", "demo/a.jpg"}
 DECOYS |= {"samespace/__pycache__/cli.pyc", "my photos/a.jpg", "pictures.zip"}

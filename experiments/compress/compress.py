@@ -23,9 +23,8 @@ import numpy.typing as npt
 import torch
 from determined import pytorch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from model_def import GlobalBatches, read_config
+from model_def import GlobalBatches, Rows, read_config
 from samespace import batch_files, compress
 from samespace.autoencoder import Autoencoder, loss_of, split, to_tensor, train, validation_loss
 from samespace.errors import SameSpaceError, exit_status
@@ -72,26 +71,6 @@ def _load(file: Path) -> Array:
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise SameSpaceError(f"{file} holds no vectors: save an array of (photos, numbers) of a float type")
     return vectors
-
-
-class Rows(Dataset[int]):
-    """Numbers of rows: a whole batch is fetched at once."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitems__(self, rows: list[int]) -> Tensor:
-        return torch.tensor(rows)
-
-    def loader(self, **options: Any) -> pytorch.DataLoader:
-        return pytorch.DataLoader(self, collate_fn=_as_it_is, **options)
-
-
-def _as_it_is(batch: Tensor) -> Tensor:
-    return batch
 
 
 # ---- the trial
