@@ -147,6 +147,11 @@ def looped_loss(photos: Tensor, sentences: Tensor, margin: float) -> Tensor:
     return total
 
 
+def step(looped: LoopedMatcher, features: Tensor, captions: list[Tensor], margin: float) -> None:
+    photos, sentences = looped(features, captions)
+    looped_loss(photos, sentences, margin).backward()  # type: ignore[no-untyped-call]
+
+
 def time_epochs(featured: Featured, recipe: Recipe) -> Row:
     """Seconds an epoch: ours, all of one; the loop's, one batch times their number."""
     learnt = featured.only("train")
@@ -158,10 +163,10 @@ def time_epochs(featured: Featured, recipe: Recipe) -> Row:
     looped = LoopedMatcher(len(matcher.vocabulary), matcher.photo_dim, recipe.dim, recipe.word_dim)
     optimizer = torch.optim.Adam(looped.parameters(), recipe.learning_rate)
     ids = [lesson.ids[caption, : lesson.lengths[caption]] for caption in captions]
-    looped_loss(*looped(lesson.features[batch[:4]], ids[:4]), recipe.margin).backward()  # warms up
+    step(looped, lesson.features[batch[:4]], ids[:4], recipe.margin)  # warms up
     start = time.perf_counter()
     optimizer.zero_grad()
-    looped_loss(*looped(lesson.features[batch], ids), recipe.margin).backward()
+    step(looped, lesson.features[batch], ids, recipe.margin)
     optimizer.step()
     loop = (time.perf_counter() - start) * len(lesson) / len(batch)
     course.learn(lesson)  # warms up
