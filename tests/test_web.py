@@ -219,7 +219,13 @@ def test_the_checker_itself_finds_what_is_wrong() -> None:
 def start(*words: str, **more: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "samespace", "serve", *words, "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **more)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment, **more}
+    return subprocess.Popen(command, preexec_fn=_hear_ctrl_c, **pipes)
+
+
+def _hear_ctrl_c() -> None:
+    """As at a terminal, also where these tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
