@@ -297,6 +297,12 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 OPTIONAL = ("trainable", "same_space_type", "precision")
 
 
+def check_names(hparams: dict[str, Any], known: Sequence[str]) -> None:
+    """Refuse, in one sentence, hyperparameters that an experiment does not have or that it lacks."""
+    if hparams.keys() != set(known):
+        raise SameSpaceError(f"hyperparameters are {', '.join(hparams)}: set {', '.join(known)}, as const.yaml does")
+
+
 def check(hparams: dict[str, Any], workers: int = 1) -> None:
     """Refuse, in one sentence, what would fail later or quietly train something else."""
     known = (*NUMBERS, *WHOLE_NUMBERS, *CHOICES, "weights")
@@ -367,7 +373,7 @@ def train_on_cluster(info: det.ClusterInfo) -> None:
             os.environ[name.upper()] = str(secrets[name])
     data.download(Path(settings["dir"]))  # at once if it is there; otherwise one worker does, the others wait
     with pytorch.init(hparams=info.trial.hparams) as context:
-        _fit(SameSpaceTrial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
+        fit(SameSpaceTrial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
 
 
 def train_here(config: dict[str, Any], output: Path, resume: str | None) -> None:
@@ -391,10 +397,11 @@ def train_here(config: dict[str, Any], output: Path, resume: str | None) -> None
     ):
         trial = SameSpaceTrial(context)
         trial.home = AtHome(trial, output, hparams["epochs"])
-        _fit(trial, context, hparams["epochs"], latest)
+        fit(trial, context, hparams["epochs"], latest)
 
 
-def _fit(trial: SameSpaceTrial, context: Any, epochs: int, latest: str | None) -> None:
+def fit(trial: pytorch.PyTorchTrial, context: Any, epochs: int, latest: str | None) -> None:
+    """Train from the latest checkpoint on, or from the beginning; validate after every epoch."""
     if hasattr(torch.serialization, "add_safe_globals"):  # torch 2.4
         torch.serialization.add_safe_globals(random_state_types())
     pytorch.Trainer(trial, context).fit(

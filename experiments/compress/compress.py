@@ -24,11 +24,10 @@ import torch
 from determined import pytorch
 from torch import Tensor
 
-from model_def import GlobalBatches, Rows, read_config
+from model_def import GlobalBatches, Rows, check_names, fit, read_config
 from samespace import batch_files, compress
 from samespace.autoencoder import Autoencoder, loss_of, split, to_tensor, train, validation_loss
 from samespace.errors import SameSpaceError, exit_status
-from samespace.export import random_state_types
 
 CONST = Path(__file__).with_name("const.yaml")
 ENCODER = "encoder.safetensors"  # in a checkpoint
@@ -146,8 +145,7 @@ class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
 
 def check(hparams: dict[str, Any]) -> None:
     """Refuse, in one sentence, what would fail later or quietly train something else."""
-    if hparams.keys() != set(HPARAMS):
-        raise SameSpaceError(f"hyperparameters are {', '.join(hparams)}: set {', '.join(HPARAMS)}, as const.yaml does")
+    check_names(hparams, HPARAMS)
     for name in WHOLE_NUMBERS:
         if not isinstance(hparams[name], int) or hparams[name] < 1:
             raise SameSpaceError(f"{name} cannot be {hparams[name]!r}: give a whole number from 1")
@@ -161,15 +159,8 @@ def check(hparams: dict[str, Any]) -> None:
 
 def train_on_cluster(info: det.ClusterInfo) -> None:
     """What runs inside a trial's container."""
-    if hasattr(torch.serialization, "add_safe_globals"):  # torch 2.4
-        torch.serialization.add_safe_globals(random_state_types())
     with pytorch.init(hparams=info.trial.hparams) as context:
-        pytorch.Trainer(AutoencoderTrial(context), context).fit(
-            max_length=pytorch.Epoch(info.trial.hparams["epochs"]),
-            validation_period=pytorch.Epoch(1),
-            reporting_period=pytorch.Batch(100),
-            latest_checkpoint=info.latest_checkpoint,
-        )
+        fit(AutoencoderTrial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
 
 
 def train_here(config: dict[str, Any], output: Path) -> None:

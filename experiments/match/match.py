@@ -22,11 +22,10 @@ import torch
 from determined import pytorch
 from torch import Tensor
 
-from model_def import GlobalBatches, Rows, read_config
+from model_def import GlobalBatches, Rows, check_names, fit, read_config
 from samespace.backbones import CUTS
 from samespace.engine import for_trunk
 from samespace.errors import SameSpaceError, exit_status
-from samespace.export import random_state_types
 from samespace.features import default_cache
 from samespace.words.captions import locate, read_captions
 from samespace.words.features import Featured, from_file, from_photos
@@ -125,8 +124,7 @@ class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
 
 def recipe(hparams: dict[str, Any]) -> Recipe:
     """Refuses, in one sentence, what would fail later or quietly train something else."""
-    if hparams.keys() != set(HPARAMS):
-        raise SameSpaceError(f"hyperparameters are {', '.join(hparams)}: set {', '.join(HPARAMS)}, as const.yaml does")
+    check_names(hparams, HPARAMS)
     if hparams["backbone"] not in CUTS:
         raise SameSpaceError(f"backbone cannot be {hparams['backbone']!r}: choose one of {', '.join(CUTS)}")
     size = hparams["global_batch_size"]
@@ -142,15 +140,8 @@ def recipe(hparams: dict[str, Any]) -> Recipe:
 
 def train_on_cluster(info: det.ClusterInfo) -> None:
     """What runs inside a trial's container."""
-    if hasattr(torch.serialization, "add_safe_globals"):  # torch 2.4
-        torch.serialization.add_safe_globals(random_state_types())
     with pytorch.init(hparams=info.trial.hparams) as context:
-        pytorch.Trainer(MatchTrial(context), context).fit(
-            max_length=pytorch.Epoch(info.trial.hparams["epochs"]),
-            validation_period=pytorch.Epoch(1),
-            reporting_period=pytorch.Batch(100),
-            latest_checkpoint=info.latest_checkpoint,
-        )
+        fit(MatchTrial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
 
 
 def train_here(config: dict[str, Any], output: Path) -> None:
