@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from samespace.directions import BLOCK, main_directions
 from samespace.errors import SameSpaceError
 from samespace.exact import Exact
-from samespace.files import write_whole
+from samespace.files import save_whole
 from samespace.near import unit
 from samespace.wording import count
 
@@ -69,11 +69,7 @@ class Compression:
         """One safetensors file, whole or not at all."""
         arrays = self._arrays()
         about = {"format": FORMAT, "method": self.method, "sha256": _digest(self.method, arrays)}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, save(arrays, {"compression": json.dumps(about)}), durable=True)
-        except OSError as error:
-            raise SameSpaceError(f"cannot write {path} ({error.strerror}): make room, or let it be written") from error
+        save_whole(path, save(arrays, {"compression": json.dumps(about)}))
 
     @staticmethod
     def load(path: Path) -> Compression:

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from samespace.errors import SameSpaceError
+
 # What os.link raises where a file system knows no hard links, or where the kernel lets nobody link others' files.
 NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -32,6 +34,15 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
         partial.unlink(missing_ok=True)
     if durable:
         sync_folder(path.parent)
+
+
+def save_whole(path: Path, content: bytes, durable: bool = True) -> None:
+    """`write_whole`, with the folders that lead there; one sentence if it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content, durable)
+    except OSError as error:
+        raise SameSpaceError(f"cannot write {path} ({error.strerror}): make room, or let it be written") from error
 
 
 def _write_durably(path: Path, content: bytes) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from samespace.errors import SameSpaceError
-from samespace.files import write_whole
+from samespace.files import save_whole
 from samespace.wording import readable
 from samespace.words.features import Trunk
 from samespace.words.precomputed import unit_rows
@@ -244,11 +244,7 @@ class Matcher:
         }
         weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
         about["sha256"] = _digest(about, weights)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, save_tensors(weights, {"matcher": json.dumps(about)}), durable=True)
-        except OSError as error:
-            raise SameSpaceError(f"cannot write {path} ({error.strerror}): make room, or let it be written") from error
+        save_whole(path, save_tensors(weights, {"matcher": json.dumps(about)}))
 
     @staticmethod
     def load(path: Path, device: str = "cpu") -> Matcher:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from samespace import progress
 from samespace.errors import SameSpaceError
-from samespace.files import write_whole
+from samespace.files import save_whole
 from samespace.words.captions import CaptionSet
 from samespace.words.features import Featured
 from samespace.words.matcher import DIM, MEASURES, WORD_DIM, Matcher, MatchNetwork, matching_loss, scores
@@ -233,11 +233,7 @@ class _Course:
         }
         content = io.BytesIO()
         torch.save(state, content)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, content.getvalue())
-        except OSError as error:
-            raise SameSpaceError(f"cannot write {path} ({error.strerror}): make room, or let it be written") from error
+        save_whole(path, content.getvalue(), durable=False)
 
     def read(self, path: Path) -> None:
         try:
