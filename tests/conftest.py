@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ from samespace.rooms import SPACE_TYPES, make_room, viewpoints, write_dataset
 from samespace.rooms import draw as draw_room
 
 if TYPE_CHECKING:
+    from determined.pytorch import PyTorchTrial
     from playwright.sync_api import Browser, Page
     from starlette.testclient import TestClient
 
@@ -102,6 +103,22 @@ def model_folders(
         data = {"held_out": 0.3, "same_space_type": False}
         Model(network, describe(network, {"validation_loss": 0.5}, data)).save(folders[head])
     return folders
+
+
+class Killed(BaseException):
+    """Nobody catches it, as nobody catches a power cut."""
+
+
+def stop_at(trial: type[PyTorchTrial], step: int, patch: pytest.MonkeyPatch) -> None:
+    """Kill it once it has trained so many batches."""
+    train_batch, left = trial.train_batch, iter(range(step))
+
+    def stopped(self: PyTorchTrial, batch: Any, epoch_idx: int, batch_idx: int) -> Any:
+        if next(left, None) is None:
+            raise Killed
+        return train_batch(self, batch, epoch_idx, batch_idx)
+
+    patch.setattr(trial, "train_batch", stopped)
 
 
 def unit(vectors: npt.NDArray[np.floating]) -> Floats:

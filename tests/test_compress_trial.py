@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import Killed, stop_at
 from stub_master import StubMaster
 from torch import Tensor
 
@@ -172,21 +173,6 @@ def test_a_checkpoint_carries_the_encoder_that_was_measured(searched: StubMaster
         assert recall(encoder_of(checkpoint.path), held) == report["recall_at_10"]
 
 
-class Killed(BaseException):
-    """Nobody catches it, as nobody catches a power cut."""
-
-
-def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
-    train_batch, left = AutoencoderTrial.train_batch, iter(range(step))
-
-    def stopped(self: AutoencoderTrial, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
-        if next(left, None) is None:
-            raise Killed
-        return train_batch(self, batch, epoch_idx, batch_idx)
-
-    patch.setattr(AutoencoderTrial, "train_batch", stopped)
-
-
 def test_a_trial_that_is_paused_goes_on_as_if_nothing_had_been(
     searched: StubMaster, embedded: Path, tmp_path: Path
 ) -> None:
@@ -206,7 +192,7 @@ def test_a_trial_that_is_killed_goes_on_from_its_checkpoint(
         StubMaster(tmp_path, CHOSEN, experiment(embedded)) as killed,
         pytest.raises(Killed),
     ):
-        stop_at(9, patch)  # of the second epoch's six the third
+        stop_at(AutoencoderTrial, 9, patch)  # of the second epoch's six the third
         trial.main([])
     assert [report["epochs"] for report in killed.validation_metrics] == [1]
     with StubMaster(tmp_path, CHOSEN, experiment(embedded), latest_checkpoint=killed.checkpoints[-1].uuid) as resumed:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import BACKBONE
+from conftest import BACKBONE, Killed, stop_at
 from stub_master import StubMaster
 from torch import Tensor
 
@@ -148,21 +148,6 @@ def test_every_epoch_takes_other_captions(
     assert epochs[0] != epochs[1]
 
 
-class Killed(BaseException):
-    """Nobody catches it, as nobody catches a power cut."""
-
-
-def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
-    train_batch, left = MatchTrial.train_batch, iter(range(step))
-
-    def stopped(self: MatchTrial, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
-        if next(left, None) is None:
-            raise Killed
-        return train_batch(self, batch, epoch_idx, batch_idx)
-
-    patch.setattr(MatchTrial, "train_batch", stopped)
-
-
 def test_a_trial_that_is_paused_goes_on_as_if_nothing_had_been(
     searched: StubMaster, rooms: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -184,7 +169,7 @@ def test_a_trial_that_is_killed_goes_on_from_its_checkpoint(
         StubMaster(tmp_path, CHOSEN, experiment(rooms, cache)) as killed,
         pytest.raises(Killed),
     ):
-        stop_at(4, patch)  # in the second epoch, which has two or three
+        stop_at(MatchTrial, 4, patch)  # in the second epoch, which has two or three
         trial.main([])
     assert [report["epochs"] for report in killed.validation_metrics] == [1]
     latest = killed.checkpoints[-1].uuid

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import Killed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -393,10 +394,6 @@ def test_the_same_seed_gives_the_same_matcher(drawn: Featured, tmp_path: Path) -
     one, two, three = (file.read_bytes() for file in files)
     assert one == two
     assert one != three
-
-
-class Killed(BaseException):
-    """Nobody catches it, as nobody catches a power cut."""
 
 
 def test_a_training_that_was_stopped_goes_on_as_if_nothing_had_been(

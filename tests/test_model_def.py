@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import Killed, stop_at
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -358,29 +359,13 @@ def test_a_batch_must_divide_among_the_workers() -> None:
 # Stopping, and going on
 
 
-class Killed(BaseException):
-    """Nobody catches it, as nobody catches a power cut."""
-
-
-def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
-    train_batch = SameSpaceTrial.train_batch
-    left = iter(range(step))
-
-    def stopped(self: SameSpaceTrial, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
-        if next(left, None) is None:
-            raise Killed
-        return train_batch(self, batch, epoch_idx, batch_idx)
-
-    patch.setattr(SameSpaceTrial, "train_batch", stopped)
-
-
 def test_a_run_stopped_within_an_epoch_goes_on_as_if_nothing_had_been(
     whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "model"
     steps = json.loads((whole.last / "metadata.json").read_text())["steps_completed"] // EPOCHS
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        stop_at(steps + 2, patch)
+        stop_at(SameSpaceTrial, steps + 2, patch)
         model_def.main(words(photos, output))
     assert epochs_in(capsys.readouterr().out) == ["1/3"]
     assert set(samespace.load(output).description["metrics"]) == METRICS

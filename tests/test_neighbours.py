@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from conftest import unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,10 +20,6 @@ from samespace.neighbours import Candidates, find_neighbours
 
 Vectors = npt.NDArray[np.float32]
 ROUNDING = 0.001
-
-
-def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def album(count: int, size: int = 64, related: float = 0.4) -> Vectors:
