@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS, ROOMS, SIZE = 20, 60, (640, 480)
 PAGES = ("at_once_ms", "groups_ms", "first_ms", "further_ms")
-FOLDER = ".samespace"  # of the library
 sys.path.insert(0, str(ROOT))
 
 
@@ -81,7 +80,7 @@ def _room(number: int) -> Image:
 @contextmanager
 def library_of(photos: int, keep: Path | None) -> Iterator[Path]:
     """A folder with that many photos, scanned."""
-    from samespace.library import Library
+    from samespace.library import FOLDER, Library
     from samespace.near import Sketches
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -159,6 +158,8 @@ def first_pages(port: int) -> dict[str, float]:
 
 
 def measure(folder: Path) -> dict[str, Any]:
+    from samespace.library import FOLDER
+
     for remembered in (folder / FOLDER / "features").glob("*/*.npy"):
         remembered.unlink()
     starts = {}

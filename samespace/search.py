@@ -135,8 +135,7 @@ class Space:
             raise _nothing_to_search(library, self.look, everything)
         first = {photo.content: photo for photo in reversed(self.photos)}
         self._contents = list(dict.fromkeys(photo.content for photo in self.photos))  # in the order of the photos
-        number = {content: at for at, content in enumerate(self._contents)}
-        self._number = number
+        self._number = number = {content: at for at, content in enumerate(self._contents)}
         self._content_of = np.array([number[photo.content] for photo in self.photos], np.intp)  # (N,)
         self._photos_of = np.argsort(self._content_of, kind="stable")  # (N,), those of content i from starts[i] on
         self._starts = np.searchsorted(self._content_of[self._photos_of], np.arange(len(number) + 1))
@@ -299,12 +298,13 @@ class Space:
         if self.look.meaning == "cosine":
             return block.cosines
         scores = np.zeros(len(block.contents))
-        likely = block.contents[block.cosines >= near.FLOOR]
+        likely = block.cosines >= near.FLOOR
+        contents = block.contents[likely]
         if own is not None:
-            scores[block.cosines >= near.FLOOR] = self._shots(np.full(len(likely), own), likely)
+            scores[likely] = self._shots(np.full(len(contents), own), contents)
         else:
-            greys = self._seen.take("grey", likely)
-            scores[block.cosines >= near.FLOOR] = near.same_shot(np.repeat(query.fields["grey"], len(greys), 0), greys)
+            greys = self._seen.take("grey", contents)
+            scores[likely] = near.same_shot(np.repeat(query.fields["grey"], len(greys), 0), greys)
         return scores
 
     def _embeddings(self, contents: Rows) -> Embeddings:
