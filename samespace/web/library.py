@@ -18,10 +18,10 @@ from samespace.photos import UnreadablePhoto
 from samespace.web import jobs
 from samespace.web.describing import TEXT, WHOLE, answer, explained, listed, or_null, record
 from samespace.web.desk import Desk, Snapshot
+from samespace.web.names import base_of, deepest_of, name_from
 from samespace.web.pages import desk_of, page
 from samespace.wording import readable, shell_word
 
-FOLDERS = 2000  # in the tree; where there are more it has the upper levels only
 NAMES = 500  # of files that could not be read for one reason
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "tiff": "TIFF", "heif": "HEIC", "webp": "WebP"}
 
@@ -56,7 +56,7 @@ def tree(photos: Collection[Photo]) -> Folder:
             inside[parent].add(folder)
             folder = parent
     levels = Counter(child.count("/") for children in inside.values() for child in children)
-    deepest = max((at for at in levels if sum(levels[up] for up in levels if up <= at) <= FOLDERS), default=0)
+    deepest = deepest_of(levels)
 
     def grow(folder: str) -> Folder:
         children = sorted(map(grow, inside[folder]), key=lambda child: (-child.photos, child.name))
@@ -67,17 +67,6 @@ def tree(photos: Collection[Photo]) -> Folder:
         return Folder(readable(os.path.basename(folder)), address, number, size, tuple(shown))  # noqa: PTH119
 
     return grow(base)
-
-
-def base_of(roots: Iterable[Path]) -> str:
-    """The folder that holds all of these; "" of none."""
-    once = {os.fspath(root) for root in roots}
-    return os.path.commonpath(once) if once else ""
-
-
-def name_from(path: Path, base: str) -> str:
-    """As a person reads it, from there on."""
-    return readable(os.path.relpath(path, base) if base else os.fspath(path))
 
 
 def _years(photos: Iterable[Photo]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from samespace.library import Photo
 from samespace.web.desk import Snapshot
 from samespace.wording import readable
 
-FOLDERS = 2000  # choices of the folder filter; where there are more it has the upper levels only
+FOLDERS = 2000  # that are shown or offered; where there are more, those of the upper levels only
 
 
 class Names(NamedTuple):
@@ -48,7 +48,7 @@ class Names(NamedTuple):
     def choices(self, chosen: str) -> list[tuple[str, int]]:
         """The folders to choose from: as deep as there are not too many, and the chosen one."""
         levels = Counter(name.count("/") for name in self.folders)
-        deepest = max((level for level in levels if sum(levels[up] for up in range(level + 1)) <= FOLDERS), default=0)
+        deepest = deepest_of(levels)
         return [
             (name, number) for name, (_, number) in self.folders.items() if name.count("/") <= deepest or name == chosen
         ]
@@ -69,10 +69,25 @@ def _file(name: str) -> str:
     return name.rpartition("/")[2]
 
 
+def base_of(roots: Iterable[Path]) -> str:
+    """The folder that holds all of these; "" of none."""
+    once = {os.fspath(root) for root in roots}
+    return os.path.commonpath(once) if once else ""
+
+
+def name_from(path: Path, base: str) -> str:
+    """As a person reads it, from there on."""
+    return readable(os.path.relpath(path, base) if base else os.fspath(path))
+
+
+def deepest_of(levels: Mapping[int, int]) -> int:
+    """Down to which level, of so many folders each, not too many are shown."""
+    return max((at for at in levels if sum(levels[up] for up in levels if up <= at) <= FOLDERS), default=0)
+
+
 def tree(photos: Collection[Photo]) -> dict[str, tuple[Path, int]]:
     """Folders that lead to photos, by their names below the one that holds them all."""
     counts: Counter[str] = Counter()
-    roots = {os.fspath(photo.root) for photo in photos}
     for (folder, root), number in Counter(
         (os.path.dirname(photo.path), os.fspath(photo.root))  # noqa: PTH120 - quicker
         for photo in photos
@@ -82,7 +97,7 @@ def tree(photos: Collection[Photo]) -> dict[str, tuple[Path, int]]:
             if folder == root:
                 break
             folder = os.path.dirname(folder)  # noqa: PTH120
-    base = os.path.commonpath(roots) if roots else ""
+    base = base_of(photo.root for photo in photos)
     return {
         readable(os.path.relpath(folder, base)): (Path(folder), counts[folder])
         for folder in sorted(counts, key=lambda folder: folder.split("/"))

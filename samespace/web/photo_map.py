@@ -21,7 +21,7 @@ from samespace.layout import lay_out
 from samespace.library import Photo
 from samespace.web.describing import NUMBER, TEXT, WHOLE, answer, explained, listed, record
 from samespace.web.desk import Desk, Snapshot, photo_id, was_away
-from samespace.web.library import base_of, name_from
+from samespace.web.names import base_of, name_from
 from samespace.web.pages import desk_of, told
 from samespace.wording import readable
 
