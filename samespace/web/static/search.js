@@ -15,6 +15,7 @@ function address(query) {
 
 async function searchWith(file) {
   if (!file || document.body.classList.contains("busy")) return;
+  // Never taken back: it may not have been drawn yet when the answer comes, and goes with this page.
   const picture = URL.createObjectURL(file), name = file.name || "your photo";
   setBusy(name, picture);
   try {
@@ -27,8 +28,6 @@ async function searchWith(file) {
   } catch (error) {
     setBusy();
     mishap(error.message);
-  } finally {
-    URL.revokeObjectURL(picture);
   }
 }
 
