@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from samespace import progress
 from samespace.errors import SameSpaceError
 from samespace.files import content_hash, write_whole
 from samespace.photos import Pixels, UnreadablePhoto, read_many
-from samespace.reading import SIZE, Extractor
+from samespace.reading import SIZE, Array, Extractor
 from samespace.words.captions import CaptionSet, Located
 from samespace.words.formats import Note
 from samespace.words.precomputed import read_features, unit_rows
@@ -64,12 +64,17 @@ def from_photos(located: Located, extractor: Extractor, name: str, cache: Path |
         located.captions, images=tuple(image for image, read in zip(images, readable, strict=True) if read)
     )
     notes = (*located.notes, *([Note("photos that cannot be read", damaged)] if damaged else []))
-    return Featured(captions, unit_rows(features[readable]), Trunk(name, origin(extractor)), notes)
+    return Featured(captions, told({FIELD: features[readable]}), Trunk(name, origin(extractor)), notes)
 
 
 def from_file(path: Path, captions: CaptionSet) -> Featured:
     """Of all photos that the captions' source names, computed elsewhere: see `read_features`."""
     return Featured(captions, unit_rows(read_features(path, captions)), Trunk(path.name, ""))
+
+
+def told(fields: Mapping[str, Array]) -> Floats:
+    """(N, D) of length 1: what models of words are told of N photos, of an extractor's fields, N rows each."""
+    return unit_rows(np.asarray(fields[FIELD], np.float32))
 
 
 def origin(extractor: Extractor) -> str:
