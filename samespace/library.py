@@ -7,10 +7,8 @@ import os
 import re
 import shutil
 import socket
-import sqlite3
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +22,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from samespace import progress
+from samespace.database import Database, Tables
 from samespace.errors import SameSpaceError
 from samespace.files import sync_folder
 from samespace.photos import DATABASE, EXTENSIONS, Details, UnreadablePhoto, Walk, decoders, details, in_threads, walk
@@ -33,11 +32,11 @@ __all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Kept", "Libra
 
 FOLDER = ".samespace"
 Fields = Mapping[str, tuple[tuple[int, ...], str]]  # name → shape and numpy type of one photo's
-SCHEMA = 1
 BLOCK = 4096  # photos whose features are derived at once
 
-_TABLES = """
+_CREATE = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+INSERT INTO about VALUES ('id', lower(hex(randomblob(16))));
 CREATE TABLE roots (root INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE);
 CREATE TABLE files (
     root INTEGER NOT NULL, path BLOB NOT NULL, -- relative to the root
@@ -63,6 +62,7 @@ CREATE TABLE verdicts (
     PRIMARY KEY (content0, content1)
 ) WITHOUT ROWID;
 """
+_TABLES = Tables(_CREATE, version=1, what="library", remedy="scan again")
 
 
 class Photo(NamedTuple):
@@ -148,14 +148,11 @@ class Library:
         self._held = 0
         file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
         self.is_writable = os.access(self._place, os.W_OK) and file_is_writable
-        self._db = self._connect()
-        self._prepare()
-        self.id: str = self._query("SELECT value FROM about WHERE key = 'id'")[0][0]
+        self._db = Database(self._file, _TABLES, self.is_writable)
+        self.id: str = self._db.query("SELECT value FROM about WHERE key = 'id'")[0][0]
 
     def close(self) -> None:
         self._db.close()
-
-    # The database
 
     def _make_folder(self) -> None:
         try:
@@ -168,72 +165,11 @@ class Library:
                 "be written"
             ) from error
 
-    def _connect(self) -> sqlite3.Connection:
-        """For reading alone where the folder cannot be written.
-
-        A rollback journal, not WAL: WAL needs shared memory, which network drives lack, and a folder it can write even
-        to read, which a read-only medium is not. WAL would save fsyncs, but a scan commits about once a second.
-        `synchronous = FULL` is what makes a commit outlive a power cut.
-        """
-        uri = f"{self._file.as_uri()}?mode={'rwc' if self.is_writable else 'ro'}"
-        with self._explained():
-            db = sqlite3.connect(uri, timeout=60, isolation_level=None, uri=True)
-            db.execute("PRAGMA synchronous = FULL")
-            return db
-
-    def _prepare(self) -> None:
-        """A new database gets its tables, all at once; one that is not ours or not yet known is refused."""
-        version = self._query("PRAGMA user_version")[0][0]
-        if version == 0:
-            with self._transaction():
-                if self._query("PRAGMA user_version")[0][0] == 0:  # nobody else was quicker
-                    if self._query("SELECT count(*) FROM sqlite_master")[0][0]:
-                        raise SameSpaceError(f"{self._file} is no library: move it away, and scan again")
-                    for statement in _TABLES.split(";\n"):
-                        self._db.execute(statement)
-                    self._db.execute("INSERT INTO about VALUES ('id', ?)", (str(uuid.uuid4()),))
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA}")
-        elif version > SCHEMA:
-            raise SameSpaceError(
-                f"{self._file} was made by a newer samespace (its format is {version}, {SCHEMA} is known here): "
-                "update samespace, or give another --library PATH"
-            )
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise SameSpaceError(f"{self._file} cannot be used: {error}") from error
-        except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:
-                raise  # a mistake in this program, such as a library shared by two threads
-            raise SameSpaceError(f"{self._file} is damaged ({error}): move it away, and scan again") from error
-
-    def _query(self, statement: str, *values: object) -> list[Any]:
-        with self._explained():
-            return self._db.execute(statement, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._explained():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            finally:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-
     @contextmanager
     def unchanging(self) -> Iterator[None]:
         """All that is read meanwhile is as it was at one moment."""
-        with self._explained():
-            self._db.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self._db.execute("ROLLBACK")
+        with self._db.unchanging():
+            yield
 
     # One at a time
 
@@ -318,7 +254,7 @@ class Library:
             for entry in walked.files
             if not entry.path.startswith(own)
         }
-        rows = self._query("SELECT path, size, mtime_ns, content FROM files WHERE root = ?", number)
+        rows = self._db.query("SELECT path, size, mtime_ns, content FROM files WHERE root = ?", number)
         before = {path: tuple(rest) for path, *rest in rows if path.startswith(prefix)}
         if before and not found and not os.listdir(folder):  # noqa: PTH208 - of a str
             raise SameSpaceError(
@@ -336,7 +272,7 @@ class Library:
         """Where each root lies now: one that holds the library is remembered from there, and moves with it."""
         return {
             number: os.path.normpath(os.path.join(self._place, os.fsdecode(path)))  # noqa: PTH118
-            for number, path in self._query("SELECT root, path FROM roots")
+            for number, path in self._db.query("SELECT root, path FROM roots")
         }
 
     def _root_of(self, folder: str) -> tuple[int, str, bytes]:
@@ -349,15 +285,15 @@ class Library:
             if _inside(folder, root):
                 return number, root, b"" if folder == root else _below(folder, root) + b"/"
         kept = os.path.relpath(folder, self._place) if _inside(self._place, folder) else folder
-        with self._transaction():
-            number = int(self._db.execute("INSERT INTO roots (path) VALUES (?)", (os.fsencode(kept),)).lastrowid or 0)
+        with self._db.transaction():
+            number = self._db.run("INSERT INTO roots (path) VALUES (?)", os.fsencode(kept))
             for narrower, root in roots.items():
                 if _inside(root, folder):
-                    self._db.execute(
+                    self._db.run(
                         "UPDATE files SET root = ?, path = CAST(? || path AS BLOB) WHERE root = ?",
-                        (number, _below(root, folder) + b"/", narrower),
+                        *(number, _below(root, folder) + b"/", narrower),
                     )
-                    self._db.execute("DELETE FROM roots WHERE root = ?", (narrower,))
+                    self._db.run("DELETE FROM roots WHERE root = ?", narrower)
         return number, folder, b""
 
     def _read(
@@ -386,13 +322,13 @@ class Library:
         everything = frozenset(extractor.fingerprint for extractor in extractors)
         known = {
             content: everything if unreadable else frozenset[str]()
-            for content, unreadable in self._query(
+            for content, unreadable in self._db.query(
                 "SELECT content, reason IS NOT NULL FROM contents WHERE reason IS NULL OR decoders = ?", decoders()
             )
         }
         for fingerprint in everything:
             seen = {
-                content for (content,) in self._query("SELECT content FROM rows WHERE fingerprint = ?", fingerprint)
+                content for (content,) in self._db.query("SELECT content FROM rows WHERE fingerprint = ?", fingerprint)
             }
             for content in seen & known.keys():
                 known[content] = everything if len(everything) == 1 else known[content] | {fingerprint}
@@ -416,15 +352,15 @@ class Library:
     def _add(self, number: int, batch: Batch) -> None:
         """Features first, where nobody looks yet; then all at once the rest, and with it where to look."""
         places = {fingerprint: self._write_rows(fingerprint, rows) for fingerprint, rows in batch.features.items()}
-        with self._transaction():
-            self._db.executemany(
+        with self._db.transaction():
+            self._db.run_many(
                 "INSERT INTO contents (content, width, height, taken, hash, reason, decoders) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (content) DO UPDATE "
                 "SET width = excluded.width, height = excluded.height, "
                 "taken = excluded.taken, hash = excluded.hash, reason = excluded.reason, decoders = excluded.decoders",
                 [(*row[:4], _signed(row.hash), row.reason, batch.decoders) for row in batch.contents],
             )
-            self._db.executemany(
+            self._db.run_many(
                 "INSERT OR REPLACE INTO files (root, path, size, mtime_ns, content, reason) VALUES (?, ?, ?, ?, ?, ?)",
                 [(number, *file) for file in batch.files],
             )
@@ -432,20 +368,20 @@ class Library:
                 self._refer(fingerprint, rows, places[fingerprint])
 
     def _refer(self, fingerprint: str, rows: Rows, places: npt.NDArray[np.int64]) -> None:
-        self._db.executemany(
+        self._db.run_many(
             "INSERT OR IGNORE INTO rows (fingerprint, content, row) VALUES (?, ?, ?)",
             [(fingerprint, *row) for row in zip(rows.contents, places.tolist(), strict=True)],
         )
 
     def _forget(self, views: Sequence[_View]) -> None:
         """Files that have vanished, contents that no file has any more, and their features."""
-        with self._transaction():
+        with self._db.transaction():
             gone = [(view.number, path) for view in views for path in view.vanished()]
-            self._db.executemany("DELETE FROM files WHERE root = ? AND path = ?", gone)
-            self._db.execute(
+            self._db.run_many("DELETE FROM files WHERE root = ? AND path = ?", gone)
+            self._db.run(
                 "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.content = contents.content)"
             )
-            self._db.execute("DELETE FROM rows WHERE content NOT IN (SELECT content FROM contents)")
+            self._db.run("DELETE FROM rows WHERE content NOT IN (SELECT content FROM contents)")
 
     def _summary(self, views: Sequence[_View], now: Mapping[tuple[int, bytes], str | None], seconds: float) -> Scan:
         before = {(view.number, path): row[2] for view in views for path, row in view.before.items()}
@@ -482,22 +418,22 @@ class Library:
 
     def _free_rows(self, fingerprint: str, count: int) -> npt.NDArray[np.int64]:
         """The first `count` row numbers without an owner."""
-        highest, used = self._query("SELECT max(row), count(*) FROM rows WHERE fingerprint = ?", fingerprint)[0]
+        highest, used = self._db.query("SELECT max(row), count(*) FROM rows WHERE fingerprint = ?", fingerprint)[0]
         end = 0 if highest is None else highest + 1
         if used == end:
             return np.arange(end, end + count)
         free = np.ones(end + count, np.bool_)
-        free[[row for (row,) in self._query("SELECT row FROM rows WHERE fingerprint = ?", fingerprint)]] = False
+        free[[row for (row,) in self._db.query("SELECT row FROM rows WHERE fingerprint = ?", fingerprint)]] = False
         return np.flatnonzero(free)[:count]
 
     def _forget_lost_rows(self, fingerprint: str, fields: Fields) -> None:
         """Features whose file was deleted or cut short are to be made again."""
         if self._are_lost(fingerprint, fields):
-            with self._transaction():
-                self._db.execute("DELETE FROM rows WHERE fingerprint = ?", (fingerprint,))
+            with self._db.transaction():
+                self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
 
     def _are_lost(self, fingerprint: str, fields: Fields) -> bool:
-        highest = self._query("SELECT max(row) FROM rows WHERE fingerprint = ?", fingerprint)[0][0]
+        highest = self._db.query("SELECT max(row) FROM rows WHERE fingerprint = ?", fingerprint)[0][0]
         files = [(self.features_folder(fingerprint) / name, _width(field)) for name, field in fields.items()]
         return highest is not None and any(
             not path.is_file() or path.stat().st_size < (highest + 1) * width for path, width in files
@@ -505,7 +441,7 @@ class Library:
 
     def rows(self, kept: Kept) -> dict[str, int]:
         """Every content that has these features, and its row."""
-        rows = self._query("SELECT content, row FROM rows WHERE fingerprint = ?", kept.fingerprint)
+        rows = self._db.query("SELECT content, row FROM rows WHERE fingerprint = ?", kept.fingerprint)
         return {} if self._are_lost(kept.fingerprint, kept.fields) else dict(rows)
 
     def features(self, kept: Kept, photos: Sequence[Photo]) -> Features:
@@ -547,7 +483,7 @@ class Library:
                 block = slice(start, start + BLOCK)
                 rows = Rows(contents[block], work(Features(folder, source.fields, numbers[block])))
                 places = self._write_rows(derived.fingerprint, rows)
-                with self._transaction():
+                with self._db.transaction():
                     self._refer(derived.fingerprint, rows, places)
                 bar.update(len(rows.contents))
 
@@ -556,25 +492,25 @@ class Library:
         with self.hold():
             for folder in self.features_folder(source.fingerprint).parent.glob(f"{source.fingerprint}-*"):
                 if folder.name != but:
-                    with self._transaction():
-                        self._db.execute("DELETE FROM rows WHERE fingerprint = ?", (folder.name,))
+                    with self._db.transaction():
+                        self._db.run("DELETE FROM rows WHERE fingerprint = ?", folder.name)
                     shutil.rmtree(folder, ignore_errors=True)
 
     # What is known
 
     def note(self, key: str) -> str | None:
         """What was written down under this name."""
-        rows = self._query("SELECT value FROM about WHERE key = ?", key)
+        rows = self._db.query("SELECT value FROM about WHERE key = ?", key)
         return rows[0][0] if rows else None
 
     def write_note(self, key: str, value: str) -> None:
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", (key, value))
+        with self._db.transaction():
+            self._db.run("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", key, value)
 
     def photos(self) -> list[Photo]:
         """All that can be read, sorted by the bytes of their paths."""
         roots = {number: Path(path) for number, path in self._roots().items()}
-        rows = self._query(
+        rows = self._db.query(
             "SELECT root, path, size, mtime_ns, content, width, height, taken, hash "
             "FROM files JOIN contents USING (content) WHERE contents.reason IS NULL"
         )
@@ -602,7 +538,7 @@ class Library:
 
     def _unreadable(self, number: int, prefix: bytes) -> list[UnreadablePhoto]:
         root = Path(self._roots()[number])
-        rows = self._query(
+        rows = self._db.query(
             "SELECT path, coalesce(files.reason, contents.reason) AS why FROM files LEFT JOIN contents USING (content) "
             "WHERE root = ? AND substr(path, 1, ?) = ? AND why IS NOT NULL ORDER BY path",
             *(number, len(prefix), prefix),
@@ -610,7 +546,7 @@ class Library:
         return [UnreadablePhoto(root / os.fsdecode(path), reason) for path, reason in rows]
 
     def _count(self, number: int, prefix: bytes) -> int:
-        rows = self._query(
+        rows = self._db.query(
             "SELECT count(*) FROM files JOIN contents USING (content) "
             "WHERE root = ? AND substr(path, 1, ?) = ? AND contents.reason IS NULL",
             *(number, len(prefix), prefix),
@@ -623,7 +559,7 @@ class Library:
         A photo that cannot be decoded in full any more, or is not as it was scanned, has its content for `pixels`, so
         that it equals the same bytes alone, and no sharpness; that is not remembered.
         """
-        rows = self._query("SELECT content, pixels, sharpness FROM contents WHERE pixels IS NOT NULL")
+        rows = self._db.query("SELECT content, pixels, sharpness FROM contents WHERE pixels IS NOT NULL")
         known = {content: Details(*rest) for content, *rest in rows}
         asked = list({photo.content: photo for photo in photos if photo.content not in known}.values())
         looks = zip(asked, in_threads(_details, asked), strict=True)
@@ -636,30 +572,30 @@ class Library:
 
     def _remember_details(self, looks: Iterable[tuple[str, Details]]) -> None:
         if self.is_writable:
-            with self._transaction():
-                self._db.executemany(
+            with self._db.transaction():
+                self._db.run_many(
                     "UPDATE contents SET pixels = ?, sharpness = ? WHERE content = ?",
                     [(*look, content) for content, look in looks],
                 )
 
     def verdicts(self) -> dict[frozenset[str], bool]:
         """What persons said of pairs of contents: True for the same, False for different."""
-        rows = self._query("SELECT content0, content1, same FROM verdicts")
+        rows = self._db.query("SELECT content0, content1, same FROM verdicts")
         return {frozenset((content0, content1)): bool(same) for content0, content1, same in rows}
 
     def add_verdict(self, content0: str, content1: str, same: bool) -> None:
         """Remember what a person said; it stands in place of what was said of this pair before."""
         if content0 == content1:
             raise SameSpaceError("a verdict needs two photos, and these have the same bytes: name two that differ")
-        with self._transaction():
+        with self._db.transaction():
             row = (*sorted((content0, content1)), same)
-            self._db.execute("INSERT OR REPLACE INTO verdicts (content0, content1, same) VALUES (?, ?, ?)", row)
+            self._db.run("INSERT OR REPLACE INTO verdicts (content0, content1, same) VALUES (?, ?, ?)", *row)
 
     def forget_verdict(self, content0: str, content1: str) -> None:
         """As if nobody had said anything of this pair."""
-        with self._transaction():
+        with self._db.transaction():
             pair = sorted((content0, content1))
-            self._db.execute("DELETE FROM verdicts WHERE content0 = ? AND content1 = ?", pair)
+            self._db.run("DELETE FROM verdicts WHERE content0 = ? AND content1 = ?", *pair)
 
 
 class _View(NamedTuple):

@@ -252,7 +252,7 @@ def test_a_vanished_photo_is_forgotten_and_so_are_its_bytes(root: Path) -> None:
     (root / "a.jpg").unlink()
     assert counts(library.scan([root], [Mean()])) == {"photos": 4, "forgotten": 1}
     assert "a.jpg" not in names(library)
-    tables = [library._query(f"SELECT count(*) FROM {table}")[0][0] for table in ("files", "contents", "rows")]
+    tables = [library._db.query(f"SELECT count(*) FROM {table}")[0][0] for table in ("files", "contents", "rows")]
     assert tables == [4, 4, 4]
 
 
@@ -793,7 +793,7 @@ def test_a_scan_may_be_killed_at_any_moment(
         folder, log = start(f"killed{last}"), tmp_path / f"{last}.log"
         assert ended(in_another_process(lambda: scan_until(last, folder, many, log))) == -signal.SIGKILL  # noqa: B023
         library, extractor = Library(folder, create=True), Mean()
-        rows = {content for (content,) in library._query("SELECT content FROM rows")}
+        rows = {content for (content,) in library._db.query("SELECT content FROM rows")}
         done = (log.stat().st_size if log.exists() else 0) - (total - len(contents - rows))
         assert 0 <= done <= 3, "no more than the batch in hand is lost"
         library.scan([many], [extractor])
@@ -813,7 +813,7 @@ def test_features_are_on_the_disk_before_anything_refers_to_them(root: Path, mon
 
     monkeypatch.setattr(os, "pwrite", written)
     monkeypatch.setattr(os, "fsync", lambda file: happened.append("sync"))
-    library._db.set_trace_callback(lambda statement: happened.append(statement.split(" (")[0]))
+    library._db.connection.set_trace_callback(lambda statement: happened.append(statement.split(" (")[0]))
     library.scan([root], [Mean()])
     one_file = ["write", "sync", "sync"]  # the file, and its name in the folder
     start = happened.index("write")
@@ -827,8 +827,8 @@ def test_features_are_on_the_disk_before_anything_refers_to_them(root: Path, mon
 def test_a_commit_outlives_a_power_cut(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     library = opened(root)
-    assert library._query("PRAGMA synchronous") == [(2,)]
-    assert library._query("PRAGMA journal_mode") == [("delete",)]
+    assert library._db.query("PRAGMA synchronous") == [(2,)]
+    assert library._db.query("PRAGMA journal_mode") == [("delete",)]
 
 
 def test_a_second_scan_waits_and_says_for_whom(root: Path, tmp_path: Path) -> None:

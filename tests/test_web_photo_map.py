@@ -76,7 +76,7 @@ def test_of_very_many_photos_some_are_on_the_map(client: TestClient, monkeypatch
 def test_what_is_wrong_with_a_map_is_said(client: TestClient, desk: Desk) -> None:
     with desk.library() as library:
         library.drop_derived(desk.look.extractor, "")
-        library._query("DELETE FROM rows")
+        library._db.query("DELETE FROM rows")
     assert the_map(client)["state"] == "none"
     assert "have no features" in the_map(client)["words"]
 

@@ -328,7 +328,7 @@ def test_nothing_has_been_scanned(client, desk):
 
 def test_no_features_of_this_look(client, desk):
     with desk.library() as library:
-        library._query("DELETE FROM rows")
+        library._db.query("DELETE FROM rows")
     desk.refresh()
     said = f"None of the 26 photos has been scanned for the same shot: samespace scan {desk.roots[0]}"
     for page in ("/search", "/library"):
