@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
@@ -200,9 +200,33 @@ class Space:
         found = []
         for at, near_ones in enumerate(nearest):
             ranked = self._ranked(query.take(at), vectors[at : at + 1], near_ones, among, threshold)
-            hits = chain.from_iterable(map(self._grouped if collapse else self._apart, ranked))
-            found.append(list(islice(hits, start, start + top)))
+            found.append(self._page(ranked, collapse, start, top))
         return found
+
+    def show(
+        self,
+        ranking: Iterable[tuple[str, float]],
+        top: int = 10,
+        threshold: float | None = None,
+        folder: Path | None = None,
+        collapse: bool = True,
+        skip: Collection[Path] = (),
+        start: int = 0,
+    ) -> list[Hit]:
+        """The hits of contents that were ranked otherwise, best first, as `search` would show them.
+
+        No more of the ranking is asked for than is shown. Contents that are none of this space are left out.
+        """
+        refuse_nonsense(top, threshold, start)
+        return self._page(self._in_blocks(ranking, self._among(folder, skip), threshold), collapse, start, top)
+
+    def contents(self, folder: Path | None = None) -> list[str]:
+        """Of all photos, or of those below a folder; each once."""
+        return self._contents if folder is None else list(dict.fromkeys(photo.content for photo in self.below(folder)))
+
+    def _page(self, ranked: Iterable[list[tuple[int, float]]], collapse: bool, start: int, top: int) -> list[Hit]:
+        hits = chain.from_iterable(map(self._grouped if collapse else self._apart, ranked))
+        return list(islice(hits, start, start + top))
 
     # What may be a result
 
@@ -281,12 +305,30 @@ class Space:
             scores = np.round(self._scores(query, block), 6)
             if threshold is not None and not (scores >= threshold).any():
                 return
-            found = [self._photos_of[self._starts[content] : self._starts[content + 1]] for content in block.contents]
-            photos, of = np.concatenate(found), np.repeat(np.arange(len(found)), list(map(len, found)))
-            order = np.lexsort((photos, -block.cosines[of], -scores[of]))
-            photos, scores = photos[order], scores[of][order]
-            ours = among.photos[photos] & (photos != own) & (scores >= (-np.inf if threshold is None else threshold))
-            yield list(zip(photos[ours].tolist(), scores[ours].tolist(), strict=True))
+            ranked = self._photos_with(block, scores)
+            yield [
+                (photo, score)
+                for photo, score in ranked
+                if among.photos[photo] and photo != own and (threshold is None or score >= threshold)
+            ]
+
+    def _in_blocks(
+        self, ranking: Iterable[tuple[str, float]], among: _Among, threshold: float | None
+    ) -> Iterator[list[tuple[int, float]]]:
+        """Block by block the photos of a ranking and their scores."""
+        ours = ((self._number[content], score) for content, score in ranking if content in self._number)
+        enough = takewhile(lambda one: threshold is None or one[1] >= threshold, ours)
+        while some := list(islice(enough, BLOCK)):
+            contents, scores = (np.array(column) for column in zip(*some, strict=True))
+            ranked = self._photos_with(_Near(contents, scores), scores)
+            yield [(photo, score) for photo, score in ranked if among.photos[photo]]
+
+    def _photos_with(self, block: _Near, scores: Scores) -> Iterator[tuple[int, float]]:
+        """The photos of contents, by falling scores, then cosines."""
+        found = [self._photos_of[self._starts[content] : self._starts[content + 1]] for content in block.contents]
+        photos, of = np.concatenate(found), np.repeat(np.arange(len(found)), list(map(len, found)))
+        order = np.lexsort((photos, -block.cosines[of], -scores[of]))
+        return zip(photos[order].tolist(), scores[of][order].tolist(), strict=True)
 
     def _scores(self, query: Query, block: _Near) -> Scores:
         """What the look says of the photo asked for and each of these contents."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,9 @@ SHORTLIST = 500
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
+
+# Of a sentence (1, dim), the rows with the K highest cosines and these, best first.
+Nearest = Callable[[Floats, int], tuple[Numbers, Floats]]
 
 
 class MatchNetwork(nn.Module):
@@ -192,17 +196,37 @@ class Matcher:
         return torch.from_numpy(np.ascontiguousarray(vectors)).to(self._device)
 
     def search(self, query: str, photos: Floats, top: int = 10, shortlist: int = SHORTLIST) -> Found:
-        """The best of N embedded photos (N, dim) for a sentence; of equally good ones the first.
+        """The best of N embedded photos (N, dim) for a sentence; of equally good ones the first."""
+        self.refuse_strangers(query)
+        found = list(islice(self.ranking(query, photos, shortlist), top))
+        rows, scores = ([one[at] for one in found] for at in (0, 1))
+        return Found(np.array(rows, np.int64), np.array(scores, np.float32), self.vocabulary.unknown(query))
+
+    def ranking(
+        self, query: str, photos: Floats, shortlist: int = SHORTLIST, nearest: Nearest | None = None
+    ) -> Iterator[tuple[int, float]]:
+        """All of N embedded photos (N, dim), by number and score, best first; as few are scored as were asked for.
 
         In order, photos of the highest cosines are scored, twice as many as long as others might still be better: the
-        answer is the one that all would give.
+        ranking is the one that all would give. `nearest` finds them where the photos are too many for one product.
         """
-        self._refuse_strangers(query)
         sentence = self.embed_sentences([query])
-        best, found = self._ranked(sentence, photos, top, shortlist)
-        return Found(best, found, self.vocabulary.unknown(query))
+        nearest = nearest or _nearest_by_product(photos)
+        told: set[int] = set()
+        while True:
+            rows, cosines = nearest(sentence, shortlist + 1)
+            # None that is left out can be better than this.
+            bound = -np.inf if len(rows) <= shortlist else self._bound(cosines[shortlist])
+            rows, found = self._scored(photos, rows[:shortlist], cosines[:shortlist], sentence)
+            for row, score in zip(rows.tolist(), found.tolist(), strict=True):
+                if score > bound and row not in told:
+                    told.add(row)
+                    yield row, score
+            if bound == -np.inf:
+                return
+            shortlist *= 2
 
-    def _refuse_strangers(self, query: str) -> None:
+    def refuse_strangers(self, query: str) -> None:
         """Of words that are all unknown nothing can be found."""
         words = split_words(query)
         if not words:
@@ -216,18 +240,22 @@ class Matcher:
             f"try {', '.join(alike[:5]) or 'others'}"
         )
 
-    def _ranked(self, sentence: Floats, photos: Floats, top: int, shortlist: int) -> tuple[Numbers, Floats]:
-        cosines = photos @ sentence[0]
-        if self.measure == "cosine":
-            return _best(np.arange(len(photos)), cosines, top)
-        by_cosine = np.argsort(-cosines, kind="stable")
-        shortlist = max(shortlist, top)
-        while True:
-            rows = np.sort(by_cosine[:shortlist])
-            best, found = _best(rows, self.score(photos[rows], sentence)[:, 0], top)
-            if shortlist >= len(photos) or found[-1] > _at_most(cosines[by_cosine[shortlist]]):
-                return best, found
-            shortlist *= 2
+    def _scored(self, photos: Floats, rows: Numbers, cosines: Floats, sentence: Floats) -> tuple[Numbers, Floats]:
+        """These photos and their scores, best first, of equally good ones the first."""
+        by_row = np.argsort(rows)
+        rows, found = rows[by_row], cosines[by_row]
+        if self.measure == "order":
+            found = self.score(np.asarray(photos[rows], np.float32), sentence)[:, 0]
+        order = np.argsort(-found, kind="stable")
+        return rows[order], found[order]
+
+    def _bound(self, cosine: float) -> float:
+        """The score that a photo of this cosine, or of a lower one, cannot exceed."""
+        return cosine if self.measure == "cosine" else _at_most(cosine)
+
+    def fit(self, score: float) -> float:
+        """A score as persons read it, 0 to 1: in order how much of the sentence is in the photo."""
+        return max(0.0, score if self.measure == "cosine" else 1.0 + score)
 
     def save(self, path: Path) -> None:
         """One safetensors file, whole or not at all."""
@@ -271,16 +299,19 @@ class Matcher:
             raise SameSpaceError(f"{path} is no matcher, or damaged: train it again, or copy it again") from error
 
 
-def _best(rows: Numbers, found: Floats, top: int) -> tuple[Numbers, Floats]:
-    """The `top` of rows, which rise, by their scores."""
-    order = np.argsort(-found, kind="stable")[:top]
-    return rows[order], found[order]
+def _nearest_by_product(photos: Floats) -> Nearest:
+    def nearest(sentence: Floats, most: int) -> tuple[Numbers, Floats]:
+        cosines = photos @ sentence[0]
+        rows = np.argsort(-cosines, kind="stable")[:most]
+        return rows, cosines[rows]
+
+    return nearest
 
 
 def _at_most(cosine: float) -> float:
     """The order score that a photo of this cosine, or of a lower one, cannot exceed.
 
-    Let s be the sentence, v the photo, e = max(0, s - v). Both have length 1 and s is nowhere negative, so that
+    Let s be the sentence, v the photo, e = max(0, s - v). s has length 1 and is nowhere negative, so that
     |e| ≥ s·e ≥ s·(s - v) = 1 - cosine. What is added is for rounding.
     """
     return -(max(0.0, 1.0 - float(cosine) - 1e-5) ** 2) + 1e-7
