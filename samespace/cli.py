@@ -15,11 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import samespace
+from samespace.arguments import (
+    a_folder,
+    folder_words,
+    libraries_above,
+    libraries_of,
+    library_above,
+    library_word,
+    look_of,
+    look_words,
+    open_libraries,
+    outermost,
+    reading_words,
+    real,
+    scan_for,
+)
 from samespace.errors import SameSpaceError, exit_status
 from samespace.wording import count
 
 if TYPE_CHECKING:
-    from samespace.library import Library, Scan
+    from samespace.library import Library
     from samespace.looks import Look
     from samespace.photos import UnreadablePhoto
     from samespace.search import Answer, Space
@@ -89,17 +104,17 @@ def scan(arguments: argparse.Namespace) -> None:
     """
     from samespace import looks, terminal
 
-    folders = _real(arguments.folders)
+    folders = real(arguments.folders)
     look = looks.look(arguments.model, arguments.backbone, arguments.weights)
     if arguments.imported and len(folders) > 1:
         raise SameSpaceError("--import is of one folder: name the one DIR that was embedded")
-    for library, below in _libraries(folders, arguments.library):
+    for library, below in libraries_of(folders, arguments.library):
         if arguments.imported:
             from samespace.batch_files import import_folder
 
             told = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
             print(f"{told:,} photos taken over from {arguments.imported}")
-        scanned = _scan(library, below, arguments, look)
+        scanned = scan_for(library, below, arguments, look)
         again = ["samespace", "dedupe", *map(terminal.from_here, below), *_same_options(arguments)]
         commands = {terminal.words(again): "find the duplicates among them"}
         if look.options:
@@ -119,9 +134,9 @@ def dedupe(arguments: argparse.Namespace) -> int:
     from samespace.duplicates import Search, find_duplicates, threshold_of
     from samespace.plans import make_plan, write_plan
 
-    folders, reference, against = map(_real, (arguments.folders, arguments.reference, arguments.against))
+    folders, reference, against = map(real, (arguments.folders, arguments.reference, arguments.against))
     _refuse_what_cannot_work(arguments, folders, [*reference, *against])
-    everywhere = _outermost([*folders, *reference, *against])
+    everywhere = outermost([*folders, *reference, *against])
     look = looks.shots()
     if arguments.kind == "same-space":
         backbone = arguments.backbone or (None if arguments.model else "mobilenet_v3_large")
@@ -137,13 +152,13 @@ def dedupe(arguments: argparse.Namespace) -> int:
     )
     threshold_of(search)  # what makes no sense is said before the scan, not after it
     with ExitStack() as held:
-        opened = _libraries(everywhere, arguments.library)
+        opened = libraries_of(everywhere, arguments.library)
         libraries = [library for library, _ in opened]
         _refuse_copies(libraries)
         for library in sorted(libraries, key=lambda library: library.id):
             held.enter_context(library.hold())
         for library, below in opened:
-            _scan(library, below, arguments, look)
+            scan_for(library, below, arguments, look)
         found = find_duplicates(libraries, everywhere, search, look.extractor, look.model)
         plan = arguments.plan or libraries[0].folder / "plan.json"
         write_plan(plan, make_plan(found, libraries))
@@ -202,8 +217,8 @@ def compress(arguments: argparse.Namespace) -> None:
     from samespace.compress import compare
     from samespace.search import imported_compression, keep_compression, vectors_to_compress
 
-    (library,) = _open([arguments.library or _library_above(Path.cwd())])
-    look = _look(arguments, library)
+    (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
+    look = look_of(arguments, library)
     vectors = vectors_to_compress(library, look)
     chosen = None
     if arguments.imported:
@@ -225,9 +240,9 @@ def index(arguments: argparse.Namespace) -> None:
     from samespace import terminal
     from samespace.search import Space, index_path, recall_of_index
 
-    (library,) = _open([arguments.library or _library_above(Path.cwd())])
+    (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
     with library.hold():
-        space = Space(library, _look(arguments, library), "hnsw")
+        space = Space(library, look_of(arguments, library), "hnsw")
     _say_lacking(space)
     recall = recall_of_index(space) if arguments.check else None
     terminal.show_index(space, index_path(library, space.vectors), recall)
@@ -248,11 +263,11 @@ def serve(arguments: argparse.Namespace) -> None:
     progress.off()
     with serving.open_door(arguments.host, arguments.port, arguments.token) as door:
         if arguments.folder:
-            ((library, roots),) = _libraries(_real([arguments.folder]), arguments.library)
+            ((library, roots),) = libraries_of(real([arguments.folder]), arguments.library)
         else:
-            (library,) = _open([arguments.library or _library_above(Path.cwd())])
+            (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
             roots = library.roots
-        serving.serve(door, library.folder, roots, _look(arguments, library), arguments.host, arguments.token)
+        serving.serve(door, library.folder, roots, look_of(arguments, library), arguments.host, arguments.token)
 
 
 def apply(arguments: argparse.Namespace) -> int:
@@ -285,7 +300,7 @@ def undo(arguments: argparse.Namespace) -> int:
 
     run = arguments.run
     if run is None:
-        folder = arguments.library or _library_above(Path.cwd())
+        folder = arguments.library or library_above(Path.cwd())
         runs = cleanup.runs(folder)
         held = [run for run in runs if run.photos]
         if not held:
@@ -305,7 +320,7 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
     """
     from samespace import cleanup, terminal
 
-    folder = arguments.library or _library_above(Path.cwd())
+    folder = arguments.library or library_above(Path.cwd())
     old = cleanup.runs_older_than(folder, arguments.older_than)
     terminal.show_runs(old)
     if not old:
@@ -328,8 +343,8 @@ def verdict(arguments: argparse.Namespace) -> None:
     for path in photos:
         if not path.is_file():
             raise SameSpaceError(f"{path}: no such file")
-    folders = {above for path in photos for above in _libraries_above(path.parent)}
-    libraries = _open([arguments.library] if arguments.library else sorted(folders))
+    folders = {above for path in photos for above in libraries_above(path.parent)}
+    libraries = open_libraries([arguments.library] if arguments.library else sorted(folders))
     contents = [_content(photo, libraries) for photo in photos]
     for library in libraries:
         library.add_verdict(contents[0], contents[1], arguments.said == "same")
@@ -344,7 +359,7 @@ def verdicts(arguments: argparse.Namespace) -> None:
     from samespace import terminal
     from samespace.verdicts import export_verdicts, told
 
-    (library,) = _open([arguments.library or _library_above(Path.cwd())])
+    (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
     if arguments.export:
         terminal.show_exported(export_verdicts(library, arguments.export), arguments.export)
     else:
@@ -370,8 +385,8 @@ def _search_photos(arguments: argparse.Namespace) -> Searched:
     from samespace.search import Space, answers_to
 
     places = [Path.cwd(), *(Path(os.path.realpath(photo)).parent for photo in arguments.photos)]
-    (library,) = _open([arguments.library or _library_above(*places)])
-    look = _look(arguments, library)
+    (library,) = open_libraries([arguments.library or library_above(*places)])
+    look = look_of(arguments, library)
     if not look.options:
         print(
             "looking for copies: scan with --backbone NAME or --model DIR to find what shows the same", file=sys.stderr
@@ -387,26 +402,17 @@ def _search_folder(arguments: argparse.Namespace) -> Searched:
     """For the photos of one folder, in another; both are scanned."""
     from samespace.search import Space, answers_of
 
-    like, within = _real([arguments.like, arguments.within])
-    opened = _libraries(_outermost([like, within]), arguments.library)
-    look = _look(arguments, opened[-1][0])
+    like, within = real([arguments.like, arguments.within])
+    opened = libraries_of(outermost([like, within]), arguments.library)
+    look = look_of(arguments, opened[-1][0])
     for library, below in opened:
-        for error in _scan(library, below, arguments, look).unreadable:
+        for error in scan_for(library, below, arguments, look).unreadable:
             if error.path.is_relative_to(like):
                 print(f"left out: {error}", file=sys.stderr)
     spaces = [Space(library, look, arguments.index) for library, _ in opened]
     threshold = _threshold(arguments, spaces[-1])
     how = (_asked_for(arguments), threshold, within, _collapse(arguments, look))
     return spaces[-1], threshold, answers_of(spaces[0].below(like), spaces[0], spaces[-1], *how)
-
-
-def _look(arguments: argparse.Namespace, library: Library) -> Look:
-    """What was asked for, or else what the library was scanned with."""
-    from samespace import looks
-
-    if arguments.model or arguments.backbone:
-        return looks.look(arguments.model, arguments.backbone, arguments.weights)
-    return looks.remembered(library)
 
 
 def _threshold(arguments: argparse.Namespace, space: Space) -> float | None:
@@ -475,74 +481,6 @@ def _same_options(arguments: argparse.Namespace) -> list[str]:
     return [*options, *(["--follow-links"] if arguments.follow_links else [])]
 
 
-def _folder(word: str) -> Path:
-    """An unset variable of a shell is no folder."""
-    if not word:
-        raise argparse.ArgumentTypeError("a folder without a name")
-    return Path(word)
-
-
-def _extensions(words: str) -> list[str]:
-    from samespace.photos import EXTENSIONS
-
-    extensions = [word.lower().lstrip(".") for word in words.split(",")]
-    known = [extension.lstrip(".") for extension in EXTENSIONS]
-    for extension in extensions:
-        if extension not in known:
-            raise argparse.ArgumentTypeError(f"{extension!r} cannot be read: choose among {','.join(known)}")
-    return extensions
-
-
-def _real(folders: Sequence[Path]) -> list[Path]:
-    for folder in folders:
-        if not folder.is_dir():
-            raise SameSpaceError(f"{folder} is not a folder: give the folder that holds the photos")
-    return [Path(os.path.realpath(folder)) for folder in folders]
-
-
-def _outermost(folders: Sequence[Path]) -> list[Path]:
-    """Without those that lie in others."""
-    once = list(dict.fromkeys(folders))
-    return [folder for folder in once if not any(folder.is_relative_to(other) for other in once if other != folder)]
-
-
-def _libraries(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Library, list[Path]]]:
-    """The libraries to remember these folders in, each with its own of them: one in each, or the chosen one."""
-    from samespace.library import FOLDER, Library, refuse_own_folders
-
-    refuse_own_folders(folders)
-    if chosen:
-        inside = [folder for folder in folders if folder.is_relative_to(os.path.realpath(chosen))]
-        if inside:
-            raise SameSpaceError(f"{inside[0]} would lie in its own library: give another --library PATH")
-        return [(Library(chosen, create=True), list(folders))]
-    return [(Library(folder / FOLDER, create=True), [folder]) for folder in folders]
-
-
-def _open(folders: Sequence[Path]) -> list[Library]:
-    from samespace.library import Library
-
-    return [Library(folder) for folder in folders]
-
-
-def _library_above(*folders: Path) -> Path:
-    """The library of the first of these folders, or the nearest above it; of the next where there is none."""
-    return _libraries_above(*folders)[0]
-
-
-def _libraries_above(*folders: Path) -> list[Path]:
-    """The libraries of these folders and of those above each, the nearest first."""
-    from samespace.library import FOLDER
-
-    everywhere = [above / FOLDER for folder in folders for above in (folder, *folder.parents)]
-    found = [folder for folder in everywhere if folder.is_dir()]
-    if not found:
-        raise SameSpaceError(
-            f"no library at or above {folders[0]}: give --library PATH, the {FOLDER} of a scanned folder"
-        )
-    return found
-
-
 def _content(photo: Path, libraries: Sequence[Library]) -> str:
     for library in libraries:
         for known in library.photos():
@@ -552,22 +490,6 @@ def _content(photo: Path, libraries: Sequence[Library]) -> str:
             if error.path == photo:
                 raise SameSpaceError(f"{photo} cannot be judged: {error.reason}")
     raise SameSpaceError(f"{photo} is in no library that was scanned: scan its folder first")
-
-
-def _scan(library: Library, folders: Sequence[Path], arguments: argparse.Namespace, look: Look) -> Scan:
-    """All that `look` and `looks.shots` compare."""
-    from samespace.looks import remember
-    from samespace.near import Sketches
-    from samespace.photos import EXTENSIONS
-    from samespace.search import vectors_of
-
-    with library.hold():
-        extractors = [Sketches(), look.extractor]
-        scanned = library.scan(folders, extractors, arguments.extensions or EXTENSIONS, arguments.follow_links)
-        vectors_of(library, look)
-        if arguments.model or arguments.backbone:
-            remember(library, look)
-    return scanned
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -614,7 +536,7 @@ def _export_words(parser: argparse.ArgumentParser) -> None:
 
 
 def _scan_words(parser: argparse.ArgumentParser) -> None:
-    _folder_words(parser)
+    folder_words(parser)
     parser.add_argument("--model", type=Path, metavar="DIR", help="also keep what this trained model compares")
     parser.add_argument("--backbone", metavar="NAME", help="also keep the ImageNet features of this trunk")
     parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")
@@ -623,39 +545,18 @@ def _scan_words(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _folder_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folders", type=_folder, nargs="+", metavar="DIR")
-    _library_word(parser, "where to remember the photos (default: .samespace in each DIR)")
-    _reading_words(parser)
-
-
-def _reading_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--extensions",
-        type=_extensions,
-        default=None,
-        metavar="jpg,png,…",
-        help="files to take for photos (default: all that can be read)",
-    )
-    parser.add_argument("--follow-links", action="store_true", help="follow symbolic links")
-
-
-def _library_word(parser: argparse.ArgumentParser, meaning: str) -> None:
-    parser.add_argument("--library", type=Path, metavar="PATH", help=meaning)
-
-
 def _dedupe_words(parser: argparse.ArgumentParser) -> None:
-    _folder_words(parser)
+    folder_words(parser)
     parser.add_argument("--kind", choices=("exact", "near", "same-space"), default="near", help="default: %(default)s")
     parser.add_argument("--model", type=Path, metavar="DIR", help="same-space: a trained model's folder")
     parser.add_argument("--backbone", metavar="NAME", help="same-space without --model (default: mobilenet_v3_large)")
     parser.add_argument("--weights", default="imagenet", help="same-space without --model: a state dict's path")
     parser.add_argument("--threshold", type=float, metavar="P", help="duplicates score this or more, up to 1")
     parser.add_argument(
-        "--against", type=_folder, nargs="+", default=[], metavar="DIR", help="find only what is in these folders, too"
+        "--against", type=a_folder, nargs="+", default=[], metavar="DIR", help="find only what is in these folders, too"
     )
     parser.add_argument(
-        "--reference", type=_folder, nargs="+", default=[], metavar="DIR", help="folders that nothing is removed from"
+        "--reference", type=a_folder, nargs="+", default=[], metavar="DIR", help="folders that nothing is removed from"
     )
     parser.add_argument(
         "--keep",
@@ -677,9 +578,9 @@ def _dedupe_words(parser: argparse.ArgumentParser) -> None:
 
 def _search_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", type=Path, nargs="*", metavar="PHOTO", help="what to find the like of")
-    parser.add_argument("--like", type=_folder, metavar="DIR1", help="find the photos of this folder instead …")
-    parser.add_argument("--in", dest="within", type=_folder, metavar="DIR2", help="… in this one")
-    _library_word(parser, "the library to search (default: that at or above the current folder, else above PHOTO)")
+    parser.add_argument("--like", type=a_folder, metavar="DIR1", help="find the photos of this folder instead …")
+    parser.add_argument("--in", dest="within", type=a_folder, metavar="DIR2", help="… in this one")
+    library_word(parser, "the library to search (default: that at or above the current folder, else above PHOTO)")
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="results for each photo (default: %(default)s)"
     )
@@ -689,15 +590,15 @@ def _search_words(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="only scores from here on (default: of copies and with --like what counts as found, else none)",
     )
-    parser.add_argument("--folder", type=_folder, metavar="F", help="only photos below this folder")
+    parser.add_argument("--folder", type=a_folder, metavar="F", help="only photos below this folder")
     parser.add_argument("--all", action="store_true", help="each photo a result, also of those that show the same")
     parser.add_argument(
         "--index",
         choices=("exact", "hnsw"),
         help="compare with every photo, or look up in an index (default: hnsw for more than 500,000 photos)",
     )
-    _look_words(parser)
-    _reading_words(parser)
+    look_words(parser)
+    reading_words(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument(
@@ -707,12 +608,6 @@ def _search_words(parser: argparse.ArgumentParser) -> None:
         help="print paths only, one a line: of what was found, with --like of the photos of DIR1 that were",
     )
     parser.add_argument("-z", "--null", action="store_true", help="as -f, but end each path with NUL, for `xargs -0`")
-
-
-def _look_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, metavar="DIR", help="compare by this trained model")
-    parser.add_argument("--backbone", metavar="NAME", help="compare by the features of this trunk")
-    parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")
 
 
 def _compress_words(parser: argparse.ArgumentParser) -> None:
@@ -725,29 +620,29 @@ def _compress_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--import", dest="imported", type=Path, metavar="FILE", help="take what experiments/compress has trained"
     )
-    _library_word(parser, "whose vectors (default: the library at or above the current folder)")
-    _look_words(parser)
+    library_word(parser, "whose vectors (default: the library at or above the current folder)")
+    look_words(parser)
 
 
 def _index_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="compare its answers with exact ones")
-    _library_word(parser, "whose index (default: the library at or above the current folder)")
-    _look_words(parser)
+    library_word(parser, "whose index (default: the library at or above the current folder)")
+    look_words(parser)
 
 
 def _serve_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder",
-        type=_folder,
+        type=a_folder,
         nargs="?",
         metavar="DIR",
         help="the photos (default: those of the library here or above)",
     )
-    _library_word(parser, "where they are remembered (default: .samespace in DIR)")
+    library_word(parser, "where they are remembered (default: .samespace in DIR)")
     parser.add_argument("--port", type=_port, default=8000, metavar="N", help="default: %(default)s; 0: a free one")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
     parser.add_argument("--token", help="ask for this word before anything is shown")
-    _look_words(parser)
+    look_words(parser)
 
 
 def _port(word: str) -> int:
@@ -769,12 +664,12 @@ def _apply_words(parser: argparse.ArgumentParser) -> None:
 
 def _undo_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help="the run's folder")
-    _library_word(parser, "whose newest run to undo")
+    library_word(parser, "whose newest run to undo")
 
 
 def _empty_quarantine_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--older-than", type=_age, required=True, metavar="30d", help="in days (d) or hours (h)")
-    _library_word(parser, "whose quarantine to empty")
+    library_word(parser, "whose quarantine to empty")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
@@ -792,11 +687,11 @@ def _verdict_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo0", type=Path, metavar="A")
     parser.add_argument("photo1", type=Path, metavar="B")
     parser.add_argument("said", choices=("same", "different"), metavar="same|different")
-    _library_word(parser, "where to remember it (default: the library above A, and that above B)")
+    library_word(parser, "where to remember it (default: the library above A, and that above B)")
 
 
 def _verdicts_words(parser: argparse.ArgumentParser) -> None:
-    _library_word(parser, "whose verdicts (default: the library at or above the current folder)")
+    library_word(parser, "whose verdicts (default: the library at or above the current folder)")
     parser.add_argument("--export", type=Path, metavar="ROOT", help="the data set's folder to write them into")
 
 

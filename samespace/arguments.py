@@ -1,0 +1,135 @@
+"""What the words of a command name: folders, their libraries, what to compare by; and how a parser asks for them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samespace.errors import SameSpaceError
+
+if TYPE_CHECKING:
+    from samespace.library import Library, Scan
+    from samespace.looks import Look
+
+
+def real(folders: Sequence[Path]) -> list[Path]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise SameSpaceError(f"{folder} is not a folder: give the folder that holds the photos")
+    return [Path(os.path.realpath(folder)) for folder in folders]
+
+
+def outermost(folders: Sequence[Path]) -> list[Path]:
+    """Without those that lie in others."""
+    once = list(dict.fromkeys(folders))
+    return [folder for folder in once if not any(folder.is_relative_to(other) for other in once if other != folder)]
+
+
+def libraries_of(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Library, list[Path]]]:
+    """The libraries to remember these folders in, each with its own of them: one in each, or the chosen one."""
+    from samespace.library import FOLDER, Library, refuse_own_folders
+
+    refuse_own_folders(folders)
+    if chosen:
+        inside = [folder for folder in folders if folder.is_relative_to(os.path.realpath(chosen))]
+        if inside:
+            raise SameSpaceError(f"{inside[0]} would lie in its own library: give another --library PATH")
+        return [(Library(chosen, create=True), list(folders))]
+    return [(Library(folder / FOLDER, create=True), [folder]) for folder in folders]
+
+
+def open_libraries(folders: Sequence[Path]) -> list[Library]:
+    from samespace.library import Library
+
+    return [Library(folder) for folder in folders]
+
+
+def library_above(*folders: Path) -> Path:
+    """The library of the first of these folders, or the nearest above it; of the next where there is none."""
+    return libraries_above(*folders)[0]
+
+
+def libraries_above(*folders: Path) -> list[Path]:
+    """The libraries of these folders and of those above each, the nearest first."""
+    from samespace.library import FOLDER
+
+    everywhere = [above / FOLDER for folder in folders for above in (folder, *folder.parents)]
+    found = [folder for folder in everywhere if folder.is_dir()]
+    if not found:
+        raise SameSpaceError(
+            f"no library at or above {folders[0]}: give --library PATH, the {FOLDER} of a scanned folder"
+        )
+    return found
+
+
+def scan_for(library: Library, folders: Sequence[Path], arguments: argparse.Namespace, look: Look) -> Scan:
+    """All that `look` and `looks.shots` compare."""
+    from samespace.looks import remember
+    from samespace.near import Sketches
+    from samespace.photos import EXTENSIONS
+    from samespace.search import vectors_of
+
+    with library.hold():
+        extractors = [Sketches(), look.extractor]
+        scanned = library.scan(folders, extractors, arguments.extensions or EXTENSIONS, arguments.follow_links)
+        vectors_of(library, look)
+        if arguments.model or arguments.backbone:
+            remember(library, look)
+    return scanned
+
+
+def look_of(arguments: argparse.Namespace, library: Library) -> Look:
+    """What was asked for, or else what the library was scanned with."""
+    from samespace import looks
+
+    if arguments.model or arguments.backbone:
+        return looks.look(arguments.model, arguments.backbone, arguments.weights)
+    return looks.remembered(library)
+
+
+def a_folder(word: str) -> Path:
+    """An unset variable of a shell is no folder."""
+    if not word:
+        raise argparse.ArgumentTypeError("a folder without a name")
+    return Path(word)
+
+
+def extensions(words: str) -> list[str]:
+    from samespace.photos import EXTENSIONS
+
+    extensions = [word.lower().lstrip(".") for word in words.split(",")]
+    known = [extension.lstrip(".") for extension in EXTENSIONS]
+    for extension in extensions:
+        if extension not in known:
+            raise argparse.ArgumentTypeError(f"{extension!r} cannot be read: choose among {','.join(known)}")
+    return extensions
+
+
+def folder_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", type=a_folder, nargs="+", metavar="DIR")
+    library_word(parser, "where to remember the photos (default: .samespace in each DIR)")
+    reading_words(parser)
+
+
+def reading_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--extensions",
+        type=extensions,
+        default=None,
+        metavar="jpg,png,…",
+        help="files to take for photos (default: all that can be read)",
+    )
+    parser.add_argument("--follow-links", action="store_true", help="follow symbolic links")
+
+
+def library_word(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument("--library", type=Path, metavar="PATH", help=meaning)
+
+
+def look_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, metavar="DIR", help="compare by this trained model")
+    parser.add_argument("--backbone", metavar="NAME", help="compare by the features of this trunk")
+    parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")
