@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samespace.errors import SameSpaceError
+from samespace.wording import readable
 
 if TYPE_CHECKING:
     from samespace.library import Library, Scan
@@ -88,6 +89,26 @@ def look_of(arguments: argparse.Namespace, library: Library) -> Look:
     if arguments.model or arguments.backbone:
         return looks.look(arguments.model, arguments.backbone, arguments.weights)
     return looks.remembered(library)
+
+
+def sentence_of(words: Sequence[str]) -> str | None:
+    """The sentence that these words of a command make; None if they name photos."""
+    photos = [word for word in words if _names_photo(word)]
+    if photos and len(photos) < len(words):
+        other = next(word for word in words if word not in photos)
+        raise SameSpaceError(
+            f"{readable(photos[0])} is a photo, and {readable(other)} is none: search for photos or for one sentence"
+        )
+    return None if photos or not words else " ".join(words)
+
+
+def _names_photo(word: str) -> bool:
+    """Whether there is such a file, or it can mean no other thing."""
+    from samespace.photos import EXTENSIONS
+
+    path = Path(word)
+    is_one_word = not any(character.isspace() for character in word)
+    return path.suffix.lower() in EXTENSIONS or (is_one_word and os.sep in word) or path.is_file()
 
 
 def a_folder(word: str) -> Path:

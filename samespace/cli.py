@@ -29,9 +29,9 @@ from samespace.arguments import (
     reading_words,
     real,
     scan_for,
+    sentence_of,
 )
 from samespace.errors import SameSpaceError, exit_status
-from samespace.wording import count
 
 if TYPE_CHECKING:
     from samespace.library import Library
@@ -100,12 +100,17 @@ def scan(arguments: argparse.Namespace) -> None:
     """Read the photos of folders, each once, and remember them.
 
     What was learnt lies in DIR/.samespace; another scan reads only what is new or changed. --model or --backbone also
-    keeps what `dedupe --kind same-space` compares, and is what `search` compares by from then on.
+    keeps what `dedupe --kind same-space` compares, and is what `search` compares by from then on. --matcher is what it
+    understands sentences by.
     """
     from samespace import looks, terminal
 
     folders = real(arguments.folders)
     look = looks.look(arguments.model, arguments.backbone, arguments.weights)
+    if arguments.matcher:
+        from samespace.words import sentences
+
+        look = sentences.look_for(arguments.matcher, look)
     if arguments.imported and len(folders) > 1:
         raise SameSpaceError("--import is of one folder: name the one DIR that was embedded")
     for library, below in libraries_of(folders, arguments.library):
@@ -115,11 +120,16 @@ def scan(arguments: argparse.Namespace) -> None:
             told = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
             print(f"{told:,} photos taken over from {arguments.imported}")
         scanned = scan_for(library, below, arguments, look)
+        if arguments.matcher:
+            sentences.remember(library, look, arguments.matcher)
         again = ["samespace", "dedupe", *map(terminal.from_here, below), *_same_options(arguments)]
         commands = {terminal.words(again): "find the duplicates among them"}
         if look.options:
             find: list[str | Path] = ["samespace", "search", "PHOTO", "--library", library.folder]
             commands[terminal.words(find)] = "find photos that show the same"
+        if arguments.matcher:
+            find = ["samespace", "search", "WORDS", "--library", library.folder]
+            commands[terminal.words(find)] = "find photos of what you describe"
         terminal.show_scan(scanned, commands)
 
 
@@ -174,11 +184,12 @@ def dedupe(arguments: argparse.Namespace) -> int:
 
 
 def search(arguments: argparse.Namespace) -> int:
-    """Find photos like a photo, or the photos of one folder that appear in another.
+    """Find photos like a photo or by a sentence, or the photos of one folder that appear in another.
 
     PHOTO may lie anywhere; the library is taken as it was last scanned, and compared by the --model or --backbone of
-    that scan, or else as shots, which finds copies. --like DIR1 --in DIR2 scans both first. Exits with 0 if something
-    was found, with 1 if nothing was, and after an error.
+    that scan, or else as shots, which finds copies. WORDS are understood by the --matcher it was scanned with, and
+    found in captions. --like DIR1 --in DIR2 scans both first. Exits with 0 if something was found, with 1 if nothing
+    was, and after an error.
     """
     from samespace import terminal
     from samespace.photos import UnreadablePhoto
@@ -186,6 +197,11 @@ def search(arguments: argparse.Namespace) -> int:
 
     _refuse_mixture(arguments)
     refuse_nonsense(arguments.top, arguments.threshold)
+    sentence = sentence_of(arguments.asked)
+    if sentence is not None:
+        from samespace.words import commands
+
+        return commands.search(arguments, sentence)
     space, threshold, answers = (_search_folder if arguments.like else _search_photos)(arguments)
     answered, unreadable = [], []
     for answer in answers:
@@ -243,7 +259,7 @@ def index(arguments: argparse.Namespace) -> None:
     (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
     with library.hold():
         space = Space(library, look_of(arguments, library), "hnsw")
-    _say_lacking(space)
+    terminal.say_lacking(space)
     recall = recall_of_index(space) if arguments.check else None
     terminal.show_index(space, index_path(library, space.vectors), recall)
 
@@ -371,8 +387,8 @@ def _refuse_mixture(arguments: argparse.Namespace) -> None:
         raise SameSpaceError("--json prints more than paths: leave out --json or --null")
     if bool(arguments.like) != bool(arguments.within):
         raise SameSpaceError("--like DIR1 and --in DIR2 belong together: give both")
-    if bool(arguments.photos) == bool(arguments.like):
-        raise SameSpaceError("what is to be found? give photos, or --like DIR1 --in DIR2")
+    if bool(arguments.asked) == bool(arguments.like):
+        raise SameSpaceError("what is to be found? give photos, a sentence, or --like DIR1 --in DIR2")
     if arguments.like and arguments.folder:
         raise SameSpaceError("--folder narrows a search for photos: --like searches the folder of --in")
 
@@ -382,9 +398,11 @@ Searched = tuple["Space", "float | None", "Iterator[Answer | UnreadablePhoto]"]
 
 def _search_photos(arguments: argparse.Namespace) -> Searched:
     """For photos from anywhere, in the library here or else in theirs."""
+    from samespace import terminal
     from samespace.search import Space, answers_to
 
-    places = [Path.cwd(), *(Path(os.path.realpath(photo)).parent for photo in arguments.photos)]
+    photos = [Path(word) for word in arguments.asked]
+    places = [Path.cwd(), *(Path(os.path.realpath(photo)).parent for photo in photos)]
     (library,) = open_libraries([arguments.library or library_above(*places)])
     look = look_of(arguments, library)
     if not look.options:
@@ -392,10 +410,10 @@ def _search_photos(arguments: argparse.Namespace) -> Searched:
             "looking for copies: scan with --backbone NAME or --model DIR to find what shows the same", file=sys.stderr
         )
     space = Space(library, look, arguments.index)
-    _say_lacking(space)
+    terminal.say_lacking(space)
     threshold = _threshold(arguments, space)
     how = (_asked_for(arguments), threshold, arguments.folder, _collapse(arguments, look))
-    return space, threshold, answers_to(arguments.photos, space, *how)
+    return space, threshold, answers_to(photos, space, *how)
 
 
 def _search_folder(arguments: argparse.Namespace) -> Searched:
@@ -432,12 +450,6 @@ def _asked_for(arguments: argparse.Namespace) -> int:
 def _collapse(arguments: argparse.Namespace, look: Look) -> bool:
     """Copies of a photo are copies of each other, and all are asked for."""
     return bool(look.options) and not arguments.all
-
-
-def _say_lacking(space: Space) -> None:
-    if space.lacking:
-        lacking = count(space.lacking, "photo")
-        print(f"left out: {lacking}, not scanned for {space.look.name} yet: scan again", file=sys.stderr)
 
 
 def _refuse_what_cannot_work(arguments: argparse.Namespace, folders: list[Path], guarded: list[Path]) -> None:
@@ -543,6 +555,7 @@ def _scan_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--import", dest="imported", type=Path, metavar="FOLDER", help="first take over what experiments/embed wrote"
     )
+    _matcher_word(parser, "understand sentences by this, which `samespace match train` writes, from now on")
 
 
 def _dedupe_words(parser: argparse.ArgumentParser) -> None:
@@ -577,7 +590,9 @@ def _dedupe_words(parser: argparse.ArgumentParser) -> None:
 
 
 def _search_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photos", type=Path, nargs="*", metavar="PHOTO", help="what to find the like of")
+    parser.add_argument(
+        "asked", nargs="*", metavar="PHOTO | WORDS", help="what to find the like of, or what it is to show"
+    )
     parser.add_argument("--like", type=a_folder, metavar="DIR1", help="find the photos of this folder instead …")
     parser.add_argument("--in", dest="within", type=a_folder, metavar="DIR2", help="… in this one")
     library_word(parser, "the library to search (default: that at or above the current folder, else above PHOTO)")
@@ -591,6 +606,7 @@ def _search_words(parser: argparse.ArgumentParser) -> None:
         help="only scores from here on (default: of copies and with --like what counts as found, else none)",
     )
     parser.add_argument("--folder", type=a_folder, metavar="F", help="only photos below this folder")
+    _matcher_word(parser, "understand WORDS by this (default: what the library was scanned with)")
     parser.add_argument("--all", action="store_true", help="each photo a result, also of those that show the same")
     parser.add_argument(
         "--index",
@@ -608,6 +624,10 @@ def _search_words(parser: argparse.ArgumentParser) -> None:
         help="print paths only, one a line: of what was found, with --like of the photos of DIR1 that were",
     )
     parser.add_argument("-z", "--null", action="store_true", help="as -f, but end each path with NUL, for `xargs -0`")
+
+
+def _matcher_word(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument("--matcher", type=Path, metavar="FILE", help=meaning)
 
 
 def _compress_words(parser: argparse.ArgumentParser) -> None:

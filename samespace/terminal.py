@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +117,35 @@ def show_answers(answers: Sequence[Answer], asked: int, space: Space, threshold:
     for answer in answers:
         print(f"{chr(10) if asked > 1 else ''}{readable(from_here(answer.path))}{'' if answer.hits else ': nothing'}")
         for hit in answer.hits[:top]:
-            also = f"  +{len(hit.also)} of {_SAME[look.meaning]}" if hit.also else ""
-            print(f"  {score_words(hit.score)}  {readable(from_here(hit.photo.path))}{also}")
+            print(_line(hit, _SAME[look.meaning]))
         if threshold is not None and len(answer.hits) > top:
             print(f"  … and more: --top {2 * top}")
     if found:
         compressed = "" if method == "none" else f", compressed by {method}"
         since = "" if threshold is None else f", from {threshold:g} on"
         print(f"\n{_SCORES[look.meaning].format(look.name, compressed)}{since}")
+
+
+def say_lacking(space: Space) -> None:
+    """Photos that no search finds yet, on stderr."""
+    if space.lacking:
+        lacking = count(space.lacking, "photo")
+        print(f"left out: {lacking}, not scanned for {space.look.name} yet: scan again", file=sys.stderr)
+
+
+def show_hits(sentence: str, hits: Sequence[Hit], captions: Mapping[str, str], space: Space) -> None:
+    """What was found for a sentence, each photo with its caption, by content, if it has one."""
+    print(f"{readable(sentence)}{'' if hits else ': nothing'}")
+    for hit in hits:
+        caption = captions.get(hit.photo.content)
+        print(_line(hit, _SAME[space.look.meaning]) + (f"\n         {readable(caption)}" if caption else ""))
+    if hits:
+        print("\nscores: how much of the sentence is in the photo or in its caption, 1 for all of it")
+
+
+def _line(hit: Hit, same: str) -> str:
+    also = f"  +{len(hit.also)} of {same}" if hit.also else ""
+    return f"  {score_words(hit.score)}  {readable(from_here(hit.photo.path))}{also}"
 
 
 def show_compressions(compared: Compared) -> None:
@@ -170,6 +191,19 @@ def answers_as_json(
             {"path": os.fspath(answer.path), "hits": [_hit_as_json(hit) for hit in answer.hits]} for answer in answers
         ],
         "unreadable": [{"path": os.fspath(error.path), "reason": error.reason} for error in unreadable],
+    }
+
+
+def hits_as_json(
+    sentence: str, hits: Sequence[Hit], captions: Mapping[str, str], unknown: Sequence[str], threshold: float | None
+) -> dict[str, Any]:
+    """What was found for a sentence, for a program."""
+    return {
+        "sentence": sentence,
+        "unknown": list(unknown),
+        "meaning": "fit",
+        "threshold": threshold,
+        "hits": [{**_hit_as_json(hit), "caption": captions.get(hit.photo.content)} for hit in hits],
     }
 
 

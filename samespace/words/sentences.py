@@ -1,0 +1,171 @@
+"""A library's photos by a sentence: by what a matcher sees in them and what their captions say, in one order."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from samespace import looks
+from samespace.errors import SameSpaceError
+from samespace.exact import Exact
+from samespace.files import content_hash
+from samespace.library import Features, Fields, Library
+from samespace.looks import Look
+from samespace.wording import readable
+from samespace.words.features import Trunk, origin, told
+from samespace.words.library_captions import LibraryCaptions
+from samespace.words.matcher import Matcher
+from samespace.words.vocabulary import split_words
+
+_NOTE = "matcher"  # its name in the library's notes
+_FIELD = "photos"
+
+Floats = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
+
+
+class Embedded(NamedTuple):
+    """What a library keeps of its photos for a matcher: vectors of length 1, in half precision."""
+
+    fingerprint: str
+    fields: Fields
+
+
+class Asked(NamedTuple):
+    """What a sentence asks for."""
+
+    ranking: Iterator[tuple[str, float]]  # contents and how well they fit, 0 to 1, best first
+    unknown: list[str]  # words that neither the matcher nor any caption knows, left out of account
+
+
+class Sentences:
+    """Photos of a library as a matcher sees them. Made on one thread; any thread may ask."""
+
+    def __init__(self, library: Library, look: Look, file: Path) -> None:
+        """`file` is a matcher's, trained on features of this look; every photo that has these is made ready."""
+        self.matcher = matcher = Matcher.load(file)
+        matcher.check(Trunk(look.name, origin(look.extractor)))
+        version = content_hash(file)[:16]
+        kept = Embedded(f"{look.extractor.fingerprint}-{version}", {_FIELD: ((matcher.dim,), "float16")})
+
+        def derive(features: Features) -> dict[str, npt.NDArray[Any]]:
+            seen = told({name: features.take(name) for name in look.extractor.fields})
+            return {_FIELD: matcher.embed_photos(seen).astype(np.float16)}
+
+        library.derive(look.extractor, kept, derive)
+        with library.unchanging():
+            there = {photo.content: photo for photo in library.photos()}
+            ready = sorted(library.rows(kept).keys() & there.keys())
+            features = library.features(kept, [there[content] for content in ready])
+        self._row_of = dict(zip(ready, features.rows.tolist(), strict=True))
+        self._content_of = {row: content for content, row in self._row_of.items()}
+        self._photos = features.mapped(_FIELD)
+        self._exact = Exact(self._photos)
+
+    def knows(self, words: Sequence[str]) -> bool:
+        """At least one of them."""
+        return any(word in self.matcher.vocabulary for word in words)
+
+    def ranking(
+        self, sentence: str, among: Collection[str] | None, but: Collection[str]
+    ) -> Iterator[tuple[str, float]]:
+        """All photos' contents, or those of these that are kept, and how well they fit, best first; none of `but`."""
+        rows = self._rows(self._row_of if among is None else among)
+        allowed = np.zeros(len(self._photos), np.bool_)
+        allowed[rows] = True
+        allowed[self._rows(but)] = False
+
+        def nearest(query: Floats, most: int) -> tuple[Numbers, Floats]:
+            found = self._exact.nearest(query, min(most, int(allowed.sum())), allowed)
+            return found.rows[0], found.cosines[0]
+
+        for row, score in self.matcher.ranking(sentence, self._photos, nearest=nearest):
+            yield self._content_of[row], self.matcher.fit(score)
+
+    def fits(self, sentence: str, contents: Collection[str]) -> dict[str, float]:
+        """How well those of these contents that are kept fit, in their order."""
+        known = [content for content in contents if content in self._row_of]
+        photos = np.asarray(self._photos[self._rows(known)], np.float32)
+        scores = self.matcher.score(photos, self.matcher.embed_sentences([sentence]))[:, 0]
+        return {content: self.matcher.fit(score) for content, score in zip(known, scores.tolist(), strict=True)}
+
+    def _rows(self, contents: Iterable[str]) -> Numbers:
+        return np.array([self._row_of[content] for content in contents if content in self._row_of], np.int64)
+
+
+def ask(sentence: str, among: Collection[str] | None, sentences: Sentences | None, captions: LibraryCaptions) -> Asked:
+    """Rank all contents, or some, for a sentence, by a matcher if there is one and by captions.
+
+    A photo fits if the matcher says so or its caption does: with e and t for how much, 1 - (1 - e)(1 - t). Of 80 photos
+    of Flickr8k, searched by one caption where another is written, 91 % are among the first ten like this, 85 % by
+    captions alone, 58 to 65 % by a matcher alone.
+    """
+    words = split_words(sentence)
+    if not words:
+        raise SameSpaceError(f"there is no word in {readable(sentence)!r}: describe a photo")
+    said = captions.matching(sentence)
+    said = said if among is None else {content: said[content] for content in said.keys() & set(among)}
+    if sentences is None or not sentences.knows(words):
+        if sentences and not said:
+            sentences.matcher.refuse_strangers(sentence)
+        return Asked(iter(_best_first(said)), sentences.matcher.vocabulary.unknown(sentence) if sentences else [])
+    seen = sentences.fits(sentence, said)
+    both = {content: 1 - (1 - seen.get(content, 0.0)) * (1 - share) for content, share in said.items()}
+    rest = sentences.ranking(sentence, among, but=said)
+    unknown = [word for word in sentences.matcher.vocabulary.unknown(sentence) if not captions.matching(word)]
+    return Asked(heapq.merge(_best_first(both), rest, key=_falling), unknown)
+
+
+def _best_first(fits: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(fits.items(), key=lambda one: (-one[1], one[0]))
+
+
+def _falling(one: tuple[str, float]) -> float:
+    return -one[1]
+
+
+# What a library remembers
+
+
+def look_for(file: Path, look: Look) -> Look:
+    """What a library is to be scanned for so that the matcher in this file knows its photos: this look, if it is one.
+
+    Where it is `shots`, which is none, the one that the matcher was trained with.
+    """
+    matcher = Matcher.load(file)
+    options = matcher.about.get("look")
+    if not look.options and options:
+        look = looks.from_options(options)
+    if not look.options:
+        raise SameSpaceError(
+            f"{file} was trained on features of {matcher.trunk.name}: give the --backbone or the --model they are of"
+        )
+    matcher.check(Trunk(look.name, origin(look.extractor)))
+    return look
+
+
+def remember(library: Library, look: Look, file: Path) -> None:
+    """Sentences are understood by the matcher in this file from now on, and photos compared by its look."""
+    Sentences(library, look, file)  # makes the photos ready
+    looks.remember(library, look)
+    library.write_note(_NOTE, json.dumps({"path": os.path.realpath(file)}))
+
+
+def remembered(library: Library) -> Path | None:
+    """The file of the matcher that sentences are understood by; None where there was none."""
+    note = library.note(_NOTE)
+    if note is None:
+        return None
+    path = Path(json.loads(note)["path"])
+    if not path.is_file():
+        raise SameSpaceError(
+            f"{library.folder} understands sentences by {path}, which has gone: give another --matcher FILE"
+        )
+    return path
