@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +46,11 @@ class Asked(NamedTuple):
 
 
 class Sentences:
-    """Photos of a library as a matcher sees them. Made on one thread; any thread may ask."""
+    """Photos of a library as a matcher sees them. Made on one thread; any thread may ask.
+
+    An encoder of photos and sentences from elsewhere would come in here: its eyes as a look, whose vectors a library
+    keeps, its words in a matcher's place, which has to have `embed_photos`, `ranking`, `score` and a vocabulary.
+    """
 
     def __init__(self, library: Library, look: Look, file: Path) -> None:
         """`file` is a matcher's, trained on features of this look; every photo that has these is made ready."""
@@ -68,10 +72,6 @@ class Sentences:
         self._content_of = {row: content for content, row in self._row_of.items()}
         self._photos = features.mapped(_FIELD)
         self._exact = Exact(self._photos)
-
-    def knows(self, words: Sequence[str]) -> bool:
-        """At least one of them."""
-        return any(word in self.matcher.vocabulary for word in words)
 
     def ranking(
         self, sentence: str, among: Collection[str] | None, but: Collection[str]
@@ -112,14 +112,15 @@ def ask(sentence: str, among: Collection[str] | None, sentences: Sentences | Non
         raise SameSpaceError(f"there is no word in {readable(sentence)!r}: describe a photo")
     said = captions.matching(sentence)
     said = said if among is None else {content: said[content] for content in said.keys() & set(among)}
-    if sentences is None or not sentences.knows(words):
+    seen = [word for word in words if sentences and word in sentences.matcher.vocabulary]
+    unknown = [word for word in dict.fromkeys(words) if word not in seen and not captions.matching(word)]
+    if sentences is None or not seen:
         if sentences and not said:
             sentences.matcher.refuse_strangers(sentence)
-        return Asked(iter(_best_first(said)), sentences.matcher.vocabulary.unknown(sentence) if sentences else [])
-    seen = sentences.fits(sentence, said)
-    both = {content: 1 - (1 - seen.get(content, 0.0)) * (1 - share) for content, share in said.items()}
+        return Asked(iter(_best_first(said)), unknown)
+    fits = sentences.fits(sentence, said)
+    both = {content: 1 - (1 - fits.get(content, 0.0)) * (1 - share) for content, share in said.items()}
     rest = sentences.ranking(sentence, among, but=said)
-    unknown = [word for word in sentences.matcher.vocabulary.unknown(sentence) if not captions.matching(word)]
     return Asked(heapq.merge(_best_first(both), rest, key=_falling), unknown)
 
 
