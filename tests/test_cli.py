@@ -139,8 +139,11 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["undo", "{here}/run"], "no run at {here}/run: name a folder"),
         (["verdict", "{photo}", "{photo}", "same"], "no library at or above"),
         (["verdicts", "--library", "{here}"], "no library at {here}"),
-        (["search"], "what is to be found? give photos, or --like DIR1 --in DIR2"),
-        (["search", "{photo}", "--like", "{here}", "--in", "{here}"], "what is to be found? give photos, or --like"),
+        (["search"], "what is to be found? give photos, a sentence, or --like DIR1 --in DIR2"),
+        (
+            ["search", "{photo}", "--like", "{here}", "--in", "{here}"],
+            "what is to be found? give photos, a sentence, or --like",
+        ),
         (["search", "--like", "{here}"], "--like DIR1 and --in DIR2 belong together: give both"),
         (["search", "--like", "{here}", "--in", "{here}", "--folder", "{here}"], "--folder narrows a search for"),
         (["search", "--like", "{here}/nowhere", "--in", "{here}"], "{here}/nowhere is not a folder"),
@@ -687,3 +690,81 @@ def test_help_does_not_wait_for_torch(code: str) -> None:
     check = f"{code}\nimport sys\nassert not {{'torch', 'torchvision', 'numpy', 'PIL'}} & set(sys.modules)"
     ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+# Sentences
+
+
+@pytest.fixture
+def matcher(album: Path, tmp_path: Path) -> Path:
+    """Trained on what is said of five photos of the album, by the features of a random trunk."""
+    from samespace import looks
+    from samespace.words.captions import locate, read_captions
+    from samespace.words.features import from_photos
+    from samespace.words.training import Recipe, begin
+
+    said = tmp_path / "said.csv"
+    names = [photo.relative_to(album) for photo in sorted(album.rglob("*.png"))]
+    said.write_text("file,caption\n" + "".join(f"{name},a bed and a sofa number {name.stem}\n" for name in names))
+    look = looks.look(None, "mobilenet_v3_small", "none")
+    featured = from_photos(locate(read_captions(said, "train"), album), look.extractor, look.name)
+    made = begin(featured, Recipe(dim=8, word_dim=4, threshold=1))
+    made.about["look"] = look.options
+    made.save(tmp_path / "match.safetensors")
+    return tmp_path / "match.safetensors"
+
+
+def test_a_sentence_finds_photos(run: Run, album: Path, matcher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(album)
+    status, out, err = run("scan", ".", "--matcher", matcher)
+    assert (status, err) == (0, "")
+    assert "  samespace search WORDS --library .samespace  # find photos of what you describe\n" in out
+    status, out, err = run("search", "a", "bed", "and a xylophone", "--all")
+    assert (status, err) == (0, "not known, and left out: xylophone\n")
+    lines = out.splitlines()
+    assert lines[0] == "a bed and a xylophone"
+    assert lines[-1] == "scores: how much of the sentence is in the photo or in its caption, 1 for all of it"
+    assert len([line for line in lines if re.match(r"  [01]\.\d{3}  \S", line)]) == len(lines) - 3
+    paths = run("search", "a bed", "-f", "--all")[1].splitlines()
+    in_json = json.loads(run("search", "a bed", "--json", "--all", "--top", "3")[1])
+    assert [hit["path"] for hit in in_json["hits"]] == [str(album / path) for path in paths[:3]]
+    assert (in_json["sentence"], in_json["unknown"], in_json["meaning"]) == ("a bed", [], "fit")
+
+
+def test_captions_are_found_and_shown(run: Run, album: Path) -> None:
+    from samespace.library import Library
+    from samespace.words.library_captions import LibraryCaptions
+
+    run("scan", album)
+    assert run("search", "a green sofa", "--library", album / ".samespace") == (
+        1,
+        "",
+        f"error: {album}/.samespace understands no sentences yet: scan with --matcher FILE, which `samespace match "
+        "train` writes, or caption its photos\n",
+    )
+    library = Library(album / ".samespace")
+    photo = library.photos()[0]
+    with LibraryCaptions(library) as captions:
+        captions.edit(photo.content, "a green sofa")
+    status, out, err = run("search", "green sofas", "--library", album / ".samespace")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1].startswith(f"  1.000  {photo.path}")
+    assert out.splitlines()[2] == "         a green sofa"
+    assert run("search", "chandelier", "--library", album / ".samespace")[0] == 1
+
+
+@pytest.mark.parametrize("words", [["nothing.jpg"], ["./nothing"], ["somewhere/else.png"]])
+def test_what_looks_like_a_path_is_no_sentence(run: Run, album: Path, words: list[str]) -> None:
+    run("scan", album)
+    assert (
+        f"error: {words[0].removeprefix('./')}: no such file\n"
+        in run("search", *words, "--library", album / ".samespace")[2]
+    )
+
+
+def test_photos_and_words_are_not_mixed(run: Run, album: Path) -> None:
+    assert run("search", album / "first.png", "bed") == (
+        1,
+        "",
+        f"error: {album}/first.png is a photo, and bed is none: search for photos or for one sentence\n",
+    )
