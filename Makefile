@@ -9,7 +9,7 @@ BEDROOMS := demo/rooms/Airbnb Data/Test Data/bedroom
 
 demo: $(READY)
 	rm -rf demo
-	$(BIN)/python -m samespace.rooms demo/rooms --photos 240 --test-photos 80
+	$(BIN)/samespace rooms demo/rooms --photos 240 --test-photos 80
 	@echo
 	@# A real training run stops where ImageNet weights cannot be fetched; the demo goes on without.
 	@if $(BIN)/python -m samespace.backbones mobilenet_v3_large; then weights=imagenet; else weights=none; \

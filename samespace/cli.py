@@ -382,6 +382,19 @@ def verdicts(arguments: argparse.Namespace) -> None:
         terminal.show_verdicts(told(library))
 
 
+def rooms(arguments: argparse.Namespace) -> None:
+    """Draw furnished rooms, each from several viewpoints, as photos to try all this with.
+
+    They are laid out as the Airbnb photos are. The same seed draws the same photos.
+    """
+    from samespace.rooms import write_dataset
+
+    photos, test_photos = arguments.photos, arguments.test_photos
+    write_dataset(arguments.root, photos, test_photos, arguments.seed, arguments.captions)
+    described = ", described in dataset.json" if arguments.captions else ""
+    print(f"{photos + test_photos} photos in {arguments.root}{described}")
+
+
 def _refuse_mixture(arguments: argparse.Namespace) -> None:
     if arguments.json and arguments.null:
         raise SameSpaceError("--json prints more than paths: leave out --json or --null")
@@ -715,6 +728,16 @@ def _verdicts_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--export", type=Path, metavar="ROOT", help="the data set's folder to write them into")
 
 
+def _rooms_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder to make; must not exist or be empty")
+    parser.add_argument("--photos", type=int, default=480, help="photos to train on (default: %(default)s)")
+    parser.add_argument("--test-photos", type=int, default=120, help="photos of other rooms (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other rooms (default: %(default)s)")
+    parser.add_argument(
+        "--captions", action="store_true", help="also describe each in five sentences: dataset.json, as Karpathy's"
+    )
+
+
 Command = Callable[[argparse.Namespace], "int | None"]
 COMMANDS: dict[Command, Callable[[argparse.ArgumentParser], None]] = {
     compare: _compare_words,
@@ -731,6 +754,7 @@ COMMANDS: dict[Command, Callable[[argparse.ArgumentParser], None]] = {
     verdicts: _verdicts_words,
     compress: _compress_words,
     index: _index_words,
+    rooms: _rooms_words,
 }
 
 

@@ -7,7 +7,6 @@ draws a data set laid out like the Airbnb Duplicate Image Dataset. A room is see
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -23,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from samespace import progress
-from samespace.errors import SameSpaceError, exit_status
+from samespace.errors import SameSpaceError
 from samespace.scenery.drawing import cast, draw_scene, look
 from samespace.scenery.floorplan import FURNISH, Box, Piece, Plan, overlap, with_article
 from samespace.scenery.scene import Camera, Point, Scene, Window
@@ -192,13 +191,19 @@ class Listing:
 
 
 def write_dataset(
-    root: Path, training_photos: int = 480, test_photos: int = 120, seed: int = 0, workers: int | None = None
+    root: Path,
+    training_photos: int = 480,
+    test_photos: int = 120,
+    seed: int = 0,
+    captions: bool = True,
+    workers: int | None = None,
 ) -> None:
-    """Draw `<root>/Airbnb Data/{Training Data,Test Data}/<space type>/<city>_<room>_<number>.jpg` and `dataset.json`.
+    """Draw `<root>/Airbnb Data/{Training Data,Test Data}/<space type>/<city>_<room>_<number>.jpg`.
 
-    That describes the photos as Karpathy's does; of rooms to train on it puts one in nine among those for validation.
-    The same seed gives the same bytes, however many `workers` (processes, as many as cores by default) draw.
-    `root` appears whole or not at all. A calling script needs no `if __name__ == "__main__"`.
+    With `captions` a `dataset.json` describes the photos as Karpathy's does, with five sentences each; of rooms to
+    train on it puts one in nine among those for validation. The same seed gives the same bytes, however many `workers`
+    (processes, as many as cores by default) draw. `root` appears whole or not at all. A calling script needs no
+    `if __name__ == "__main__"`.
     """
     _check(root, training_photos, test_photos, seed)
     todo = listings(training_photos, test_photos, seed)
@@ -209,10 +214,11 @@ def write_dataset(
         said: dict[str, list[str]] = {}
         with progress.bar("drawing rooms", training_photos + test_photos) as bar:
             for listing in _drawn(unfinished, todo, workers or os.cpu_count() or 1):
-                said |= _captions(listing)  # while workers draw
+                said |= _captions(listing) if captions else {}  # while workers draw
                 bar.update(listing.count)
-        described = json.dumps(_karpathy(todo, said), indent=1)
-        (unfinished / "dataset.json").write_text(described, encoding="utf-8")
+        if captions:
+            described = json.dumps(_karpathy(todo, said), indent=1)
+            (unfinished / "dataset.json").write_text(described, encoding="utf-8")
         if root.exists():
             root.rmdir()
         unfinished.rename(root)
@@ -319,24 +325,3 @@ def draw_share() -> None:
         # Number and line end in one write: workers share the pipe, and unbuffered `print` makes two of them.
         sys.stdout.write(f"{index}\n")
         sys.stdout.flush()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m samespace.rooms", description="Draw a data set of synthetic rooms."
-    )
-    parser.add_argument("root", type=Path, help="folder to make; must not exist or be empty")
-    parser.add_argument("--photos", type=int, default=480, help="photos to train on (default: %(default)s)")
-    parser.add_argument("--test-photos", type=int, default=120, help="photos of other rooms (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other rooms (default: %(default)s)")
-    chosen = parser.parse_args(arguments)
-    return exit_status(lambda: _write_and_tell(chosen.root, chosen.photos, chosen.test_photos, chosen.seed))
-
-
-def _write_and_tell(root: Path, photos: int, test_photos: int, seed: int) -> None:
-    write_dataset(root, photos, test_photos, seed)
-    print(f"{photos + test_photos} photos in {root}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

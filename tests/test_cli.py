@@ -39,6 +39,7 @@ COMMANDS = (
     "verdicts",
     "compress",
     "index",
+    "rooms",
 )
 RANDOM = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
 Run = Callable[..., tuple[int, str, str]]

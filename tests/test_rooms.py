@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from samespace import rooms
+from samespace.cli import main
 from samespace.errors import SameSpaceError
-from samespace.rooms import SPACE_TYPES, describe, draw, main, make_room, things, viewpoints, write_dataset
+from samespace.rooms import SPACE_TYPES, describe, draw, make_room, things, viewpoints, write_dataset
 from samespace.scenery.drawing import cast, look
 from samespace.scenery.floorplan import CLOTH_COLOURS, Piece
 from samespace.scenery.scene import Shape
@@ -296,12 +297,15 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "data"
-    assert main([str(root), "--photos", "2", "--test-photos", "1"]) == 0
+    assert main(["rooms", str(root), "--photos", "2", "--test-photos", "1"]) == 0
     assert capsys.readouterr().out == f"3 photos in {root}\n"
-    assert main([str(root)]) == 1
+    assert not (root / "dataset.json").exists()
+    assert main(["rooms", str(root)]) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith(f"error: {root} already holds something")
+    assert main(["rooms", str(tmp_path / "described"), "--photos", "2", "--test-photos", "1", "--captions"]) == 0
+    assert read_captions(tmp_path / "described" / "dataset.json").listed == 3
 
 
 @pytest.mark.parametrize("photos, seed", [(-1, 0), (1, -1)])
