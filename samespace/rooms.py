@@ -1,6 +1,6 @@
 """Synthetic rooms: furnished by chance, drawn from several viewpoints and described in words; data for demo and tests.
 
-    python -m samespace.rooms ROOT [--photos N] [--test-photos N] [--seed S]
+    samespace rooms ROOT [--photos N] [--test-photos N] [--seed S] [--captions]
 
 draws a data set laid out like the Airbnb Duplicate Image Dataset. A room is seen from its south side: "left" is west.
 """
