@@ -710,7 +710,7 @@ def matcher(album: Path, tmp_path: Path) -> Path:
     look = looks.look(None, "mobilenet_v3_small", "none")
     featured = from_photos(locate(read_captions(said, "train"), album), look.extractor, look.name)
     made = begin(featured, Recipe(dim=8, word_dim=4, threshold=1))
-    made.about["look"] = look.options
+    made.trunk = made.trunk._replace(options=look.options)
     made.save(tmp_path / "match.safetensors")
     return tmp_path / "match.safetensors"
 

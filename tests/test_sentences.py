@@ -53,7 +53,7 @@ def matcher(
     """A matcher's file. It has learnt nothing, which shows in no test of how it is asked."""
     featured = from_photos(locate(described, described.source), look.extractor, look.name)
     made = begin(featured, Recipe(measure=request.param, dim=16, word_dim=8, threshold=1))
-    made.about["look"] = look.options
+    made.trunk = made.trunk._replace(options=look.options)
     file = tmp_path_factory.mktemp("matcher") / "match.safetensors"
     made.save(file)
     return file
@@ -229,7 +229,6 @@ def test_a_matcher_of_another_trunk_is_refused(library: Library, matcher: Path) 
 
 def test_a_matcher_of_features_from_a_file_needs_to_be_told_of_a_look(matcher: Path, tmp_path: Path) -> None:
     silent = Matcher.load(matcher)
-    silent.about.pop("look")
     silent.trunk = Trunk("vgg_feats.mat", "")
     silent.save(tmp_path / "silent.safetensors")
     with pytest.raises(SameSpaceError, match=r"trained on features of vgg_feats\.mat: give the --backbone or the"):

@@ -14,6 +14,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,15 @@ from torch import Tensor
 
 from model_def import GlobalBatches, Rows, check_names, fit, read_config
 from samespace.backbones import CUTS
-from samespace.engine import for_trunk
 from samespace.errors import SameSpaceError, exit_status
 from samespace.features import default_cache
-from samespace.words.captions import locate, read_captions
-from samespace.words.features import Featured, from_file, from_photos
+from samespace.looks import look
+from samespace.words.data import read
+from samespace.words.features import Featured
 from samespace.words.training import Evaluation, Lesson, Recipe, begin, evaluate, train
 
 CONST = Path(__file__).with_name("const.yaml")
 MATCHER = "match.safetensors"  # in a checkpoint
-CAPTIONS = "dataset.json"
 # In the recipe as well, where a batch is called a batch.
 LEARNT_BY = ("epochs", "measure", "negatives", "margin", "dim", "word_dim", "threshold", "learning_rate")
 HPARAMS = ("global_batch_size", *LEARNT_BY, "backbone", "weights")
@@ -45,12 +45,9 @@ HPARAMS = ("global_batch_size", *LEARNT_BY, "backbone", "weights")
 def read_data(hparams: dict[str, Any], settings: dict[str, Any]) -> Featured:
     """Captioned photos with their features, by the experiment's `hparams` and its section `data`."""
     root = Path(settings["dir"])
-    named = settings.get("captions") or (CAPTIONS if (root / CAPTIONS).is_file() else "")
-    captions = read_captions(root / named)
-    if settings.get("features"):
-        return from_file(root / settings["features"], captions)
-    extractor = for_trunk(hparams["backbone"], hparams["weights"])
-    return from_photos(locate(captions, root), extractor, hparams["backbone"], Path(settings["cache"]))
+    captions, features = (root / settings[name] if settings.get(name) else None for name in ("captions", "features"))
+    chosen = partial(look, None, hparams["backbone"], hparams["weights"])
+    return read(root, captions, features, chosen, Path(settings.get("cache", "")))
 
 
 # ---- the trial

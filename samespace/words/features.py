@@ -33,6 +33,7 @@ class Trunk(NamedTuple):
 
     name: str  # for persons: "mobilenet_v2", "vgg_feats.mat"
     origin: str  # of an extractor, or empty: where features of a file come from nobody knows
+    options: Sequence[str] = ()  # what to type for it: --backbone mobilenet_v2
 
 
 class Featured(NamedTuple):

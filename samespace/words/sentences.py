@@ -141,9 +141,8 @@ def look_for(file: Path, look: Look) -> Look:
     Where it is `shots`, which is none, the one that the matcher was trained with.
     """
     matcher = Matcher.load(file)
-    options = matcher.about.get("look")
-    if not look.options and options:
-        look = looks.from_options(options)
+    if not look.options:
+        look = looks.from_options(matcher.trunk.options)
     if not look.options:
         raise SameSpaceError(
             f"{file} was trained on features of {matcher.trunk.name}: give the --backbone or the --model they are of"

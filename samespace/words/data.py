@@ -1,0 +1,27 @@
+"""Captioned photos for training and evaluation: captions, photos and features, brought together by where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from samespace.looks import Look
+from samespace.words.captions import locate, read_captions
+from samespace.words.features import Featured, from_file, from_photos
+
+CAPTIONS = "dataset.json"
+
+
+def captions_in(root: Path) -> Path:
+    """What captions the photos of a folder have, where nobody names a file: a `dataset.json`, or a .txt beside each."""
+    return root / CAPTIONS if (root / CAPTIONS).is_file() else root
+
+
+def read(root: Path, captions: Path | None, features: Path | None, look: Callable[[], Look], cache: Path) -> Featured:
+    """The captioned photos below `root` as a look sees them, which is not asked for where a file has `features`."""
+    said = read_captions(captions or captions_in(root))
+    if features:
+        return from_file(features, said)
+    seen = look()
+    featured = from_photos(locate(said, root), seen.extractor, seen.name, cache)
+    return featured._replace(trunk=featured.trunk._replace(options=seen.options))
