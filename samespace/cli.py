@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from samespace.photos import UnreadablePhoto
     from samespace.search import Answer, Space
 
+MATCHER = "match.safetensors"  # in the current folder, where nobody names another
 FOUND = 11  # what `dedupe` exits with when there are duplicates, as czkawka_cli does
 
 
@@ -380,6 +381,19 @@ def verdicts(arguments: argparse.Namespace) -> None:
         terminal.show_exported(export_verdicts(library, arguments.export), arguments.export)
     else:
         terminal.show_verdicts(told(library))
+
+
+def match(arguments: argparse.Namespace) -> None:
+    """Train what understands sentences, and say how good it is; or rank sentences for a photo.
+
+    `samespace match PHOTO` is short for `samespace match rank PHOTO`. Captioned photos are a folder with a dataset.json
+    as Karpathy's, COCO's or Flickr8k's files, CSV or JSONL, or with a .txt beside each photo.
+    """
+    from samespace.words import commands
+
+    {"train": commands.match_train, "evaluate": commands.match_evaluate, "rank": commands.match_rank}[arguments.action](
+        arguments
+    )
 
 
 def rooms(arguments: argparse.Namespace) -> None:
@@ -728,6 +742,52 @@ def _verdicts_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--export", type=Path, metavar="ROOT", help="the data set's folder to write them into")
 
 
+def _match_words(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    train = actions.add_parser("train", help="learn from captioned photos", description="Learn from captioned photos.")
+    _captioned_words(train)
+    train.add_argument("--measure", choices=("order", "cosine"), help="how sentences and photos are compared")
+    train.add_argument("--negatives", choices=("sum", "hardest"), help="what a pair is to be better than")
+    train.add_argument("--epochs", type=int, metavar="N", help="how long at most")
+    train.add_argument("--seed", type=int, metavar="S", help="another seed, another beginning")
+    _output_word(train, MATCHER)
+    evaluate = actions.add_parser(
+        "evaluate", help="rank captioned photos", description="Rank captioned photos, and their captions."
+    )
+    evaluate.add_argument("matcher", type=Path, metavar="MATCHER", help="what `train` wrote")
+    _captioned_words(evaluate)
+    _split_words(evaluate)
+    rank = actions.add_parser(
+        "rank", help="which sentences fit a photo", description="Rank the sentences of a caption set for a photo."
+    )
+    rank.add_argument("photo", type=Path, metavar="PHOTO")
+    rank.add_argument("--captions", type=Path, required=True, metavar="FILE", help="whose sentences")
+    rank.add_argument("--matcher", type=Path, default=Path(MATCHER), metavar="FILE", help="default: %(default)s")
+    rank.add_argument("--top", type=int, default=10, metavar="N", help="how many to show (default: %(default)s)")
+    rank.add_argument("--json", action="store_true", help="print JSON")
+    look_words(rank)
+
+
+def _captioned_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=a_folder, metavar="ROOT", help="the folder of photos")
+    parser.add_argument(
+        "--captions", type=Path, metavar="FILE", help="default: ROOT's dataset.json, or a .txt beside each photo"
+    )
+    parser.add_argument("--features", type=Path, metavar="FILE", help="vgg_feats.mat or .npy: photos are not looked at")
+    look_words(parser)
+
+
+def _split_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _output_word(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path(name), metavar="FILE", help="what to write (default: %(default)s)"
+    )
+
+
 def _rooms_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder to make; must not exist or be empty")
     parser.add_argument("--photos", type=int, default=480, help="photos to train on (default: %(default)s)")
@@ -754,18 +814,29 @@ COMMANDS: dict[Command, Callable[[argparse.ArgumentParser], None]] = {
     verdicts: _verdicts_words,
     compress: _compress_words,
     index: _index_words,
+    match: _match_words,
     rooms: _rooms_words,
 }
 
 
+# What a command does that names a photo, and no action: `samespace match PHOTO`.
+ACTIONS = {"match": ("train", "evaluate", "rank")}
+
+
+def _in_full(words: list[str]) -> list[str]:
+    actions = ACTIONS.get(words[0]) if words else None
+    short = actions and len(words) > 1 and words[1] not in (*actions, "-h", "--help")
+    return [words[0], actions[-1], *words[1:]] if actions and short else words
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; a mistake is one line on stderr and exit status 1."""
-    words = sys.argv[1:] if words is None else words
+    words = _in_full(list(sys.argv[1:] if words is None else words))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may not know every character of a name
     arguments = _parser().parse_args(words)
-    arguments.words = list(words)
+    arguments.words = words
     return exit_status(lambda: arguments.work(arguments))
 
 

@@ -143,6 +143,16 @@ def show_hits(sentence: str, hits: Sequence[Hit], captions: Mapping[str, str], s
         print("\nscores: how much of the sentence is in the photo or in its caption, 1 for all of it")
 
 
+def show_sentences(photo: Path, ranked: Sequence[tuple[str, float]], among: int) -> None:
+    """The sentences that fit a photo best, and how well."""
+    print(readable(from_here(photo)))
+    for sentence, score in ranked:
+        print(f"  {score_words(score)}  {readable(sentence)}")
+    print(
+        f"\nthe best of {count(among, 'sentence')}; scores: how much of the sentence is in the photo, 1 for all of it"
+    )
+
+
 def _line(hit: Hit, same: str) -> str:
     also = f"  +{len(hit.also)} of {same}" if hit.also else ""
     return f"  {score_words(hit.score)}  {readable(from_here(hit.photo.path))}{also}"

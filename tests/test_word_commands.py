@@ -1,0 +1,130 @@
+"""The commands of words, from captioned photos to what they are good for, as a person types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from samespace.cli import main
+from samespace.rooms import write_dataset
+from samespace.words import training
+
+RANDOM = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn rooms and their dataset.json."""
+    root = tmp_path_factory.mktemp("described") / "rooms"
+    write_dataset(root, 40, 12, workers=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Run:
+    """Runs a command in a folder of the test's own: exit status, stdout, stderr."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*words: object) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run_command
+
+
+def photo_in(root: Path) -> Path:
+    return min(root.rglob("*_1.jpg"))
+
+
+def test_a_matcher_is_trained_evaluated_and_used(run: Run, described: Path, tmp_path: Path) -> None:
+    status, trained, _ = run("match", "train", described, *RANDOM, "--epochs", "2", "--measure", "cosine")
+    assert status == 0
+    lines = trained.splitlines()
+    assert [line for line in lines if line in ("val", "test")] == ["val", "test"]
+    assert lines[-1].startswith("match.safetensors: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["match.safetensors"]
+    status, evaluated, _ = run("match", "evaluate", "match.safetensors", described)
+    assert status == 0
+    assert evaluated.splitlines() == lines[lines.index("test") + 1 :][:2]
+    assert "of 12 (chance 6.5)" in evaluated
+    figures = json.loads(run("match", "evaluate", "match.safetensors", described, "--split", "val", "--json")[1])
+    assert figures["text_to_photo"]["searches"] == 5 * figures["text_to_photo"]["candidates"]
+
+    status, ranked, _ = run("match", photo_in(described), "--captions", described, "--top", "3")
+    assert status == 0
+    assert ranked.splitlines()[0] == str(photo_in(described))
+    scores = [float(line.split()[0]) for line in ranked.splitlines()[1:4]]
+    assert scores == sorted(scores, reverse=True)
+    in_json = json.loads(run("match", "rank", photo_in(described), "--captions", described, "--top", "3", "--json")[1])
+    assert [one["sentence"] for one in in_json] == [line.split(maxsplit=1)[1] for line in ranked.splitlines()[1:4]]
+
+
+def test_training_that_was_stopped_goes_on(
+    run: Run,
+    described: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several add up in any order
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
+    command = ("match", "train", described, *RANDOM, "--epochs", "3", "-o", "whole.safetensors")
+    run(*command)
+    evaluate, evaluations = training.evaluate, []
+
+    def interrupted(*given: object) -> object:
+        evaluations.append(given)
+        if len(evaluations) == 3:
+            raise KeyboardInterrupt
+        return evaluate(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "evaluate", interrupted)
+        assert run(*command[:-1], "stopped.safetensors")[0] != 0
+    assert not (tmp_path / "stopped.safetensors").exists()
+    assert (tmp_path / "stopped.safetensors.unfinished").exists()
+    run(*command[:-1], "stopped.safetensors")
+    assert (tmp_path / "stopped.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["match", "train", "nowhere", *RANDOM], "nowhere cannot be read"),
+        (["match", "train", "{photos}", *RANDOM], "has no photo with a .txt of its name beside it"),
+        (["match", "evaluate", "none.safetensors", "{photos}"], "none.safetensors: no such file"),
+        (["match", "evaluate", "{photo}", "{photos}"], "is no matcher, or damaged"),
+        (["match", "none.jpg", "--captions", "{photos}"], "match.safetensors: no such file"),
+    ],
+)
+def test_mistakes_are_one_sentence(run: Run, described: Path, words: list[str], told: str) -> None:
+    places = {"photos": described / "Airbnb Data", "photo": photo_in(described)}
+    status, out, err = run(*(word.format(**places) for word in words))
+    assert (status, out) == (1, "")
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert told in err
+
+
+def test_a_matcher_of_other_features_is_refused(run: Run, described: Path) -> None:
+    run("match", "train", described, *RANDOM, "--epochs", "1")
+    other = ["--backbone", "mobilenet_v2", "--weights", "none"]
+    for words in (
+        ("match", "evaluate", "match.safetensors", described, *other),
+        ("match", photo_in(described), "--captions", described, *other),
+    ):
+        status, _, err = run(*words)
+        assert status == 1
+        assert "was trained on features of mobilenet_v3_small, and these are of mobilenet_v2" in err
