@@ -38,11 +38,11 @@ from samespace.engine import for_trunk  # noqa: E402
 from samespace.errors import exit_status  # noqa: E402
 from samespace.features import default_cache  # noqa: E402
 from samespace.rooms import write_dataset  # noqa: E402
-from samespace.words import training  # noqa: E402
 from samespace.words.captions import locate, read_captions  # noqa: E402
+from samespace.words.course import Lesson  # noqa: E402
 from samespace.words.features import Featured, from_photos  # noqa: E402
 from samespace.words.metrics import ranks_of, text_to_photo  # noqa: E402
-from samespace.words.training import Lesson, Recipe, begin, evaluate, shuffled, train  # noqa: E402
+from samespace.words.training import Recipe, begin, course_of, evaluate, shuffled, train  # noqa: E402
 from samespace.words.vocabulary import split_words  # noqa: E402
 
 BACKBONE = "mobilenet_v2"
@@ -157,7 +157,7 @@ def time_epochs(featured: Featured, recipe: Recipe) -> Row:
     learnt = featured.only("train")
     matcher = begin(learnt, recipe)
     lesson = Lesson(learnt, matcher.vocabulary)
-    course = training._Course(matcher, recipe, "")
+    course = course_of(matcher, lesson, recipe)
     batch = next(lesson.batches(0, 0, recipe.batch))
     captions = lesson.choose(0, 0)[batch]
     looped = LoopedMatcher(len(matcher.vocabulary), matcher.photo_dim, recipe.dim, recipe.word_dim)
@@ -169,9 +169,9 @@ def time_epochs(featured: Featured, recipe: Recipe) -> Row:
     step(looped, lesson.features[batch], ids, recipe.margin)
     optimizer.step()
     loop = (time.perf_counter() - start) * len(lesson) / len(batch)
-    course.learn(lesson)  # warms up
+    course.learn()  # warms up
     start = time.perf_counter()
-    course.learn(lesson)
+    course.learn()
     ours = time.perf_counter() - start
     return {
         "photos": len(lesson),

@@ -19,8 +19,8 @@ from torch import Tensor
 from experiments.match import match as trial
 from experiments.match.match import MatchTrial
 from samespace.errors import SameSpaceError
-from samespace.words import training
 from samespace.words.captions import read_captions
+from samespace.words.course import Course
 from samespace.words.features import Featured
 from samespace.words.matcher import Matcher
 from samespace.words.training import evaluate, train
@@ -132,14 +132,15 @@ def test_a_checkpoint_carries_the_matcher_that_was_measured(searched: StubMaster
 def test_every_epoch_takes_other_captions(
     rooms: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken: list[tuple[int, dict[int, int]]] = []
-    loss = trial.Lesson.loss
+    taken: list[tuple[int, dict[int, list[int]]]] = []
+    loss = trial.loss
 
-    def noted(self: Any, network: Any, recipe: Any, photos: Any, captions: Any, epoch: int) -> Tensor:
-        taken.append((epoch, dict(zip(photos.tolist(), captions.tolist(), strict=True))))
-        return loss(self, network, recipe, photos, captions, epoch)
+    def noted(network: Any, recipe: Any, batch: Any, epoch: int) -> Tensor:
+        said = [batch.ids[at, :length].tolist() for at, length in enumerate(batch.lengths)]
+        taken.append((epoch, dict(zip(batch.photos.tolist(), said, strict=True))))
+        return loss(network, recipe, batch, epoch)
 
-    monkeypatch.setattr(trial.Lesson, "loss", noted)
+    monkeypatch.setattr(trial, "loss", noted)
     with StubMaster(tmp_path, CHOSEN, experiment(rooms, cache, epochs=2)):
         assert trial.main([]) == 0
     photos = read(rooms, cache).captions.counts()["train"]
@@ -235,15 +236,15 @@ def test_here_a_training_that_was_stopped_goes_on(
 ) -> None:
     words = arguments(rooms, cache, tmp_path / "match")
     assert trial.main(words) == 0
-    whole, learn = (tmp_path / "match").read_bytes(), training._Course.learn
+    whole, learn = (tmp_path / "match").read_bytes(), Course.learn
 
-    def stopped(self: Any, lesson: Any) -> None:
+    def stopped(self: Course) -> None:
         if self.epoch == 2:
             raise Killed
-        learn(self, lesson)
+        learn(self)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training._Course, "learn", stopped)
+        patch.setattr(Course, "learn", stopped)
         trial.main(words)
     assert (tmp_path / "match.unfinished").is_file()
     assert (tmp_path / "match").read_bytes() == whole

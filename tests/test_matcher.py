@@ -20,11 +20,12 @@ from samespace.rooms import SPACE_TYPES, describe, draw, make_room, viewpoints
 from samespace.words import matcher as matching
 from samespace.words import training
 from samespace.words.captions import Captioned, CaptionSet
+from samespace.words.course import Course, Lesson
 from samespace.words.features import Featured, Trunk
 from samespace.words.formats import KARPATHY
 from samespace.words.matcher import MEASURES, Matcher, MatchNetwork, matching_loss, scores
 from samespace.words.precomputed import unit_rows
-from samespace.words.training import Lesson, Recipe, begin, evaluate, rank, shuffled, train
+from samespace.words.training import Recipe, begin, evaluate, rank, shuffled, train
 from samespace.words.vocabulary import Vocabulary
 
 COLOURS = Trunk("colours", "colours 1")
@@ -399,18 +400,18 @@ def test_the_same_seed_gives_the_same_matcher(drawn: Featured, tmp_path: Path) -
 def test_a_training_that_was_stopped_goes_on_as_if_nothing_had_been(
     drawn: Featured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, unfinished, learn = QUICK._replace(epochs=5), tmp_path / "unfinished", training._Course.learn
+    recipe, unfinished, learn = QUICK._replace(epochs=5), tmp_path / "unfinished", Course.learn
     train(drawn, recipe).save(tmp_path / "whole")
     epochs = []
 
-    def stopped(self: training._Course, lesson: Lesson) -> None:
+    def stopped(self: Course) -> None:
         if self.epoch == 3 and 3 not in epochs:
             epochs.append(3)
             raise Killed
         epochs.append(self.epoch)
-        learn(self, lesson)
+        learn(self)
 
-    monkeypatch.setattr(training._Course, "learn", stopped)
+    monkeypatch.setattr(Course, "learn", stopped)
     with pytest.raises(Killed):
         train(drawn, recipe, unfinished)
     train(drawn, recipe, unfinished).save(tmp_path / "resumed")

@@ -28,9 +28,10 @@ from samespace.backbones import CUTS
 from samespace.errors import SameSpaceError, exit_status
 from samespace.features import default_cache
 from samespace.looks import look
+from samespace.words.course import Lesson
 from samespace.words.data import read
 from samespace.words.features import Featured
-from samespace.words.training import Evaluation, Lesson, Recipe, begin, evaluate, train
+from samespace.words.training import Evaluation, Recipe, begin, evaluate, loss, train
 
 CONST = Path(__file__).with_name("const.yaml")
 MATCHER = "match.safetensors"  # in a checkpoint
@@ -79,10 +80,10 @@ class MatchTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined has 
     def train_batch(self, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
         photos = batch.cpu().numpy()
         captions = self.lesson.choose(self.recipe.seed, epoch_idx)[photos]
-        loss = self.lesson.loss(self.model, self.recipe, photos, captions, epoch_idx)
-        self.context.backward(loss)
+        short = loss(self.model, self.recipe, self.lesson.take(photos, captions), epoch_idx)
+        self.context.backward(short)
         self.context.step_optimizer(self.optimizer, clip_grads=self._clip)
-        return {"loss": loss}
+        return {"loss": short}
 
     def _clip(self, parameters: Any) -> None:
         torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip)

@@ -6,8 +6,6 @@ photo's. By how much they are, squared and summed, is how ill the two fit.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,21 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from samespace.errors import SameSpaceError
-from samespace.files import save_whole
 from samespace.wording import readable
+from samespace.words import sealed
 from samespace.words.features import Trunk
 from samespace.words.precomputed import unit_rows
 from samespace.words.vocabulary import PAD, SPECIALS, Vocabulary, split_words
 
 MEASURES = ("order", "cosine")
 DIM, WORD_DIM = 1024, 300
-FORMAT = 1
+KIND = "matcher"  # of file
 SENTENCES_AT_ONCE, PHOTOS_AT_ONCE = 256, 4096
 TILE = 1 << 18  # numbers that differences are held for at once: what a CPU's caches hold
 SHORTLIST = 500
@@ -259,44 +255,29 @@ class Matcher:
 
     def save(self, path: Path) -> None:
         """One safetensors file, whole or not at all."""
-        network = self.network
         about = {
-            "format": FORMAT,
             "measure": self.measure,
             "photo_dim": self.photo_dim,
             "dim": self.dim,
-            "word_dim": network.word.embedding_dim,
+            "word_dim": self.network.word.embedding_dim,
             "trunk": self.trunk._asdict(),
             "vocabulary": self.vocabulary.to_json(),
             "about": self.about,
         }
-        weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-        about["sha256"] = _digest(about, weights)
-        save_whole(path, save_tensors(weights, {"matcher": json.dumps(about)}))
+        sealed.save(path, KIND, about, self.network.state_dict())
 
     @staticmethod
     def load(path: Path, device: str = "cpu") -> Matcher:
         """What `save` wrote. It is data alone: a file from a stranger is safe to load."""
-        try:
-            with safe_open(path, "pt") as file:
-                about = json.loads((file.metadata() or {})["matcher"])
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-            if about["format"] != FORMAT:
-                raise SameSpaceError(
-                    f"{path} is of format {about['format']}, and {FORMAT} is known here: "
-                    "use the version of samespace that wrote it"
-                )
-            if about.pop("sha256") != _digest(about, weights):
-                raise ValueError("not as it was written")
+
+        def build(about: dict[str, Any], weights: dict[str, Tensor]) -> Matcher:
             vocabulary = Vocabulary.from_json(about["vocabulary"])
             sizes = (len(vocabulary), about["photo_dim"], about["dim"], about["word_dim"])
             network = MatchNetwork(*sizes, about["measure"])
             network.load_state_dict(weights)
             return Matcher(network.to(device), vocabulary, Trunk(**about["trunk"]), about["about"])
-        except FileNotFoundError as error:
-            raise SameSpaceError(f"{path}: no such file") from error
-        except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, RecursionError) as error:
-            raise SameSpaceError(f"{path} is no matcher, or damaged: train it again, or copy it again") from error
+
+        return sealed.load(path, KIND, build)
 
 
 def _nearest_by_product(photos: Floats) -> Nearest:
@@ -315,11 +296,3 @@ def _at_most(cosine: float) -> float:
     |e| ≥ s·e ≥ s·(s - v) = 1 - cosine. What is added is for rounding.
     """
     return -(max(0.0, 1.0 - float(cosine) - 1e-5) ** 2) + 1e-7
-
-
-def _digest(about: dict[str, Any], weights: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()
