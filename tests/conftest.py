@@ -29,7 +29,12 @@ from samespace.near import Sketches
 from samespace.network import CompareHead, TwinNetwork
 from samespace.pairs import AIRBNB, TRAINING, find_photos
 from samespace.rooms import SPACE_TYPES, make_room, viewpoints, write_dataset
+from samespace.rooms import describe as sentences
 from samespace.rooms import draw as draw_room
+from samespace.words.captions import Captioned, CaptionSet
+from samespace.words.features import Featured, Trunk
+from samespace.words.formats import KARPATHY
+from samespace.words.precomputed import unit_rows
 
 if TYPE_CHECKING:
     from determined.pytorch import PyTorchTrial
@@ -103,6 +108,33 @@ def model_folders(
         data = {"held_out": 0.3, "same_space_type": False}
         Model(network, describe(network, {"validation_loss": 0.5}, data)).save(folders[head])
     return folders
+
+
+# Words
+
+COLOURS = Trunk("colours", "colours 1")
+
+
+def colours(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
+    """A trunk that a test can wait for: the mean colour of each of 24 tiles, and how much there is of 64 colours."""
+    height, width, _ = photo.shape
+    tiles = photo.reshape(4, height // 4, 6, width // 6, 3).mean(axis=(1, 3)).ravel() / 255
+    counts = np.bincount(photo.reshape(-1, 3) // 64 @ [16, 4, 1], minlength=64)
+    return np.concatenate([tiles, 4 * np.sqrt(counts / counts.sum())])
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Featured:
+    """190 rooms, each in one photo: 120 to train on, 20 for validation and 50 to test with."""
+    images, features = [], []
+    for seed in range(190):
+        room = make_room(SPACE_TYPES[seed % len(SPACE_TYPES)], seed)
+        (camera,) = viewpoints(room, 1)
+        split = "train" if seed < 120 else "val" if seed < 140 else "test"
+        images.append(Captioned(f"{seed}.jpg", split, tuple(sentences(room, camera)), seed))
+        features.append(colours(np.asarray(draw_room(room, camera, (96, 72)))))
+    captions = CaptionSet(Path("dataset.json"), KARPATHY, tuple(images), len(images))
+    return Featured(captions, unit_rows(np.array(features, np.float32)), COLOURS)
 
 
 class Killed(BaseException):

@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Killed
+from conftest import COLOURS, Killed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from samespace.errors import SameSpaceError
-from samespace.rooms import SPACE_TYPES, describe, draw, make_room, viewpoints
 from samespace.words import matcher as matching
 from samespace.words import training
-from samespace.words.captions import Captioned, CaptionSet
+from samespace.words.captions import CaptionSet
 from samespace.words.course import Course, Lesson
 from samespace.words.features import Featured, Trunk
 from samespace.words.formats import KARPATHY
@@ -28,30 +27,7 @@ from samespace.words.precomputed import unit_rows
 from samespace.words.training import Recipe, begin, evaluate, rank, shuffled, train
 from samespace.words.vocabulary import Vocabulary
 
-COLOURS = Trunk("colours", "colours 1")
 QUICK = Recipe(dim=48, word_dim=24, threshold=2, batch=12, learning_rate=0.005, epochs=20)
-
-
-def colours(photo: np.ndarray) -> np.ndarray:
-    """A trunk that a test can wait for: the mean colour of each of 24 tiles, and how much there is of 64 colours."""
-    height, width, _ = photo.shape
-    tiles = photo.reshape(4, height // 4, 6, width // 6, 3).mean(axis=(1, 3)).ravel() / 255
-    counts = np.bincount(photo.reshape(-1, 3) // 64 @ [16, 4, 1], minlength=64)
-    return np.concatenate([tiles, 4 * np.sqrt(counts / counts.sum())])
-
-
-@pytest.fixture(scope="module")
-def drawn() -> Featured:
-    """190 rooms, each in one photo: 120 to train on, 20 for validation and 50 to test with."""
-    images, features = [], []
-    for seed in range(190):
-        room = make_room(SPACE_TYPES[seed % len(SPACE_TYPES)], seed)
-        (camera,) = viewpoints(room, 1)
-        split = "train" if seed < 120 else "val" if seed < 140 else "test"
-        images.append(Captioned(f"{seed}.jpg", split, tuple(describe(room, camera)), seed))
-        features.append(colours(np.asarray(draw(room, camera, (96, 72)))))
-    captions = CaptionSet(Path("dataset.json"), KARPATHY, tuple(images), len(images))
-    return Featured(captions, unit_rows(np.array(features, np.float32)), COLOURS)
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from samespace.errors import SameSpaceError
 from samespace.wording import readable
-from samespace.words import sealed
+from samespace.words import models
 from samespace.words.features import Trunk
-from samespace.words.precomputed import unit_rows
 from samespace.words.vocabulary import PAD, SPECIALS, Vocabulary, split_words
 
 MEASURES = ("order", "cosine")
@@ -148,23 +147,14 @@ class Matcher:
 
     def check(self, trunk: Trunk) -> None:
         """Refuse features of another trunk."""
-        if trunk.origin != self.trunk.origin:
-            raise SameSpaceError(
-                f"the matcher was trained on features of {self.trunk.name}, and these are of {trunk.name}"
-                f"{' with other weights' if trunk.name == self.trunk.name else ''}: take those, or train one on these"
-            )
+        models.check_trunk(KIND, self.trunk, trunk)
 
     @torch.no_grad()
     def embed_photos(self, features: Array) -> Floats:
         """Features (N, photo_dim) of any length → (N, dim)."""
-        if features.ndim != 2 or features.shape[1] != self.photo_dim:
-            raise SameSpaceError(
-                f"the matcher takes features of {self.photo_dim:,} numbers, not of shape {features.shape}: "
-                f"give those of {self.trunk.name}"
-            )
         found = np.empty((len(features), self.dim), np.float32)
         for at in range(0, len(features), PHOTOS_AT_ONCE):
-            rows = unit_rows(np.asarray(features[at : at + PHOTOS_AT_ONCE], np.float32))
+            rows = models.taken(KIND, self.trunk, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
             found[at : at + len(rows)] = self.network.photos(torch.from_numpy(rows).to(self._device)).cpu()
         return found
 
@@ -264,7 +254,7 @@ class Matcher:
             "vocabulary": self.vocabulary.to_json(),
             "about": self.about,
         }
-        sealed.save(path, KIND, about, self.network.state_dict())
+        models.save(path, KIND, about, self.network.state_dict())
 
     @staticmethod
     def load(path: Path, device: str = "cpu") -> Matcher:
@@ -277,7 +267,7 @@ class Matcher:
             network.load_state_dict(weights)
             return Matcher(network.to(device), vocabulary, Trunk(**about["trunk"]), about["about"])
 
-        return sealed.load(path, KIND, build)
+        return models.load(path, KIND, build)
 
 
 def _nearest_by_product(photos: Floats) -> Nearest:

@@ -1,4 +1,7 @@
-"""Models of words as files: one safetensors file each, which tells its kind and whether it is as it was written."""
+"""What models of words have in common: files that tell if they are as they were written, and a trunk of their own.
+
+Others' features would be numbers like any, and what is made of them nonsense.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from samespace.errors import SameSpaceError
 from samespace.files import save_whole
+from samespace.words.features import Trunk
+from samespace.words.precomputed import unit_rows
 
 FORMAT = 1
 
+Floats = npt.NDArray[np.float32]
 Model = TypeVar("Model")
 
 
@@ -46,6 +54,33 @@ def load(path: Path, kind: str, build: Callable[[dict[str, Any], dict[str, Tenso
         raise SameSpaceError(f"{path}: no such file") from error
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, RecursionError) as error:
         raise SameSpaceError(f"{path} is no {kind}, or damaged: train it again, or copy it again") from error
+
+
+def kind_of(path: Path) -> str:
+    """What `save` was told, or empty of a file of no kind at all: `load` says what is wrong with it."""
+    try:
+        with safe_open(path, "pt") as file:
+            return next(iter(file.metadata() or {}), "")
+    except (OSError, SafetensorError):
+        return ""
+
+
+def check_trunk(kind: str, own: Trunk, trunk: Trunk) -> None:
+    """Refuse features of another trunk than the model's own."""
+    if trunk.origin != own.origin:
+        raise SameSpaceError(
+            f"the {kind} was trained on features of {own.name}, and these are of {trunk.name}"
+            f"{' with other weights' if trunk.name == own.name else ''}: take those, or train one on these"
+        )
+
+
+def taken(kind: str, own: Trunk, features: npt.NDArray[Any], dim: int) -> Floats:
+    """Features (N, dim) of any length as (N, dim) of length 1; others are refused."""
+    if features.ndim != 2 or features.shape[1] != dim:
+        raise SameSpaceError(
+            f"the {kind} takes features of {dim:,} numbers, not of shape {features.shape}: give those of {own.name}"
+        )
+    return unit_rows(np.asarray(features, np.float32))
 
 
 def _digest(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

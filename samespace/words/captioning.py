@@ -1,0 +1,142 @@
+"""Trains a captioner on captioned photos that have features, and tells how near captions come to people's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samespace.errors import SameSpaceError
+from samespace.words import borrowing
+from samespace.words.borrowing import Borrower
+from samespace.words.captioner import DROPOUT, EMBED_SIZE, HIDDEN_SIZE, Captioner, CaptionNetwork
+from samespace.words.course import Batch, Course, Lesson, check_recipe, digest
+from samespace.words.features import Featured, Trunk
+from samespace.words.metrics import FEWEST, Variety, bleu, cider_d, variety
+from samespace.words.models import kind_of
+from samespace.words.vocabulary import PAD, THRESHOLD, UNKNOWN, Vocabulary
+
+
+class Writer(Protocol):
+    """What says a sentence of a photo by its features: a captioner, or a borrower."""
+
+    trunk: Trunk
+    about: dict[str, Any]
+
+    def check(self, trunk: Trunk) -> None: ...
+
+    def captions(self, features: npt.NDArray[Any]) -> list[str]: ...
+
+
+def load(path: Path, device: str = "cpu") -> Writer:
+    """Either, whichever the file is of; a borrower has nothing to do on a device."""
+    if kind_of(path) == borrowing.KIND:
+        return Borrower.load(path)
+    return Captioner.load(path, device)
+
+
+class Evaluation(NamedTuple):
+    """How near written captions come to those that people gave the same photos."""
+
+    bleu: tuple[float, ...]  # BLEU-1 to BLEU-4
+    cider_d: float | None  # None of too few photos
+    variety: Variety
+    photos: int
+
+    def __str__(self) -> str:
+        cider = (
+            f"too few photos for CIDEr-D (below {FEWEST})" if self.cider_d is None else f"CIDEr-D {self.cider_d:.3f}"
+        )
+        used = f"{self.variety.words:,} words used, {self.variety.length:.1f} a caption"
+        bleus = ", ".join(f"BLEU-{order} {value:.3f}" for order, value in enumerate(self.bleu, 1))
+        return f"{bleus}, {cider}, {used}, {100 * self.variety.distinct:.0f} % of {self.photos:,} captions distinct"
+
+
+def evaluate(writer: Writer, featured: Featured, fewest: int = FEWEST) -> Evaluation:
+    """On all photos there are, take those of one split; `fewest` photos are asked for by CIDEr-D."""
+    writer.check(featured.trunk)
+    return judged(writer.captions(featured.features), featured, fewest)
+
+
+def judged(written: list[str], featured: Featured, fewest: int = FEWEST) -> Evaluation:
+    """Of a caption for each photo."""
+    references = [image.captions for image in featured.captions.images]
+    cider = cider_d(written, references, fewest) if len(written) >= fewest else None
+    return Evaluation(bleu(written, references), cider, variety(written), len(written))
+
+
+class Recipe(NamedTuple):
+    """How a captioner is trained."""
+
+    embed_size: int = EMBED_SIZE
+    hidden_size: int = HIDDEN_SIZE
+    dropout: float = DROPOUT
+    threshold: int = THRESHOLD  # how often a word has to be met
+    batch: int = 64
+    learning_rate: float = 0.001
+    clip: float = 5.0  # of the gradient's length
+    epochs: int = 100
+    patience: int = 20  # epochs that bring nothing, after which it ends
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse, in one sentence, what would fail later or quietly train something else."""
+        check_recipe(self, {}, {"embed_size": 1, "hidden_size": 1}, {})
+        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
+            raise SameSpaceError(f"dropout cannot be {self.dropout!r}: give a number from 0 on, below 1")
+
+
+def loss(network: nn.Module, batch: Batch) -> Tensor:
+    """How surprised it is by the captions of a batch, in nats a word; words it does not know it need not foresee."""
+    logits = network(batch.features, batch.ids[:, :-1])
+    words = batch.ids[:, 1:]
+    return F.cross_entropy(logits.flatten(0, 1), words.masked_fill(words == UNKNOWN, PAD).flatten(), ignore_index=PAD)
+
+
+def begin(featured: Featured, recipe: Recipe) -> Captioner:
+    """A captioner for these training photos, that has learnt nothing yet; the same for the same seed."""
+    recipe.check()
+    if len(featured.features) < 2:
+        raise SameSpaceError(f"{featured.captions.source} has one training photo: two are the least to tell apart")
+    vocabulary = Vocabulary.build(featured.captions, recipe.threshold)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        sizes = (featured.features.shape[1], recipe.embed_size, recipe.hidden_size)
+        network = CaptionNetwork(len(vocabulary), *sizes, recipe.dropout)
+    return Captioner(network, vocabulary, featured.trunk, {"captions": featured.captions.source.name})
+
+
+def train(
+    featured: Featured, recipe: Recipe | None = None, unfinished: Path | None = None, device: str = "cpu"
+) -> Captioner:
+    """The captioner of the epoch that was best on validation photos: the same every time on one thread.
+
+    After every epoch all of it is kept in `unfinished`, if that is given: stopped, training goes on from there when it
+    is asked for again.
+    """
+    recipe = recipe or Recipe()
+    learnt, held = featured.only("train"), featured.only("val")
+    writer = begin(learnt, recipe)
+    lesson = Lesson(learnt, writer.vocabulary, device)
+    writer.network.to(device)
+    course = Course(
+        writer.network, lesson, lambda network, batch, _: loss(network, batch), recipe, digest(featured, recipe)
+    )
+
+    def judge() -> float:
+        writer.network.settle(lesson.features)
+        return progress_of(writer, held)
+
+    course.run(judge, unfinished, "captioner")
+    writer.about |= {"epoch": course.best_epoch, "recipe": recipe._asdict(), "cider_d": course.score}
+    return writer
+
+
+def progress_of(writer: Captioner, held: Featured) -> float:
+    """CIDEr-D of greedy captions, of however few photos."""
+    references = [image.captions for image in held.captions.images]
+    return cider_d(writer.captions(held.features, beam=1), references, fewest=1)
