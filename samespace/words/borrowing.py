@@ -84,7 +84,7 @@ class Borrower:
             if ends[-1] != len(captions) or len(ends) != len(tensors["features"]):
                 raise ValueError("captions of other photos")
             said = [captions[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-            return Borrower(tensors["features"].numpy(), said, Trunk(**about["trunk"]), about["about"])
+            return Borrower(tensors["features"].numpy(), said, Trunk.from_json(about["trunk"]), about["about"])
 
         return models.load(path, KIND, build)
 

@@ -169,6 +169,6 @@ class Captioner:
             vocabulary = Vocabulary.from_json(about["vocabulary"])
             network = CaptionNetwork(len(vocabulary), about["photo_dim"], about["embed_size"], about["hidden_size"])
             network.load_state_dict(weights)
-            return Captioner(network.to(device), vocabulary, Trunk(**about["trunk"]), about["about"])
+            return Captioner(network.to(device), vocabulary, Trunk.from_json(about["trunk"]), about["about"])
 
         return models.load(path, KIND, build)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,12 @@ class Trunk(NamedTuple):
 
     name: str  # for persons: "mobilenet_v2", "vgg_feats.mat"
     origin: str  # of an extractor, or empty: where features of a file come from nobody knows
-    options: Sequence[str] = ()  # what to type for it: --backbone mobilenet_v2
+    options: tuple[str, ...] = ()  # what to type for it: --backbone mobilenet_v2
+
+    @staticmethod
+    def from_json(told: Mapping[str, Any]) -> Trunk:
+        """What `_asdict` gave, once it has been JSON."""
+        return Trunk(told["name"], told["origin"], tuple(told["options"]))
 
 
 class Featured(NamedTuple):

@@ -265,7 +265,7 @@ class Matcher:
             sizes = (len(vocabulary), about["photo_dim"], about["dim"], about["word_dim"])
             network = MatchNetwork(*sizes, about["measure"])
             network.load_state_dict(weights)
-            return Matcher(network.to(device), vocabulary, Trunk(**about["trunk"]), about["about"])
+            return Matcher(network.to(device), vocabulary, Trunk.from_json(about["trunk"]), about["about"])
 
         return models.load(path, KIND, build)
 
