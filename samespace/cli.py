@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from samespace.photos import UnreadablePhoto
     from samespace.search import Answer, Space
 
-MATCHER = "match.safetensors"  # in the current folder, where nobody names another
+MATCHER, CAPTIONER = "match.safetensors", "caption.safetensors"  # in the current folder, where nobody names others
 FOUND = 11  # what `dedupe` exits with when there are duplicates, as czkawka_cli does
 
 
@@ -391,9 +391,20 @@ def match(arguments: argparse.Namespace) -> None:
     """
     from samespace.words import commands
 
-    {"train": commands.match_train, "evaluate": commands.match_evaluate, "rank": commands.match_rank}[arguments.action](
-        arguments
-    )
+    actions = {"train": commands.match_train, "evaluate": commands.match_evaluate, "rank": commands.match_rank}
+    actions[arguments.action](arguments)
+
+
+def caption(arguments: argparse.Namespace) -> None:
+    """Describe photos in a sentence each; or train what does, and say how good it is.
+
+    `samespace caption PHOTO | DIR` is short for `samespace caption write PHOTO | DIR`. Captions are kept in libraries;
+    what a person wrote stays.
+    """
+    from samespace.words import commands
+
+    actions = {"train": commands.caption_train, "evaluate": commands.caption_evaluate, "write": commands.caption_write}
+    actions[arguments.action](arguments)
 
 
 def rooms(arguments: argparse.Namespace) -> None:
@@ -768,6 +779,35 @@ def _match_words(parser: argparse.ArgumentParser) -> None:
     look_words(rank)
 
 
+def _caption_words(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    train = actions.add_parser("train", help="learn from captioned photos", description="Learn from captioned photos.")
+    _captioned_words(train)
+    train.add_argument(
+        "--method",
+        choices=("lstm", "nearest"),
+        default="lstm",
+        help="write word by word, or borrow what most of the nearest photos agree on (default: %(default)s)",
+    )
+    train.add_argument("--epochs", type=int, metavar="N", help="how long at most")
+    train.add_argument("--seed", type=int, metavar="S", help="another seed, another beginning")
+    _output_word(train, CAPTIONER)
+    evaluate = actions.add_parser(
+        "evaluate", help="compare with people's captions", description="Compare captions with those that people gave."
+    )
+    evaluate.add_argument("captioner", type=Path, metavar="CAPTIONER", help="what `train` wrote")
+    _captioned_words(evaluate)
+    _split_words(evaluate)
+    write = actions.add_parser(
+        "write", help="caption photos", description="Caption photos, and keep that in their library."
+    )
+    write.add_argument("paths", type=a_folder, nargs="+", metavar="PHOTO | DIR")
+    write.add_argument("--captioner", type=Path, default=Path(CAPTIONER), metavar="FILE", help="default: %(default)s")
+    library_word(write, "where captions are kept (default: .samespace in each DIR, or above PHOTO)")
+    look_words(write)
+    reading_words(write)
+
+
 def _captioned_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=a_folder, metavar="ROOT", help="the folder of photos")
     parser.add_argument(
@@ -815,12 +855,13 @@ COMMANDS: dict[Command, Callable[[argparse.ArgumentParser], None]] = {
     compress: _compress_words,
     index: _index_words,
     match: _match_words,
+    caption: _caption_words,
     rooms: _rooms_words,
 }
 
 
 # What a command does that names a photo, and no action: `samespace match PHOTO`.
-ACTIONS = {"match": ("train", "evaluate", "rank")}
+ACTIONS = {"match": ("train", "evaluate", "rank"), "caption": ("train", "evaluate", "write")}
 
 
 def _in_full(words: list[str]) -> list[str]:

@@ -6,16 +6,19 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from samespace.cleanup import Applied, Deleted, Run, Skipped, Undone
 from samespace.compress import Compared
 from samespace.duplicates import Found, Group, Member
-from samespace.library import Scan
+from samespace.library import Photo, Scan
 from samespace.photos import UnreadablePhoto
 from samespace.search import Answer, Hit, Space
 from samespace.verdicts import Exported
 from samespace.wording import count, readable, score_words, shell_word, size_words
+
+if TYPE_CHECKING:
+    from samespace.words.library_captions import Caption
 
 GROUPS, FILES = 5, 10  # shown of each; the report and --json have them all
 
@@ -151,6 +154,18 @@ def show_sentences(photo: Path, ranked: Sequence[tuple[str, float]], among: int)
     print(
         f"\nthe best of {count(among, 'sentence')}; scores: how much of the sentence is in the photo, 1 for all of it"
     )
+
+
+def show_captions(captions: Sequence[tuple[Photo, Caption]], library: Path) -> None:
+    """Some of what a folder's photos are captioned."""
+    by_hand = sum(caption.by_hand for _, caption in captions)
+    print(f"{count(len(captions), 'photo')} captioned{f', {by_hand:,} of them by hand' if by_hand else ''}")
+    for photo, caption in captions[:GROUPS]:
+        print(f"  {readable(from_here(photo.path))}: {readable(caption.text)}")
+    if len(captions) > GROUPS:
+        print("  …")
+    search = words(["samespace", "search", "WORDS", "--library", library])
+    _show_next({search: "find photos by what they are captioned"})
 
 
 def _line(hit: Hit, same: str) -> str:

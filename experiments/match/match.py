@@ -28,7 +28,7 @@ from samespace.backbones import CUTS
 from samespace.errors import SameSpaceError, exit_status
 from samespace.features import default_cache
 from samespace.looks import look
-from samespace.words.course import Lesson
+from samespace.words.course import Lesson, into_file
 from samespace.words.data import read
 from samespace.words.features import Featured
 from samespace.words.training import Evaluation, Recipe, begin, evaluate, loss, train
@@ -148,10 +148,7 @@ def train_here(config: dict[str, Any], output: Path) -> None:
     featured = read_data(config["hyperparameters"], config["data"])
     for note in (*featured.captions.notes, *featured.notes):
         print(f"left out: {note}", file=sys.stderr)
-    unfinished = output.with_name(f"{output.name}.unfinished")
-    matcher = train(featured, chosen, unfinished, "cuda" if torch.cuda.is_available() else "cpu")
-    matcher.save(output)
-    unfinished.unlink(missing_ok=True)
+    matcher = into_file(output, partial(train, featured, chosen))
     for split in ("val", "test"):
         if featured.captions.counts()[split]:
             print(f"{split}, {evaluate(matcher, featured.only(split))}")

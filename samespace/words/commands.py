@@ -1,37 +1,46 @@
-"""What the command line does with words: search by a sentence; train, evaluate and use a matcher."""
+"""What the command line does with words: matchers, captioners, and searches by a sentence."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
-from samespace import looks, terminal
-from samespace.arguments import library_above, look_of, open_libraries
+from samespace import looks, progress, terminal
+from samespace.arguments import libraries_of, library_above, look_of, open_libraries, real, scan_for
 from samespace.errors import SameSpaceError
 from samespace.features import default_cache
+from samespace.files import content_hash
+from samespace.library import FOLDER, Library, Photo
 from samespace.looks import Look
 from samespace.photos import read_pixels
 from samespace.reading import SIZE
 from samespace.search import Space, extracted
 from samespace.wording import count, readable
-from samespace.words import sentences, training
+from samespace.words import captioning, sentences
+from samespace.words import training as matching
+from samespace.words.borrowing import borrow
 from samespace.words.captions import read_captions
-from samespace.words.data import captions_in, read
-from samespace.words.features import Featured, Trunk, origin, told
+from samespace.words.course import into_file
+from samespace.words.data import captions_in, read, trunk_of
+from samespace.words.features import Featured, Trunk, told
 from samespace.words.library_captions import LibraryCaptions
 from samespace.words.matcher import Matcher
 from samespace.words.sentences import Sentences, ask
-from samespace.words.training import Recipe
 from samespace.words.vocabulary import SPECIALS
 
 BACKBONE = "mobilenet_v3_large"
+BLOCK = 1024  # photos that are captioned at once, and lost if the rest is
+
+Floats = npt.NDArray[np.float32]
 
 
 # Matching
@@ -39,23 +48,16 @@ BACKBONE = "mobilenet_v3_large"
 
 def match_train(arguments: argparse.Namespace) -> None:
     """Stopped, it goes on where it was."""
-    chosen = {name: getattr(arguments, name) for name in ("measure", "negatives", "epochs", "seed")}
-    recipe = Recipe(**{name: value for name, value in chosen.items() if value is not None})
-    featured = _data(arguments, _trunk_of(arguments))
-    unfinished = arguments.output.with_name(f"{arguments.output.name}.unfinished")
-    matcher = training.train(featured, recipe, unfinished, "cuda" if torch.cuda.is_available() else "cpu")
-    matcher.save(arguments.output)
-    unfinished.unlink(missing_ok=True)
-    for split in ("val", "test"):
-        if featured.captions.counts()[split]:
-            print(f"{split}\n{training.evaluate(matcher, featured.only(split))}")
+    recipe = matching.Recipe(**_chosen(arguments, "measure", "negatives", "epochs", "seed"))
+    featured = _data(arguments)
+    matcher = into_file(arguments.output, partial(matching.train, featured, recipe))
+    _show_splits(featured, partial(matching.evaluate, matcher))
     print(f"\n{terminal.from_here(arguments.output)}: {count(len(matcher.vocabulary) - len(SPECIALS), 'word')}")
 
 
 def match_evaluate(arguments: argparse.Namespace) -> None:
     matcher = Matcher.load(arguments.matcher)
-    featured = _data(arguments, lambda: _look_of(arguments, matcher.trunk))
-    evaluation = training.evaluate(matcher, featured.only(arguments.split))
+    evaluation = matching.evaluate(matcher, _data(arguments, matcher.trunk).only(arguments.split))
     if arguments.json:
         print(json.dumps({name: ranks._asdict() for name, ranks in evaluation._asdict().items()}))
     else:
@@ -65,9 +67,9 @@ def match_evaluate(arguments: argparse.Namespace) -> None:
 def match_rank(arguments: argparse.Namespace) -> None:
     matcher = Matcher.load(arguments.matcher)
     look = _look_of(arguments, matcher.trunk)
-    matcher.check(Trunk(look.name, origin(look.extractor)))
+    matcher.check(trunk_of(look))
     said = list(dict.fromkeys(read_captions(captions_in(arguments.captions)).captions))
-    photo = matcher.embed_photos(told(extracted(look, read_pixels(arguments.photo, SIZE)[None])))
+    photo = matcher.embed_photos(_seen(look, arguments.photo))
     scores = matcher.score(photo, matcher.embed_sentences(said))[0]
     best = np.argsort(-scores, kind="stable")[: arguments.top]
     ranked = [(said[at], matcher.fit(float(scores[at]))) for at in best]
@@ -77,24 +79,117 @@ def match_rank(arguments: argparse.Namespace) -> None:
         terminal.show_sentences(arguments.photo, ranked, len(said))
 
 
-def _data(arguments: argparse.Namespace, look: Callable[[], Look]) -> Featured:
-    """The captioned photos that a command names; what is left out of them is said."""
-    featured = read(arguments.root, arguments.captions, arguments.features, look, default_cache())
+# Captions
+
+
+def caption_train(arguments: argparse.Namespace) -> None:
+    """Stopped, it goes on where it was."""
+    featured = _data(arguments)
+    writer: captioning.Writer
+    if arguments.method == "nearest":
+        writer = borrow(featured)
+        writer.save(arguments.output)
+    else:
+        recipe = captioning.Recipe(**_chosen(arguments, "epochs", "seed"))
+        writer = into_file(arguments.output, partial(captioning.train, featured, recipe))
+    _show_splits(featured, partial(captioning.evaluate, writer))
+    print(f"\nwritten to {terminal.from_here(arguments.output)}")
+
+
+def caption_evaluate(arguments: argparse.Namespace) -> None:
+    writer = captioning.load(arguments.captioner)
+    evaluation = captioning.evaluate(writer, _data(arguments, writer.trunk).only(arguments.split))
+    if arguments.json:
+        print(json.dumps({**evaluation._asdict(), "variety": evaluation.variety._asdict()}))
+    else:
+        print(evaluation)
+
+
+def caption_write(arguments: argparse.Namespace) -> None:
+    """Into the libraries of folders, which are scanned first; of photos into theirs, if they have one."""
+    writer, version = captioning.load(arguments.captioner), content_hash(arguments.captioner)[:16]
+    look = _look_of(arguments, writer.trunk)
+    writer.check(trunk_of(look))
+    folders = [path for path in arguments.paths if path.is_dir()]
+    for library, below in libraries_of(real(folders), arguments.library) if folders else ():
+        scan_for(library, below, arguments, look)
+        with LibraryCaptions(library) as captions:
+            photos = [photo for photo in library.photos() if any(map(photo.path.is_relative_to, below))]
+            _caption(library, photos, look, writer, version, captions)
+            terminal.show_captions([(photo, captions.all()[photo.content]) for photo in photos], library.folder)
+    for path in arguments.paths:
+        if not path.is_dir():
+            _caption_photo(path, look, writer, version, arguments.library)
+
+
+def _caption(
+    library: Library,
+    photos: Sequence[Photo],
+    look: Look,
+    writer: captioning.Writer,
+    version: str,
+    captions: LibraryCaptions,
+) -> None:
+    """Block by block, those that lack a caption of this writer's; stopped, what is done stays."""
+    known = {photo.content: photo for photo in photos}
+    lacking = captions.lacking(known, version)
+    with progress.bar("captions", len(lacking)) as bar:
+        for at in range(0, len(lacking), BLOCK):
+            some = lacking[at : at + BLOCK]
+            features = library.features(look.extractor, [known[content] for content in some])
+            seen = told({name: features.take(name) for name in look.extractor.fields})
+            captions.write(dict(zip(some, writer.captions(seen), strict=True)), version)
+            bar.update(len(some))
+
+
+def _caption_photo(path: Path, look: Look, writer: captioning.Writer, version: str, chosen: Path | None) -> None:
+    """Kept if a library knows the photo, unless a person has captioned it."""
+    (text,) = writer.captions(_seen(look, path))
+    content = content_hash(path)
+    above = [folder / FOLDER for folder in Path(os.path.realpath(path)).parents if (folder / FOLDER).is_dir()]
+    for folder in [chosen] if chosen else above[:1]:
+        (library,) = open_libraries([folder])
+        if any(photo.content == content for photo in library.photos()):
+            with LibraryCaptions(library) as captions:
+                captions.write({content: text}, version)
+                text = captions.all()[content].text
+    print(f"{readable(terminal.from_here(path))}: {readable(text)}")
+
+
+# What both learn from
+
+
+def _chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """What was typed; for the rest the recipe knows what is good."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def _data(arguments: argparse.Namespace, trunk: Trunk | None = None) -> Featured:
+    """The captioned photos that a command names, as a model's trunk saw those it learnt from; says what is left out."""
+    featured = read(
+        arguments.root, arguments.captions, arguments.features, lambda: _look_of(arguments, trunk), default_cache()
+    )
     for note in (*featured.captions.notes, *featured.notes):
         print(f"left out: {note}", file=sys.stderr)
     return featured
 
 
-def _trunk_of(arguments: argparse.Namespace) -> Callable[[], Look]:
-    backbone = arguments.backbone or (None if arguments.model else BACKBONE)
-    return partial(looks.look, arguments.model, backbone, arguments.weights)
-
-
-def _look_of(arguments: argparse.Namespace, trunk: Trunk) -> Look:
-    """What was asked for, or else what a model of words was trained with."""
+def _look_of(arguments: argparse.Namespace, trunk: Trunk | None) -> Look:
+    """What was asked for, or else what a model of words was trained with, or else the usual trunk."""
     if arguments.model or arguments.backbone:
         return looks.look(arguments.model, arguments.backbone, arguments.weights)
-    return looks.from_options(trunk.options)
+    return looks.from_options(trunk.options) if trunk else looks.look(None, BACKBONE, arguments.weights)
+
+
+def _seen(look: Look, photo: Path) -> Floats:
+    """(1, D): what models of words are told of a photo."""
+    return told(extracted(look, read_pixels(photo, SIZE)[None]))
+
+
+def _show_splits(featured: Featured, evaluate: Callable[[Featured], object]) -> None:
+    for split in ("val", "test"):
+        if featured.captions.counts()[split]:
+            print(f"{split}\n{evaluate(featured.only(split))}")
 
 
 # Searching

@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -204,3 +204,19 @@ class Course:
         except Exception as error:
             # Damaged data makes torch raise nearly anything.
             raise SameSpaceError(f"{path} is damaged: remove it, and train from the beginning") from error
+
+
+class Savable(Protocol):
+    def save(self, path: Path) -> None: ...
+
+
+Model = TypeVar("Model", bound=Savable)
+
+
+def into_file(output: Path, train: Callable[[Path, str], Model]) -> Model:
+    """Train on the best device of this machine, and save. What is unfinished lies beside until it is done."""
+    unfinished = output.with_name(f"{output.name}.unfinished")
+    model = train(unfinished, "cuda" if torch.cuda.is_available() else "cpu")
+    model.save(output)
+    unfinished.unlink(missing_ok=True)
+    return model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from samespace.looks import Look
 from samespace.words.captions import locate, read_captions
-from samespace.words.features import Featured, from_file, from_photos
+from samespace.words.features import Featured, Trunk, from_file, from_photos, origin
 
 CAPTIONS = "dataset.json"
 
@@ -23,5 +23,9 @@ def read(root: Path, captions: Path | None, features: Path | None, look: Callabl
     if features:
         return from_file(features, said)
     seen = look()
-    featured = from_photos(locate(said, root), seen.extractor, seen.name, cache)
-    return featured._replace(trunk=featured.trunk._replace(options=seen.options))
+    return from_photos(locate(said, root), seen.extractor, seen.name, cache)._replace(trunk=trunk_of(seen))
+
+
+def trunk_of(look: Look) -> Trunk:
+    """What models of words know a look's features by."""
+    return Trunk(look.name, origin(look.extractor), look.options)

@@ -19,7 +19,8 @@ from samespace.files import content_hash
 from samespace.library import Features, Fields, Library
 from samespace.looks import Look
 from samespace.wording import readable
-from samespace.words.features import Trunk, origin, told
+from samespace.words.data import trunk_of
+from samespace.words.features import told
 from samespace.words.library_captions import LibraryCaptions
 from samespace.words.matcher import Matcher
 from samespace.words.vocabulary import split_words
@@ -55,7 +56,7 @@ class Sentences:
     def __init__(self, library: Library, look: Look, file: Path) -> None:
         """`file` is a matcher's, trained on features of this look; every photo that has these is made ready."""
         self.matcher = matcher = Matcher.load(file)
-        matcher.check(Trunk(look.name, origin(look.extractor)))
+        matcher.check(trunk_of(look))
         version = content_hash(file)[:16]
         kept = Embedded(f"{look.extractor.fingerprint}-{version}", {_FIELD: ((matcher.dim,), "float16")})
 
@@ -147,7 +148,7 @@ def look_for(file: Path, look: Look) -> Look:
         raise SameSpaceError(
             f"{file} was trained on features of {matcher.trunk.name}: give the --backbone or the --model they are of"
         )
-    matcher.check(Trunk(look.name, origin(look.extractor)))
+    matcher.check(trunk_of(look))
     return look
 
 
