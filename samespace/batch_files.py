@@ -21,7 +21,7 @@ from samespace.errors import SameSpaceError
 from samespace.library import Library
 from samespace.reading import Array, Batch, Extractor, Rows
 
-FORMAT = 1
+FORMAT = 2  # 1 lacked colours
 FILES = "batch_*.safetensors"
 
 
@@ -52,6 +52,10 @@ def read(path: Path) -> Batch:
         raise SameSpaceError(
             f"{path} was written by a newer samespace (its format is {version}, {FORMAT} is known here): "
             "update samespace"
+        )
+    if version < FORMAT:
+        raise SameSpaceError(
+            f"{path} was written by an older samespace, which told less of photos: embed them again with this one"
         )
     if digest != _digest(arrays):
         raise _damaged(path)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from samespace.backbones import SIZE, Trunk, make_trunk
+from samespace.colours import DIM, colours
 from samespace.features import look
 from samespace.model import Model, load
 from samespace.photos import Pixels
@@ -45,10 +46,12 @@ class NetworkExtractor:
     ) -> None:
         """`network` takes (N, S, S, 3) of 0..255, `finish` makes the columns of `fields` of what it says.
 
-        `origin` tells the fingerprint that is the same at every precision, where there are several.
+        A column of colours, which no network is asked for, is added. `origin` tells the fingerprint that is the same at
+        every precision, where there are several.
         """
         self._network, self._finish = network, finish
-        self.fields, self.fingerprint, self._precision = fields, fingerprint, precision
+        self.fields: Fields = {"colours": ((DIM,), "uint8"), **fields}
+        self.fingerprint, self._precision = fingerprint, precision
         self._origin = origin
         self._device = next(network.parameters()).device
         on_cpu = self._device.type == "cpu"
@@ -83,10 +86,11 @@ class NetworkExtractor:
 
     @torch.no_grad()
     def _extract(self, run: Callable[[Pixels], Columns], chunk: Pixels) -> list[npt.NDArray[Any]]:
+        seen = colours(chunk)
         # Always as many photos: other sizes take other ways through a convolution, and round otherwise.
         missing = self._chunk - len(chunk)
         chunk = np.pad(chunk, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else np.ascontiguousarray(chunk)
-        return [column.cpu().numpy() for column in run(chunk)]
+        return [seen, *(column.cpu().numpy() for column in run(chunk))]
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

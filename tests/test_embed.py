@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import multiprocessing
 import os
 import random
@@ -353,13 +354,19 @@ def test_one_damaged_file_stops_an_import(
     assert "rank_0/batch_00000006.safetensors is damaged: fetch it again, or take it away and its photos" in told
 
 
-def test_a_file_of_a_newer_version_stops_an_import(photos: Path, spoil: Callable[..., Path]) -> None:
-    def newer(file: bytes) -> bytes:
+@pytest.mark.parametrize(
+    ("version", "expected"), [(3, "a newer samespace (its format is 3, 2 is known here)"), (1, "an older samespace")]
+)
+def test_a_file_of_another_version_stops_an_import(
+    photos: Path, spoil: Callable[..., Path], version: int, expected: str
+) -> None:
+    def other(file: bytes) -> bytes:
         arrays = load(file)
-        arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 1', b'"format": 2'), np.uint8)
+        about = {**json.loads(arrays["about"].tobytes()), "format": version}
+        arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         return bytes(save(arrays))
 
-    assert "was written by a newer samespace (its format is 2, 1 is known here)" in refused(photos, spoil(newer))
+    assert f"was written by {expected}" in refused(photos, spoil(other))
 
 
 def test_another_model_stops_an_import(photos: Path, embedded: Path, tmp_path: Path) -> None:

@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from conftest import BACKBONE, draw
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from samespace.engine import for_trunk
 from samespace.errors import SameSpaceError
@@ -15,16 +19,16 @@ from samespace.photos import Pixels, read_pixels
 from samespace.reading import SIZE
 from samespace.words import features
 from samespace.words.captions import Located, locate, read_captions
-from samespace.words.features import Featured, Trunk, from_file, from_photos
+from samespace.words.features import SHARES, TOLD, Featured, Trunk, from_file, from_photos, told
 
 SPLITS = ("train", "val", "train", "test", "train")
 
 
 class Means:
-    """Looks at photos two at a time and says their mean colour; counts what it has seen."""
+    """Looks at photos two at a time and says their mean colour, whole and by halves; counts what it has seen."""
 
     fingerprint = "means"
-    fields = {"vectors": ((3,), "float16")}  # noqa: RUF012
+    fields = {"vectors": ((3,), "float16"), "colours": ((6,), "uint8")}  # noqa: RUF012
     batch = 2
 
     def __init__(self) -> None:
@@ -33,7 +37,8 @@ class Means:
     def extract(self, pixels: Pixels) -> dict[str, np.ndarray]:
         assert 0 < len(pixels) <= self.batch
         self.seen += len(pixels)
-        return {"vectors": pixels.mean((1, 2)).astype(np.float16)}
+        halves = pixels.reshape(len(pixels), SIZE, 2, -1, 3).mean((1, 3)).reshape(len(pixels), 6)
+        return {"vectors": pixels.mean((1, 2)).astype(np.float16), "colours": halves.astype(np.uint8)}
 
 
 @pytest.fixture
@@ -51,15 +56,36 @@ def located(tmp_path: Path) -> Located:
 
 
 def expected(located: Located, numbers: list[int]) -> np.ndarray:
-    rows = np.array([read_pixels(located.paths[number], SIZE).mean((0, 1)) for number in numbers])
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = [Means().extract(read_pixels(located.paths[number], SIZE)[None]) for number in numbers]
+    return np.concatenate(list(map(told, rows)))
+
+
+Rows = npt.NDArray[np.float32]
+numbers = st.integers(-1000, 1000)
+
+
+@given(arrays(np.float16, (3, 4), elements=numbers), arrays(np.uint8, (3, 5)))
+def test_each_field_has_its_share_of_what_is_told(vectors: Rows, colours: Rows) -> None:
+    vectors[:, 0], colours[:, 0] = 1, 1
+    found = told({"vectors": vectors, "colours": colours, "parts": np.empty((3, 0))})
+    assert found.dtype == np.float32
+    np.testing.assert_allclose((found[:, :4] ** 2).sum(1), SHARES["vectors"], rtol=1e-5)
+    np.testing.assert_allclose((found[:, 4:] ** 2).sum(1), SHARES["colours"], rtol=1e-5)
+    for part, rows in ((found[:, :4], vectors), (found[:, 4:], colours)):
+        cosines = (part * rows).sum(1) / np.linalg.norm(part, axis=1) / np.linalg.norm(rows.astype(np.float32), axis=1)
+        np.testing.assert_allclose(cosines, 1, rtol=1e-5)
+
+
+def test_what_is_told_is_of_length_1_if_all_vectors_are_zero() -> None:
+    found = told({"vectors": np.zeros((2, 4), np.float16), "colours": np.full((2, 5), 9, np.uint8)})
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
 
 
 def test_photos_that_cannot_be_read_are_left_out_with_their_captions(located: Located) -> None:
     found = from_photos(located, Means(), "means")
     assert [image.file for image in found.captions.images] == ["0.png", "1.png", "3.png", "4.png"]
-    np.testing.assert_allclose(found.features, expected(located, [0, 1, 3, 4]), atol=1e-3)
-    assert found.trunk == Trunk("means", "means")
+    np.testing.assert_array_equal(found.features, expected(located, [0, 1, 3, 4]))
+    assert found.trunk == Trunk("means", f"means, {TOLD}")
     assert [str(note) for note in found.notes] == ["photos that cannot be read: 1 (2.png)"]
 
 
@@ -85,8 +111,21 @@ def test_features_of_another_extractor_are_others(located: Located, tmp_path: Pa
     from_photos(located, Means(), "means", tmp_path / "cache")
     other = Means()
     other.fingerprint = "other means"
-    assert from_photos(located, other, "means", tmp_path / "cache").trunk.origin == "other means"
+    assert from_photos(located, other, "means", tmp_path / "cache").trunk.origin == f"other means, {TOLD}"
     assert other.seen == 4
+
+
+def test_what_is_told_otherwise_is_computed_anew_and_of_another_origin(
+    located: Located, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    means = Means()
+    before = from_photos(located, means, "means", tmp_path / "cache")
+    monkeypatch.setattr(features, "SHARES", {"colours": 1.0})
+    monkeypatch.setattr(features, "TOLD", "colours alone")
+    after = from_photos(located, means, "means", tmp_path / "cache")
+    assert (before.features.shape, after.features.shape) == ((4, 9), (4, 6))
+    assert before.trunk.origin != after.trunk.origin
+    assert means.seen == 8
 
 
 def test_a_split_has_the_features_of_its_photos(located: Located) -> None:
@@ -113,8 +152,5 @@ def test_a_real_trunk_says_of_photos_what_it_says_in_a_library(located: Located)
     extractor = for_trunk(BACKBONE, "none")
     found = from_photos(located, extractor, BACKBONE)
     pixels = np.stack([read_pixels(located.paths[number], SIZE) for number in (0, 1, 3, 4)])
-    vectors = extractor.extract(pixels)["vectors"].astype(np.float32)
-    np.testing.assert_allclose(
-        found.features, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), rtol=1e-3, atol=1e-4
-    )
+    np.testing.assert_array_equal(found.features, told(extractor.extract(pixels)))
     assert found.trunk == Trunk(BACKBONE, features.origin(extractor))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -23,7 +24,10 @@ from samespace.words.captions import CaptionSet, Located
 from samespace.words.formats import Note
 from samespace.words.precomputed import read_features, unit_rows
 
-FIELD = "vectors"  # what every trunk and every model says of a photo
+# Of what extractors say: the share of a row's squared length that each field has. Drawn rooms are found the better the
+# more colours count, up to half of it; photos of Flickr8k from there on worse, and up to 0.3 as well as without.
+SHARES = {"vectors": 0.7, "colours": 0.3}
+TOLD = "vectors and colours"  # another name whenever other numbers are told: they belong to others' features
 
 Floats = npt.NDArray[np.float32]
 
@@ -70,7 +74,7 @@ def from_photos(located: Located, extractor: Extractor, name: str, cache: Path |
         located.captions, images=tuple(image for image, read in zip(images, readable, strict=True) if read)
     )
     notes = (*located.notes, *([Note("photos that cannot be read", damaged)] if damaged else []))
-    return Featured(captions, told({FIELD: features[readable]}), Trunk(name, origin(extractor)), notes)
+    return Featured(captions, features[readable], Trunk(name, origin(extractor)), notes)
 
 
 def from_file(path: Path, captions: CaptionSet) -> Featured:
@@ -80,18 +84,19 @@ def from_file(path: Path, captions: CaptionSet) -> Featured:
 
 def told(fields: Mapping[str, Array]) -> Floats:
     """(N, D) of length 1: what models of words are told of N photos, of an extractor's fields, N rows each."""
-    return unit_rows(np.asarray(fields[FIELD], np.float32))
+    parts = [share**0.5 * unit_rows(np.asarray(fields[name], np.float32)) for name, share in SHARES.items()]
+    return unit_rows(np.concatenate(parts, 1))
 
 
 def origin(extractor: Extractor) -> str:
-    """What an extractor's numbers come from, whatever it rounds them to."""
-    return str(getattr(extractor, "origin", extractor.fingerprint))
+    """What `told` makes of an extractor's numbers comes from, whatever that rounds them to."""
+    return f"{getattr(extractor, 'origin', extractor.fingerprint)}, {TOLD}"
 
 
 def _cached(paths: Sequence[Path], extractor: Extractor, cache: Path) -> Floats:
     """Computed by one process while others wait."""
     digest = hashlib.sha256("".join(map(content_hash, paths)).encode()).hexdigest()[:16]
-    file = cache / f"{digest}-{extractor.fingerprint}.npy"
+    file = cache / f"{digest}-{extractor.fingerprint}-{TOLD.replace(' ', '-')}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{file.name}.lock"):
         if not file.is_file():
@@ -103,8 +108,8 @@ def _cached(paths: Sequence[Path], extractor: Extractor, cache: Path) -> Floats:
 
 
 def _computed(paths: Sequence[Path], extractor: Extractor) -> Floats:
-    """(N, D), NaN for photos that cannot be read."""
-    (dim,), _ = extractor.fields[FIELD]
+    """(N, D) as `told`, NaN for photos that cannot be read."""
+    dim = sum(math.prod(extractor.fields[name][0]) for name in SHARES)
     features = np.full((len(paths), dim), np.nan, np.float32)
     read = iter(progress.over(read_many(paths, SIZE), "features", len(paths)))
     for rows in _blocks(len(paths), extractor.batch):
@@ -112,7 +117,7 @@ def _computed(paths: Sequence[Path], extractor: Extractor) -> Floats:
         good = [row for row, photo in zip(rows, photos, strict=True) if not isinstance(photo, UnreadablePhoto)]
         pixels: list[Pixels] = [photo for photo in photos if not isinstance(photo, UnreadablePhoto)]
         if pixels:
-            features[good] = extractor.extract(np.stack(pixels))[FIELD]
+            features[good] = told(extractor.extract(np.stack(pixels)))
     return features
 
 
