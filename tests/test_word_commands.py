@@ -6,12 +6,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from samespace.cli import main
+from samespace.library import Library
 from samespace.rooms import write_dataset
-from samespace.words import training
+from samespace.words import commands, training
+from samespace.words.borrowing import Borrower
+from samespace.words.library_captions import Caption, LibraryCaptions
 
 RANDOM = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
 Run = Callable[..., tuple[int, str, str]]
@@ -128,3 +132,125 @@ def test_a_matcher_of_other_features_is_refused(run: Run, described: Path) -> No
         status, _, err = run(*words)
         assert status == 1
         assert "was trained on features of mobilenet_v3_small, and these are of mobilenet_v2" in err
+
+
+# Captions
+
+
+@pytest.fixture(scope="module")
+def captioner(described: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that borrows, which takes no time to train."""
+    file = tmp_path_factory.mktemp("captioner") / "near.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        assert main(["caption", "train", str(described), *RANDOM, "--method", "nearest", "-o", str(file)]) == 0
+    return file
+
+
+@pytest.fixture
+def album(described: Path, tmp_path: Path) -> Path:
+    """Four photos, one of them twice."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for number, photo in enumerate(sorted(described.rglob("*.jpg"))[:4]):
+        (folder / f"{number}.jpg").write_bytes(photo.read_bytes())
+    (folder / "copy.jpg").write_bytes((folder / "0.jpg").read_bytes())
+    return folder
+
+
+def captions_of(folder: Path) -> dict[str, Caption]:
+    library = Library(folder / ".samespace")
+    with LibraryCaptions(library) as captions:
+        written = captions.all()
+    return {photo.path.stem: written[photo.content] for photo in library.photos() if photo.content in written}
+
+
+def test_a_captioner_is_trained_and_evaluated(run: Run, described: Path, tmp_path: Path) -> None:
+    status, out, _ = run("caption", "train", described, *RANDOM, "--epochs", "1")
+    assert status == 0
+    lines = out.splitlines()
+    assert [line for line in lines if line in ("val", "test")] == ["val", "test"]
+    assert lines[-1] == "written to caption.safetensors"
+    assert [path.name for path in tmp_path.iterdir()] == ["caption.safetensors"]
+    status, evaluated, _ = run("caption", "evaluate", "caption.safetensors", described)
+    assert evaluated.strip() == lines[lines.index("test") + 1]
+    figures = json.loads(run("caption", "evaluate", "caption.safetensors", described, "--json")[1])
+    assert figures["photos"] == 12 and len(figures["bleu"]) == 4
+
+
+def test_a_folder_is_captioned_and_found_by_its_captions(run: Run, album: Path, captioner: Path) -> None:
+    status, out, err = run("caption", album, "--captioner", captioner)
+    assert (status, err) == (0, "")
+    written = captions_of(album)
+    assert len(written) == 5 and written["copy"] == written["0"]
+    assert out.startswith(f"5 photos captioned\n  album/0.jpg: {written['0'].text}\n")
+    status, found, _ = run("search", *written["0"].text.split(), "--library", album / ".samespace", "--all")
+    assert status == 0
+    assert found.splitlines()[1].startswith("  1.000  album/0.jpg")
+
+
+def test_hand_edited_captions_stay_and_nothing_is_written_twice(
+    run: Run, album: Path, captioner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("caption", album, "--captioner", captioner)
+    library = Library(album / ".samespace")
+    with LibraryCaptions(library) as captions:
+        captions.edit(next(photo.content for photo in library.photos() if photo.path.stem == "2"), "our kitchen")
+    written = captions_of(album)
+    monkeypatch.setattr(Borrower, "captions", lambda *_: pytest.fail("all have a caption"))
+    assert run("caption", album, "--captioner", captioner)[1].startswith("5 photos captioned, 1 of them by hand\n")
+    monkeypatch.undo()
+    monkeypatch.chdir(album.parent)
+    assert captions_of(album) == written
+    assert run("caption", album / "2.jpg", "--captioner", captioner)[1] == "album/2.jpg: our kitchen\n"
+    assert captions_of(album) == written
+
+
+def test_captioning_that_was_stopped_goes_on(
+    run: Run, album: Path, captioner: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "BLOCK", 1)
+    write, blocks = Borrower.captions, []
+
+    def stopped(borrower: Borrower, features: np.ndarray) -> list[str]:
+        blocks.append(len(features))
+        if len(blocks) == 3:
+            raise KeyboardInterrupt
+        return write(borrower, features)
+
+    monkeypatch.setattr(Borrower, "captions", stopped)
+    assert run("caption", album, "--captioner", captioner)[0] != 0
+    half = captions_of(album)
+    assert len(set(half)) in (2, 3)  # of two contents, one of which may be there twice
+    assert run("caption", album, "--captioner", captioner)[0] == 0
+    assert blocks == [1] * 5
+    assert len(captions_of(album)) == 5
+    assert all(captions_of(album)[name] == caption for name, caption in half.items())
+
+
+def test_a_photo_of_no_library_is_described_and_not_kept(run: Run, described: Path, captioner: Path) -> None:
+    status, out, err = run("caption", photo_in(described), "--captioner", captioner)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{photo_in(described)}: ")
+    assert not list(described.rglob(".samespace"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["caption", "{album}"], "caption.safetensors: no such file"),
+        (["caption", "{album}", "--captioner", "{album}/0.jpg"], "is no captioner, or damaged"),
+        (["caption", "none.jpg", "--captioner", "{captioner}"], "none.jpg: no such file"),
+        (
+            ["caption", "{album}", "--captioner", "{captioner}", "--backbone", "mobilenet_v2", "--weights", "none"],
+            "trained on features of mobilenet_v3_small, and these are of mobilenet_v2",
+        ),
+    ],
+)
+def test_nothing_is_written_where_captions_cannot_be(
+    run: Run, album: Path, captioner: Path, words: list[str], told: str
+) -> None:
+    status, out, err = run(*(word.format(album=album, captioner=captioner) for word in words))
+    assert (status, out) == (1, "")
+    assert told in err and err.count("\n") == 1
+    assert not (album / ".samespace").exists()
