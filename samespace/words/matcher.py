@@ -7,7 +7,7 @@ photo's. By how much they are, squared and summed, is how ill the two fit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -189,28 +189,48 @@ class Matcher:
         return Found(np.array(rows, np.int64), np.array(scores, np.float32), self.vocabulary.unknown(query))
 
     def ranking(
-        self, query: str, photos: Floats, shortlist: int = SHORTLIST, nearest: Nearest | None = None
+        self,
+        query: str,
+        photos: Floats,
+        shortlist: int = SHORTLIST,
+        nearest: Nearest | None = None,
+        among: Numbers | None = None,
     ) -> Iterator[tuple[int, float]]:
-        """All of N embedded photos (N, dim), by number and score, best first; as few are scored as were asked for.
+        """All of N embedded photos (N, dim), or those of the rows `among`, by row and score, best first.
 
-        In order, photos of the highest cosines are scored, twice as many as long as others might still be better: the
-        ranking is the one that all would give. `nearest` finds them where the photos are too many for one product.
+        Those of the highest cosines are scored first, which `nearest` finds where there is a quicker way than to
+        compare with all. All others are scored once it is not sure any more that they are worse: the ranking is the
+        one that all scores would give.
         """
         sentence = self.embed_sentences([query])
-        nearest = nearest or _nearest_by_product(photos)
-        told: set[int] = set()
-        while True:
-            rows, cosines = nearest(sentence, shortlist + 1)
-            # None that is left out can be better than this.
-            bound = -np.inf if len(rows) <= shortlist else self._bound(cosines[shortlist])
-            rows, found = self._scored(photos, rows[:shortlist], cosines[:shortlist], sentence)
-            for row, score in zip(rows.tolist(), found.tolist(), strict=True):
-                if score > bound and row not in told:
-                    told.add(row)
-                    yield row, score
-            if bound == -np.inf:
-                return
-            shortlist *= 2
+        among = np.arange(len(photos)) if among is None else among
+        rows, cosines = (nearest or _nearest_by_product(photos, among))(sentence, min(shortlist + 1, len(among)))
+        listed = self._ranked(photos, np.sort(rows[:shortlist]), sentence)
+        if len(among) <= shortlist:
+            yield from listed
+            return
+        bound = self._bound(cosines[shortlist])
+        sure = list(takewhile(lambda one: one[1] > bound, listed))
+        yield from sure
+        told = {row for row, _ in sure}
+        yield from (one for one in self._ranked(photos, among, sentence) if one[0] not in told)
+
+    def _ranked(self, photos: Floats, rows: Numbers, sentence: Floats) -> Iterator[tuple[int, float]]:
+        """These rows, which rise, and their scores, best first; of equally good ones the first."""
+        found = np.empty(len(rows), np.float32)
+        for at in range(0, len(rows), PHOTOS_AT_ONCE):
+            some = np.asarray(photos[rows[at : at + PHOTOS_AT_ONCE]], np.float32)
+            found[at : at + len(some)] = self.score(some, sentence)[:, 0]
+        order = np.argsort(-found, kind="stable")
+        return zip(rows[order].tolist(), found[order].tolist(), strict=True)
+
+    def _bound(self, cosine: float) -> float:
+        """The score that a photo of this cosine, or of a lower one, cannot exceed."""
+        return cosine + 1e-6 if self.measure == "cosine" else _at_most(cosine)
+
+    def fit(self, score: float) -> float:
+        """A score as persons read it, 0 to 1: in order how much of the sentence is in the photo."""
+        return max(0.0, score if self.measure == "cosine" else 1.0 + score)
 
     def refuse_strangers(self, query: str) -> None:
         """Of words that are all unknown nothing can be found."""
@@ -225,23 +245,6 @@ class Matcher:
             f"no word of {readable(query)!r} is among the {known:,} that the matcher knows: "
             f"try {', '.join(alike[:5]) or 'others'}"
         )
-
-    def _scored(self, photos: Floats, rows: Numbers, cosines: Floats, sentence: Floats) -> tuple[Numbers, Floats]:
-        """These photos and their scores, best first, of equally good ones the first."""
-        by_row = np.argsort(rows)
-        rows, found = rows[by_row], cosines[by_row]
-        if self.measure == "order":
-            found = self.score(np.asarray(photos[rows], np.float32), sentence)[:, 0]
-        order = np.argsort(-found, kind="stable")
-        return rows[order], found[order]
-
-    def _bound(self, cosine: float) -> float:
-        """The score that a photo of this cosine, or of a lower one, cannot exceed."""
-        return cosine if self.measure == "cosine" else _at_most(cosine)
-
-    def fit(self, score: float) -> float:
-        """A score as persons read it, 0 to 1: in order how much of the sentence is in the photo."""
-        return max(0.0, score if self.measure == "cosine" else 1.0 + score)
 
     def save(self, path: Path) -> None:
         """One safetensors file, whole or not at all."""
@@ -270,11 +273,11 @@ class Matcher:
         return models.load(path, KIND, build)
 
 
-def _nearest_by_product(photos: Floats) -> Nearest:
+def _nearest_by_product(photos: Floats, among: Numbers) -> Nearest:
     def nearest(sentence: Floats, most: int) -> tuple[Numbers, Floats]:
-        cosines = photos @ sentence[0]
-        rows = np.argsort(-cosines, kind="stable")[:most]
-        return rows, cosines[rows]
+        cosines = photos[among] @ sentence[0]
+        best = np.argsort(-cosines, kind="stable")[:most]
+        return among[best], cosines[best]
 
     return nearest
 

@@ -73,21 +73,25 @@ class Sentences:
         self._content_of = {row: content for content, row in self._row_of.items()}
         self._photos = features.mapped(_FIELD)
         self._exact = Exact(self._photos)
+        self._kept = np.zeros(len(self._photos), np.bool_)  # rows that are some photo's
+        self._kept[features.rows] = True
 
     def ranking(
         self, sentence: str, among: Collection[str] | None, but: Collection[str]
     ) -> Iterator[tuple[str, float]]:
         """All photos' contents, or those of these that are kept, and how well they fit, best first; none of `but`."""
-        rows = self._rows(self._row_of if among is None else among)
-        allowed = np.zeros(len(self._photos), np.bool_)
-        allowed[rows] = True
+        allowed = self._kept.copy()
+        if among is not None:
+            allowed[:] = False
+            allowed[self._rows(among)] = True
         allowed[self._rows(but)] = False
 
         def nearest(query: Floats, most: int) -> tuple[Numbers, Floats]:
-            found = self._exact.nearest(query, min(most, int(allowed.sum())), allowed)
+            found = self._exact.nearest(query, most, allowed)
             return found.rows[0], found.cosines[0]
 
-        for row, score in self.matcher.ranking(sentence, self._photos, nearest=nearest):
+        among_rows = np.flatnonzero(allowed)
+        for row, score in self.matcher.ranking(sentence, self._photos, nearest=nearest, among=among_rows):
             yield self._content_of[row], self.matcher.fit(score)
 
     def fits(self, sentence: str, contents: Collection[str]) -> dict[str, float]:
