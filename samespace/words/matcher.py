@@ -199,8 +199,8 @@ class Matcher:
         """All of N embedded photos (N, dim), or those of the rows `among`, by row and score, best first.
 
         Those of the highest cosines are scored first, which `nearest` finds where there is a quicker way than to
-        compare with all. All others are scored once it is not sure any more that they are worse: the ranking is the
-        one that all scores would give.
+        compare with all. All others are scored once it is not sure any more that they are worse, which in order is
+        soon: the ranking is the one that all scores would give.
         """
         sentence = self.embed_sentences([query])
         among = np.arange(len(photos)) if among is None else among
