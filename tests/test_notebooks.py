@@ -1,0 +1,84 @@
+"""The notebooks run from top to bottom, find what they say they find, and are committed as they were written."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+PROJECT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+ABSOLUTE_PATH = re.compile(r"(?<![\w./*])(~?/|[A-Za-z]:\\)\w")
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def executed(name: str, folder: Path) -> dict[str, NotebookNode]:
+    """The cells of a notebook, by their ids, after all were run in a process that keeps its files below `folder`."""
+    notebook = read(PROJECT / "notebooks" / name)
+    here, temporary = folder / "here", folder / "temporary"
+    here.mkdir()
+    temporary.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TMPDIR": str(temporary)}
+        NotebookClient(notebook, timeout=600, kernel_name="python3").execute(env=environment, cwd=str(here))
+    assert not list(here.iterdir()), "a notebook leaves nothing where it was opened"
+    assert not list(temporary.glob("samespace-*"))
+    return {cell.id: cell for cell in notebook.cells}
+
+
+def printed(cell: NotebookNode) -> str:
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+def pictures(cell: NotebookNode) -> int:
+    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_committed_without_outputs_or_traces_of_a_machine(path: Path) -> None:
+    notebook = read(path)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        assert cell.id.replace("-", "").isalpha(), "an id that a person chose stays the same"
+        assert not cell.metadata
+        assert not ABSOLUTE_PATH.search(cell.source)
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+def test_duplicates_are_found_removed_and_brought_back(tmp_path: Path) -> None:
+    cells = executed("duplicates.ipynb", tmp_path)
+
+    assert "25 photos, 26 new files\nleft out: broken.jpg: damaged" in printed(cells["scan"])
+    assert "25 photos, 0 new files, 0 changed, 0 gone" in printed(cells["again"])
+    assert "5 groups, 15 duplicates" in printed(cells["verdicts"])  # all copies, and nothing that is none
+    assert printed(cells["plan"]).count("remove") == 15
+    assert "15 photos moved, 11 of 26 files left in the album" in printed(cells["apply"])
+    assert "15 photos back in place; all 26 files are as they were" in printed(cells["undo"])
+    assert [pictures(cells[name]) for name in ("show", "kept", "neighbours", "scores", "doubtful")] == [1] * 5
+    assert (pictures(cells["groups"]), pictures(cells["verdicts"])) == (5, 2)
+
+
+def test_captions_are_looked_at_and_searched(tmp_path: Path) -> None:
+    cells = executed("captions.ipynb", tmp_path)
+
+    assert "Karpathy's dataset.json: 96 photos, 480 captions" in printed(cells["read"])
+    assert "empty captions: 2 (a.jpg, b.jpg)" in printed(cells["untidy"])
+    assert "['dalmatian', 'beside', 'kitchn'] ['kitchen']" in printed(cells["unknown"])
+    assert "chance           mean rank  12.5 of 24" in printed(cells["nearest"])
+    trained = next(line for line in printed(cells["train"]).splitlines() if line.startswith("matcher on train"))
+    assert float(trained.split()[5]) < 31 / 2, "it learnt something: chance is 31"
+    assert "unknown words: none\nits own photo comes at place" in printed(cells["search"])
+    assert "no word of 'dalmatians, kitchn'" in printed(cells["strangers"])
+    assert [pictures(cells[name]) for name in ("photo", "lengths", "search")] == [1] * 3
