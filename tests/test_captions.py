@@ -283,7 +283,9 @@ def test_sidecars_are_read_below_a_folder(tmp_path: Path) -> None:
 def test_a_folder_without_sidecars_is_one_sentence(tmp_path: Path) -> None:
     draw(tmp_path / "a.jpg", 0)
     (tmp_path / "b.txt").write_text("a bed", "utf-8")
-    with pytest.raises(SameSpaceError, match=r"has no photo with a \.txt of its name beside it: give Karpathy's"):
+    with pytest.raises(
+        SameSpaceError, match=r"has no photo with a \.txt of its name beside it: name the file of captions"
+    ):
         read_captions(tmp_path)
 
 
@@ -441,6 +443,7 @@ DAMAGED = {
     '[{"image_id": 1, "caption": "a bed"}]': NO_FORMAT,
     "{}": NO_FORMAT,
     '{"a.jpg": ["a bed"]}': NO_FORMAT,
+    '{"images": []}': NO_FORMAT,
     "{'images': []}": "is damaged JSON",
     karpathy(SAID, GIVEN)[:-30]: "is damaged JSON",
     "[" * 100_000: "is damaged JSON .nested too deeply.",
@@ -458,10 +461,13 @@ DAMAGED = {
     '{"images": [{"filename": " ", "sentences": []}]}': r"images\[0\] should have a filename",
     '{"file": "a.jpg", "caption": "a bed"}\n{"file": "b.jpg"}': "line 2, should be a JSON object with file and caption",
     '{"file": "a.jpg", "caption": "a bed"}\n{"file"': "line 2, should be a JSON object with file and caption",
+    '{"file": "a.jpg", "captions": ["a bed"]}\n{"file": "b.jpg"}': "line 1, should be a JSON object with file",
     '{"file": "a.jpg", "caption": "a bed"}\n[1]': "line 2, should be a JSON object with file and caption",
     'file,caption\na.jpg,"a bed\nb.jpg,a sofa\n': r"is damaged at or before line 3 \(unexpected end of data\)",
     'file,caption\na.jpg,"a bed" there\n': "is damaged at or before line 2",
-    "file,caption\na.jpg,.\n": "has no photo with a caption",
+    "file,caption\n": "has no photo with a caption: give Karpathy's",
+    "file,caption\na.jpg,.\n": r"a caption \(empty captions: 1 \(a\.jpg\); .*\): mend it$",
+    "file,caption\na.jpg,a bed, a sofa\n": r"a caption \(lines that the header does not fit: 1 \(line 2\)\): mend it$",
 }
 
 
@@ -474,11 +480,11 @@ def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path, text: str) -> No
 
 def test_what_is_no_text_is_one_sentence(tmp_path: Path) -> None:
     draw(tmp_path / "a.jpg", 0)
-    with pytest.raises(SameSpaceError, match="is not text in UTF-8: give Karpathy's"):
+    with pytest.raises(SameSpaceError, match="is not text in UTF-8: save it as that, or give Karpathy's"):
         read_captions(tmp_path / "a.jpg")
     with pytest.raises(SameSpaceError, match="is not text in UTF-8"):
         read(tmp_path, tokens(SAID).encode("utf-16"))
-    with pytest.raises(SameSpaceError, match=r"cannot be read .No such file or directory.: give"):
+    with pytest.raises(SameSpaceError, match=r"nowhere\.json: no such file$"):
         read_captions(tmp_path / "nowhere.json")
 
 

@@ -257,8 +257,8 @@ def test_here_a_training_that_was_stopped_goes_on(
 @pytest.mark.parametrize(
     ("mistake", "told"),
     [
-        (["--data", "/nowhere"], "/nowhere cannot be read"),
-        (["--config", "data.captions=other.json"], "other.json cannot be read"),
+        (["--data", "/nowhere"], "/nowhere is not a folder"),
+        (["--config", "data.captions=other.json"], "other.json: no such file"),
         (["--config", "data.features=other.npy"], "other.npy: no such file"),
         (["--config", "hyperparameters.depth=3"], "set global_batch_size, epochs, measure, negatives, margin"),
         (["--config", "hyperparameters.backbone=vgg99"], "backbone cannot be 'vgg99': choose one of mobilenet"),
@@ -267,6 +267,8 @@ def test_here_a_training_that_was_stopped_goes_on(
         (["--epochs", "0"], "epochs cannot be 0"),
         (["--config", "hyperparameters.threshold=9999"], "no word is met 9999 times"),
         (["--output", "/dev/null/match"], "cannot write /dev/null/match"),
+        (["--output", "/dev"], "/dev is a folder: give --output FILE"),
+        (["--data", str(trial.CONST.parent)], "beside it: name the file of captions, Karpathy's dataset.json"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -107,7 +107,7 @@ def test_training_that_was_stopped_goes_on(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["match", "train", "nowhere", *RANDOM], "nowhere cannot be read"),
+        (["match", "train", "nowhere", *RANDOM], "nowhere is not a folder"),
         (["match", "train", "{photos}", *RANDOM], "has no photo with a .txt of its name beside it"),
         (["match", "evaluate", "none.safetensors", "{photos}"], "none.safetensors: no such file"),
         (["match", "evaluate", "{photo}", "{photos}"], "is no matcher, or damaged"),

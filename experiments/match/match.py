@@ -144,6 +144,8 @@ def train_on_cluster(info: det.ClusterInfo) -> None:
 
 def train_here(config: dict[str, Any], output: Path) -> None:
     """Train on this machine until validation photos gain no more; stopped, it goes on where it was."""
+    if output.is_dir():
+        raise SameSpaceError(f"{output} is a folder: give --output FILE")
     chosen = recipe(config["hyperparameters"])
     featured = read_data(config["hyperparameters"], config["data"])
     for note in (*featured.captions.notes, *featured.notes):

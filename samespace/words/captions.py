@@ -106,9 +106,11 @@ def read_captions(path: Path, split: str | None = None, shares: Sequence[float] 
         Note("photos in no split", nowhere),
         Note("photos in a split that have no captions", unheard),
     ]
+    told = tuple(note for note in notes if note.items)
     if not images:
-        raise SameSpaceError(f"{path} has no photo with a caption: give {KNOWN}")
-    return CaptionSet(path, read.format, tuple(images), len(photos), tuple(note for note in notes if note.items))
+        remedy = f" ({'; '.join(map(str, told))}): mend it" if told else f": give {KNOWN}"
+        raise SameSpaceError(f"{path} has no photo with a caption{remedy}")
+    return CaptionSet(path, read.format, tuple(images), len(photos), told)
 
 
 def _splits(

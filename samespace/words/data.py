@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from samespace.errors import SameSpaceError
 from samespace.looks import Look
 from samespace.words.captions import locate, read_captions
 from samespace.words.features import Featured, Trunk, from_file, from_photos, origin
@@ -19,6 +20,8 @@ def captions_in(root: Path) -> Path:
 
 def read(root: Path, captions: Path | None, features: Path | None, look: Callable[[], Look], cache: Path) -> Featured:
     """The captioned photos below `root` as a look sees them, which is not asked for where a file has `features`."""
+    if not root.is_dir():
+        raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")
     said = read_captions(captions or captions_in(root))
     if features:
         return from_file(features, said)

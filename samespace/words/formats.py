@@ -18,8 +18,8 @@ from samespace.wording import readable
 KARPATHY, COCO, TOKENS = "Karpathy's dataset.json", "COCO's captions", "Flickr's tokens"
 JSONL, CSV, KAGGLE, SIDECARS = "JSONL", "CSV", "Kaggle's results.csv", "photos with a .txt beside"
 KNOWN = (
-    "Karpathy's dataset.json, COCO's captions_*.json, Flickr's .token files, CSV or JSONL with file and caption, "
-    "or a folder of photos with a .txt beside each"
+    "Karpathy's dataset.json, COCO's captions_*.json, Flickr's .token files, CSV with file,caption as its first line, "
+    "JSONL with both, or a folder of photos with a .txt beside each"
 )
 NAMES = {"train": ("training", "restval"), "val": ("valid", "validation", "dev"), "test": ("testing",)}
 SPLITS = {name: split for split, names in NAMES.items() for name in (split, *names)}  # by all that they are called
@@ -73,10 +73,12 @@ def read_said(path: Path) -> Read:
 def read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise SameSpaceError(f"{path}: no such file") from error
     except OSError as error:
-        raise SameSpaceError(f"{path} cannot be read ({error.strerror}): give {KNOWN}") from error
+        raise SameSpaceError(f"{path} cannot be read ({error.strerror}): check its path and permissions") from error
     except UnicodeDecodeError as error:
-        raise SameSpaceError(f"{path} is not text in UTF-8: give {KNOWN}") from error
+        raise SameSpaceError(f"{path} is not text in UTF-8: save it as that, or give {KNOWN}") from error
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -190,7 +192,7 @@ def _json(path: Path, text: str) -> Read:
         return _coco(path, images, whole["annotations"])
     if isinstance(images, list) and any(isinstance(image, dict) and "sentences" in image for image in images):
         return _karpathy(path, images)
-    if images is not None:
+    if images:
         raise SameSpaceError(f"{path} names photos and says nothing of them: give the file that has their captions")
     return _jsonl(path, text, None)
 
@@ -243,7 +245,8 @@ def _jsonl(path: Path, text: str, whole_error: Exception | None) -> Read:
             split = None if split is None else _split(path, f"line {number:,}", _text(split, empty=True))
             said.append(Said(_text(file), [_text(caption, empty=True)], split))
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-            if said:
+            is_json = not isinstance(error, (ValueError, RecursionError))
+            if said or (whole_error and is_json):
                 raise SameSpaceError(
                     f"{path}, line {number:,}, should be a JSON object with file and caption: mend or remove it"
                 ) from error
@@ -277,7 +280,9 @@ def _sidecars(folder: Path) -> Read:
                 unreadable.append(text.relative_to(folder).as_posix())
         said.append(Said(photo.relative_to(folder).as_posix(), list(filter(None, captions))))
     if not used:
-        raise SameSpaceError(f"{folder} has no photo with a .txt of its name beside it: give {KNOWN}")
+        raise SameSpaceError(
+            f"{folder} has no photo with a .txt of its name beside it: name the file of captions, {KNOWN}"
+        )
     lonely = sorted((text.relative_to(folder).as_posix() for text in set(texts.values()) - used), key=os.fsencode)
     notes = [Note("texts that are not UTF-8", unreadable), Note("texts without a photo of their name", lonely)]
     return Read(SIDECARS, said, notes)
