@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determi
 ADAPTIVE = trial.CONST.with_name("adaptive.yaml")
 TINY = {"global_batch_size": 8, "epochs": 3, "dim": 16, "word_dim": 8, "threshold": 1}
 TINY |= {"backbone": BACKBONE, "weights": "none", "learning_rate": 0.005}
-CHOSEN = {"measure": "cosine", "negatives": "sum", "margin": 0.2, "dim": 24, "learning_rate": 0.005}
+CHOSEN = {"measure": "cosine", "negatives": "sum", "margin": 0.2, "dim": 24, "learning_rate": 0.02}
 METRICS = {"recall", "recall_at_10", "mean_rank", "mean_rank_of_chance"}
 
 
