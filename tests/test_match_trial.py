@@ -20,10 +20,10 @@ from experiments.match import match as trial
 from experiments.match.match import MatchTrial
 from samespace.errors import SameSpaceError
 from samespace.words.captions import read_captions
-from samespace.words.course import Course
+from samespace.words.course import Course, Lesson
 from samespace.words.features import Featured
 from samespace.words.matcher import Matcher
-from samespace.words.training import evaluate, train
+from samespace.words.training import begin, evaluate, loss, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
 
@@ -104,11 +104,14 @@ def matcher_of(folder: Path) -> Matcher:
     return Matcher.load(folder / trial.MATCHER)
 
 
-def test_a_trial_trains_what_the_search_chose(searched: StubMaster) -> None:
+def test_a_trial_trains_what_the_search_chose(searched: StubMaster, rooms: Path, cache: Path) -> None:
     found = matcher_of(searched.checkpoints[-1].path)
     assert (found.measure, found.dim, found.network.word.embedding_dim) == ("cosine", 24, 8)
-    losses = [report["loss"] for report in searched.training_metrics]
-    assert losses[-1] < losses[0]
+    learnt = read(rooms, cache).only("train")
+    chosen = trial.recipe(searched.config["hyperparameters"] | CHOSEN)
+    lesson, untrained = Lesson(learnt, found.vocabulary), begin(learnt, chosen)
+    batch = lesson.take(np.arange(len(lesson)), lesson.choose(0, 0))
+    assert loss(found.network, chosen, batch, 0) < loss(untrained.network, chosen, batch, 0)
 
 
 def test_every_validation_reports_ranks_beside_those_of_chance(searched: StubMaster, rooms: Path, cache: Path) -> None:
