@@ -37,12 +37,13 @@ def settled(ask: Callable[[], Any]) -> Any:
     return answer
 
 
-PAGES = ["/review", "/search", "/search?like={photo}", "/search/names?q=01", "/library"]
+PAGES = ["/review", "/search", "/search?like={photo}", "/search?q=a+bed", "/search/names?q=01", "/library"]
 ASKED: list[tuple[str, Any]] = [
     ("/api/groups", None),
     ("/api/groups/counts", None),
     ("/api/library", None),
     ("/api/search", {"like": "{photo}"}),
+    ("/api/search", {"sentence": "a bed"}),
     ("/api/verdicts", {"photo0": "{photo}", "photo1": "{other}", "said": "same"}),
     ("/api/apply", {"groups": []}),
     ("/api/undo", {}),

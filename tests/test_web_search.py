@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import draw
 from PIL import Image
-from test_search import COLOURS
+from test_search import COLOURS, Colours
 
+from samespace.colours import DIM, colours
 from samespace.compress import fit_pca
 from samespace.library import FOLDER, Library
 from samespace.looks import shots
 from samespace.near import Sketches
+from samespace.photos import read_pixels
+from samespace.rooms import SPACE_TYPES, describe, make_room, viewpoints
 from samespace.search import keep_compression, vectors_to_compress
 from samespace.web import search
 from samespace.web.desk import Desk, photo_id
 from samespace.web.search import Kept
+from samespace.words import sentences
+from samespace.words.captions import Captioned, CaptionSet
+from samespace.words.data import trunk_of
+from samespace.words.features import Featured, Trunk, told
+from samespace.words.formats import KARPATHY
+from samespace.words.library_captions import LibraryCaptions
+from samespace.words.matcher import Matcher
+from samespace.words.training import Recipe, train
 
 BEST = "2023/01 bedroom.jpg"  # it has a smaller copy in phone and a brighter one in edited
 COPIES = {"phone/01 bedroom.jpg", "edited/01 bedroom.jpg"}
@@ -38,6 +53,63 @@ def ask(client, status=200, **asked):
 
 def like(desk: Desk, name: str = BEST) -> str:
     return photo_id(desk.roots[0] / name)
+
+
+# What understands sentences
+
+
+class Seen(Colours):
+    """With what models of words are told besides."""
+
+    fingerprint = "seen-1"
+    fields = {**Colours.fields, "colours": ((DIM,), "uint8")}  # noqa: RUF012
+
+    def extract(self, pixels):
+        return {**super().extract(pixels), "colours": colours(pixels)}
+
+
+SEEN = COLOURS._replace(extractor=Seen())
+
+
+@pytest.fixture(scope="module")
+def matcher_file(scanned_album, tmp_path_factory) -> Path:
+    """A matcher that has learnt the album's twelve rooms by heart, as well as colours tell them apart."""
+    photos = sorted((scanned_album / "2023").glob("[01]*.jpg"))
+    vectors = told(SEEN.extractor.extract(np.stack([read_pixels(photo, 256) for photo in photos])))
+    images = [
+        Captioned(photo.name, split, tuple(describe(room, viewpoints(room, 1)[0])), number)
+        for split in ("train", "val")
+        for number, photo in enumerate(photos)
+        for room in [make_room(SPACE_TYPES[number % len(SPACE_TYPES)], number)]
+    ]
+    captions = CaptionSet(Path("album"), KARPATHY, tuple(images), len(images))
+    featured = Featured(captions, np.concatenate([vectors, vectors]), trunk_of(SEEN))
+    recipe = Recipe(dim=32, word_dim=16, threshold=1, batch=12, learning_rate=0.01, epochs=20)
+    file = tmp_path_factory.mktemp("matcher") / "match.safetensors"
+    train(featured, recipe).save(file)
+    return file
+
+
+@pytest.fixture
+def matcher(desk, matcher_file, tmp_path) -> Path:
+    """The desk's library has been scanned with this matcher, and captions none of its photos."""
+    file = Path(shutil.copy(matcher_file, tmp_path))
+    with desk.library() as library:
+        library.scan(desk.roots, [SEEN.extractor])
+        sentences.remember(library, SEEN, file)
+    desk.look = SEEN
+    desk.refresh()
+    return file
+
+
+BRICK = "a bedroom with a brick wall and a teal bed"  # 2023/05 bedroom.jpg
+
+
+def captioned(desk: Desk, **texts: str) -> None:
+    """By a person: `_05="a bed"` of 2023/05 …"""
+    for photo in desk.snapshot.photos.values():
+        if photo.path.parent.name == "2023" and f"_{photo.path.name[:2]}" in texts:
+            desk.caption(photo.content, texts[f"_{photo.path.name[:2]}"])
 
 
 # For programs
@@ -99,6 +171,123 @@ def test_a_photo_from_outside(client, album, tmp_path):
     ]
 
 
+def test_a_sentence_finds_what_the_matcher_sees(client, desk, matcher):
+    """As on the command line: the pages add and take away nothing."""
+    answer = ask(client, sentence=f"{BRICK}, zorgel")
+    assert (answer["look"], answer["meaning"], answer["photo"]) == ("colours", "fit", None)
+    assert answer["unknown"] == ["zorgel"]
+    scores = [hit["score"] for hit in answer["hits"]]
+    assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
+    with desk.library() as library, LibraryCaptions(library) as captions:
+        asked = sentences.ask(f"{BRICK}, zorgel", None, desk.snapshot.sentences, captions)
+        expected = desk.snapshot.space.show(asked.ranking, 48)
+    assert [hit["id"] for hit in answer["hits"]] == [photo_id(hit.photo.path) for hit in expected]
+    assert sum(1 + len(hit["also"]) for hit in answer["hits"]) == 26
+
+
+def test_a_sentence_finds_what_captions_say(client, desk):
+    captioned(desk, _05="A green parrot on a bed", _06="The parrot")
+    answer = ask(client, sentence="green parrots and an island")
+    assert names(answer["hits"]) == ["2023/05 bedroom.jpg", "2023/06 kitchen.jpg"]
+    assert answer["hits"][0]["score"] == 1 > answer["hits"][1]["score"] > 0
+    assert answer["unknown"] == ["and", "an", "island"]
+    assert ask(client, sentence="an island") == answer | {"hits": [], "unknown": ["an", "island"]}
+
+
+def test_a_sentence_finds_what_either_says(client, desk, matcher):
+    captioned(desk, _05="A green parrot")
+    first, *others = ask(client, sentence="a parrot in a kitchen")["hits"]
+    assert first["name"] == "2023/05 bedroom.jpg"
+    assert len(others) > 10
+
+
+@pytest.mark.parametrize("top", [1, 5])
+def test_pages_of_a_sentence_joined_are_one_long_page(client, desk, matcher, top):
+    captioned(desk, _05="A teal parrot", _07="brick")
+    asked = {"sentence": BRICK, "all": True, "folder": "2023"}
+    whole, joined, start = ask(client, **asked)["hits"], [], 0
+    while start is not None:
+        answer = ask(client, **asked, top=top, start=start)
+        joined, start = joined + answer["hits"], answer["next"]
+    assert joined == whole
+    assert len(whole) == 12
+    assert all(hit["name"].startswith("2023/") for hit in whole)
+    score = whole[3]["score"]
+    assert ask(client, **asked, threshold=score)["hits"] == whole[:4]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "error"),
+    [
+        ("?!", "There is no word in '?!': describe a photo."),
+        ("zorgel", "No word of 'zorgel' is among the"),
+        ("bed " * 251, "A sentence of 1,003 characters is too long: 1,000 at most."),
+    ],
+)
+def test_what_is_no_sentence_is_refused_in_one(client, matcher, sentence, error):
+    assert error in ask(client, 400, sentence=sentence)["error"]
+    assert client.get("/search", params={"q": sentence}).status_code == 200
+
+
+def test_half_a_character_is_no_word(client, matcher):
+    answer = client.post(
+        "/api/search", content=rb'{"sentence": "\ud800"}', headers={"content-type": "application/json"}
+    )
+    assert (answer.status_code, "There is no word in" in answer.json()["error"]) == (400, True)
+
+
+def test_sentences_wait_for_their_turn(client, desk, matcher, monkeypatch):
+    monkeypatch.setattr(search, "_turns", threading.Semaphore(1))
+    waiting, show = [], desk.snapshot.space.show
+
+    def shown(*given):
+        waiting.append(search._turns.acquire(blocking=False))
+        return show(*given)
+
+    monkeypatch.setattr(desk.snapshot.space, "show", shown)
+    assert ask(client, sentence=BRICK)["hits"]
+    assert waiting == [False]
+
+
+def spoil(file: Path, how: str) -> None:
+    if how == "gone":
+        file.unlink()
+    elif how == "damaged":
+        file.write_bytes(file.read_bytes()[:-9])
+    else:
+        found = Matcher.load(file)
+        Matcher(found.network, found.vocabulary, Trunk("vgg16", "elsewhere")).save(file)
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("gone", "match.safetensors, which has gone: give another --matcher FILE"),
+        ("damaged", "match.safetensors is no matcher, or damaged: train it again, or copy it again"),
+        ("other", "The matcher was trained on features of vgg16, and these are of colours: take those, or train one"),
+    ],
+)
+def test_without_its_matcher_the_page_says_why_and_finds_by_captions_and_names(client, desk, matcher, how, why):
+    spoil(matcher, how)
+    desk.refresh()
+    assert why in ask(client, 400, sentence="a parrot")["error"]
+    assert why in client.get("/search?q=a+parrot").text
+    assert "with “bedroom” in the name" in client.get("/search?q=bedroom").text
+    assert ask(client, like=BEST)["hits"]
+    for address in ("/review", "/library", "/search", f"/search?like={like(desk)}"):
+        answer = client.get(address)
+        assert (answer.status_code, why in answer.text) == (200, False)
+    captioned(desk, _05="A green parrot")
+    page = client.get("/search?q=a+parrot").text
+    assert why in page and "Only captions are searched." in page
+    assert shown(page) == ["2023/05 bedroom.jpg"]
+
+
+def test_pages_are_ready_without_torch():
+    code = "import sys, samespace.web.app; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(search.__file__).parents[2])
+
+
 def test_searches_wait_for_their_turn(client, desk, album, monkeypatch):
     waiting = []
 
@@ -128,13 +317,15 @@ def test_photos_that_have_been_removed_are_left_out(client, desk):
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "sentence"),
+    ("asked", "status", "error"),
     [
         ({"like": "0" * 16}, 404, "not in the library"),
         ({"photo": "unknown"}, 404, "drop it again"),
         ({}, 400, "Name one photo"),
         ({"like": BEST, "photo": "key"}, 400, "Name one photo"),
+        ({"like": BEST, "sentence": "a bed"}, 400, "Name one photo"),
         ({"like": 7}, 400, "`like` is to be text"),
+        ({"sentence": ["a", "bed"]}, 400, "`sentence` is to be text"),
         ({"like": BEST, "top": 0}, 400, "`top` is to be a whole number from 1 to 480"),
         ({"like": BEST, "top": 481}, 400, "`top` is to be"),
         ({"like": BEST, "top": "many"}, 400, "`top` is to be"),
@@ -146,8 +337,8 @@ def test_photos_that_have_been_removed_are_left_out(client, desk):
         ({"like": BEST, "folder": "/etc"}, 400, "/etc"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_sentence(client, asked, status, sentence):
-    assert sentence in ask(client, status, **asked)["error"]
+def test_what_makes_no_sense_is_refused_in_a_sentence(client, asked, status, error):
+    assert error in ask(client, status, **asked)["error"]
 
 
 def test_a_number_without_end_is_refused(client):
@@ -265,11 +456,62 @@ def test_what_names_several_lets_a_person_choose(client):
     assert set(shown(page)) == {name for name in shown(page) if "bedroom" in name} >= {BEST, *COPIES}
 
 
-def test_what_names_none_says_what_can_be_typed(client):
+def test_what_names_none_says_what_can_be_typed(client, desk):
     answer = client.get("/search", params={"q": "<b>white kitchen"})
     assert answer.status_code == 200
     assert "No photo is called “&lt;b&gt;white kitchen”" in answer.text
-    assert "Photos cannot be found by a description yet." in answer.text
+    how = "No sentence is understood yet: caption photos, or name a matcher: samespace scan "
+    how += f"{desk.roots[0]} --matcher FILE"
+    assert f"<p>{how}</p>" in answer.text
+    assert ask(client, 400, sentence="white kitchen") == {"error": how}
+
+
+def test_what_names_no_photo_is_a_sentence_where_sentences_are_understood(client, desk, matcher):
+    for typed in (BEST, like(desk), str(desk.roots[0] / BEST)):
+        answer = client.get("/search", params={"q": typed, "folder": "2023"})
+        assert answer.headers["location"] == f"/search?like={like(desk)}&folder=2023"
+    page = client.get("/search?q=bedroom&folder=2023&threshold=0.1").text
+    assert "“bedroom”</h2>" in page
+    assert "how much of the sentence is in the photo or in its caption, 1 for all of it" in page
+    assert re.search(
+        r'href="/search\?q=bedroom&amp;names=1&amp;folder=2023">(\d+) photos have “bedroom” in their name', page
+    )
+    assert re.search(r"fit <b>0\.\d\d\d</b>", page)
+    assert not re.search('class="hit same"|class="rest"', page)
+    assert shown(page) == names(ask(client, sentence="bedroom", folder="2023", threshold=0.1)["hits"])
+    assert f"/search?like={like(desk)}&amp;folder=2023" in page  # a threshold for fits is none for cosines
+    named = client.get("/search?q=bedroom&names=1&folder=2023").text
+    assert "with “bedroom” in the name" in named
+    assert 'href="/search?q=bedroom&amp;folder=2023">Search for what “bedroom” describes' in named
+    assert client.get("/search?q=2023+01&names=1").headers["location"] == f"/search?like={like(desk)}"
+
+
+def test_one_photo_of_that_name_is_offered_as_one(client, matcher):
+    assert "1 photo has “23/01” in its name" in client.get("/search?q=23/01").text  # no word that anybody knows
+    assert "in their name" not in client.get("/search", params={"q": BRICK}).text
+
+
+def test_unknown_words_are_told_on_the_page(client, matcher):
+    assert "left out" not in client.get("/search?q=white+bed").text
+    page = client.get("/search?q=white+bed,+islnd+and+chandelier").text
+    assert "Not known, and left out: <b>islnd, chandelier</b>" in page.replace("and, ", "")
+
+
+def test_a_sentence_that_nothing_fits(client, desk, matcher):
+    page = client.get("/search", params={"q": BRICK, "threshold": "1"}).text
+    assert "Nothing scores 1.000 or more" in page
+    desk.snapshot = desk.snapshot._replace(sentences=None)
+    captioned(desk, _05="Green parrot")
+    assert "No photo fits this" in client.get("/search", params={"q": BRICK}).text
+
+
+def test_pieces_of_a_sentence_for_scrolling_and_for_filters(client, matcher):
+    htmx, asked = {"HX-Request": "true"}, {"q": BRICK, "all": "1"}
+    further = client.get("/search", params={**asked, "start": 5, "top": 4}, headers=htmx).text
+    assert shown(further) == names(ask(client, sentence=BRICK, all=True)["hits"])[5:9]
+    filtered = client.get("/search", params={**asked, "folder": "phone", "threshold": "0"}, headers=htmx)
+    assert "<html" not in filtered.text
+    assert filtered.headers["HX-Replace-Url"] == f"/search?q={BRICK.replace(' ', '+')}&folder=phone&all=1"
 
 
 def test_names_are_completed(client):
@@ -466,6 +708,30 @@ def test_a_name_is_completed_by_keyboard(browser):
     expect(browser.locator("#of-name")).to_have_text("01 bedroom.jpg")
 
 
+def test_a_sentence_is_typed_and_stays_through_filters_reload_and_back(browser, desk, matcher):
+    from playwright.sync_api import expect
+
+    browser.goto("/search?like=" + like(desk) + "&folder=2023&threshold=0.5")
+    browser.keyboard.press("/")
+    browser.keyboard.type(BRICK)
+    browser.keyboard.press("Enter")
+    browser.wait_for_url("**/search?q=a+bedroom+with+*&folder=2023")
+    expect(browser.get_by_role("heading", name=f"“{BRICK}”")).to_be_visible()
+    expect(results(browser)).to_have_count(12)
+    browser.get_by_label("Folder").select_option("")
+    browser.get_by_label("Show every copy").check()
+    expect(results(browser)).to_have_count(26)
+    browser.reload()
+    expect(results(browser)).to_have_count(26)
+    best = results(browser).first.get_attribute("title")
+    browser.keyboard.press("ArrowRight")
+    browser.keyboard.press("Enter")
+    expect(browser.locator("h2[title]")).to_have_attribute("title", best)
+    browser.go_back()
+    expect(browser.locator("h2[title]")).to_have_attribute("title", BRICK)
+    expect(results(browser)).to_have_count(26)
+
+
 def test_going_on_by_keyboard_and_back(browser, desk):
     from playwright.sync_api import expect
 
@@ -561,7 +827,10 @@ def test_the_keys_are_told(browser):
 @pytest.mark.parametrize("width", [400, 1600])
 def test_nothing_is_wider_than_the_window(browser, desk, outside, width):
     browser.set_viewport_size({"width": width, "height": 800})
-    for address in ("/search", f"/search?like={like(desk)}", "/search?q=bedroom", "/search?q=none"):
+    long = "bed" * 60
+    captioned(desk, _05=f"A green parrot {long}")
+    addresses = (f"like={like(desk)}", "q=bedroom&names=1", "q=none", f"q={long}", f"q=parrot+{long[3:]}")
+    for address in ("/search", *(f"/search?{asked}" for asked in addresses)):
         browser.goto(address)
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
 

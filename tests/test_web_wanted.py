@@ -13,7 +13,9 @@ from samespace.web.wanted import MOST, Wanted, wanted_of
 @given(
     st.builds(
         Wanted,
-        *(st.text().map(str.strip) for _ in range(4)),
+        *(st.text().map(str.strip) for _ in range(3)),
+        names=st.booleans(),
+        folder=st.text().map(str.strip),
         threshold=st.none() | st.integers(1, 100).map(lambda percent: percent / 100),
         all=st.booleans(),
         start=st.integers(0, 10**6),

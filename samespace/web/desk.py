@@ -18,6 +18,9 @@ from samespace.photos import DATABASE, UnreadablePhoto
 from samespace.search import Space
 from samespace.web.thumbnails import forget_thumbnails
 from samespace.wording import as_sentence, readable
+from samespace.words import library_captions, sentences
+from samespace.words.library_captions import Caption, LibraryCaptions, captions_of
+from samespace.words.sentences import Sentences
 
 
 class Snapshot(NamedTuple):
@@ -28,6 +31,15 @@ class Snapshot(NamedTuple):
     unreadable: list[UnreadablePhoto]
     space: Space | None
     why_not: str  # why there is no space to search, in a sentence
+    sentences: Sentences | None = None
+    why_mute: str = ""  # why a matcher that is remembered understands none, in a sentence
+
+
+class _Captions(NamedTuple):
+    """What was last read of their file."""
+
+    version: tuple[int, ...]  # of the file
+    captions: dict[str, Caption]
 
 
 class LibraryAway(SameSpaceError):
@@ -48,6 +60,7 @@ class Desk:
         self.gone: frozenset[Path] = frozenset()  # removed since the snapshot: no page shows them
         self._refreshing, self._removing = threading.Lock(), threading.Lock()
         self.snapshot = Snapshot(0, {}, [], None, "Nothing has been scanned yet.")
+        self._captions = _Captions((), {})
 
     @contextmanager
     def library(self) -> Iterator[Library]:
@@ -69,12 +82,49 @@ class Desk:
         with self._refreshing, self.library() as library:
             photos = {photo_id(photo.path): photo for photo in library.photos()}
             space, why_not = self._space(library) if photos else (None, "Nothing has been scanned yet.")
-            snapshot = Snapshot(self.snapshot.number + 1, photos, library.unreadable(), space, why_not)
+            understood, why_mute = self._sentences(library) if space else (None, "")
+            snapshot = Snapshot(
+                self.snapshot.number + 1, photos, library.unreadable(), space, why_not, understood, why_mute
+            )
         with self._removing:
             self.snapshot = snapshot
             self.gone = frozenset(photo.path for photo in photos.values() if not os.path.lexists(photo.path))
         if snapshot.number > 1:
             forget_thumbnails(self.folder, but={photo.content for photo in photos.values()})
+
+    @property
+    def captions(self) -> dict[str, Caption]:
+        """By content, as they are now: read again when their file has changed, whoever changed it.
+
+        None of a file that cannot be read: whoever edits captions or searches them is told, and all else works.
+        """
+        version, kept = self._version(), self._captions
+        if version != kept.version:
+            try:
+                with self.library() as library:
+                    kept = _Captions(version, captions_of(library))
+            except SameSpaceError:
+                kept = _Captions(version, {})
+            self._captions = kept
+        return kept.captions
+
+    def _version(self) -> tuple[int, ...]:
+        try:
+            status = (self.folder / library_captions.FILE).stat()
+        except OSError:
+            return ()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def caption(self, content: str, text: str) -> None:
+        """What a person says of it; the next page has it."""
+        with self.library() as library, LibraryCaptions(library) as captions:
+            captions.edit(content, text)
+        self._captions = _Captions((), {})  # a clock may be too coarse to tell two changes apart
+
+    @property
+    def understands(self) -> bool:
+        """Whether a sentence finds photos here, by what a matcher sees in them or by what captions say."""
+        return self.snapshot.sentences is not None or any(caption.text for caption in self.captions.values())
 
     def remove(self, paths: Iterable[Path]) -> None:
         """These photos have been moved into quarantine."""
@@ -89,6 +139,14 @@ class Desk:
     def _space(self, library: Library) -> tuple[Space | None, str]:
         try:
             return Space(library, self.look), ""
+        except SameSpaceError as error:
+            return None, as_sentence(readable(str(error)))
+
+    def _sentences(self, library: Library) -> tuple[Sentences | None, str]:
+        """What photos can be found by without it is found all the same."""
+        try:
+            matcher = sentences.remembered(library)
+            return Sentences(library, self.look, matcher) if matcher else None, ""
         except SameSpaceError as error:
             return None, as_sentence(readable(str(error)))
 

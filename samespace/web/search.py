@@ -1,4 +1,4 @@
-"""The search page: what of the library is like one of its photos, or like one from outside."""
+"""The search page: what of the library is like one of its photos, or like one from outside, or as a sentence says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -41,7 +41,9 @@ from samespace.web.names import Names, names_of
 from samespace.web.pages import desk_of, page, photo_as_json, told
 from samespace.web.uploads import Sent, takes_photos
 from samespace.web.wanted import MOST, PAGE, Wanted, wanted_of
-from samespace.wording import readable
+from samespace.wording import readable, shell_word
+from samespace.words.library_captions import LONGEST, LibraryCaptions
+from samespace.words.sentences import ask
 
 if TYPE_CHECKING:
     from samespace.looks import Look
@@ -51,11 +53,12 @@ NAMES = 12  # photos that typed words are completed to
 BEGIN = 12  # photos that an empty page offers to begin with
 MINUTES = 30  # that a photo from outside can be searched by again
 
-# What a search compares and what its scores mean, by the meaning of its look.
+# What a search compares and what its scores mean, by the meaning of its look; "fit" where a sentence is searched.
 ABOUT = {
     "probability": "By {name}: scores are the probability of the same space.",
     "cosine": "By the features of {name}: scores are the cosine, 1 for photos that look the same.",
     "same shot": "Scores say how surely it is the same shot, however it was edited.",
+    "fit": "Scores say how much of the sentence is in the photo or in its caption, 1 for all of it.",
 }
 
 
@@ -104,6 +107,9 @@ class Room:
 
 # Searching
 
+# What `Space.search` and `Space.show` are told alike, from `top` to `start`.
+_Narrowed = tuple[int, float | None, Path | None, bool, frozenset[Path], int]
+
 _turns = threading.Semaphore(os.cpu_count() or 1)
 
 
@@ -120,16 +126,60 @@ def _turn() -> Iterator[None]:
         yield
 
 
+class Found(NamedTuple):
+    """Some of the results."""
+
+    hits: list[Hit]
+    further: int | None  # where the next ones start
+    before: float  # the score of the one before them
+    unknown: list[str]  # words of a sentence that were left out
+
+
+def _find(desk: Desk, room: Room, snapshot: Snapshot, wanted: Wanted) -> Found:
+    """The results that are wanted, and one on either side, to know what comes before and after."""
+    space, folder = _space(snapshot), room.names(snapshot).folder(wanted.folder)
+    before = int(wanted.start > 0)
+    top, start = wanted.top + before + 1, wanted.start - before
+    narrowed = (top, wanted.threshold, folder, not wanted.all, desk.gone, start)
+    unknown: list[str] = []
+    if wanted.q:
+        hits, unknown = _described(desk, snapshot, space, wanted.q, folder, narrowed)
+    else:
+        query = _query(desk, room, snapshot, wanted)
+        with _turn():
+            [hits] = space.search(query, *narrowed)
+    further = wanted.start + wanted.top if len(hits) == top else None
+    score = hits[0].score if before and hits else math.inf
+    return Found(hits[before : wanted.top + before], further, score, unknown)
+
+
 def _query(desk: Desk, room: Room, snapshot: Snapshot, wanted: Wanted) -> Query:
-    """What is searched by. Whoever teaches the library to understand sentences makes a query of `wanted.q` here."""
-    if wanted.photo:
-        query = room.kept.find(wanted.photo, _space(snapshot).look)
-        if query is None:
-            raise HTTPException(404, f"A photo from outside is remembered for {MINUTES} minutes: drop it again.")
-        return query
+    """The photo that is searched by."""
     if wanted.like:
         return _space(snapshot).query_of([_photo(desk, room.names(snapshot), wanted.like)])
-    raise HTTPException(404, f"No photo is called “{readable(wanted.q)}”.")
+    query = room.kept.find(wanted.photo, _space(snapshot).look)
+    if query is None:
+        raise HTTPException(404, f"A photo from outside is remembered for {MINUTES} minutes: drop it again.")
+    return query
+
+
+def _described(
+    desk: Desk, snapshot: Snapshot, space: Space, sentence: str, folder: Path | None, narrowed: _Narrowed
+) -> tuple[list[Hit], list[str]]:
+    """Photos of what a sentence says, and its words that nobody knows."""
+    if not desk.understands:
+        raise SameSpaceError(snapshot.why_mute or _how_to_understand(desk))
+    if len(sentence) > LONGEST:
+        raise SameSpaceError(f"a sentence of {len(sentence):,} characters is too long: {LONGEST:,} at most")
+    among = space.contents(folder) if folder else None
+    with _turn(), desk.library() as library, LibraryCaptions(library) as captions:
+        asked = ask(sentence, among, snapshot.sentences, captions)
+        return space.show(asked.ranking, *narrowed), asked.unknown
+
+
+def _how_to_understand(desk: Desk) -> str:
+    roots = " ".join(shell_word(os.fspath(root)) for root in desk.roots)
+    return f"No sentence is understood yet: caption photos, or name a matcher: samespace scan {roots} --matcher FILE"
 
 
 def _photo(desk: Desk, names: Names, text: str) -> Photo:
@@ -141,18 +191,6 @@ def _photo(desk: Desk, names: Names, text: str) -> Photo:
     return found[0]
 
 
-def _hits(
-    desk: Desk, space: Space, query: Query, wanted: Wanted, folder: Path | None
-) -> tuple[list[Hit], int | None, float]:
-    """The results that are wanted, where further ones start, and the score of the one before them."""
-    before = int(wanted.start > 0)
-    top, start = wanted.top + before + 1, wanted.start - before
-    with _turn():
-        [hits] = space.search(query, top, wanted.threshold, folder, not wanted.all, desk.gone, start)
-    further = wanted.start + wanted.top if len(hits) == top else None
-    return hits[before : wanted.top + before], further, hits[0].score if before and hits else math.inf
-
-
 # Pages
 
 
@@ -161,7 +199,7 @@ def show(request: Request) -> Response:
     wanted, desk = wanted_of(request.query_params), _desk(request)
     snapshot, room = desk.snapshot, _room(request)
     names = room.names(snapshot)
-    named = _there(desk, names.exactly(wanted.q) or names.called(wanted.q)) if wanted.q else []
+    named = _named(desk, names, wanted)
     if len(named) == 1:
         return RedirectResponse(wanted.of(like=photo_id(named[0].path)), 303)
     try:
@@ -171,6 +209,8 @@ def show(request: Request) -> Response:
         if "hx-request" in request.headers:
             return JSONResponse({"error": sentence}, status)
         status, words = 200 if wanted.q else status, {"state": "none", "sentence": sentence}
+    if wanted.q and not wanted.names:
+        words["called"] = len(_there(desk, names.called(wanted.q)))
     return _page(request, status, {**_NOTHING, **words, "wanted": wanted, "folders": names.choices(wanted.folder)})
 
 
@@ -184,16 +224,22 @@ def _results(desk: Desk, room: Room, snapshot: Snapshot, wanted: Wanted, named: 
     if not (wanted.like or wanted.photo or wanted.q):
         photos = _there(desk, snapshot.space.photos)
         return {"state": "begin", "photos": photos[:: max(1, -(-len(photos) // BEGIN))]}
-    query, folder = _query(desk, room, snapshot, wanted), room.names(snapshot).folder(wanted.folder)
-    hits, further, before = _hits(desk, snapshot.space, query, wanted, folder)
+    if wanted.q and (wanted.names or not desk.understands):
+        raise HTTPException(404, f"No photo is called “{readable(wanted.q)}”.")
     return {
         "state": "hits",
-        "hits": hits,
-        "further": further,
-        "before": before,
+        **_find(desk, room, snapshot, wanted)._asdict(),
         "of": _photo(desk, room.names(snapshot), wanted.like) if wanted.like else None,
         "lacking": snapshot.space.lacking,
     }
+
+
+def _named(desk: Desk, names: Names, wanted: Wanted) -> list[Photo]:
+    """The photos that are meant by name: what names none is a sentence, where the library understands any."""
+    exactly = _there(desk, names.exactly(wanted.q)) if wanted.q else []
+    if exactly or not wanted.q or (desk.understands and not wanted.names):
+        return exactly
+    return _there(desk, names.called(wanted.q))
 
 
 def _there(desk: Desk, photos: Iterable[Photo]) -> list[Photo]:
@@ -207,13 +253,17 @@ _NOTHING: dict[str, Any] = {
     "hits": [],
     "further": None,
     "before": math.inf,
+    "unknown": [],
     "of": None,
+    "called": 0,
     "lacking": 0,
 }
 
 
-def _about(desk: Desk) -> str:
+def _about(desk: Desk, meaning: str) -> str:
     """What the scores mean. A model's are probabilities, however its vectors are kept."""
+    if meaning == "fit":
+        return ABOUT[meaning]
     look, space = desk.look, desk.snapshot.space
     about, method = ABOUT[look.meaning].format(name=look.name), space.vectors.compression if space else "none"
     if look.meaning != "cosine" or method == "none":
@@ -226,9 +276,11 @@ def _page(request: Request, status: int, words: dict[str, Any]) -> Response:
     template = "search.html" if not is_piece else "search_hits.html" if wanted.start else "search_found.html"
     further = words["further"]
     words |= {"onward": further and wanted.address(start=further, top=PAGE), "shown": min((further or 0) + PAGE, MOST)}
-    response = page(
-        request, template, status, **words, look=desk.look, about=_about(desk), mark=desk.look.threshold or 0.0
-    )
+    meaning = "fit" if wanted.q else desk.look.meaning
+    words |= {"meaning": meaning, "about": _about(desk, meaning), "why_mute": desk.snapshot.why_mute}
+    words |= {"understands": desk.understands, "how": "" if desk.understands else _how_to_understand(desk)}
+    mark = 0.0 if wanted.q else desk.look.threshold or 0.0
+    response = page(request, template, status, **words, look=desk.look, mark=mark)
     if is_piece and not wanted.start:
         response.headers["HX-Replace-Url"] = wanted.address()
     return response
@@ -295,19 +347,22 @@ def search(request: Request, sent: Sent) -> Response:
 def _answer(desk: Desk, room: Room, wanted: Wanted) -> dict[str, Any]:
     snapshot = desk.snapshot
     space = _space(snapshot)
-    if bool(wanted.like) == bool(wanted.photo):
-        raise SameSpaceError("name one photo to search by: `like`, the id or name of one in the library, or `photo`")
-    folder = room.names(snapshot).folder(wanted.folder)
-    hits, further, _ = _hits(desk, space, _query(desk, room, snapshot, wanted), wanted, folder)
+    if [bool(wanted.like), bool(wanted.photo), bool(wanted.q)].count(True) != 1:
+        raise SameSpaceError(
+            "name one photo or one sentence to search by: `like`, the id or name of a photo in the library, `photo` or "
+            "`sentence`"
+        )
+    found = _find(desk, room, snapshot, wanted)
     return {
         "look": space.look.name,
-        "meaning": space.look.meaning,
+        "meaning": "fit" if wanted.q else space.look.meaning,
         "photo": wanted.photo or None,
+        "unknown": found.unknown,
         "hits": [
             {**photo_as_json(hit.photo), "score": hit.score, "also": [photo_as_json(photo) for photo in hit.also]}
-            for hit in hits
+            for hit in found.hits
         ],
-        "next": further,
+        "next": found.further,
     }
 
 
@@ -318,24 +373,26 @@ _NARROWED = {
     "folder": explained(TEXT, "only photos below it; its name from the folder that was scanned"),
     "all": explained(FLAG, "every copy as a hit of its own", default=False),
 }
-_LIKE = {
+_ASKED = {
     "like": explained(TEXT, "the id or the name of a photo of the library"),
     "photo": explained(TEXT, "`photo` of an earlier answer, to go on with it"),
+    "sentence": explained(TEXT, f"what photos show, or captions say; {LONGEST:,} characters at most"),
 }
 _HIT = photo_and(score=NUMBER, also=listed(PHOTO, "further photos that show the same, best first"))
 _FOUND = record(
     look=explained(TEXT, "what photos are compared by"),
-    meaning=explained({"enum": sorted(ABOUT)}, "of the scores"),
+    meaning=explained({"enum": sorted(ABOUT)}, "of the scores; fit: how much of the sentence is there"),
     photo=or_null(TEXT, f"stands for the photo that was sent, for {MINUTES} minutes"),
+    unknown=listed(TEXT, "words of the sentence that nobody knows: they were left out"),
     hits=listed(_HIT),
     next=or_null(WHOLE, "where further hits start; null where there are none"),
 )
 DESCRIBED = {
     "/api/search": {
         "post": {
-            "summary": "Photos of the library that are like a photo, best first",
+            "summary": "Photos of the library that are like a photo, or as a sentence says, best first",
             "requestBody": takes(
-                json=fields(_LIKE | _NARROWED, description="Either like or photo."),
+                json=fields(_ASKED | _NARROWED, description="One of like, photo and sentence."),
                 form=fields({"photo": IMAGE, **_NARROWED}, ("photo",)),
             ),
             "responses": {"200": answer("What was found.", _FOUND)},

@@ -18,7 +18,8 @@ class Wanted(NamedTuple):
 
     like: str = ""  # a photo of the library, by id
     photo: str = ""  # one from outside, by the key that its query is kept under
-    q: str = ""  # what was typed
+    q: str = ""  # what was typed: a sentence, or part of a name
+    names: bool = False  # it is part of a name
     folder: str = ""
     threshold: float | None = None
     all: bool = False  # every copy by itself
@@ -29,15 +30,16 @@ class Wanted(NamedTuple):
         """The same search but for these, without what goes without saying."""
         values = self._replace(**changes)._asdict()
         said = {
-            name: f"{value:g}" if type(value) is float else value
+            name: f"{value:g}" if type(value) is float else int(value) if type(value) is bool else value
             for name, value in values.items()
             if value != _PLAIN[name]
         }
-        return "/search" + ("?" + urlencode(said | ({"all": 1} if "all" in said else {})) if said else "")
+        return "/search" + ("?" + urlencode(said) if said else "")
 
-    def of(self, **changes: str) -> str:
-        """Another search in the same folder, by the same threshold."""
-        return self.address(**{**dict.fromkeys(("like", "photo", "q"), ""), "start": 0, "top": PAGE, **changes})
+    def of(self, **changes: str | bool) -> str:
+        """Another search in the same folder; by the same threshold, unless that was one for what was typed."""
+        plain = {name: _PLAIN[name] for name in ("like", "photo", "q", "names", "start", "top")}
+        return self.address(**{**plain, "threshold": None if self.q else self.threshold, **changes})
 
 
 _PLAIN = Wanted()._asdict()
@@ -48,10 +50,11 @@ def wanted_of(given: Mapping[str, Any]) -> Wanted:
     return Wanted(
         like=_text(given, "like"),
         photo=_text(given, "photo"),
-        q=_text(given, "q").strip(),
+        q=(_text(given, "q") or _text(given, "sentence")).strip(),  # programs call it a sentence
+        names=_flag(given, "names"),
         folder=_text(given, "folder"),
         threshold=_threshold(given),
-        all=str(given.get("all", "")).lower() in ("1", "true", "on"),
+        all=_flag(given, "all"),
         start=_whole(given, "start", 0, 10**9, 0),
         top=_whole(given, "top", 1, MOST, PAGE),
     )
@@ -62,6 +65,10 @@ def _text(given: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise SameSpaceError(f"`{name}` is to be text")
     return value
+
+
+def _flag(given: Mapping[str, Any], name: str) -> bool:
+    return str(given.get(name, "")).lower() in ("1", "true", "on")
 
 
 def _threshold(given: Mapping[str, Any]) -> float | None:

@@ -44,6 +44,14 @@ class Caption(NamedTuple):
     by_hand: bool
 
 
+def captions_of(library: Library) -> dict[str, Caption]:
+    """Of every content that has one; where none were ever written no file is made."""
+    if not (library.folder / FILE).is_file():
+        return {}
+    with LibraryCaptions(library) as captions:
+        return captions.all()
+
+
 class LibraryCaptions:
     """A library's captions, by content: copies of a photo share theirs. Belongs to the thread that opened it.
 

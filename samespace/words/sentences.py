@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,10 @@ from samespace.wording import readable
 from samespace.words.data import trunk_of
 from samespace.words.features import told
 from samespace.words.library_captions import LibraryCaptions
-from samespace.words.matcher import Matcher
 from samespace.words.vocabulary import split_words
+
+if TYPE_CHECKING:
+    from samespace.words.matcher import Matcher
 
 _NOTE = "matcher"  # its name in the library's notes
 _FIELD = "photos"
@@ -55,7 +57,7 @@ class Sentences:
 
     def __init__(self, library: Library, look: Look, file: Path) -> None:
         """`file` is a matcher's, trained on features of this look; every photo that has these is made ready."""
-        self.matcher = matcher = Matcher.load(file)
+        self.matcher = matcher = _load(file)
         matcher.check(trunk_of(look))
         version = content_hash(file)[:16]
         kept = Embedded(f"{look.extractor.fingerprint}-{version}", {_FIELD: ((matcher.dim,), "float16")})
@@ -145,7 +147,7 @@ def look_for(file: Path, look: Look) -> Look:
 
     Where it is `shots`, which is none, the one that the matcher was trained with.
     """
-    matcher = Matcher.load(file)
+    matcher = _load(file)
     if not look.options:
         look = looks.from_options(matcher.trunk.options)
     if not look.options:
@@ -154,6 +156,12 @@ def look_for(file: Path, look: Look) -> Look:
         )
     matcher.check(trunk_of(look))
     return look
+
+
+def _load(file: Path) -> Matcher:
+    from samespace.words.matcher import Matcher  # which imports torch
+
+    return Matcher.load(file)
 
 
 def remember(library: Library, look: Look, file: Path) -> None:

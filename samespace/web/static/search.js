@@ -4,10 +4,11 @@ import { ask, isForPage, say } from "./app.js";
 const $ = (id) => document.getElementById(id);
 const box = $("box"), names = $("names"), found = $("found"), viewer = $("viewer");
 
-/** The address of a search in the folder and by the threshold that this page has. */
+/** The address of a search in the folder and by the threshold that this page has, unless that was one for a sentence. */
 function address(query) {
   const values = new URLSearchParams(location.search);
-  for (const name of ["like", "photo", "q", "start", "top"]) values.delete(name);
+  if (values.get("q")) values.delete("threshold");
+  for (const name of ["like", "photo", "q", "names", "start", "top"]) values.delete(name);
   return `/search?${new URLSearchParams({ ...query, ...Object.fromEntries(values) })}`;
 }
 
