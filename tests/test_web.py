@@ -123,12 +123,12 @@ def test_the_document_says_what_needs_the_token(document: dict[str, Any]) -> Non
 def test_all_references_lead_somewhere_and_all_is_explained(document: dict[str, Any]) -> None:
     for reference in set(re.findall(r'"\$ref": "([^"]*)"', repr(document).replace("'", '"'))):
         assert resolved({"$ref": reference}, document)
-    for item in document["paths"].values():
+    for path, item in document["paths"].items():
         for operation in item.values():
             assert operation["summary"]
             assert "200" in operation["responses"] or "202" in operation["responses"]
-            for name in re.findall(r"{(\w+)}", operation["summary"]):
-                assert name in {given["name"] for given in operation["parameters"]}
+            inside = {given["name"] for given in operation.get("parameters", []) if given["in"] == "path"}
+            assert inside == set(re.findall(r"{(\w+)}", path))
 
 
 Answer = tuple[str, str, Any]  # verb, the address as it is described, what came
@@ -146,6 +146,10 @@ def walk(client: TestClient, desk: Desk, token: dict[str, str]) -> Iterator[Answ
     for given in ({"like": like, "top": 3}, {"like": "0123456789abcdef"}, {"like": like, "top": "many"}, {}):
         yield "post", "/api/search", client.post("/api/search", json=given)
     yield "post", "/api/search", client.post("/api/search", files={"photo": photo})
+    for caption in ("a bed", 7):
+        sent = client.put(f"/api/photos/{like}/caption", json={"caption": caption}, headers=token)
+        yield "put", "/api/photos/{id}/caption", sent
+    yield "post", "/api/search", client.post("/api/search", json={"sentence": "a large bed"})
     yield from review(client, token)
     yield from library(client, token)
 

@@ -37,7 +37,7 @@ def scan_again(desk: Desk) -> None:
 
 
 def test_a_thumbnail_is_small_made_once_and_kept_by_browsers(client: TestClient, desk: Desk) -> None:
-    photo = photo_as_json(first(desk))
+    photo = photo_as_json(first(desk), {})
     answer = client.get(photo["thumbnail"])
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/webp")
     assert "immutable" in answer.headers["cache-control"]
@@ -59,7 +59,7 @@ def test_a_large_photo_turned_by_the_camera_has_an_upright_thumbnail_of_its_colo
 
 def test_the_whole_photo_is_the_file(client: TestClient, desk: Desk) -> None:
     photo = first(desk)
-    address = photo_as_json(photo)["photo"]
+    address = photo_as_json(photo, {})["photo"]
     answer = client.get(address)
     assert answer.content == photo.path.read_bytes()
     assert answer.headers["content-type"] == "image/jpeg"
@@ -72,7 +72,7 @@ def test_the_whole_photo_is_the_file(client: TestClient, desk: Desk) -> None:
 
 @pytest.mark.parametrize("which", ["thumbnail", "photo"])
 def test_an_address_without_the_content_is_asked_again(client: TestClient, desk: Desk, which: str) -> None:
-    address = photo_as_json(first(desk))[which].partition("?")[0]
+    address = photo_as_json(first(desk), {})[which].partition("?")[0]
     answer = client.get(address)
     assert answer.headers["cache-control"] == "no-cache"
     again = client.get(address, headers={"if-none-match": answer.headers["etag"]})
@@ -98,7 +98,7 @@ def test_every_format_is_shown(client: TestClient, desk: Desk, album: Path, name
     Image.new("RGB", (64, 48), "green").save(path)
     path.rename(album / "called.jpg")  # its name says nothing
     scan_again(desk)
-    photo = photo_as_json(desk.snapshot.photos[photo_id(album / "called.jpg")])
+    photo = photo_as_json(desk.snapshot.photos[photo_id(album / "called.jpg")], {})
     whole, small = client.get(photo["photo"]), client.get(photo["thumbnail"])
     assert (whole.status_code, whole.headers["content-type"]) == (200, kind)
     assert Image.open(BytesIO(whole.content)).size == Image.open(BytesIO(small.content)).size == (64, 48)
@@ -113,12 +113,12 @@ def test_what_is_not_what_was_scanned_is_not_shown(client: TestClient, desk: Des
     led_away.path.unlink()
     led_away.path.symlink_to(tmp_path / "private.png")
     for photo in (gone, changed, led_away):
-        answer = client.get(photo_as_json(photo)[which])
+        answer = client.get(photo_as_json(photo, {})[which])
         assert (answer.status_code, answer.headers["content-type"]) == (410, "image/svg+xml")
         assert answer.headers["cache-control"] == "no-store"
     broken.path.write_bytes(b"\0" * broken.size)
     os.utime(broken.path, ns=(broken.mtime_ns, broken.mtime_ns))
-    answer = client.get(photo_as_json(broken)[which])
+    answer = client.get(photo_as_json(broken, {})[which])
     assert (answer.status_code, answer.headers["content-type"]) == (422, "image/svg+xml")
 
 
@@ -171,7 +171,7 @@ def test_two_hundred_at_once(served: Served, desk: Desk, monkeypatch: pytest.Mon
             open_now.pop()
 
     monkeypatch.setattr(pictures, "make_thumbnail", counted)
-    photos = [photo_as_json(photo) for photo in desk.snapshot.photos.values()]
+    photos = [photo_as_json(photo, {}) for photo in desk.snapshot.photos.values()]
     addresses = [photos[number % len(photos)]["thumbnail"] for number in range(200)]
     limits = httpx.Limits(max_connections=200)
     with httpx.Client(base_url=served.url, limits=limits, timeout=60) as client, ThreadPoolExecutor(200) as crowd:
@@ -187,7 +187,7 @@ def test_two_hundred_at_once(served: Served, desk: Desk, monkeypatch: pytest.Mon
 def test_thumbnails_of_photos_that_have_gone_go_with_the_next_scan(client: TestClient, desk: Desk) -> None:
     gone, stays = list(desk.snapshot.photos.values())[:2]
     for photo in (gone, stays):
-        client.get(photo_as_json(photo)["thumbnail"])
+        client.get(photo_as_json(photo, {})["thumbnail"])
     gone.path.unlink()
     scan_again(desk)
     assert [path.stem for path in thumbnails(desk)] == [stays.content]
@@ -209,7 +209,7 @@ def test_a_photo_that_was_scanned_through_a_link_is_shown(client: TestClient, de
         library.scan(desk.roots, [desk.look.extractor], follow_links=True)
     desk.refresh()
     photo = desk.snapshot.photos[photo_id(desk.roots[0] / "link.png")]
-    assert client.get(photo_as_json(photo)["photo"]).content == elsewhere.read_bytes()
+    assert client.get(photo_as_json(photo, {})["photo"]).content == elsewhere.read_bytes()
 
 
 def test_a_library_beside_its_photos_keeps_thumbnails_too(tmp_path: Path, scanned_album: Path) -> None:

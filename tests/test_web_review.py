@@ -183,7 +183,7 @@ def test_htmx_gets_the_part_it_asks_for(client: TestClient, monkeypatch: pytest.
     body = client.get("/review", headers={"hx-request": "true", "hx-target": "review"}).text
     assert "<html" not in body and "10 groups" in body
     further = client.get("/review?start=4", headers={"hx-request": "true", "hx-target": "more"}).text
-    assert "<html" not in further and "<form" not in further and further.count("<article") == 4
+    assert "<html" not in further and '<form class="bar"' not in further and further.count("<article") == 4
     asked = f"/review?photos={group['members'][1]['id']},0123"
     of_photo = client.get(asked, headers={"hx-request": "true", "hx-target": "more"}).text
     assert re.findall(r'<article[^>]*data-id="(\w+)"', of_photo) == [group["id"]]
@@ -277,6 +277,7 @@ KEYS = {  # on the sheet, and the test that presses them
     "1 9": "test_the_keys_of_the_list",
     "Enter": "test_ten_groups_by_keyboard_alone_and_all_of_it_undone",
     "n": "test_not_the_same_sticks_and_is_undone",
+    "e": "test_captions_are_edited_and_nothing_is_decided",
     "u": "test_ten_groups_by_keyboard_alone_and_all_of_it_undone",
     "c": "test_comparing_by_keyboard",
     "s w d": "test_comparing_by_keyboard",
@@ -429,6 +430,34 @@ def test_by_mouse_enter_applies_after_a_click(reviewing: Any, album: Path) -> No
     reviewing.get_by_role("button", name="Undo").click()
     told(reviewing).to_contain_text("Brought back")
     assert (album / name).exists()
+
+
+def test_captions_are_edited_and_nothing_is_decided(reviewing: Any, desk: Desk, complaints: list[str]) -> None:
+    group = focused(reviewing)
+    first, second = (group.locator(".caption").nth(number) for number in (0, 1))
+    reviewing.keyboard.press("e")
+    expect(first.locator("textarea")).to_be_focused()
+    reviewing.keyboard.type("1 n u c j")
+    reviewing.keyboard.press("Enter")
+    expect(first.locator("summary")).to_have_text("1 n u c j")
+    expect(group).to_be_focused()
+    group.locator(".members > li").nth(1).hover()
+    second.locator("summary").click()
+    second.locator("textarea").click()
+    expect(second.locator("textarea")).to_be_focused()
+    reviewing.keyboard.type("x" * 1001)
+    reviewing.keyboard.press("Enter")
+    expect(reviewing.locator(".toast.bad")).to_have_text("A caption of 1,001 characters is too long: 1,000 at most.")
+    expect(second.locator("textarea")).to_be_visible()
+    reviewing.keyboard.press("Escape")
+    expect(second.locator("summary")).to_be_focused()
+    reviewing.keyboard.press("Enter")
+    reviewing.keyboard.type("a bed")
+    reviewing.keyboard.press("Enter")
+    expect(second.locator("summary")).to_have_text("a bed")
+    expect(reviewing.locator(".group.done")).to_have_count(0)
+    assert {each.text for each in desk.captions.values()} == {"1 n u c j", "a bed"}
+    complaints.clear()  # the browser's own, of a refused request
 
 
 def test_not_the_same_sticks_and_is_undone(reviewing: Any, album: Path, desk: Desk) -> None:

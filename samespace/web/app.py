@@ -13,13 +13,25 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from samespace.errors import SameSpaceError
-from samespace.web import decisions, jobs, library, login, openapi, photo_map, pictures, review, search, uploads
+from samespace.web import (
+    captions,
+    decisions,
+    jobs,
+    library,
+    login,
+    openapi,
+    photo_map,
+    pictures,
+    review,
+    search,
+    uploads,
+)
 from samespace.web.desk import Desk
 from samespace.web.pages import on_crash, on_hang_up, on_mistake
 from samespace.web.safety import Guard
 
 STATIC = Path(__file__).parent / "static"
-ROOMS = (review, decisions, search, library, photo_map, jobs, pictures, uploads, login, openapi)
+ROOMS = (review, decisions, search, captions, library, photo_map, jobs, pictures, uploads, login, openapi)
 
 
 def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:

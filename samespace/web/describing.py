@@ -45,6 +45,11 @@ def parameter(name: str, description: str, schema: Piece) -> Piece:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
+def in_path(name: str, description: str) -> Piece:
+    """What the address says in its midst."""
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": TEXT}
+
+
 def takes(required: bool = True, **schemas: Piece) -> Piece:
     """What is to be sent, or may be: as `json`, as a `form` with files, or as either."""
     kinds = {"json": "application/json", "form": "multipart/form-data"}

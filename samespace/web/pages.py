@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,9 +19,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from samespace.errors import SameSpaceError
 from samespace.library import Photo
-from samespace.web.describing import TEXT, WHOLE, explained, fields, or_null
+from samespace.web.describing import FLAG, TEXT, WHOLE, explained, fields, or_null
 from samespace.web.desk import Desk, LibraryAway, photo_id
 from samespace.wording import as_sentence, count, readable, score_words, size_words
+from samespace.words.library_captions import Caption
 
 
 def below(path: Path, root: Path) -> str:
@@ -28,9 +30,9 @@ def below(path: Path, root: Path) -> str:
     return readable(os.fspath(path.relative_to(root))) if path != root else ""
 
 
-def photo_as_json(photo: Photo) -> dict[str, Any]:
+def photo_as_json(photo: Photo, captions: Mapping[str, Caption]) -> dict[str, Any]:
     """A photo as every answer and every template has it; pages know it by its id, never by its path."""
-    address = f"/photos/{photo_id(photo.path)}"
+    address, caption = f"/photos/{photo_id(photo.path)}", captions.get(photo.content)
     version = f"?v={photo.content[:8]}"  # another file at this path has another address: browsers keep what they have
     return {
         "id": photo_id(photo.path),
@@ -40,6 +42,8 @@ def photo_as_json(photo: Photo) -> dict[str, Any]:
         "height": photo.height,
         "size": photo.size,
         "taken": photo.taken,
+        "caption": (caption and caption.text) or None,
+        "caption_by_hand": bool(caption and caption.by_hand),
         "thumbnail": f"{address}/thumbnail{version}",
         "photo": address + version,
     }
@@ -53,10 +57,18 @@ _PHOTO = {  # what `photo_as_json` has
     "height": WHOLE,
     "size": explained(WHOLE, "in bytes"),
     "taken": or_null(TEXT, "when, as its EXIF says"),
+    "caption": or_null(TEXT, "what it shows"),
+    "caption_by_hand": explained(FLAG, "whether a person said so, or wants none"),
     "thumbnail": explained(TEXT, "address"),
     "photo": explained(TEXT, "address of the whole photo"),
 }
 PHOTO = fields(_PHOTO, tuple(_PHOTO))  # answers may tell more of it
+
+
+@pass_context
+def _photo(context: Context, photo: Photo) -> dict[str, Any]:
+    return photo_as_json(photo, context["captions"])
+
 
 _templates = Environment(
     loader=PackageLoader("samespace.web"),
@@ -71,7 +83,7 @@ _templates.filters |= {
     "count": count,
     "readable": lambda text: readable(os.fspath(text)),
     "photo_id": photo_id,
-    "photo": photo_as_json,
+    "photo": _photo,
 }
 
 
@@ -93,6 +105,7 @@ def page(request: Request, template: str, status: int = 200, **words: Any) -> HT
         "path": request.scope["path"],
         "csrf": request.app.state.guard.csrf,
         "desk": desk_of(request),
+        "captions": desk_of(request).captions,
     }
     return HTMLResponse(_templates.get_template(template).render(given | words), status)
 

@@ -23,6 +23,7 @@ from samespace.web.describing import FLAG, NUMBER, TEXT, WHOLE, answer, explaine
 from samespace.web.desk import Desk, LibraryAway
 from samespace.web.pages import desk_of, page, photo_as_json, told
 from samespace.wording import readable
+from samespace.words.library_captions import Caption
 
 SORTS = {"largest": "largest first", "certain": "most certain first"}
 PAGE = 20  # groups that come at once
@@ -200,13 +201,19 @@ def _groups(request: Request) -> Response:
     if groups is None:
         return JSONResponse({"state": "comparing", "seconds": review.comparings.of(asked.kind).seconds}, 202)
     end = asked.start + min(int(_number(request.query_params, "count", PAGE)), MOST)
-    shown = [_group_as_json(one) for one in groups[asked.start : end]]
+    captions = desk_of(request).captions
+    shown = [_group_as_json(one, captions) for one in groups[asked.start : end]]
     return JSONResponse({"state": "ready", **asked._asdict(), **_totals(groups), "groups": shown})
 
 
-def _group_as_json(one: Shown) -> dict[str, Any]:
+def _group_as_json(one: Shown, captions: Mapping[str, Caption]) -> dict[str, Any]:
     members = [
-        {**photo_as_json(member.photo), "score": round(member.score, 6), "keep": member.keep, "why": member.why}
+        {
+            **photo_as_json(member.photo, captions),
+            "score": round(member.score, 6),
+            "keep": member.keep,
+            "why": member.why,
+        }
         for member in one.group.members
     ]
     weakest = round(one.group.weakest, 6)

@@ -33,6 +33,7 @@ HEADERS = {
 COOKIE = "samespace"
 SAFE = ("GET", "HEAD")
 ASKING = {"/api/compare": 2, "/api/search": 1, "/search": 1}  # posts that change nothing: the photos that each brings
+FORMS = re.compile(r"/login|/photos/[^/]+/caption")  # which bring a token as a field: their rooms ask for it
 BODY, PHOTO = 1_000_000, 25_000_000  # bytes that are read of a request, and more for each photo
 
 _HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
@@ -84,7 +85,7 @@ class Guard:
         if self.locked and not self.knows(request) and path != "/login" and not path.startswith("/static/"):
             wants_page = method in SAFE and "text/html" in headers.get("accept", "")
             return RedirectResponse("/login", 303) if wants_page else problem(request, 401, "This needs the token.")
-        if method not in SAFE and path not in ASKING and path != "/login" and not self._may_change(headers):
+        if method not in SAFE and path not in ASKING and not FORMS.fullmatch(path) and not self._may_change(headers):
             return problem(request, 403, "This needs the token: GET /api/token tells it; send it as X-SameSpace-Token.")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > _most_bytes(path):
@@ -108,6 +109,10 @@ class Guard:
 
     def is_token(self, shown: str) -> bool:
         return _equal(shown, self._token)
+
+    def is_of_page(self, shown: str) -> bool:
+        """Whether a form has the token that pages send along."""
+        return _equal(shown, self.csrf)
 
     def admit(self, answer: Response, secure: bool) -> None:
         """Let the browser that gets this answer in from now on, until it is closed."""

@@ -352,14 +352,18 @@ def _answer(desk: Desk, room: Room, wanted: Wanted) -> dict[str, Any]:
             "name one photo or one sentence to search by: `like`, the id or name of a photo in the library, `photo` or "
             "`sentence`"
         )
-    found = _find(desk, room, snapshot, wanted)
+    found, captions = _find(desk, room, snapshot, wanted), desk.captions
     return {
         "look": space.look.name,
         "meaning": "fit" if wanted.q else space.look.meaning,
         "photo": wanted.photo or None,
         "unknown": found.unknown,
         "hits": [
-            {**photo_as_json(hit.photo), "score": hit.score, "also": [photo_as_json(photo) for photo in hit.also]}
+            {
+                **photo_as_json(hit.photo, captions),
+                "score": hit.score,
+                "also": [photo_as_json(photo, captions) for photo in hit.also],
+            }
             for hit in found.hits
         ],
         "next": found.further,

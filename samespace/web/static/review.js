@@ -1,6 +1,7 @@
 // Review: one group after the other by keyboard; every decision is one key, and one key undoes it.
 
 import { ask, isForPage, say } from "./app.js";
+import { edit } from "./captions.js";
 import { openCompare } from "./compare.js";
 
 const $ = (id) => document.getElementById(id);
@@ -288,6 +289,12 @@ function compare(group, at = 1) {
   openCompare(members(group), at, { isKept, toggle });
 }
 
+function caption(group) {
+  if (!group) return;
+  const member = document.activeElement.closest(".members > li") || members(group)[0];
+  edit(member.querySelector(".caption"), group);
+}
+
 // The slider tells how many groups there would be before it is let go.
 
 async function learnCounts() {
@@ -324,6 +331,7 @@ review.addEventListener("click", (event) => {
   if (on("#apply-all")) return applyAll();
   if (!group) return;
   mark(group);
+  if (on(".caption")) return;
   if (on(".shot")) {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
@@ -348,13 +356,14 @@ review.addEventListener("input", async (event) => {
 const onPage = {
   j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
   Enter: () => apply(current()), n: () => unlike(current()), u: undo, c: () => compare(current()),
+  e: () => caption(current()),
 };
 document.addEventListener("keydown", (event) => {
   if (!isForPage(event) || event.shiftKey || document.querySelector("dialog[open]")) return;
   const moves = event.key === "j" || event.key === "k" || event.key.startsWith("Arrow");
   if (event.repeat && !moves) return; // a key that is held must not run through all groups
   if (event.target.matches("input, select") && (event.key.startsWith("Arrow") || event.key === "Enter")) return;
-  if (event.key === "Enter" && event.target.closest("a, button")) return;
+  if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
   const action = /^[1-9]$/.test(event.key) ? () => current() && toggle(members(current())[event.key - 1]) : onPage[event.key];
   if (!action) return;
   event.preventDefault();

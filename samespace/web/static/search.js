@@ -1,5 +1,6 @@
 // The search page: photos dropped, pasted or chosen, names completed, moving by keyboard, one photo large.
 import { ask, isForPage, say } from "./app.js";
+import { edit, show } from "./captions.js";
 
 const $ = (id) => document.getElementById(id);
 const box = $("box"), names = $("names"), found = $("found"), viewer = $("viewer");
@@ -185,7 +186,8 @@ document.addEventListener("keydown", (event) => {
   const card = event.target.closest?.(".hit");
   if (event.key.startsWith("Arrow") && cards().length) move(event.key);
   else if (card && (event.key === "o" || event.key === " ") && !event.target.closest("summary")) open(card.querySelector(".open"));
-  else if (card && event.key === "+") card.querySelector("details")?.toggleAttribute("open");
+  else if (card && event.key === "+") card.querySelector(".also")?.toggleAttribute("open");
+  else if (card && event.key === "e") edit(card.querySelector(".caption"), card.querySelector(".like"));
   else if (event.key === "Escape") document.activeElement.blur();
   else return;
   event.preventDefault();
@@ -199,7 +201,7 @@ const openable = () => [...document.querySelectorAll(".of .open, .hit > .open, .
 function open(link) {
   if (!link) return;
   shown = link;
-  const { name, path, score, facts, like } = link.dataset, image = viewer.querySelector("img");
+  const { name, path, score, facts, like, caption, content } = link.dataset, image = viewer.querySelector("img");
   $("viewed").textContent = name;
   $("viewed").title = name;
   $("viewed-score").textContent = score;
@@ -208,7 +210,9 @@ function open(link) {
   $("viewed-like").hidden = !like;
   $("viewed-like").href = like;
   image.src = link.querySelector("img").currentSrc; // the thumbnail until the photo has come
-  image.alt = name;
+  image.alt = caption || name;
+  $("viewed-caption").open = false;
+  show($("viewed-caption"), caption, content, `${new URL(link.href).pathname}/caption`);
   const whole = new Image();
   whole.onload = () => { if (shown === link) image.src = whole.src; };
   whole.src = link.href;
@@ -236,10 +240,12 @@ viewer.addEventListener("click", (event) => {
   else if (event.target === viewer) viewer.close();
 });
 viewer.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowLeft" || event.key === "ArrowUp") step(-1);
+  if (!isForPage(event)) return;
+  if (event.key === "e") edit($("viewed-caption"), viewer);
+  else if (event.key === "ArrowLeft" || event.key === "ArrowUp") step(-1);
   else if (event.key === "ArrowRight" || event.key === "ArrowDown") step(1);
-  else if (event.key === "o" || (event.key === " " && !event.target.closest("button, a"))) viewer.close();
-  else if (event.key === "Enter" && !event.target.closest("button, a") && !$("viewed-like").hidden) go($("viewed-like").href);
+  else if (event.key === "o" || (event.key === " " && !event.target.closest("button, a, summary"))) viewer.close();
+  else if (event.key === "Enter" && !event.target.closest("button, a, summary") && !$("viewed-like").hidden) go($("viewed-like").href);
   else return;
   event.preventDefault();
 });
