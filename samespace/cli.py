@@ -175,8 +175,10 @@ def dedupe(arguments: argparse.Namespace) -> int:
         write_plan(plan, make_plan(found, libraries))
     if arguments.report:
         from samespace.report import write_report
+        from samespace.words.library_captions import captions_of
 
-        write_report(arguments.report, found, arguments.folders, plan)
+        captions = {content: each.text for library in libraries for content, each in captions_of(library).items()}
+        write_report(arguments.report, found, arguments.folders, plan, captions)
     if arguments.json:
         print(json.dumps(terminal.as_json(found, plan)))
     else:

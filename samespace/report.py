@@ -6,7 +6,7 @@ import base64
 import html
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import resources
@@ -45,11 +45,12 @@ def write_report(
     found: Found,
     folders: Sequence[Path],
     plan: Path | None = None,
+    captions: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page for what was found in these folders to `path`: it appears whole or not at all.
 
-    `plan` is the plan file written for it. A photo that cannot be opened any more is shown as such. Memory stays flat
-    however many groups there are.
+    `plan` is the plan file written for it; `captions` say, by content, what photos show to those who cannot see them. A
+    photo that cannot be opened any more is shown as such. Memory stays flat however many groups there are.
     """
     groups, kind, threshold = found.groups, found.kind, found.threshold
     pieces = {
@@ -70,7 +71,8 @@ def write_report(
             for number, group in enumerate(groups, start=1):
                 page.write(_group_head(number, group, threshold))
                 for member in group.members:
-                    page.write(_photo(member, member is group.members[0], next(thumbnails), base))
+                    caption = (captions or {}).get(member.photo.content)
+                    page.write(_photo(member, member is group.members[0], next(thumbnails), base, caption))
                     bar.update()
                 page.write("</ul></article>\n")
         page.write(after)
@@ -207,7 +209,9 @@ def _weakest_pair(group: Group, threshold: float) -> str:
     return f"<span>weakest pair {score_words(group.weakest)}{doubt}</span>"
 
 
-def _photo(member: Member, keeper: bool, shown: Thumbnail | UnreadablePhoto, base: str) -> str:
+def _photo(
+    member: Member, keeper: bool, shown: Thumbnail | UnreadablePhoto, base: str, caption: str | None = None
+) -> str:
     photo, path = member.photo, os.fspath(member.photo.path)
     name = path[len(base) :] if path.startswith(base) else path
     folder, _, last = name.rpartition(os.sep)
@@ -217,7 +221,7 @@ def _photo(member: Member, keeper: bool, shown: Thumbnail | UnreadablePhoto, bas
     return (
         f'<li class="{"keep" if member.keep else "remove"}">'
         f'<a href="{_text(photo.path.as_uri())}" title="{_text(path)}"{word}'
-        f' aria-label="{_text(f"{fate}: {name}")}">{_picture(shown, name)}</a>'
+        f' aria-label="{_text(f"{fate}: {name}")}">{_picture(shown, caption or name)}</a>'
         f'<p class="fate"><b>{fate}</b>{score}</p><p class="why">{_text(member.why)}</p>'
         f'<p class="name"><span>{_text(folder + os.sep if folder else "")}</span>{_text(last)}</p>'
         f'<p class="facts"><span>{photo.width} × {photo.height}</span> <span>{size_words(photo.size)}</span>'
@@ -225,13 +229,13 @@ def _photo(member: Member, keeper: bool, shown: Thumbnail | UnreadablePhoto, bas
     )
 
 
-def _picture(shown: Thumbnail | UnreadablePhoto, name: str) -> str:
+def _picture(shown: Thumbnail | UnreadablePhoto, words: str) -> str:
     if isinstance(shown, UnreadablePhoto):
         return f'<span class="gone">cannot be shown<small>{_text(shown.reason)}</small></span>'
     data = base64.b64encode(shown.webp).decode()
     return (
         f'<img src="data:image/webp;base64,{data}" width="{shown.width}" height="{shown.height}"'
-        f' alt="{_text(name)}" decoding="async">'
+        f' alt="{_text(words)}" decoding="async">'
     )
 
 

@@ -21,8 +21,11 @@ import samespace
 from samespace import baseline
 from samespace.cli import main
 from samespace.compress import fit_pca
+from samespace.files import content_hash
+from samespace.library import FOLDER, Library
 from samespace.pairs import TEST, find_photos
 from samespace.photos import open_photo
+from samespace.words.library_captions import LibraryCaptions
 
 COMMANDS = (
     "compare",
@@ -492,6 +495,12 @@ def test_dedupe_writes_a_report(run: Run, album: Path) -> None:
     _, out, _ = run("dedupe", album, "--report", album.parent / "report.html")
     assert "first.png" in (album.parent / "report.html").read_text()
     assert "--report" not in out  # it has been written: look at it
+    library = Library(album / FOLDER)
+    with LibraryCaptions(library) as captions:
+        captions.edit(content_hash(album / "first.png"), 'A "green" parrot')
+    library.close()
+    run("dedupe", album, "--report", album.parent / "captioned.html")
+    assert 'alt="A &quot;green&quot; parrot"' in (album.parent / "captioned.html").read_text()
 
 
 def test_dedupe_finds_the_same_space_by_a_model(run: Run, rooms: Path, model_folders: dict[str, Path]) -> None:

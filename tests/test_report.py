@@ -185,6 +185,16 @@ def test_names_and_reasons_are_only_ever_text(tmp_path: Path) -> None:
     assert len(page.all("script")) == 1
 
 
+def test_pictures_are_called_as_they_are_captioned(tmp_path: Path) -> None:
+    paths = drawn(tmp_path, "a.png", "b.png", "c.png")
+    three = group(paths, tmp_path)
+    members = [each._replace(photo=each.photo._replace(content=str(at))) for at, each in enumerate(three.members)]
+    captions = {"0": NASTY[0] + NASTY[1], "1": "", "3": "of another photo"}
+    page = Page(written(tmp_path / "r.html", [three._replace(members=tuple(members))], captions=captions))
+    assert [image["alt"] for image in page.all("img")] == [NASTY[0] + NASTY[1], "b.png", "c.png"]
+    assert len(page.all("script")) == 1
+
+
 def test_a_name_that_is_not_utf8_is_shown_opened_and_can_be_typed(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9 it's\nback.png")
     try:
