@@ -42,6 +42,8 @@ COMMANDS = (
     "verdicts",
     "compress",
     "index",
+    "match",
+    "caption",
     "rooms",
 )
 RANDOM = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
