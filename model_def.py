@@ -93,8 +93,9 @@ class GlobalBatches(BatchSampler):
     number of steps, and together they see, step by step, what one alone would see.
     """
 
-    def __init__(self, count: int, size: int, workers: int, seed: int) -> None:
+    def __init__(self, count: int, size: int, workers: int, seed: int, fewest: int = 1) -> None:
         self.count, self.size, self.workers, self.seed = count, size, workers, seed
+        self.fewest = max(workers, fewest)  # in a step
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -103,7 +104,7 @@ class GlobalBatches(BatchSampler):
     def _steps(self) -> int:
         # A last step of fewer pairs than workers would leave one idle: such a rest joins the step before.
         full, rest = divmod(self.count, self.size)
-        return max(1, full + (rest >= self.workers))
+        return max(1, full + (rest >= self.fewest))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)

@@ -368,12 +368,12 @@ def test_it_stops_when_validation_photos_gain_no_more_and_keeps_the_best(
 ) -> None:
     scores, states = iter([0.1, 0.5, 0.4, 0.5, 0.3, 0.9]), []
 
-    def told(captioner: Captioner, featured: Featured) -> float:
+    def told(captioner: Captioner, featured: Featured) -> Evaluation:
         assert featured.captions == drawn.captions.only("val")
         states.append(captioner.network.photo.weight.clone())
-        return next(scores)
+        return judged(["a bed"] * 20, featured)._replace(cider_d=next(scores))
 
-    monkeypatch.setattr(captioning, "progress_of", told)
+    monkeypatch.setattr(captioning, "validate", told)
     found = train(drawn, QUICK._replace(patience=3))
     assert len(states) == 5
     assert found.network.photo.weight.equal(states[1])

@@ -19,7 +19,8 @@ TRAININGS = ("adaptive.yaml", "const.yaml", "distributed.yaml")
 EMBED = "experiments/embed/const.yaml"
 COMPRESSIONS = ("experiments/compress/adaptive.yaml", "experiments/compress/const.yaml")
 MATCHES = ("experiments/match/adaptive.yaml", "experiments/match/const.yaml")
-EXPERIMENTS = (*TRAININGS, EMBED, *COMPRESSIONS, *MATCHES)
+CAPTIONS = ("experiments/caption/adaptive.yaml", "experiments/caption/const.yaml")
+EXPERIMENTS = (*TRAININGS, EMBED, *COMPRESSIONS, *MATCHES, *CAPTIONS)
 PARTS = {"name", "entrypoint", "max_restarts", "hyperparameters", "searcher", "data", "bind_mounts", "environment"}
 PARTS |= {"description", "resources", "checkpoint_storage", "reproducibility", "log_policies"}
 SEARCHER_KEYS = {
@@ -77,7 +78,7 @@ def test_a_training_tells_determined_what_it_needs(name: str) -> None:
     assert isinstance(config["hyperparameters"]["global_batch_size"], int)
 
 
-@pytest.mark.parametrize("name", (*TRAININGS, *MATCHES))
+@pytest.mark.parametrize("name", (*TRAININGS, *MATCHES, *CAPTIONS))
 def test_data_and_cache_lie_on_the_writable_mount(name: str) -> None:
     config = read(name)
     (mount,) = config["bind_mounts"]
@@ -170,12 +171,19 @@ def test_a_compression_leaves_the_vectors_as_they_are(name: str) -> None:
     assert f"{module.replace('.', '/')}.py" in NEEDED
 
 
-def test_the_matches_share_all_but_the_search() -> None:
-    adaptive, const = (read(name) for name in MATCHES)
+SEARCHED = {
+    MATCHES: {"measure", "negatives", "margin", "dim", "learning_rate"},
+    CAPTIONS: {"embed_size", "hidden_size", "dropout", "learning_rate"},
+}
+
+
+@pytest.mark.parametrize("files", SEARCHED)
+def test_searches_in_words_share_all_but_the_search(files: tuple[str, str]) -> None:
+    adaptive, const = (read(name) for name in files)
     assert {key for key in PARTS if adaptive.get(key) != const.get(key)} == {"name", "hyperparameters", "searcher"}
     assert list(adaptive["hyperparameters"]) == list(const["hyperparameters"])
     searched = {key for key, value in adaptive["hyperparameters"].items() if value != const["hyperparameters"][key]}
-    assert searched == {"measure", "negatives", "margin", "dim", "learning_rate"}
+    assert searched == SEARCHED[files]
     for key in searched:
         space, value = adaptive["hyperparameters"][key], const["hyperparameters"][key]
         if space["type"] == "categorical":
@@ -185,12 +193,13 @@ def test_the_matches_share_all_but_the_search() -> None:
             assert low <= value <= high, key
 
 
-def test_the_search_for_a_match_ends_with_its_trials() -> None:
-    adaptive, const = (read(name) for name in MATCHES)
+@pytest.mark.parametrize(("files", "metric"), [(MATCHES, "recall"), (CAPTIONS, "cider_d")])
+def test_a_search_in_words_ends_with_its_trials(files: tuple[str, str], metric: str) -> None:
+    adaptive, const = (read(name) for name in files)
     searcher = adaptive["searcher"]
     assert (searcher["max_time"], searcher["time_metric"]) == (adaptive["hyperparameters"]["epochs"], "epochs")
     for config in (adaptive, const):
-        assert (config["searcher"]["metric"], config["searcher"]["smaller_is_better"]) == ("recall", False)
+        assert (config["searcher"]["metric"], config["searcher"]["smaller_is_better"]) == (metric, False)
         module = config["entrypoint"].removeprefix("python3 -m ")
         assert f"{module.replace('.', '/')}.py" in NEEDED
 
@@ -199,7 +208,8 @@ def test_the_search_for_a_match_ends_with_its_trials() -> None:
 
 NEEDED = {"model_def.py", "data.py", "samespace/__init__.py", "samespace/photos.py", "startup-hook.sh", *EXPERIMENTS}
 NEEDED |= {"experiments/embed/embed.py", "experiments/compress/compress.py", "samespace/batch_files.py"}
-NEEDED |= {"experiments/match/match.py", "samespace/words/matcher.py"}
+NEEDED |= {"experiments/captioned.py", "experiments/match/match.py", "samespace/words/matcher.py"}
+NEEDED |= {"experiments/caption/caption.py", "samespace/words/captioner.py"}
 DECOYS = {"kaggle.json", "secrets/kaggle.json", ".venv/lib/torch.py", "runs/events", "weights.pth", "best.pt"}
 DECOYS |= {"model/model.safetensors", "data/Training Data/a.jpg", "checkpoints/1/state_dict", "demo/a.jpg"}
 DECOYS |= {"samespace/__pycache__/cli.pyc", "my photos/a.jpg", "pictures.zip"}

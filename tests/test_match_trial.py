@@ -16,6 +16,7 @@ from conftest import BACKBONE, Killed, stop_at
 from stub_master import StubMaster
 from torch import Tensor
 
+from experiments.captioned import read_data
 from experiments.match import match as trial
 from experiments.match.match import MatchTrial
 from samespace.errors import SameSpaceError
@@ -27,7 +28,7 @@ from samespace.words.training import begin, evaluate, loss, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
 
-ADAPTIVE = trial.CONST.with_name("adaptive.yaml")
+ADAPTIVE = MatchTrial.CONST.with_name("adaptive.yaml")
 TINY = {"global_batch_size": 8, "epochs": 3, "dim": 16, "word_dim": 8, "threshold": 1}
 TINY |= {"backbone": BACKBONE, "weights": "none", "learning_rate": 0.005}
 CHOSEN = {"measure": "cosine", "negatives": "sum", "margin": 0.2, "dim": 24, "learning_rate": 0.02}
@@ -61,7 +62,7 @@ def experiment(rooms: Path, cache: Path, file: Path = ADAPTIVE, **hparams: Any) 
 
 
 def read(rooms: Path, cache: Path) -> Featured:
-    return trial.read_data(TINY, {"dir": str(rooms), "cache": str(cache)})
+    return read_data(TINY, {"dir": str(rooms), "cache": str(cache)})
 
 
 # Data
@@ -84,7 +85,7 @@ def test_captions_may_lie_beside_the_photos(rooms: Path, cache: Path, tmp_path: 
 def test_a_file_of_features_needs_no_photos(rooms: Path, tmp_path: Path) -> None:
     (tmp_path / "said.json").write_bytes((rooms / "dataset.json").read_bytes())
     np.save(tmp_path / "some.npy", np.random.default_rng(0).random((36, 5)))
-    found = trial.read_data(TINY, {"dir": str(tmp_path), "captions": "said.json", "features": "some.npy"})
+    found = read_data(TINY, {"dir": str(tmp_path), "captions": "said.json", "features": "some.npy"})
     assert found.features.shape == (36, 5)
     assert found.trunk.origin == ""
 
@@ -101,14 +102,14 @@ def searched(rooms: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def matcher_of(folder: Path) -> Matcher:
-    return Matcher.load(folder / trial.MATCHER)
+    return Matcher.load(folder / MatchTrial.FILE)
 
 
 def test_a_trial_trains_what_the_search_chose(searched: StubMaster, rooms: Path, cache: Path) -> None:
     found = matcher_of(searched.checkpoints[-1].path)
     assert (found.measure, found.dim, found.network.word.embedding_dim) == ("cosine", 24, 8)
     learnt = read(rooms, cache).only("train")
-    chosen = trial.recipe(searched.config["hyperparameters"] | CHOSEN)
+    chosen = MatchTrial.recipe(searched.config["hyperparameters"] | CHOSEN)
     lesson, untrained = Lesson(learnt, found.vocabulary), begin(learnt, chosen)
     batch = lesson.take(np.arange(len(lesson)), lesson.choose(0, 0))
     assert loss(found.network, chosen, batch, 0) < loss(untrained.network, chosen, batch, 0)
@@ -173,7 +174,7 @@ def test_a_trial_that_is_killed_goes_on_from_its_checkpoint(
         StubMaster(tmp_path, CHOSEN, experiment(rooms, cache)) as killed,
         pytest.raises(Killed),
     ):
-        stop_at(MatchTrial, 4, patch)  # in the second epoch, which has two or three
+        stop_at(MatchTrial, 3, patch)  # in the second epoch, which has two or three
         trial.main([])
     assert [report["epochs"] for report in killed.validation_metrics] == [1]
     latest = killed.checkpoints[-1].uuid
@@ -190,7 +191,7 @@ def test_a_trial_that_diverges_gives_its_hyperparameters_back(
     def diverging(self: MatchTrial, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
         if epoch_idx == 1:
             with torch.no_grad():
-                self.matcher.network.photo.weight.fill_(float("nan"))
+                self.trained.network.photo.weight.fill_(float("nan"))
         return train_batch(self, batch, epoch_idx, batch_idx)
 
     monkeypatch.setattr(MatchTrial, "train_batch", diverging)
@@ -204,7 +205,7 @@ def test_a_trial_that_diverges_gives_its_hyperparameters_back(
 def test_on_a_cluster_a_mistake_fails_the_trial(
     rooms: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with StubMaster(tmp_path, config=experiment(rooms, cache, trial.CONST, threshold=0)) as master:
+    with StubMaster(tmp_path, config=experiment(rooms, cache, MatchTrial.CONST, threshold=0)) as master:
         assert trial.main([]) == 1
     assert "error: threshold cannot be 0: give a whole number from 1" in capsys.readouterr().err
     assert master.early_exit is None
@@ -226,8 +227,8 @@ def test_here_the_settings_train_the_matcher_that_the_library_would(
     file = tmp_path / "match.safetensors"
     assert trial.main([*arguments(rooms, cache, file), "--epochs", "4"]) == 0
     featured, found = read(rooms, cache), Matcher.load(file)
-    hparams = yaml.safe_load(trial.CONST.read_text())["hyperparameters"] | TINY | {"epochs": 4}
-    train(featured, trial.recipe(hparams)).save(tmp_path / "expected")
+    hparams = yaml.safe_load(MatchTrial.CONST.read_text())["hyperparameters"] | TINY | {"epochs": 4}
+    train(featured, MatchTrial.recipe(hparams)).save(tmp_path / "expected")
     assert file.read_bytes() == (tmp_path / "expected").read_bytes()
     printed = capsys.readouterr().out
     assert printed == "".join(f"{split}, {evaluate(found, featured.only(split))}\n" for split in ("val", "test"))
@@ -271,7 +272,7 @@ def test_here_a_training_that_was_stopped_goes_on(
         (["--config", "hyperparameters.threshold=9999"], "no word is met 9999 times"),
         (["--output", "/dev/null/match"], "cannot write /dev/null/match"),
         (["--output", "/dev"], "/dev is a folder: give --output FILE"),
-        (["--data", str(trial.CONST.parent)], "beside it: name the file of captions, Karpathy's dataset.json"),
+        (["--data", str(MatchTrial.CONST.parent)], "beside it: name the file of captions, Karpathy's dataset.json"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -295,8 +296,8 @@ def test_what_is_left_out_is_told(rooms: Path, cache: Path, tmp_path: Path, caps
 
 
 def test_hyperparameters_are_all_or_none() -> None:
-    hparams = yaml.safe_load(trial.CONST.read_text())["hyperparameters"]
-    assert trial.recipe(hparams).batch == hparams["global_batch_size"]
+    hparams = yaml.safe_load(MatchTrial.CONST.read_text())["hyperparameters"]
+    assert MatchTrial.recipe(hparams).batch == hparams["global_batch_size"]
     del hparams["margin"]
     with pytest.raises(SameSpaceError, match=r"set .*margin.*, as const\.yaml does"):
-        trial.recipe(hparams)
+        MatchTrial.recipe(hparams)

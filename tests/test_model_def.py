@@ -183,6 +183,11 @@ def test_workers_see_every_pair_once_an_epoch_in_the_order_of_one_alone(
     assert together == alone
 
 
+@pytest.mark.parametrize(("photos", "sizes"), [(17, [8, 9]), (18, [8, 8, 2]), (16, [8, 8]), (1, [1])])
+def test_what_is_too_few_for_a_step_joins_the_one_before(photos: int, sizes: list[int]) -> None:
+    assert [len(batch) for batch in GlobalBatches(photos, 8, workers=1, seed=0, fewest=2)] == sizes
+
+
 def test_batches_change_from_epoch_to_epoch_and_repeat_from_run_to_run() -> None:
     batches, again, other = (GlobalBatches(50, 8, 2, seed) for seed in (1, 1, 2))
     first, second = list(batches), list(batches)

@@ -22,8 +22,8 @@ from samespace.words.metrics import ORDER
 from samespace.words.vocabulary import split_words
 
 KIND = "borrower"  # of file
-# Photos whose captions are looked at. Of 5, 20 and 40 CIDEr-D on validation photos was 0.19, 0.23 and 0.20 on 800 of
-# Flickr8k, 1.51, 1.56 and 1.60 on 1,500 of drawn rooms. To agree with all of their captions was best: with the ten
+# Photos whose captions are looked at. Of 5, 20 and 40 CIDEr-D on validation photos was 0.19, 0.23 and 0.20 for 800 of
+# Flickr8k, 1.51, 1.56 and 1.60 for 1,500 of drawn rooms. To agree with all of their captions was best: with the ten
 # most like it alone, as the paper would have a caption judged by some, it was 0.18 and 1.43 for 20.
 NEAREST = 20
 PHOTOS_AT_ONCE = 1024

@@ -62,6 +62,11 @@ def evaluate(writer: Writer, featured: Featured, fewest: int = FEWEST) -> Evalua
     return judged(writer.captions(featured.features), featured, fewest)
 
 
+def validate(captioner: Captioner, held: Featured) -> Evaluation:
+    """What epochs are chosen by: of greedy captions, CIDEr-D of however few photos."""
+    return judged(captioner.captions(held.features, beam=1), held, fewest=1)
+
+
 def judged(written: list[str], featured: Featured, fewest: int = FEWEST) -> Evaluation:
     """Of a caption for each photo."""
     references = [image.captions for image in featured.captions.images]
@@ -129,14 +134,8 @@ def train(
 
     def judge() -> float:
         writer.network.settle(lesson.features)
-        return progress_of(writer, held)
+        return validate(writer, held).cider_d or 0.0
 
     course.run(judge, unfinished, "captioner")
     writer.about |= {"epoch": course.best_epoch, "recipe": recipe._asdict(), "cider_d": course.score}
     return writer
-
-
-def progress_of(writer: Captioner, held: Featured) -> float:
-    """CIDEr-D of greedy captions, of however few photos."""
-    references = [image.captions for image in held.captions.images]
-    return cider_d(writer.captions(held.features, beam=1), references, fewest=1)
