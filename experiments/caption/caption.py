@@ -17,7 +17,7 @@ from torch import Tensor
 from experiments import captioned
 from experiments.captioned import CaptionedTrial
 from samespace.words import captioning
-from samespace.words.captioning import Evaluation, loss, validate
+from samespace.words.captioning import Evaluation, evaluate, loss
 from samespace.words.course import Batch
 
 
@@ -34,7 +34,7 @@ class CaptionTrial(CaptionedTrial):
 
     def figures(self) -> dict[str, float]:
         self.trained.network.settle(self.lesson.features)
-        return figures(validate(self.trained, self.held))
+        return figures(evaluate(self.trained, self.held, fewest=1))
 
 
 def figures(evaluation: Evaluation) -> dict[str, float]:

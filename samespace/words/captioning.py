@@ -62,11 +62,6 @@ def evaluate(writer: Writer, featured: Featured, fewest: int = FEWEST) -> Evalua
     return judged(writer.captions(featured.features), featured, fewest)
 
 
-def validate(captioner: Captioner, held: Featured) -> Evaluation:
-    """What epochs are chosen by: of greedy captions, CIDEr-D of however few photos."""
-    return judged(captioner.captions(held.features, beam=1), held, fewest=1)
-
-
 def judged(written: list[str], featured: Featured, fewest: int = FEWEST) -> Evaluation:
     """Of a caption for each photo."""
     references = [image.captions for image in featured.captions.images]
@@ -118,7 +113,10 @@ def begin(featured: Featured, recipe: Recipe) -> Captioner:
 def train(
     featured: Featured, recipe: Recipe | None = None, unfinished: Path | None = None, device: str = "cpu"
 ) -> Captioner:
-    """The captioner of the epoch that was best on validation photos: the same every time on one thread.
+    """The captioner of the epoch whose captions were best on validation photos: the same every time on one thread.
+
+    Best by CIDEr-D, of however few photos. By cross-entropy it would end too early, saying the same of most photos: on
+    the other half of the validation photos captions were then worth 1.38 on drawn rooms, and 1.76 so.
 
     After every epoch all of it is kept in `unfinished`, if that is given: stopped, training goes on from there when it
     is asked for again.
@@ -134,7 +132,7 @@ def train(
 
     def judge() -> float:
         writer.network.settle(lesson.features)
-        return validate(writer, held).cider_d or 0.0
+        return evaluate(writer, held, fewest=1).cider_d or 0.0
 
     course.run(judge, unfinished, "captioner")
     writer.about |= {"epoch": course.best_epoch, "recipe": recipe._asdict(), "cider_d": course.score}
