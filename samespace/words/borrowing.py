@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from samespace.exact import Exact
 from samespace.words import models
 from samespace.words.features import Featured, Trunk
 from samespace.words.metrics import ORDER
@@ -26,7 +27,6 @@ KIND = "borrower"  # of file
 # Flickr8k, 1.51, 1.56 and 1.60 for 1,500 of drawn rooms. To agree with all of their captions was best: with the ten
 # most like it alone, as the paper would have a caption judged by some, it was 0.18 and 1.43 for 20.
 NEAREST = 20
-PHOTOS_AT_ONCE = 1024
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -41,7 +41,8 @@ class Borrower:
     ) -> None:
         """`features` (N, D) of length 1, which are kept in half precision; `said` are the captions of each photo."""
         assert len(features) == len(said) > 0, "captions for each photo"
-        self.features = features.astype(np.float16).astype(np.float32)
+        self.features = features.astype(np.float16)
+        self._index = Exact(self.features)
         self.said = [tuple(captions) for captions in said]
         self.trunk, self.about = trunk, about or {}
         self._captions = tuple(chain.from_iterable(self.said))
@@ -55,20 +56,20 @@ class Borrower:
 
     def captions(self, features: Array, nearest: int = NEAREST) -> list[str]:
         """Of N photos by their features (N, D) of any length."""
-        written = []
-        for at in range(0, len(features), PHOTOS_AT_ONCE):
-            rows = models.taken(KIND, self.trunk, features[at : at + PHOTOS_AT_ONCE], self.features.shape[1])
-            for cosines in rows @ self.features.T:
-                photos = np.argsort(-cosines, kind="stable")[:nearest]
-                candidates = np.concatenate([self._starts[one] + np.arange(len(self.said[one])) for one in photos])
-                written.append(self._captions[candidates[self._grams.consensus(candidates)]])
-        return written
+        rows = models.taken(KIND, self.trunk, features, self.features.shape[1])
+        found = self._index.nearest(rows, min(nearest, len(self.said))).rows
+        return [self._captions[self._consensus(photos)] for photos in found]
+
+    def _consensus(self, photos: Numbers) -> int:
+        """Which of all captions is most like the others of these photos."""
+        captions = np.concatenate([self._starts[one] + np.arange(len(self.said[one])) for one in photos])
+        return int(captions[self._grams.consensus(captions)])
 
     def save(self, path: Path) -> None:
         """One safetensors file, whole or not at all."""
         text = "\n".join(self._captions).encode()  # which are of one line each
         tensors = {
-            "features": torch.from_numpy(self.features).half(),
+            "features": torch.from_numpy(self.features),
             "captions": torch.frombuffer(bytearray(text), dtype=torch.uint8),
             "counts": torch.tensor([len(captions) for captions in self.said]),
         }
@@ -81,7 +82,7 @@ class Borrower:
         def build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Borrower:
             captions = tensors["captions"].numpy().tobytes().decode().split("\n")
             ends = np.cumsum(tensors["counts"].numpy())
-            if ends[-1] != len(captions) or len(ends) != len(tensors["features"]):
+            if ends[-1] != len(captions) or len(ends) != len(tensors["features"]) or tensors["counts"].min() < 1:
                 raise ValueError("captions of other photos")
             said = [captions[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
             return Borrower(tensors["features"].numpy(), said, Trunk.from_json(about["trunk"]), about["about"])
