@@ -48,16 +48,14 @@ class Evaluation(NamedTuple):
     photos: int
 
     def __str__(self) -> str:
-        cider = (
-            f"too few photos for CIDEr-D (below {FEWEST})" if self.cider_d is None else f"CIDEr-D {self.cider_d:.3f}"
-        )
+        cider = "too few photos for CIDEr-D" if self.cider_d is None else f"CIDEr-D {self.cider_d:.3f}"
         used = f"{self.variety.words:,} words used, {self.variety.length:.1f} a caption"
         bleus = ", ".join(f"BLEU-{order} {value:.3f}" for order, value in enumerate(self.bleu, 1))
         return f"{bleus}, {cider}, {used}, {100 * self.variety.distinct:.0f} % of {self.photos:,} captions distinct"
 
 
 def evaluate(writer: Writer, featured: Featured, fewest: int = FEWEST) -> Evaluation:
-    """On all photos there are, take those of one split; `fewest` photos are asked for by CIDEr-D."""
+    """On all photos there are: take those of one split. CIDEr-D asks for `fewest` of them."""
     writer.check(featured.trunk)
     return judged(writer.captions(featured.features), featured, fewest)
 
