@@ -25,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determi
 
 ADAPTIVE = CaptionTrial.CONST.with_name("adaptive.yaml")
 TINY = {"global_batch_size": 8, "epochs": 3, "embed_size": 12, "hidden_size": 16, "threshold": 1}
-TINY |= {"backbone": BACKBONE, "weights": "none", "learning_rate": 0.01, "dropout": 0.2}
-CHOSEN = {"embed_size": 10, "hidden_size": 14, "learning_rate": 0.02, "dropout": 0.3}
+TINY |= {"backbone": BACKBONE, "weights": "none", "learning_rate": 0.01}
+CHOSEN = {"embed_size": 10, "hidden_size": 14, "learning_rate": 0.02}
 METRICS = {"cider_d", "bleu_1", "bleu_4", "distinct"}
 
 
@@ -164,9 +164,8 @@ def test_here_a_training_that_was_stopped_goes_on(rooms: Path, cache: Path, tmp_
     ("mistake", "told"),
     [
         (["--data", "/nowhere"], "/nowhere cannot be read"),
-        (["--config", "hyperparameters.depth=3"], "set global_batch_size, epochs, embed_size, hidden_size, dropout"),
+        (["--config", "hyperparameters.depth=3"], "set global_batch_size, epochs, embed_size, hidden_size, threshold"),
         (["--config", "hyperparameters.backbone=vgg99"], "backbone cannot be 'vgg99': choose one of mobilenet"),
-        (["--config", "hyperparameters.dropout=1"], "dropout cannot be 1: give a number from 0 on, below 1"),
         (["--config", "hyperparameters.hidden_size=0"], "hidden_size cannot be 0: give a whole number from 1"),
         (["--output", "/dev/null/caption"], "cannot write /dev/null/caption"),
     ],

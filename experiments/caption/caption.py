@@ -27,7 +27,7 @@ class CaptionTrial(CaptionedTrial):
     CONST = Path(__file__).with_name("const.yaml")
     FILE = "caption.safetensors"
     LEARNING = captioning
-    LEARNT_BY = ("epochs", "embed_size", "hidden_size", "dropout", "threshold", "learning_rate")
+    LEARNT_BY = ("epochs", "embed_size", "hidden_size", "threshold", "learning_rate")
 
     def loss(self, batch: Batch, epoch: int) -> Tensor:
         return loss(self.model, batch)

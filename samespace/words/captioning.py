@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from samespace.errors import SameSpaceError
 from samespace.words import borrowing
 from samespace.words.borrowing import Borrower
-from samespace.words.captioner import DROPOUT, EMBED_SIZE, HIDDEN_SIZE, Captioner, CaptionNetwork
+from samespace.words.captioner import EMBED_SIZE, HIDDEN_SIZE, Captioner, CaptionNetwork
 from samespace.words.course import Batch, Course, Lesson, check_recipe, digest
 from samespace.words.features import Featured, Trunk
 from samespace.words.metrics import FEWEST, Variety, bleu, cider_d, variety
@@ -72,7 +72,6 @@ class Recipe(NamedTuple):
 
     embed_size: int = EMBED_SIZE
     hidden_size: int = HIDDEN_SIZE
-    dropout: float = DROPOUT
     threshold: int = THRESHOLD  # how often a word has to be met
     batch: int = 64
     learning_rate: float = 0.001
@@ -84,8 +83,6 @@ class Recipe(NamedTuple):
     def check(self) -> None:
         """Refuse, in one sentence, what would fail later or quietly train something else."""
         check_recipe(self, {}, {"embed_size": 1, "hidden_size": 1}, {})
-        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
-            raise SameSpaceError(f"dropout cannot be {self.dropout!r}: give a number from 0 on, below 1")
 
 
 def loss(network: nn.Module, batch: Batch) -> Tensor:
@@ -104,7 +101,7 @@ def begin(featured: Featured, recipe: Recipe) -> Captioner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         sizes = (featured.features.shape[1], recipe.embed_size, recipe.hidden_size)
-        network = CaptionNetwork(len(vocabulary), *sizes, recipe.dropout)
+        network = CaptionNetwork(len(vocabulary), *sizes)
     return Captioner(network, vocabulary, featured.trunk, {"captions": featured.captions.source.name})
 
 

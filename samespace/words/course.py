@@ -160,14 +160,12 @@ class Course:
         recipe, seed = self.recipe, self.recipe.seed
         captions = self.lesson.choose(seed, self.epoch)
         self.network.train()
-        with torch.random.fork_rng(devices=[]):  # what dropout draws is of this epoch, whatever was drawn before
-            torch.manual_seed(seed + self.epoch)
-            for photos in self.lesson.batches(seed, self.epoch, recipe.batch):
-                self.optimizer.zero_grad()
-                loss = self.loss(self.network, self.lesson.take(photos, captions[photos]), self.epoch)
-                loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
-                self.optimizer.step()
+        for photos in self.lesson.batches(seed, self.epoch, recipe.batch):
+            self.optimizer.zero_grad()
+            loss = self.loss(self.network, self.lesson.take(photos, captions[photos]), self.epoch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
+            self.optimizer.step()
         self.network.eval()
         self.epoch += 1
 
