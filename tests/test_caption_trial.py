@@ -163,7 +163,7 @@ def test_here_a_training_that_was_stopped_goes_on(rooms: Path, cache: Path, tmp_
 @pytest.mark.parametrize(
     ("mistake", "told"),
     [
-        (["--data", "/nowhere"], "/nowhere cannot be read"),
+        (["--data", "/nowhere"], "/nowhere is not a folder"),
         (["--config", "hyperparameters.depth=3"], "set global_batch_size, epochs, embed_size, hidden_size, threshold"),
         (["--config", "hyperparameters.backbone=vgg99"], "backbone cannot be 'vgg99': choose one of mobilenet"),
         (["--config", "hyperparameters.hidden_size=0"], "hidden_size cannot be 0: give a whole number from 1"),
