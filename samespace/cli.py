@@ -826,8 +826,15 @@ def _split_words(parser: argparse.ArgumentParser) -> None:
 
 def _output_word(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path(name), metavar="FILE", help="what to write (default: %(default)s)"
+        "-o", "--output", type=_a_file, default=Path(name), metavar="FILE", help="what to write (default: %(default)s)"
     )
+
+
+def _a_file(word: str) -> Path:
+    """Said before hours of training, not after."""
+    if Path(word).is_dir():
+        raise argparse.ArgumentTypeError(f"{word} is a folder: name a file")
+    return Path(word)
 
 
 def _rooms_words(parser: argparse.ArgumentParser) -> None:

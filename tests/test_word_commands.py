@@ -254,3 +254,12 @@ def test_nothing_is_written_where_captions_cannot_be(
     assert (status, out) == (1, "")
     assert told in err and err.count("\n") == 1
     assert not (album / ".samespace").exists()
+
+
+@pytest.mark.parametrize("command", ["match", "caption"])
+def test_a_folder_to_write_to_is_refused_before_training(
+    run: Run, described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with pytest.raises(SystemExit):
+        run(command, "train", described, *RANDOM, "-o", tmp_path)
+    assert f"{tmp_path} is a folder: name a file" in capsys.readouterr().err
