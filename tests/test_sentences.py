@@ -22,7 +22,7 @@ from samespace.words.features import Trunk, from_photos
 from samespace.words.formats import KARPATHY
 from samespace.words.library_captions import LibraryCaptions
 from samespace.words.matcher import MEASURES, Matcher
-from samespace.words.sentences import Asked, Sentences, ask, look_for, remember, remembered
+from samespace.words.sentences import TRUST, Asked, Sentences, ask, look_for, remember, remembered
 from samespace.words.training import Recipe, begin
 
 PHOTOS = 24
@@ -127,6 +127,17 @@ def test_fits_by_eye_and_by_caption_add_up(library: Library, look: Look, matcher
     for content in contents(library).values():
         share = shares.get(content, 0.0)
         assert both[content] == pytest.approx(1 - (1 - alone[content]) * (1 - share), abs=1e-5)
+
+
+def test_what_a_captioner_wrote_counts_less_than_what_a_person_did(library: Library, look: Look, matcher: Path) -> None:
+    known, names = Sentences(library, look, matcher), contents(library)
+    alone = dict(asked(library, "a bed", known).ranking)
+    with LibraryCaptions(library) as captions:
+        captions.write({names["03"]: "a bed", names["05"]: "a bed"}, "one")
+        captions.edit(names["05"], "a bed")
+    both = dict(asked(library, "a bed", known).ranking)
+    assert both[names["05"]] == 1
+    assert both[names["03"]] == pytest.approx(1 - (1 - alone[names["03"]]) * (1 - TRUST), abs=1e-5)
 
 
 def test_without_a_matcher_captions_alone_are_found(library: Library) -> None:

@@ -76,6 +76,11 @@ class LibraryCaptions:
         rows = self._db.query("SELECT content, caption, writer FROM captions") if self._db else []
         return {content: Caption(caption, writer == HAND) for content, caption, writer in rows}
 
+    def by_hand(self) -> set[str]:
+        """The contents that a person has captioned."""
+        rows = self._db.query("SELECT content FROM captions WHERE writer = ?", HAND) if self._db else []
+        return {content for (content,) in rows}
+
     def lacking(self, contents: Iterable[str], writer: str) -> list[str]:
         """Those that this captioner has not captioned, and no person has."""
         rows = self._db.query("SELECT content FROM captions WHERE writer IN (?, ?)", writer, HAND) if self._db else []
@@ -86,7 +91,7 @@ class LibraryCaptions:
         """What a captioner says of contents, all or nothing; how many took it, for those by hand stay as they are."""
         assert writer != HAND, "a captioner is no person"
         with self._changing() as db:
-            by_hand = {content for (content,) in db.query("SELECT content FROM captions WHERE writer = ?", HAND)}
+            by_hand = self.by_hand()
             db.run_many(
                 "INSERT INTO captions (content, caption, writer) VALUES (?, ?, ?) ON CONFLICT (content) DO UPDATE "
                 "SET caption = excluded.caption, writer = excluded.writer",

@@ -27,6 +27,12 @@ from samespace.words.vocabulary import split_words
 if TYPE_CHECKING:
     from samespace.words.matcher import Matcher
 
+# How much a captioner's word counts beside a matcher's. Of validation photos, 110 of drawn rooms and 80 of Flickr8k,
+# the mean rank was 3.05 and 15.3 by a matcher alone, 2.98 and 14.3 like this, 3.64 and 19.1 if it counted as a person's.
+# People's captions, one written and another to search by, count in full: of the 80 photos 91 % are then among the first
+# ten, 85 % by captions alone, 65 % by the matcher alone.
+TRUST = 0.2
+
 _NOTE = "matcher"  # its name in the library's notes
 _FIELD = "photos"
 
@@ -110,9 +116,8 @@ class Sentences:
 def ask(sentence: str, among: Collection[str] | None, sentences: Sentences | None, captions: LibraryCaptions) -> Asked:
     """Rank all contents, or some, for a sentence, by a matcher if there is one and by captions.
 
-    A photo fits if the matcher says so or its caption does: with e and t for how much, 1 - (1 - e)(1 - t). Of 80 photos
-    of Flickr8k, searched by one caption where another is written, 91 % are among the first ten like this, 85 % by
-    captions alone, 58 to 65 % by a matcher alone.
+    A photo fits if the matcher says so or its caption does: with e and t for how much, 1 - (1 - e)(1 - t). What a
+    captioner wrote counts less, for it may be wrong, and looked at no more than the matcher does.
     """
     words = split_words(sentence)
     if not words:
@@ -125,8 +130,11 @@ def ask(sentence: str, among: Collection[str] | None, sentences: Sentences | Non
         if sentences and not said:
             sentences.matcher.refuse_strangers(sentence)
         return Asked(iter(_best_first(said)), unknown)
-    fits = sentences.fits(sentence, said)
-    both = {content: 1 - (1 - fits.get(content, 0.0)) * (1 - share) for content, share in said.items()}
+    fits, by_hand = sentences.fits(sentence, said), captions.by_hand()
+    both = {
+        content: 1 - (1 - fits.get(content, 0.0)) * (1 - (share if content in by_hand else TRUST * share))
+        for content, share in said.items()
+    }
     rest = sentences.ranking(sentence, among, but=said)
     return Asked(heapq.merge(_best_first(both), rest, key=_falling), unknown)
 
