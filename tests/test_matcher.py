@@ -78,6 +78,18 @@ def test_scores_do_not_depend_on_their_tiles(tile: int, monkeypatch: pytest.Monk
     assert scores(photos[:0], sentences, "order").shape == (0, 31)
 
 
+@pytest.mark.parametrize("tile", [1, 60, 1 << 18])
+def test_gradients_of_scores_are_those_of_the_plain_formula(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos, sentences = torch.from_numpy(on_sphere((23, 7))), torch.from_numpy(on_sphere((31, 7), 1))
+    weights = torch.from_numpy(np.random.default_rng(2).standard_normal((23, 31), np.float32))
+    plain = -(sentences.requires_grad_() - photos.requires_grad_()[:, None]).clamp_min(0).square().sum(2)
+    expected = torch.autograd.grad((plain * weights).sum(), (photos, sentences))
+    monkeypatch.setattr(matching, "TILE", tile)
+    found = torch.autograd.grad((scores(photos, sentences, "order") * weights).sum(), (photos, sentences))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("hardest", [False, True])
 def test_the_loss_is_what_pairs_are_short_of(hardest: bool) -> None:
     random = np.random.default_rng(0)

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from samespace.errors import SameSpaceError
 from samespace.wording import readable
 from samespace.words import models
 from samespace.words.features import Trunk
+from samespace.words.gru import last_states
 from samespace.words.vocabulary import PAD, SPECIALS, Vocabulary, split_words
 
 MEASURES = ("order", "cosine")
@@ -63,8 +63,7 @@ class MatchNetwork(nn.Module):
 
     def sentences(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """→ (C, dim)."""
-        packed = pack_padded_sequence(self.word(ids), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        return self._on_sphere(self.gru(packed)[1][-1])
+        return self._on_sphere(last_states(self.gru, self.word, ids, lengths))
 
     def forward(self, features: Tensor, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return self.photos(features), self.sentences(ids, lengths)
@@ -78,15 +77,42 @@ def scores(photos: Tensor, sentences: Tensor, measure: str) -> Tensor:
     """How well each of N photos (N, D) fits each of C sentences (C, D): (N, C), higher is better."""
     if measure == "cosine":
         return photos @ sentences.T
-    height = max(1, TILE // photos.shape[1])
-    blocks = [_order_scores(block, sentences) for block in torch.split(photos, height)]
-    return torch.cat(blocks)
+    found: Tensor = _OrderScores.apply(photos, sentences)  # type: ignore[no-untyped-call]
+    return found
 
 
-def _order_scores(photos: Tensor, sentences: Tensor) -> Tensor:
+class _OrderScores(torch.autograd.Function):
+    """Differences are (N, C, D): they are never held together, and made again for the gradients, which takes less time
+    than to write them down and read them again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, photos: Tensor, sentences: Tensor) -> Tensor:
+        ctx.save_for_backward(photos, sentences)
+        found = photos.new_empty(len(photos), len(sentences))
+        for rows, columns in _tiles(photos, sentences):
+            found[rows, columns] = -violations(photos[rows, None], sentences[columns]).sum(2)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        photos, sentences = ctx.saved_tensors
+        of_photos, of_sentences = torch.zeros_like(photos), torch.zeros_like(sentences)
+        for rows, columns in _tiles(photos, sentences):
+            above = (sentences[columns] - photos[rows, None]).clamp_min_(0).mul_(2 * grad[rows, columns, None])
+            of_photos[rows] += above.sum(1)
+            of_sentences[columns] -= above.sum(0)
+        return of_photos, of_sentences
+
+
+def _tiles(photos: Tensor, sentences: Tensor) -> Iterator[tuple[slice, slice]]:
     """Of few photos, with some sentences at a time."""
-    width = max(1, TILE // max(1, photos.numel()))
-    return torch.cat([-violations(photos[:, None], some).sum(2) for some in torch.split(sentences, width)], 1)
+    dim = photos.shape[1]
+    height = max(1, min(len(photos), TILE // dim))
+    width = max(1, TILE // (height * dim))
+    for top in range(0, len(photos), height):
+        for left in range(0, len(sentences), width):
+            yield slice(top, top + height), slice(left, left + width)
 
 
 def violations(photos: Tensor, sentences: Tensor) -> Tensor:
