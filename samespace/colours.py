@@ -53,9 +53,11 @@ def colours(pixels: Pixels) -> Bytes:
 def _counts(photo: Pixels) -> Numbers:
     """(height, width, 3) → (cells, LEVELS³): how many pixels of each cell have each level of light, red and yellow."""
     red, green, blue = (photo[:, :, channel].astype(np.int16) for channel in range(3))
-    both, place = red + green, _cells(*photo.shape[:2])
+    both = red + green
+    level = np.zeros(photo.shape[:2], np.int16)
     for values, axis in zip((both + blue, red - green, both - 2 * blue), AXES, strict=True):
-        place = place * LEVELS + ((values - axis.low) // axis.step).clip(0, LEVELS - 1)
+        level = level * LEVELS + ((values - axis.low) // axis.step).clip(0, LEVELS - 1)
+    place = _cells(*photo.shape[:2]) * LEVELS**3 + level
     return np.bincount(place.ravel(), minlength=GRID**2 * LEVELS**3).reshape(GRID**2, LEVELS**3)
 
 
