@@ -43,14 +43,10 @@ from samespace.words.captions import locate, read_captions  # noqa: E402
 from samespace.words.course import Lesson  # noqa: E402
 from samespace.words.features import Featured, from_photos  # noqa: E402
 from samespace.words.metrics import ranks_of, text_to_photo  # noqa: E402
-from samespace.words.training import Recipe, begin, course_of, evaluate, shuffled, train  # noqa: E402
+from samespace.words.training import QUICK, Recipe, begin, course_of, evaluate, shuffled, train  # noqa: E402
 from samespace.words.vocabulary import Vocabulary, split_words  # noqa: E402
 
 BACKBONE = "mobilenet_v2"
-RECIPES = {
-    "order": Recipe(dim=256, batch=64, learning_rate=0.002),
-    "cosine": Recipe(measure="cosine", margin=0.2, dim=256, batch=64, learning_rate=0.002),
-}
 NEAREST = 10
 TURNS = 3
 SHUFFLES = 5
@@ -65,12 +61,12 @@ def rank_all(featured: Featured, epochs: int) -> list[Row]:
     """A row for each measure, for the control and for the nearest captions."""
     test = featured.only("test")
     rows = []
-    for name, recipe in RECIPES.items():
+    for name, recipe in QUICK.items():
         rows.append(trained(name, featured, test, recipe._replace(epochs=epochs)))
     controls = []
     for seed in range(SHUFFLES):
         dealt = featured._replace(captions=shuffled(featured.captions, seed))
-        controls.append(trained("shuffled", dealt, test, RECIPES["order"]._replace(epochs=min(epochs, 15), seed=seed)))
+        controls.append(trained("shuffled", dealt, test, QUICK["order"]._replace(epochs=min(epochs, 15), seed=seed)))
     means = {key: float(np.mean([one[key] for one in controls])) for key in controls[0] if key != "name"}
     rows.append({**means, "name": "shuffled"})
     rows.append(row("nearest captions", text_to_photo(ranks_of(by_nearest_captions(featured), test.captions.image_of))))

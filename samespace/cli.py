@@ -759,7 +759,12 @@ def _match_words(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     train = actions.add_parser("train", help="learn from captioned photos", description="Learn from captioned photos.")
     _captioned_words(train)
-    train.add_argument("--measure", choices=("order", "cosine"), help="how sentences and photos are compared")
+    train.add_argument(
+        "--measure",
+        choices=("order", "cosine"),
+        default="cosine",
+        help="how sentences and photos are compared (default: %(default)s, which finds more)",
+    )
     train.add_argument("--negatives", choices=("sum", "hardest"), help="what a pair is to be better than")
     train.add_argument("--epochs", type=int, metavar="N", help="how long at most")
     train.add_argument("--seed", type=int, metavar="S", help="another seed, another beginning")

@@ -48,7 +48,7 @@ Floats = npt.NDArray[np.float32]
 
 def match_train(arguments: argparse.Namespace) -> None:
     """Stopped, it goes on where it was."""
-    recipe = matching.Recipe(**_chosen(arguments, "measure", "negatives", "epochs", "seed"))
+    recipe = matching.QUICK[arguments.measure]._replace(**_chosen(arguments, "negatives", "epochs", "seed"))
     featured = _data(arguments)
     matcher = into_file(arguments.output, partial(matching.train, featured, recipe))
     _show_splits(featured, partial(matching.evaluate, matcher))

@@ -27,7 +27,7 @@ from samespace.words.precomputed import read_features, unit_rows
 # Of what extractors say: the share of a row's squared length that each field has. With a tenth of colours drawn rooms
 # are found nearly as well as with a half, and photos of Flickr8k as well as without; with more these are found worse.
 SHARES = {"vectors": 0.9, "colours": 0.1}
-TOLD = "vectors and colours"  # another name whenever other numbers are told: they belong to others' features
+TOLD = ", ".join(f"{name} {share:g}" for name, share in SHARES.items())  # other shares, other features
 
 Floats = npt.NDArray[np.float32]
 
@@ -96,7 +96,7 @@ def origin(extractor: Extractor) -> str:
 def _cached(paths: Sequence[Path], extractor: Extractor, cache: Path) -> Floats:
     """Computed by one process while others wait."""
     digest = hashlib.sha256("".join(map(content_hash, paths)).encode()).hexdigest()[:16]
-    file = cache / f"{digest}-{extractor.fingerprint}-{TOLD.replace(' ', '-')}.npy"
+    file = cache / f"{digest}-{extractor.fingerprint}-{TOLD.replace(', ', '-').replace(' ', '-')}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{file.name}.lock"):
         if not file.is_file():

@@ -19,6 +19,10 @@ def last_states(gru: nn.GRU, embedding: nn.Embedding, ids: Tensor, lengths: Tens
 
     The GRU has one layer and one direction.
     """
+    if ids.is_cuda:  # where PyTorch's own takes all steps in one call
+        said = pack_padded_sequence(embedding(ids), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        last: Tensor = gru(said)[1][-1]
+        return last
     packed = pack_padded_sequence(ids, lengths.cpu(), batch_first=True, enforce_sorted=False)
     distinct, which = torch.unique(packed.data, return_inverse=True)
     weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)

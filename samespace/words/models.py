@@ -70,7 +70,8 @@ def check_trunk(kind: str, own: Trunk, trunk: Trunk) -> None:
     if trunk.origin != own.origin:
         raise SameSpaceError(
             f"the {kind} was trained on features of {own.name}, and these are of {trunk.name}"
-            f"{' with other weights' if trunk.name == own.name else ''}: take those, or train one on these"
+            f"{' with other weights, or of another version' if trunk.name == own.name else ''}: take those, or train "
+            "one on these"
         )
 
 
