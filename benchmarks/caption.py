@@ -31,12 +31,11 @@ from samespace.errors import exit_status  # noqa: E402
 from samespace.features import default_cache  # noqa: E402
 from samespace.rooms import write_dataset  # noqa: E402
 from samespace.words.borrowing import Grams, borrow  # noqa: E402
-from samespace.words.captioning import Recipe, judged, train  # noqa: E402
+from samespace.words.captioning import QUICK, judged, train  # noqa: E402
 from samespace.words.captions import locate, read_captions  # noqa: E402
 from samespace.words.features import Featured, from_photos  # noqa: E402
 
 BACKBONE = "mobilenet_v2"
-RECIPE = Recipe(hidden_size=256, learning_rate=0.002)
 BEAMS = (1, 2, 3, 5)
 FEWEST = 80  # photos for CIDEr-D: as many as the smallest test split here
 
@@ -95,7 +94,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for name, where in sets.items():
         located = locate(read_captions(where / "dataset.json"), where)
         featured = from_photos(located, extractor, BACKBONE, default_cache())
-        found[name] = write_all(featured, RECIPE._replace(epochs=arguments.epochs))
+        found[name] = write_all(featured, QUICK._replace(epochs=arguments.epochs))
     return found
 
 

@@ -2,6 +2,7 @@
 
 python images/pages.py --backbone mobilenet_v2 --weights FILE     needs Chromium and playwright
 python images/pages.py … --dark --to FOLDER                       in dark, and somewhere else
+python images/pages.py … --words FOLDER                           also words.png, by what was trained into FOLDER
 
 A server shows a folder of drawn rooms with copies among them, as `samespace serve` does; the browser does what a person
 does: scans from the page, reviews, compares, drops a photo.
@@ -98,6 +99,17 @@ def search(page: Page) -> None:
     page.wait_for_load_state("networkidle")
 
 
+def words(page: Page) -> None:
+    """By a sentence."""
+    page.goto("/search")
+    page.keyboard.press("/")
+    page.keyboard.type("a kitchen with green walls")
+    page.keyboard.press("Enter")
+    expect(page.locator(".hit").first).to_be_visible(timeout=SCAN)
+    page.locator("#box").evaluate("box => box.blur()")
+    page.wait_for_load_state("networkidle")
+
+
 PICTURES: dict[str, Callable[[Page], None]] = {
     "library": library,
     "review": review,
@@ -106,16 +118,27 @@ PICTURES: dict[str, Callable[[Page], None]] = {
 }
 
 
-def draw(to: Path, options: Sequence[str], dark: bool) -> None:
+def draw(to: Path, options: Sequence[str], dark: bool, taught: Path | None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         album = Path(temporary, "album")
         draw_folder(album)
-        with served(album, options) as address, window(address, dark) as page:
-            for name, show in PICTURES.items():
-                show(page)
-                picture = to / f"{name}.png"
-                write_whole(picture, in_few_colours(page.screenshot()))
-                print(f"{picture}: {picture.stat().st_size:,} bytes")
+        take(PICTURES, to, album, options, dark)
+        if taught:
+            samespace = [sys.executable, "-m", "samespace"]
+            subprocess.run([*samespace, "scan", album, "--matcher", taught / "match.safetensors"], check=True)
+            subprocess.run([*samespace, "caption", album, "--captioner", taught / "caption.safetensors"], check=True)
+            take({"words": words}, to, album, [], dark)
+
+
+def take(
+    pictures: dict[str, Callable[[Page], None]], to: Path, album: Path, options: Sequence[str], dark: bool
+) -> None:
+    with served(album, options) as address, window(address, dark) as page:
+        for name, show in pictures.items():
+            show(page)
+            picture = to / f"{name}.png"
+            write_whole(picture, in_few_colours(page.screenshot()))
+            print(f"{picture}: {picture.stat().st_size:,} bytes")
 
 
 def main() -> int:
@@ -124,9 +147,12 @@ def main() -> int:
     parser.add_argument("--weights", default="imagenet", help="its state dict's path (default: ImageNet's, fetched)")
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--to", type=Path, default=HERE, metavar="FOLDER")
+    parser.add_argument(
+        "--words", type=Path, metavar="FOLDER", help="where match.safetensors and caption.safetensors are"
+    )
     given = parser.parse_args()
     options = ["--backbone", given.backbone, "--weights", given.weights]
-    return exit_status(lambda: draw(given.to, options, given.dark))
+    return exit_status(lambda: draw(given.to, options, given.dark, given.words))
 
 
 if __name__ == "__main__":

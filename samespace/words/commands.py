@@ -90,7 +90,7 @@ def caption_train(arguments: argparse.Namespace) -> None:
         writer = borrow(featured)
         writer.save(arguments.output)
     else:
-        recipe = captioning.Recipe(**_chosen(arguments, "epochs", "seed"))
+        recipe = captioning.QUICK._replace(**_chosen(arguments, "epochs", "seed"))
         writer = into_file(arguments.output, partial(captioning.train, featured, recipe))
     _show_splits(featured, partial(captioning.evaluate, writer))
     print(f"\nwritten to {terminal.from_here(arguments.output)}")
