@@ -31,7 +31,7 @@ from samespace.errors import exit_status  # noqa: E402
 from samespace.features import default_cache  # noqa: E402
 from samespace.rooms import write_dataset  # noqa: E402
 from samespace.words.borrowing import Grams, borrow  # noqa: E402
-from samespace.words.captioning import QUICK, judged, train  # noqa: E402
+from samespace.words.captioning import QUICK, Recipe, judged, train  # noqa: E402
 from samespace.words.captions import locate, read_captions  # noqa: E402
 from samespace.words.features import Featured, from_photos  # noqa: E402
 
