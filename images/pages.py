@@ -103,7 +103,7 @@ def words(page: Page) -> None:
     """By a sentence."""
     page.goto("/search")
     page.keyboard.press("/")
-    page.keyboard.type("a kitchen with green walls")
+    page.keyboard.type("a kitchen with green cupboards")
     page.keyboard.press("Enter")
     expect(page.locator(".hit").first).to_be_visible(timeout=SCAN)
     page.locator("#box").evaluate("box => box.blur()")
