@@ -16,9 +16,8 @@ from samespace.looks import Look
 from samespace.near import Sketches
 from samespace.rooms import SPACE_TYPES, describe, draw, make_room, viewpoints
 from samespace.search import Space
-from samespace.words import sentences as sentences_room
 from samespace.words.captions import Captioned, CaptionSet, locate
-from samespace.words.features import Trunk, from_photos
+from samespace.words.features import Trunk, from_photos, told
 from samespace.words.formats import KARPATHY
 from samespace.words.library_captions import LibraryCaptions
 from samespace.words.matcher import MEASURES, Matcher
@@ -96,9 +95,7 @@ def test_all_photos_are_ranked_as_the_matcher_would(library: Library, look: Look
     known = Sentences(library, look, matcher)
     ranking = list(asked(library, "a bed in a bedroom", known).ranking)
     loaded, photos = Matcher.load(matcher), library.photos()
-    seen = sentences_room.told(
-        {name: library.features(look.extractor, photos).take(name) for name in look.extractor.fields}
-    )
+    seen = told({name: library.features(look.extractor, photos).take(name) for name in look.extractor.fields})
     embedded = loaded.embed_photos(seen).astype(np.float16).astype(np.float32)
     scores = loaded.score(embedded, loaded.embed_sentences(["a bed in a bedroom"]))[:, 0]
     expected = {photo.content: loaded.fit(float(score)) for photo, score in zip(photos, scores, strict=True)}

@@ -31,7 +31,7 @@ from samespace.words.borrowing import borrow
 from samespace.words.captions import read_captions
 from samespace.words.course import into_file
 from samespace.words.data import captions_in, read, trunk_of
-from samespace.words.features import Featured, Trunk, told
+from samespace.words.features import Featured, Trunk, told, told_of
 from samespace.words.library_captions import LibraryCaptions
 from samespace.words.matcher import Matcher
 from samespace.words.sentences import Sentences, ask
@@ -116,7 +116,8 @@ def caption_write(arguments: argparse.Namespace) -> None:
         with LibraryCaptions(library) as captions:
             photos = [photo for photo in library.photos() if any(map(photo.path.is_relative_to, below))]
             _caption(library, photos, look, writer, version, captions)
-            terminal.show_captions([(photo, captions.all()[photo.content]) for photo in photos], library.folder)
+            written = captions.all()
+        terminal.show_captions([(photo, written[photo.content]) for photo in photos], library.folder)
     for path in arguments.paths:
         if not path.is_dir():
             _caption_photo(path, look, writer, version, arguments.library)
@@ -137,8 +138,7 @@ def _caption(
         for at in range(0, len(lacking), BLOCK):
             some = lacking[at : at + BLOCK]
             features = library.features(look.extractor, [known[content] for content in some])
-            seen = told({name: features.take(name) for name in look.extractor.fields})
-            captions.write(dict(zip(some, writer.captions(seen), strict=True)), version)
+            captions.write(dict(zip(some, writer.captions(told_of(features)), strict=True)), version)
             bar.update(len(some))
 
 
@@ -205,7 +205,8 @@ def search(arguments: argparse.Namespace, sentence: str) -> int:
     known = Sentences(library, look, matcher) if matcher else None
     among = space.contents(arguments.folder) if arguments.folder else None
     with LibraryCaptions(library) as captions:
-        if known is None and not captions.all():
+        written = captions.all()
+        if known is None and not written:
             raise SameSpaceError(
                 f"{library.folder} understands no sentences yet: scan with --matcher FILE, which `samespace match "
                 "train` writes, or caption its photos"
@@ -214,7 +215,7 @@ def search(arguments: argparse.Namespace, sentence: str) -> int:
         hits = space.show(
             asked.ranking, arguments.top, arguments.threshold, arguments.folder, collapse=not arguments.all
         )
-        texts = {content: caption.text for content, caption in captions.all().items()}
+    texts = {hit.photo.content: written[hit.photo.content].text for hit in hits if hit.photo.content in written}
     if asked.unknown:
         print(f"not known, and left out: {readable(', '.join(asked.unknown))}", file=sys.stderr)
     if arguments.files or arguments.null:

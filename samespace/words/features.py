@@ -18,6 +18,7 @@ from filelock import FileLock
 from samespace import progress
 from samespace.errors import SameSpaceError
 from samespace.files import content_hash, write_whole
+from samespace.library import Features
 from samespace.photos import Pixels, UnreadablePhoto, read_many
 from samespace.reading import SIZE, Array, Extractor
 from samespace.words.captions import CaptionSet, Located
@@ -86,6 +87,11 @@ def told(fields: Mapping[str, Array]) -> Floats:
     """(N, D) of length 1: what models of words are told of N photos, of an extractor's fields, N rows each."""
     parts = [share**0.5 * unit_rows(np.asarray(fields[name], np.float32)) for name, share in SHARES.items()]
     return unit_rows(np.concatenate(parts, 1))
+
+
+def told_of(features: Features) -> Floats:
+    """`told` of N photos whose features a library keeps."""
+    return told({name: features.take(name) for name in SHARES})
 
 
 def origin(extractor: Extractor) -> str:

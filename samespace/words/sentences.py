@@ -20,7 +20,7 @@ from samespace.library import Features, Fields, Library
 from samespace.looks import Look
 from samespace.wording import readable
 from samespace.words.data import trunk_of
-from samespace.words.features import told
+from samespace.words.features import told_of
 from samespace.words.library_captions import LibraryCaptions
 from samespace.words.vocabulary import split_words
 
@@ -69,8 +69,7 @@ class Sentences:
         kept = Embedded(f"{look.extractor.fingerprint}-{version}", {_FIELD: ((matcher.dim,), "float16")})
 
         def derive(features: Features) -> dict[str, npt.NDArray[Any]]:
-            seen = told({name: features.take(name) for name in look.extractor.fields})
-            return {_FIELD: matcher.embed_photos(seen).astype(np.float16)}
+            return {_FIELD: matcher.embed_photos(told_of(features)).astype(np.float16)}
 
         library.derive(look.extractor, kept, derive)
         with library.unchanging():
