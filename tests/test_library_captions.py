@@ -148,6 +148,15 @@ def test_a_library_that_cannot_be_written_can_be_read(library: Library, monkeypa
     assert texts(Library(library.folder)) == {"a": "my bed"}
 
 
+def test_reading_makes_no_file(library: Library) -> None:
+    with LibraryCaptions(library) as captions:
+        assert (captions.all(), captions.by_hand(), captions.matching("bed")) == ({}, set(), {})
+        assert not (library.folder / FILE).exists()
+        captions.write({"a": "a bed"}, "one")
+        assert captions.matching("beds") == {"a": 1}
+    assert texts(library) == {"a": "a bed"}
+
+
 def test_a_damaged_file_is_one_sentence(library: Library) -> None:
     (library.folder / FILE).write_bytes(b"this is no database, though it is long enough to be taken for one" * 99)
     with pytest.raises(SameSpaceError, match=r"captions\.sqlite is damaged \(.*\): move it away, and write them again"):

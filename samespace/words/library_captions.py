@@ -45,9 +45,7 @@ class Caption(NamedTuple):
 
 
 def captions_of(library: Library) -> dict[str, Caption]:
-    """Of every content that has one; where none were ever written no file is made."""
-    if not (library.folder / FILE).is_file():
-        return {}
+    """Of every content that has one."""
     with LibraryCaptions(library) as captions:
         return captions.all()
 
@@ -59,10 +57,9 @@ class LibraryCaptions:
     """
 
     def __init__(self, library: Library) -> None:
-        file = library.folder / FILE
-        # A library that cannot be written has captions only if somebody wrote some before.
-        readable = library.is_writable or file.is_file()
-        self._db = Database(file, _TABLES, library.is_writable) if readable else None
+        self._library, self._file = library, library.folder / FILE
+        # Reading makes no file.
+        self._db = Database(self._file, _TABLES, library.is_writable) if self._file.is_file() else None
 
     def __enter__(self) -> LibraryCaptions:
         return self
@@ -136,7 +133,8 @@ class LibraryCaptions:
 
     @contextmanager
     def _changing(self) -> Iterator[Database]:
-        if not self._db:
+        if not self._db and not self._library.is_writable:
             raise SameSpaceError("captions cannot be kept in a library that cannot be written: copy it elsewhere")
+        self._db = self._db or Database(self._file, _TABLES, writable=True)
         with self._db.transaction():
             yield self._db
