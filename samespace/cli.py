@@ -757,8 +757,7 @@ def _verdicts_words(parser: argparse.ArgumentParser) -> None:
 
 def _match_words(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    train = actions.add_parser("train", help="learn from captioned photos", description="Learn from captioned photos.")
-    _captioned_words(train)
+    train = _training(actions, MATCHER)
     train.add_argument(
         "--measure",
         choices=("order", "cosine"),
@@ -766,9 +765,6 @@ def _match_words(parser: argparse.ArgumentParser) -> None:
         help="how sentences and photos are compared (default: %(default)s, which finds more)",
     )
     train.add_argument("--negatives", choices=("sum", "hardest"), help="what a pair is to be better than")
-    train.add_argument("--epochs", type=int, metavar="N", help="how long at most")
-    train.add_argument("--seed", type=int, metavar="S", help="another seed, another beginning")
-    _output_word(train, MATCHER)
     evaluate = actions.add_parser(
         "evaluate", help="rank captioned photos", description="Rank captioned photos, and their captions."
     )
@@ -788,17 +784,13 @@ def _match_words(parser: argparse.ArgumentParser) -> None:
 
 def _caption_words(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    train = actions.add_parser("train", help="learn from captioned photos", description="Learn from captioned photos.")
-    _captioned_words(train)
+    train = _training(actions, CAPTIONER)
     train.add_argument(
         "--method",
         choices=("lstm", "nearest"),
         default="lstm",
         help="write word by word, or borrow what most of the nearest photos agree on (default: %(default)s)",
     )
-    train.add_argument("--epochs", type=int, metavar="N", help="how long at most")
-    train.add_argument("--seed", type=int, metavar="S", help="another seed, another beginning")
-    _output_word(train, CAPTIONER)
     evaluate = actions.add_parser(
         "evaluate", help="compare with people's captions", description="Compare captions with those that people gave."
     )
@@ -815,6 +807,18 @@ def _caption_words(parser: argparse.ArgumentParser) -> None:
     reading_words(write)
 
 
+def _training(actions: argparse._SubParsersAction[argparse.ArgumentParser], file: str) -> argparse.ArgumentParser:
+    """What all that learns from captioned photos is told; `file` is written where nobody names another."""
+    train = actions.add_parser("train", help="learn from captioned photos", description="Learn from captioned photos.")
+    _captioned_words(train)
+    train.add_argument("--epochs", type=int, metavar="N", help="how long at most")
+    train.add_argument("--seed", type=int, metavar="S", help="another seed, another beginning")
+    train.add_argument(
+        "-o", "--output", type=_a_file, default=Path(file), metavar="FILE", help="what to write (default: %(default)s)"
+    )
+    return train
+
+
 def _captioned_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=a_folder, metavar="ROOT", help="the folder of photos")
     parser.add_argument(
@@ -827,12 +831,6 @@ def _captioned_words(parser: argparse.ArgumentParser) -> None:
 def _split_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _output_word(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument(
-        "-o", "--output", type=_a_file, default=Path(name), metavar="FILE", help="what to write (default: %(default)s)"
-    )
 
 
 def _a_file(word: str) -> Path:
