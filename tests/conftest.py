@@ -153,6 +153,19 @@ def stop_at(trial: type[PyTorchTrial], step: int, patch: pytest.MonkeyPatch) -> 
     patch.setattr(trial, "train_batch", stopped)
 
 
+@pytest.fixture(scope="module")
+def unpickled() -> Iterator[None]:
+    """Undoes what a run leaves in its process: the types torch may unpickle."""
+    allowed = torch.serialization.get_safe_globals() if hasattr(torch.serialization, "get_safe_globals") else []
+    if hasattr(torch.serialization, "clear_safe_globals"):
+        torch.serialization.clear_safe_globals()  # so that resuming works only if the trial sees to it
+    yield
+    if hasattr(torch.serialization, "clear_safe_globals"):
+        torch.serialization.clear_safe_globals()
+    if hasattr(torch.serialization, "add_safe_globals"):
+        torch.serialization.add_safe_globals(allowed)
+
+
 def unit(vectors: npt.NDArray[np.floating]) -> Floats:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from conftest import BACKBONE, Killed, stop_at
 from stub_master import StubMaster
@@ -21,7 +19,10 @@ from samespace.words.captioning import evaluate, train
 from samespace.words.course import Course
 from samespace.words.features import Featured
 
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore
+    pytest.mark.usefixtures("unpickled"),
+]
 
 ADAPTIVE = CaptionTrial.CONST.with_name("adaptive.yaml")
 TINY = {"global_batch_size": 8, "epochs": 3, "embed_size": 12, "hidden_size": 16, "threshold": 1}
@@ -33,19 +34,6 @@ METRICS = {"cider_d", "bleu_1", "bleu_4", "distinct"}
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def clean() -> Iterator[None]:
-    """Undoes what a run leaves in its process: the types torch may unpickle."""
-    allowed = torch.serialization.get_safe_globals() if hasattr(torch.serialization, "get_safe_globals") else []
-    if hasattr(torch.serialization, "clear_safe_globals"):
-        torch.serialization.clear_safe_globals()  # so that resuming works only if the trial sees to it
-    yield
-    if hasattr(torch.serialization, "clear_safe_globals"):
-        torch.serialization.clear_safe_globals()
-    if hasattr(torch.serialization, "add_safe_globals"):
-        torch.serialization.add_safe_globals(allowed)
 
 
 def experiment(rooms: Path, cache: Path, **hparams: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,10 @@ from samespace.compress import Compression, fit_pca, recall
 from samespace.errors import SameSpaceError
 from samespace.reading import Batch, Rows
 
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore
+    pytest.mark.usefixtures("unpickled"),
+]
 
 ADAPTIVE = trial.CONST.with_name("adaptive.yaml")
 TINY = {"global_batch_size": 32, "epochs": 3, "dim": 12, "hidden": 48}
@@ -53,19 +55,6 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "rank_0", 0, names[:110], vectors[:110])
     write(root / "rank_1", 1, names[100:][::-1], vectors[100:][::-1])
     return root
-
-
-@pytest.fixture(autouse=True, scope="module")
-def clean() -> Iterator[None]:
-    """Undoes what a run leaves in its process: the types torch may unpickle."""
-    allowed = torch.serialization.get_safe_globals() if hasattr(torch.serialization, "get_safe_globals") else []
-    if hasattr(torch.serialization, "clear_safe_globals"):
-        torch.serialization.clear_safe_globals()  # so that resuming works only if the trial sees to it
-    yield
-    if hasattr(torch.serialization, "clear_safe_globals"):
-        torch.serialization.clear_safe_globals()
-    if hasattr(torch.serialization, "add_safe_globals"):
-        torch.serialization.add_safe_globals(allowed)
 
 
 def experiment(data: Path, file: Path = ADAPTIVE, **hparams: Any) -> dict[str, Any]:

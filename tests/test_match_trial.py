@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,10 @@ from samespace.words.features import Featured
 from samespace.words.matcher import Matcher
 from samespace.words.training import begin, evaluate, loss, train
 
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore
+    pytest.mark.usefixtures("unpickled"),
+]
 
 ADAPTIVE = MatchTrial.CONST.with_name("adaptive.yaml")
 TINY = {"global_batch_size": 8, "epochs": 3, "dim": 16, "word_dim": 8, "threshold": 1}
@@ -38,19 +40,6 @@ METRICS = {"recall", "recall_at_10", "mean_rank", "mean_rank_of_chance"}
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def clean() -> Iterator[None]:
-    """Undoes what a run leaves in its process: the types torch may unpickle."""
-    allowed = torch.serialization.get_safe_globals() if hasattr(torch.serialization, "get_safe_globals") else []
-    if hasattr(torch.serialization, "clear_safe_globals"):
-        torch.serialization.clear_safe_globals()  # so that resuming works only if the trial sees to it
-    yield
-    if hasattr(torch.serialization, "clear_safe_globals"):
-        torch.serialization.clear_safe_globals()
-    if hasattr(torch.serialization, "add_safe_globals"):
-        torch.serialization.add_safe_globals(allowed)
 
 
 def experiment(rooms: Path, cache: Path, file: Path = ADAPTIVE, **hparams: Any) -> dict[str, Any]:
