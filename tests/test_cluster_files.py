@@ -54,6 +54,71 @@ def test_a_master_would_take_the_experiment(name: str) -> None:
     assert all(mount["host_path"].startswith("/") for mount in config["bind_mounts"])
 
 
+# What the master reads each field as. It refuses others though they pass its schema, which takes a shm_size of 4G, and
+# drops fields that it does not know without a word. Go reads no 1.0 as an integer, and no 1 as a text.
+WHOLE, NUMBER, TEXT, YES_OR_NO = (int,), (int, float), (str,), (bool,)
+READ_AS: Config = {
+    "name": TEXT,
+    "description": TEXT,
+    "entrypoint": TEXT,
+    "max_restarts": WHOLE,
+    "searcher": {
+        **dict.fromkeys(("name", "metric", "time_metric"), TEXT),
+        **dict.fromkeys(("max_trials", "max_time"), WHOLE),
+        "smaller_is_better": YES_OR_NO,
+    },
+    "bind_mounts": [{"host_path": TEXT, "container_path": TEXT, "read_only": YES_OR_NO}],
+    "environment": {"environment_variables": [TEXT]},
+    "resources": {"slots_per_trial": WHOLE, "shm_size": WHOLE},
+    "checkpoint_storage": dict.fromkeys(("save_experiment_best", "save_trial_best", "save_trial_latest"), WHOLE),
+    "reproducibility": {"experiment_seed": WHOLE},
+    "log_policies": [{"name": TEXT, "pattern": TEXT, "action": TEXT}],
+}
+SPACES: Config = {
+    "categorical": {"type": TEXT},
+    "double": {"type": TEXT, "minval": NUMBER, "maxval": NUMBER},
+    "log": {"type": TEXT, "base": NUMBER, "minval": NUMBER, "maxval": NUMBER},
+}
+
+
+def misread(value: Any, as_: Any, place: str) -> list[str]:
+    """Every place in a config that the master cannot read, or would not look at."""
+    if isinstance(as_, dict) and isinstance(value, dict):
+        return [
+            found
+            for key, part in value.items()
+            for found in (misread(part, as_[key], f"{place}.{key}") if key in as_ else [f"{place}.{key} is unknown"])
+        ]
+    if isinstance(as_, list) and isinstance(value, list):
+        return [found for number, part in enumerate(value) for found in misread(part, as_[0], f"{place}[{number}]")]
+    return [] if isinstance(as_, tuple) and type(value) in as_ else [f"{place} is {value!r}"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_master_can_read_every_field(name: str) -> None:
+    config = read(name)
+    free = {key: config.pop(key) for key in ("data", "hyperparameters")}  # which it hands on as they are
+    assert misread(config, READ_AS, name) == []
+    for key, value in free["hyperparameters"].items():
+        if isinstance(value, dict):
+            space = {part: given for part, given in value.items() if part != "vals"}
+            assert misread(space, SPACES[value["type"]], key) == []
+
+
+def test_what_a_real_master_refused_is_refused_here() -> None:
+    assert misread({"resources": {"shm_size": "4G"}}, READ_AS, "config") == ["config.resources.shm_size is '4G'"]
+    assert misread({"searcher": {"max_length": 3}}, READ_AS, "config") == ["config.searcher.max_length is unknown"]
+    assert misread({"max_restarts": True, "bind_mounts": {}}, READ_AS, "config") == [
+        "config.max_restarts is True",
+        "config.bind_mounts is {}",
+    ]
+
+
+def test_every_experiment_file_is_held_to_this() -> None:
+    found = {path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.yaml"), *ROOT.glob("experiments/**/*.yaml"))}
+    assert found == set(EXPERIMENTS)
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_searched_hyperparameters_are_well_formed(name: str) -> None:
     for key, value in read(name)["hyperparameters"].items():
