@@ -21,6 +21,7 @@ from typing import Any
 
 import determined as det
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 import yaml
@@ -37,8 +38,9 @@ from samespace.evaluation import splits
 from samespace.export import random_state_types
 from samespace.features import bank, default_cache, fingerprint
 from samespace.model import Model, describe
-from samespace.network import HEADS, TRAINABLE, CompareHead, Frozen, TwinNetwork
-from samespace.pairs import Photos, make_pairs
+from samespace.network import HEADS, TRAINABLE, CompareHead, Embeddings, Frozen, TwinNetwork
+from samespace.pairs import RANKED, Photos, known_pairs, make_pairs
+from samespace.photos import VARIANTS
 
 PROJECT = Path(__file__).resolve().parent
 SEED = 1234
@@ -51,10 +53,10 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
 class PairRows(Dataset[Tensor]):
-    """Pairs as integers, (P, 3): first row, second row, label. A whole batch is fetched at once."""
+    """Pairs as integers, (P, 3 or 4): first row, second row, label, and more. A whole batch is fetched at once."""
 
-    def __init__(self, photos: Photos, same_space_type: bool) -> None:
-        self.rows = torch.from_numpy(make_pairs(photos, same_space_type=same_space_type).rows())
+    def __init__(self, rows: npt.NDArray[np.int64]) -> None:
+        self.rows = torch.from_numpy(rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,6 +66,18 @@ class PairRows(Dataset[Tensor]):
 
     def loader(self, **options: Any) -> pytorch.DataLoader:
         return pytorch.DataLoader(self, collate_fn=_as_it_is, **options)
+
+
+def training_rows(photos: Photos, same_space_type: bool) -> npt.NDArray[np.int64]:
+    """Pairs to learn from, (P, 3): rows of photos × variants, and 1 for one space. Half of them are duplicates."""
+    return make_pairs(photos, same_space_type=same_space_type).rows()
+
+
+def validation_rows(photos: Photos, same_space_type: bool) -> npt.NDArray[np.int64]:
+    """Pairs made as training's, and every pair of distinct photos as they are: (P, 4), the last column 1 for these."""
+    balanced = training_rows(photos, same_space_type)
+    ranked = known_pairs(photos, same_space_type, RANKED) * [len(VARIANTS), len(VARIANTS), 1]
+    return np.concatenate([np.insert(balanced, 3, 0, axis=1), np.insert(ranked, 3, 1, axis=1)])
 
 
 class Rows(Dataset[int]):
@@ -126,7 +140,8 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         check(hparams, context.distributed.get_size())
         same_space_type, held_out = hparams.get("same_space_type", False), settings.get("held_out", HELD_OUT)
         training, validation = splits(Path(settings["dir"]), held_out)
-        self.pairs, self.validation_pairs = (PairRows(photos, same_space_type) for photos in (training, validation))
+        self.pairs = PairRows(training_rows(training, same_space_type))
+        self.validation_pairs = PairRows(validation_rows(validation, same_space_type))
 
         self.network = make_network(hparams).to(context.device)
         cache, device = Path(settings["cache"]), str(context.device)
@@ -134,6 +149,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         self.network.fit(maps)
         self.frozen = self.network.freeze(*maps)
         self.validation_frozen = self.network.freeze(*bank(validation.paths, self.network.trunk, cache, device))
+        self.validation_photos: Embeddings  # as the network sees them in a validation that has begun
         self._fit_scales()
 
         self.model = context.wrap_model(self.network)  # the same network, or a wrapper that spans several workers
@@ -191,8 +207,9 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
 
     def evaluate_batch(self, batch: Tensor) -> dict[str, Any]:
         # Not the wrapper: it has workers wait for each other, and one may have a batch more to validate.
-        logits, labels = self.score(self.network, batch, self.validation_frozen)
-        self.scores.update((logits.double().cpu().numpy(), labels.cpu().numpy()))
+        first, second, labels, ranked = batch.unbind(1)
+        logits = self.network.head(self.validation_photos.take(first), self.validation_photos.take(second))
+        self.scores.update((logits.double().cpu().numpy(), labels.cpu().numpy(), ranked.cpu().numpy()))
         return {}  # all metrics come from `_reduce`
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
@@ -212,11 +229,15 @@ def make_network(hparams: dict[str, Any]) -> TwinNetwork:
     return TwinNetwork(trunk, hparams["head"], hparams.get("trainable"), [hparams[f"dropout{i}"] for i in (1, 2, 3)])
 
 
-def _reduce(scores: list[tuple[Any, Any]]) -> dict[str, float]:
+def _reduce(scores: list[tuple[Any, Any, Any]]) -> dict[str, float]:
     """Metrics over the pairs of all workers at once: means of batch means would overrate the last, short batch."""
-    logits, labels = (np.concatenate(column) for column in zip(*scores, strict=True))
+    logits, labels, ranked = (np.concatenate(column) for column in zip(*scores, strict=True))
+    balanced, ranked = ranked == 0, ranked == 1
     with np.errstate(invalid="ignore"):  # NaN is for `Export` to find
-        return metrics.of_training_pairs(logits, labels)
+        return {
+            **metrics.of_balanced_pairs(logits[balanced], labels[balanced]),
+            **metrics.of_all_pairs(logits[ranked], labels[ranked]),
+        }
 
 
 class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -224,6 +245,10 @@ class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
 
     def __init__(self, trial: SameSpaceTrial) -> None:
         self.trial = trial
+
+    def on_validation_start(self) -> None:
+        # Each photo passes through its tower once, though it is in many pairs.
+        self.trial.validation_photos = self.trial.network.embed_frozen(self.trial.validation_frozen)
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         if not math.isfinite(metrics["validation_loss"]):

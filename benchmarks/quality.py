@@ -48,7 +48,7 @@ def ranking(scores: Any, photos: Photos) -> Figures:
     labels = spaces[first] == spaces[second]
     scores = np.asarray(scores)[first, second]
     return {
-        "ap": metrics.average_precision(scores, labels),
+        "average_precision": metrics.average_precision(scores, labels),
         "recall_at_99_precision": metrics.recall_at_precision(scores, labels),
     }
 
@@ -151,8 +151,8 @@ def _measure(arguments: argparse.Namespace, weights: str) -> None:
     print(json.dumps(rows, indent=2)) if arguments.json else print_table(rows)
 
 
-COLUMNS = {"ap": "AP", "recall_at_99_precision": "recall at 99 % precision"}
-COLUMNS |= {"balanced_accuracy": "balanced accuracy", "balanced_loss": "balanced loss"}
+COLUMNS = {"average_precision": "average precision", "recall_at_99_precision": "recall at 99 % precision"}
+COLUMNS |= {"balanced_accuracy": "balanced accuracy", "validation_loss": "loss of balanced pairs"}
 
 
 def print_table(rows: dict[str, Figures]) -> None:

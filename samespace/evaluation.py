@@ -1,11 +1,11 @@
-"""How good a model is on labelled photos: the metrics it was trained by, and how well it ranks all pairs."""
+"""How good a model is on labelled photos: how well it ranks all pairs, and the balanced figures of training."""
 
 from __future__ import annotations
 
 import time
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from samespace.features import bank, fingerprint
 from samespace.files import write_whole
 from samespace.model import PAIRS_AT_ONCE, Model
 from samespace.network import Embeddings, TwinNetwork
-from samespace.pairs import TEST, TRAINING, Photos, find_photos, hold_out, make_pairs
+from samespace.pairs import RANKED, TEST, TRAINING, Photos, find_photos, hold_out, known_pairs, make_pairs
 from samespace.photos import VARIANTS
 
 VALIDATION = "validation"
@@ -48,60 +48,30 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
         raise SameSpaceError(f"{root} does not hold the photos this model was validated on: name another split")
     same_space_type = bool(data.get("same_space_type", False))
     pairs = make_pairs(photos, same_space_type=same_space_type)
+    known = known_pairs(photos, same_space_type, RANKED if split == VALIDATION else None)
     network = model.network
     with torch.no_grad():
         maps = bank(photos.paths, network.trunk, cache, str(model.device))
         embeddings = network.embed_frozen(network.freeze(*maps))
-        trained = metrics.of_training_pairs(_score_rows(network, embeddings, pairs.rows()), pairs.label)
+        balanced = _logits(network, embeddings, pairs.rows())
         as_is = Embeddings(*(column[:: len(VARIANTS)] for column in embeddings))
-        logits, labels = _known_pairs(network, as_is, photos, same_space_type)
+        logits, labels = _logits(network, as_is, known), known[:, 2]
     figures: dict[str, float | int] = {
-        "loss": trained["validation_loss"],
-        "accuracy": trained["validation_accuracy"],
         **metrics.of_all_pairs(logits, labels),
-        "photos": len(photos),
+        **metrics.of_balanced_pairs(balanced, pairs.label),
+        "photos": len(np.unique(known[:, :2])),
         "pairs": len(labels),
         "seconds": round(time.perf_counter() - start, 3),
     }
     return Evaluation(figures, logits, labels)
 
 
-def _score_rows(network: TwinNetwork, embeddings: Embeddings, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _logits(network: TwinNetwork, embeddings: Embeddings, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Logits (P,) of pairs given as rows of `embeddings`: (P, 2 or more)."""
     pairs = torch.from_numpy(rows).to(embeddings.vectors.device)
-    blocks = progress.over(torch.split(pairs, PAIRS_AT_ONCE), "training pairs", unit=" blocks")
+    blocks = progress.over(torch.split(pairs, PAIRS_AT_ONCE), "pairs", unit=" blocks")
     logits = [network.head(embeddings.take(block[:, 0]), embeddings.take(block[:, 1])) for block in blocks]
     return torch.cat(logits).double().cpu().numpy()
-
-
-def _known_pairs(
-    network: TwinNetwork, embeddings: Embeddings, photos: Photos, same_space_type: bool
-) -> tuple[Any, Any]:
-    """Logits and labels of every unordered pair whose label is known: by names, or of judged photos by a verdict."""
-    named, verdicts = photos.named(), photos.verdicts
-    if len(named) == len(photos):
-        return _all_pairs(network, embeddings, photos.spaces(same_space_type))
-    told = _score_rows(network, embeddings, verdicts), verdicts[:, 2]
-    if len(named) < 2:
-        return told
-    of_names = Embeddings(*(column[torch.from_numpy(named)] for column in embeddings))
-    by_name = _all_pairs(network, of_names, photos.spaces(same_space_type)[named])
-    logits, labels = (np.concatenate(both) for both in zip(by_name, told, strict=True))
-    return logits, labels
-
-
-def _all_pairs(network: TwinNetwork, photos: Embeddings, spaces: npt.NDArray[Any]) -> tuple[Any, Any]:
-    """Logits and labels of every unordered pair of distinct photos, one row of the triangle after the other."""
-    count = len(spaces)
-    logits = []
-    for row in progress.over(range(count - 1), "all pairs"):
-        for at in range(row + 1, count, PAIRS_AT_ONCE):
-            others = Embeddings(*(column[at : at + PAIRS_AT_ONCE] for column in photos))
-            this = Embeddings(*(column[[row]].expand_as(other) for column, other in zip(photos, others, strict=True)))
-            logits.append(network.head(this, others))
-    first, second = np.triu_indices(count, 1)
-    labels = (spaces[first] == spaces[second]).astype(np.int64)
-    return torch.cat(logits).double().cpu().numpy(), labels
 
 
 def plot_precision_recall(evaluation: Evaluation, path: Path) -> None:
@@ -117,7 +87,7 @@ def plot_precision_recall(evaluation: Evaluation, path: Path) -> None:
     axes.step([0.0, *recall], [precision[0], *precision], where="pre", color="#0969da")
     figures = evaluation.figures
     axes.set_title(
-        f"AP {figures['ap']:.3f}, recall at 99 % precision {figures['recall_at_99_precision']:.2f}\n"
+        f"AP {figures['average_precision']:.3f}, recall at 99 % precision {figures['recall_at_99_precision']:.2f}\n"
         f"{figures['photos']} photos, {figures['pairs']:,} pairs",
         fontsize=10,
     )

@@ -27,18 +27,6 @@ def accuracy(logits: Array, labels: Array) -> float:
     return float(((np.asarray(logits) > 0) == (labels == 1)).mean())
 
 
-def balanced_loss(logits: Array, labels: Array) -> float:
-    """Mean of the duplicates' mean loss and the others': what counts when one in a hundred pairs is a duplicate."""
-    each = losses(logits, labels)
-    return float((each[labels == 1].mean() + each[labels == 0].mean()) / 2)
-
-
-def balanced_accuracy(logits: Array, labels: Array) -> float:
-    """Mean of the share of duplicates found and the share of others told apart, at one half."""
-    right = (np.asarray(logits) > 0) == (labels == 1)
-    return float((right[labels == 1].mean() + right[labels == 0].mean()) / 2)
-
-
 def precision_recall(scores: Array, labels: Array) -> tuple[Array, Array]:
     """Precision and recall at every distinct score, from the highest down: two (T,) arrays."""
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
@@ -70,23 +58,19 @@ def roc_auc(scores: Array, labels: Array) -> float:
     return float((rank[positive].sum() - ones * (ones + 1) / 2) / max(1, ones * zeros))
 
 
-def of_training_pairs(logits: Array, labels: Array) -> dict[str, float]:
-    """The metrics a training run reports, under the names it reports them by."""
+def of_all_pairs(logits: Array, labels: Array) -> dict[str, float]:
+    """Return how well all pairs of distinct photos are ranked, of which few are duplicates: what a user meets."""
     return {
-        "validation_loss": loss(logits, labels),
-        "validation_accuracy": accuracy(logits, labels),
-        "roc_auc": roc_auc(logits, labels),
         "average_precision": average_precision(logits, labels),
         "recall_at_99_precision": recall_at_precision(logits, labels),
+        "roc_auc": roc_auc(logits, labels),
     }
 
 
-def of_all_pairs(logits: Array, labels: Array) -> dict[str, float]:
-    """The metrics of a ranking of all pairs of distinct photos, of which few are duplicates."""
+def of_balanced_pairs(logits: Array, labels: Array) -> dict[str, float]:
+    """Return the figures of pairs made as training's are: half of them duplicates, in variants. They flatter."""
     return {
-        "ap": average_precision(logits, labels),
-        "roc_auc": roc_auc(logits, labels),
-        "recall_at_99_precision": recall_at_precision(logits, labels),
-        "balanced_accuracy": balanced_accuracy(logits, labels),
-        "balanced_loss": balanced_loss(logits, labels),
+        "validation_loss": loss(logits, labels),
+        "balanced_accuracy": accuracy(logits, labels),
+        **{f"balanced_{name}": figure for name, figure in of_all_pairs(logits, labels).items()},
     }

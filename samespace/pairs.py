@@ -215,6 +215,26 @@ def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Ph
     return photos.take(np.flatnonzero(~held)), photos.take(np.flatnonzero(held))
 
 
+RANKED = 400  # photos whose pairs a training run ranks after each epoch: 79,800 pairs at most
+
+
+def known_pairs(photos: Photos, same_space_type: bool = False, most: int | None = None) -> npt.NDArray[np.int64]:
+    """Return every unordered pair of distinct photos whose label is known, by names or of judged photos by a verdict.
+
+    (P, 3): two rows of the table, and 1 for one space. With `most` only of so many photos, the same for every caller.
+    """
+    chosen = np.arange(len(photos))
+    if most is not None:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(photos))[:most])
+    few = photos.take(chosen)
+    named, spaces = few.named(), few.spaces(same_space_type)
+    first, second = named[np.stack(np.triu_indices(len(named), 1))]
+    by_name = np.column_stack([first, second, spaces[first] == spaces[second]])
+    pairs = np.concatenate([by_name, few.verdicts])
+    pairs[:, :2] = chosen[pairs[:, :2]]
+    return pairs
+
+
 class Pairs(NamedTuple):
     """P labelled pairs as columns, each (P,): rows of the table, variants (places in `VARIANTS`), 1 for one space."""
 

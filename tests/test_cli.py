@@ -104,7 +104,7 @@ def test_evaluate_prints_a_table_or_json_and_plots(
     assert (status, in_json_status) == (0, 0)
     rows = dict(line.split() for line in table.splitlines())
     assert list(rows) == list(figures)
-    assert rows["ap"] == f"{figures['ap']:.4f}" and rows["pairs"] == "91"
+    assert rows["average_precision"] == f"{figures['average_precision']:.4f}" and rows["pairs"] == "91"
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 

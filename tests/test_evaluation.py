@@ -21,13 +21,14 @@ from samespace.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos, hold_
 from samespace.photos import read_pixels
 
 FIGURES = [
-    "loss",
-    "accuracy",
-    "ap",
-    "roc_auc",
+    "average_precision",
     "recall_at_99_precision",
+    "roc_auc",
+    "validation_loss",
     "balanced_accuracy",
-    "balanced_loss",
+    "balanced_average_precision",
+    "balanced_recall_at_99_precision",
+    "balanced_roc_auc",
     "photos",
     "pairs",
     "seconds",
@@ -64,7 +65,7 @@ def test_ranking_is_that_of_all_pairs_scored_by_hand(head: str, models: dict[str
     labels = [int(listings[row0] == listings[row1]) for row0, row1 in pairs]
     assert found.labels.tolist() == labels
     assert np.allclose(1 / (1 + np.exp(-found.logits)), scores, atol=1e-3)  # kept in half precision, scored in full
-    assert found.figures["ap"] == pytest.approx(average_precision_score(labels, scores), abs=0.005)
+    assert found.figures["average_precision"] == pytest.approx(average_precision_score(labels, scores), abs=0.005)
     assert found.figures["roc_auc"] == pytest.approx(roc_auc_score(labels, scores), abs=0.005)
 
 
@@ -89,8 +90,12 @@ def test_validation_gives_what_training_saw_of_the_spaces_it_held_out(models: di
     logits, labels = model.network.head(first, second), torch.from_numpy(pairs.label).float()
     figures = evaluate(model, rooms, VALIDATION).figures
     assert figures["photos"] == len(photos)
-    assert figures["loss"] == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, labels)), abs=1e-3)
-    assert figures["accuracy"] == pytest.approx(float(((logits > 0) == (labels == 1)).float().mean()), abs=2e-3)
+    assert figures["validation_loss"] == pytest.approx(
+        float(F.binary_cross_entropy_with_logits(logits, labels)), abs=1e-3
+    )
+    assert figures["balanced_accuracy"] == pytest.approx(
+        float(((logits > 0) == (labels == 1)).float().mean()), abs=2e-3
+    )
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -149,7 +154,7 @@ def test_a_bank_in_the_cache_gives_the_same_figures(
 ) -> None:
     cached = [evaluate(models["compare"], rooms, TEST, tmp_path / "cache") for _ in range(2)]
     assert all(np.array_equal(each.logits, evaluation.logits) for each in cached)
-    assert cached[1].figures["loss"] == evaluation.figures["loss"]
+    assert cached[1].figures["validation_loss"] == evaluation.figures["validation_loss"]
 
 
 def test_a_plot_is_a_picture_in_a_folder_that_exists(evaluation: Evaluation, tmp_path: Path) -> None:

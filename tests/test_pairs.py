@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from samespace.pairs import (
     find_photos,
     hold_out,
     joined,
+    known_pairs,
     make_pairs,
     sample_negatives,
 )
@@ -286,6 +288,28 @@ def test_more_others_are_drawn_where_verdicts_lean_to_the_same() -> None:
         assert np.isin(pairs.first[pairs.label == 0], judged.named()).sum() == drawn
     apart = make_pairs(judge(photos, {(40, 41): 0, (38, 39): 0}))
     assert (apart.label == 0).sum() == 16 * 40 + 2 * 32
+
+
+@given(verdicts_of_eight)
+def test_known_pairs_are_those_of_names_and_those_of_verdicts(verdicts: dict[tuple[int, int], int]) -> None:
+    photos = judge(table([*range(8), 8, 8, 9, 9]), verdicts)
+    spaces, named = photos.spaces(), photos.named().tolist()
+    expected = {(a, b, int(spaces[a] == spaces[b])) for a, b in combinations(named, 2)}
+    expected |= set(map(tuple, photos.verdicts.tolist()))
+    pairs = known_pairs(photos)
+    assert set(map(tuple, pairs.tolist())) == expected
+    assert len(pairs) == len(expected)
+
+
+@given(spaces_lists, st.integers(2, 12))
+def test_of_many_photos_known_pairs_take_the_same_few_every_time(spaces: list[int], most: int) -> None:
+    photos = table(spaces)
+    everything, few = known_pairs(photos), known_pairs(photos, most=most)
+    assert np.array_equal(few, known_pairs(photos, most=most))
+    count = min(most, len(photos))
+    assert len(few) == count * (count - 1) // 2
+    assert len(np.unique(few[:, :2])) == count
+    assert {tuple(row) for row in few.tolist()} <= {tuple(row) for row in everything.tolist()}
 
 
 @given(st.dictionaries(st.tuples(*[st.integers(0, 7)] * 2).filter(lambda pair: pair[0] < pair[1]), st.booleans()))
