@@ -36,7 +36,7 @@ DATASET = "barelydedicated/airbnb-duplicate-image-detection"
 
 def download(root: Path) -> None:
     """Fetch the data set from Kaggle into `root` unless it is there; of workers that come together, one fetches."""
-    if _is_there(root):
+    if is_there(root):
         return
     from filelock import FileLock
 
@@ -45,13 +45,13 @@ def download(root: Path) -> None:
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(root.with_name(root.name + ".lock")):
-            if not _is_there(root):
+            if not is_there(root):
                 _download(root, user, key)
     except OSError as error:
         raise SameSpaceError(f"cannot write {root} ({error}): give a folder you may write, with room for it") from error
 
 
-def _is_there(root: Path) -> bool:
+def is_there(root: Path) -> bool:
     """Whole or absent: the folder appears by one rename, after everything in it."""
     return (root / AIRBNB / TRAINING).is_dir()
 
@@ -96,21 +96,38 @@ def _page() -> str:
     return f"https://www.kaggle.com/datasets/{DATASET}"
 
 
+def has_key() -> bool:
+    """Whether there is a Kaggle key to download with."""
+    return _key_in_environment() is not None or _key_file() is not None
+
+
 def _kaggle_key() -> tuple[str, str]:
     """User name and key, from the first place that has them."""
-    user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
-    if user and key:
-        return user, key
-    configured = os.environ.get("KAGGLE_CONFIG_DIR")
-    folders = [Path(__file__).resolve().parent, Path(configured) if configured else Path.home() / ".kaggle"]
-    for file in (folder / "kaggle.json" for folder in folders):
-        if file.is_file():
-            return _read_key(file)
-    places = " or ".join(str(folder) for folder in folders)
+    found = _key_in_environment()
+    if found:
+        return found
+    file = _key_file()
+    if file:
+        return _read_key(file)
+    places = " or ".join(str(folder) for folder in _key_folders())
     raise SameSpaceError(
         f"no Kaggle key: create one at https://www.kaggle.com/settings and put its kaggle.json into {places}, "
         "or set KAGGLE_USERNAME and KAGGLE_KEY"
     )
+
+
+def _key_in_environment() -> tuple[str, str] | None:
+    user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
+    return (user, key) if user and key else None
+
+
+def _key_file() -> Path | None:
+    return next((folder / "kaggle.json" for folder in _key_folders() if (folder / "kaggle.json").is_file()), None)
+
+
+def _key_folders() -> list[Path]:
+    configured = os.environ.get("KAGGLE_CONFIG_DIR")
+    return [Path(__file__).resolve().parent, Path(configured) if configured else Path.home() / ".kaggle"]
 
 
 def _read_key(file: Path) -> tuple[str, str]:

@@ -28,18 +28,17 @@ import yaml
 from determined import core, pytorch
 from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
-from tqdm import tqdm
 
 import data
+from experiments.trial import TrialLog, fit, train_on_cluster
 from samespace import metrics
 from samespace.backbones import CUTS, make_trunk
 from samespace.errors import SameSpaceError, exit_status
 from samespace.evaluation import splits
-from samespace.export import random_state_types
-from samespace.features import bank, default_cache, fingerprint
+from samespace.features import Maps, bank, default_cache, fingerprint
 from samespace.model import Model, describe
 from samespace.network import HEADS, TRAINABLE, CompareHead, Embeddings, Frozen, TwinNetwork
-from samespace.pairs import RANKED, Photos, known_pairs, make_pairs
+from samespace.pairs import AIRBNB, RANKED, Photos, known_pairs, make_pairs
 from samespace.photos import VARIANTS
 
 PROJECT = Path(__file__).resolve().parent
@@ -138,17 +137,21 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         self.context = context
         hparams, settings = context.get_hparams(), context.get_data_config()
         check(hparams, context.distributed.get_size())
+        self.log = TrialLog(context, metrics.NAMES, "pairs", "model")
         same_space_type, held_out = hparams.get("same_space_type", False), settings.get("held_out", HELD_OUT)
         training, validation = splits(Path(settings["dir"]), held_out)
         self.pairs = PairRows(training_rows(training, same_space_type))
         self.validation_pairs = PairRows(validation_rows(validation, same_space_type))
 
         self.network = make_network(hparams).to(context.device)
-        cache, device = Path(settings["cache"]), str(context.device)
-        maps = bank(training.paths, self.network.trunk, cache, device)
-        self.network.fit(maps)
+        self.log.start(
+            len(self.pairs),
+            f"{_count(training, same_space_type)} in {settings['dir']}, {len(self.pairs):,} pairs; "
+            f"validating on {_count(validation, same_space_type)}{_left_out(training)}",
+        )
+        self.network.fit(maps := self._bank(training))
         self.frozen = self.network.freeze(*maps)
-        self.validation_frozen = self.network.freeze(*bank(validation.paths, self.network.trunk, cache, device))
+        self.validation_frozen = self.network.freeze(*self._bank(validation))
         self.validation_photos: Embeddings  # as the network sees them in a validation that has begun
         self._fit_scales()
 
@@ -168,6 +171,10 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
             "same_space_type": same_space_type,
         }
         self.home: AtHome | None = None
+
+    def _bank(self, photos: Photos) -> Maps:
+        cache = Path(self.context.get_data_config()["cache"])
+        return bank(photos.paths, self.network.trunk, cache, str(self.context.device), self.log.say)
 
     @torch.no_grad()
     def _fit_scales(self) -> None:
@@ -201,8 +208,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         self.context.backward(loss)
         self.context.step_optimizer(self.optimizer)
         self.metrics = {}
-        if self.home:
-            self.home.tick(len(batch) * self.context.distributed.get_size())
+        self.log.tick(len(batch) * self.context.distributed.get_size())
         return {"loss": loss}
 
     def evaluate_batch(self, batch: Tensor) -> dict[str, Any]:
@@ -213,7 +219,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         return {}  # all metrics come from `_reduce`
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        callbacks = {"export": Export(self)}
+        callbacks = {"export": Export(self), "log": self.log}
         return {**callbacks, "home": self.home} if self.home else callbacks
 
     def export(self, folder: Path) -> None:
@@ -221,6 +227,17 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         training = self.network.training
         Model(self.network, describe(self.network, self.metrics, self.about_data)).save(folder)
         self.network.train(training)
+
+
+def _count(photos: Photos, same_space_type: bool) -> str:
+    spaces = len(np.unique(photos.spaces(same_space_type)[photos.named()]))
+    return f"{len(photos):,} photos of {spaces:,} spaces"
+
+
+def _left_out(photos: Photos) -> str:
+    unusable = len(photos.unreadable) + len(photos.unparsed)
+    first = photos.unreadable[0].path if photos.unreadable else photos.unparsed[0] if photos.unparsed else None
+    return f"; {unusable:,} left out, the first is {first}: python data.py summary says why" if first else ""
 
 
 def make_network(hparams: dict[str, Any]) -> TwinNetwork:
@@ -263,50 +280,26 @@ class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
 
 
 class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]
-    """What a cluster's web UI does elsewhere: shows progress, keeps the best model, tidies away old checkpoints."""
+    """What a cluster does elsewhere: keeps the best model, and tidies away old checkpoints."""
 
-    def __init__(self, trial: SameSpaceTrial, output: Path, epochs: int) -> None:
-        self.trial, self.output, self.epochs = trial, output, epochs
-        self.chief = trial.context.distributed.get_rank() == 0
-        self.best = math.inf
-        self.epoch = 0
-        self.bar: tqdm[Any] | None = None
-
-    def tick(self, pairs: int) -> None:
-        if self.bar is not None:
-            self.bar.update(pairs)
-
-    def on_training_epoch_start(self, epoch_idx: int) -> None:
-        if self.chief:
-            title = f"epoch {self.epoch + 1}/{self.epochs}"
-            self.bar = tqdm(total=len(self.trial.pairs), desc=title, unit=" pairs", leave=False)
-
-    def on_training_epoch_end(self, epoch_idx: int) -> None:
-        self.epoch += 1
-        if self.bar is not None:
-            self.bar.close()
+    def __init__(self, trial: SameSpaceTrial, output: Path) -> None:
+        self.trial, self.output = trial, output
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
-        better = metrics["validation_loss"] < self.best
-        self.best = min(self.best, metrics["validation_loss"])
-        if not self.chief:
-            return
-        if better:
+        if self.trial.log.is_chief and self.trial.log.is_best:
             self.trial.export(self.output)
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in self.trial.metrics.items())
-        print(f"epoch {self.epoch}/{self.epochs}  {figures}{'  best' if better else ''}", flush=True)
 
     def on_checkpoint_upload_end(self, uuid: str) -> None:
-        if self.chief:
+        if self.trial.log.is_chief:
             for checkpoint in _checkpoints(self.output)[:-1]:
                 shutil.rmtree(checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "epoch": self.epoch}
+        return {"epoch": self.trial.log.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.epoch = state["best"], state["epoch"]
-        self.trial.batches.epoch = self.epoch  # away from a cluster nobody skips the batches that were seen
+        self.trial.log.epoch = state["epoch"]
+        self.trial.batches.epoch = state["epoch"]  # away from a cluster nobody skips the batches that were seen
 
 
 # ---- hyperparameters
@@ -390,21 +383,27 @@ def read_config(choices: Sequence[str]) -> dict[str, Any]:
 # ---- running
 
 
-def train_on_cluster(info: det.ClusterInfo) -> None:
-    """What `python3 model_def.py` does inside a trial's container: Determined knows everything there is to set."""
+def train_there(info: det.ClusterInfo) -> None:
+    """Train inside a trial's container, on photos that are there or that Kaggle has."""
     settings = info.user_data or {}
     secrets = settings.get("secrets", {})  # which Determined masks
     for name in ("kaggle_username", "kaggle_key"):
         if name in secrets:
             os.environ[name.upper()] = str(secrets[name])
-    data.download(Path(settings["dir"]))  # at once if it is there; otherwise one worker does, the others wait
-    with pytorch.init(hparams=info.trial.hparams) as context:
-        fit(SameSpaceTrial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
+    root = Path(settings["dir"])
+    if not data.is_there(root) and not data.has_key():
+        raise SameSpaceError(
+            f"no photos in {root} on agent {info.agent_id}: put the folder '{AIRBNB}' there (the YAML's bind_mounts "
+            "say which folder of the agent that is), or give a Kaggle key as the README says"
+        )
+    data.download(root)  # at once if it is there; otherwise one worker does, the others wait
+    train_on_cluster(SameSpaceTrial, info)
 
 
 def train_here(config: dict[str, Any], output: Path, resume: str | None) -> None:
     """Train on this machine, alone or as one of torchrun's workers; the best model so far is always in `output`."""
     _seed_everything()
+    config.setdefault("searcher", {"metric": "average_precision", "smaller_is_better": False})
     hparams = config["hyperparameters"]
     check(hparams)
     latest = _find_checkpoint(output, resume, hparams) if resume else None
@@ -422,21 +421,9 @@ def train_here(config: dict[str, Any], output: Path, resume: str | None) -> None
         ) as context,
     ):
         trial = SameSpaceTrial(context)
-        trial.home = AtHome(trial, output, hparams["epochs"])
+        trial.log.output = str(output)
+        trial.home = AtHome(trial, output)
         fit(trial, context, hparams["epochs"], latest)
-
-
-def fit(trial: pytorch.PyTorchTrial, context: Any, epochs: int, latest: str | None) -> None:
-    """Train from the latest checkpoint on, or from the beginning; validate after every epoch."""
-    if hasattr(torch.serialization, "add_safe_globals"):  # torch 2.4
-        torch.serialization.add_safe_globals(random_state_types())
-    pytorch.Trainer(trial, context).fit(
-        max_length=pytorch.Epoch(epochs),
-        validation_period=pytorch.Epoch(1),
-        reporting_period=pytorch.Batch(100),
-        checkpoint_policy="best" if det.get_cluster_info() else "all",
-        latest_checkpoint=latest,
-    )
 
 
 @contextlib.contextmanager
@@ -515,7 +502,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _train(arguments: argparse.Namespace) -> None:
     info = det.get_cluster_info()
     if info is not None and info.task_type == "TRIAL":
-        train_on_cluster(info)
+        train_there(info)
         return
     logging.getLogger("determined").setLevel(logging.WARNING)
     choices = [f"data.cache={json.dumps(str(default_cache()))}", *arguments.config]

@@ -10,7 +10,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +21,8 @@ import torch
 from determined import pytorch
 from torch import Tensor
 
-from model_def import GlobalBatches, Rows, check_names, fit, read_config
+from experiments.trial import TrialLog, check_mounted, train_on_cluster
+from model_def import GlobalBatches, Rows, check_names, read_config
 from samespace.backbones import CUTS
 from samespace.errors import SameSpaceError, exit_status
 from samespace.features import default_cache
@@ -31,12 +32,14 @@ from samespace.words.data import read
 from samespace.words.features import Featured
 
 
-def read_data(hparams: dict[str, Any], settings: dict[str, Any]) -> Featured:
+def read_data(
+    hparams: dict[str, Any], settings: dict[str, Any], tell: Callable[[str], None] = lambda line: None
+) -> Featured:
     """Captioned photos with their features, by the experiment's `hparams` and its section `data`."""
     root = Path(settings["dir"])
     captions, features = (root / settings[name] if settings.get(name) else None for name in ("captions", "features"))
     chosen = partial(look, None, hparams["backbone"], hparams["weights"])
-    return read(root, captions, features, chosen, Path(settings.get("cache", "")))
+    return read(root, captions, features, chosen, Path(settings.get("cache", "")), tell)
 
 
 # ---- the trial
@@ -48,9 +51,9 @@ class CaptionedTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
     CONST: ClassVar[Path]  # its settings
     FILE: ClassVar[str]  # what it makes is called, in a checkpoint and here
     LEARNING: ModuleType  # has Recipe, begin, train and evaluate
-    LEARNT_BY: ClassVar[
-        Sequence[str]
-    ]  # hyperparameters that are in the recipe as well, where a batch is called a batch
+    # Hyperparameters that are in the recipe as well, where a batch is called a batch.
+    LEARNT_BY: ClassVar[Sequence[str]]
+    METRICS: ClassVar[Sequence[str]]  # what `figures` reports
 
     def loss(self, batch: Batch, epoch: int) -> Tensor:
         raise NotImplementedError
@@ -76,8 +79,17 @@ class CaptionedTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         self.context = context
         hparams = context.get_hparams()
         self.settings = self.recipe(hparams)._replace(seed=context.get_trial_seed())
-        featured = read_data(hparams, context.get_data_config())
+        self.log = TrialLog(context, self.METRICS, "photos", self.FILE)
+        settings = context.get_data_config()
+        featured = read_data(hparams, settings, self.log.say)
+        for note in (*featured.captions.notes, *featured.notes):
+            self.log.say(f"left out: {note}")
         learnt, self.held = featured.only("train"), featured.only("val")
+        self.log.start(
+            len(learnt.features),
+            f"{len(learnt.features):,} photos with {len(learnt.captions.captions):,} captions in {settings['dir']}; "
+            f"validating on {len(self.held.features):,}",
+        )
         self.trained = self.LEARNING.begin(learnt, self.settings)
         self.lesson = Lesson(learnt, self.trained.vocabulary, context.device)
         self.model = context.wrap_model(self.trained.network.to(context.device))
@@ -98,6 +110,7 @@ class CaptionedTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         loss = self.loss(self.lesson.take(photos, captions), epoch_idx)
         self.context.backward(loss)
         self.context.step_optimizer(self.optimizer, clip_grads=self._clip)
+        self.log.tick(len(batch))
         return {"loss": loss}
 
     def _clip(self, parameters: Any) -> None:
@@ -111,7 +124,7 @@ class CaptionedTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         return self.figures()
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        return {"export": Export(self)}
+        return {"export": Export(self), "log": self.log}
 
 
 class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -151,19 +164,14 @@ def _parser(trial: type[CaptionedTrial], program: str) -> argparse.ArgumentParse
 def _train(trial: type[CaptionedTrial], arguments: argparse.Namespace) -> None:
     info = det.get_cluster_info()
     if info is not None and info.task_type == "TRIAL":
-        _train_on_cluster(trial, info)
+        check_mounted(info)
+        train_on_cluster(trial, info)
         return
     logging.getLogger("determined").setLevel(logging.WARNING)
     choices = [str(trial.CONST), f"data.cache={json.dumps(str(default_cache()))}", *arguments.config]
     choices += [f"data.dir={json.dumps(str(arguments.data))}"] if arguments.data else []
     choices += [f"hyperparameters.epochs={arguments.epochs}"] if arguments.epochs is not None else []
     _train_here(trial, read_config(choices), arguments.output)
-
-
-def _train_on_cluster(trial: type[CaptionedTrial], info: det.ClusterInfo) -> None:
-    """What runs inside a trial's container."""
-    with pytorch.init(hparams=info.trial.hparams) as context:
-        fit(trial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
 
 
 def _train_here(trial: type[CaptionedTrial], config: dict[str, Any], output: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class SameSpaceError(Exception):
@@ -25,4 +28,9 @@ def exit_status(command: Callable[[], object]) -> int:
     except BrokenPipeError:  # whoever reads has seen enough; what is left must not fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        print(f"error: no room for {error.filename or 'what is written'}: free some, and run it again", file=sys.stderr)
+        return 1
     return status if isinstance(status, int) else 0

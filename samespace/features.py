@@ -6,19 +6,21 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from time import monotonic
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from torch import Tensor
 
 from samespace import progress
 from samespace.backbones import SIZE, Trunk
+from samespace.errors import SameSpaceError
+from samespace.files import alone
 from samespace.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
 
 EVERY_VARIANT = tuple(range(len(VARIANTS)))
@@ -70,19 +72,27 @@ def look(pixels: Tensor, trunk: Trunk) -> tuple[Tensor, Tensor]:
     return parts.half().contiguous(), seen.half().contiguous()
 
 
-def bank(paths: Sequence[Path], trunk: Trunk, cache: Path | None = None, device: str = "cpu") -> Maps:
+def bank(
+    paths: Sequence[Path],
+    trunk: Trunk,
+    cache: Path | None = None,
+    device: str = "cpu",
+    tell: Callable[[str], None] = lambda line: None,
+) -> Maps:
     """The maps of every photo in every variant, N in the order of `paths`.
 
     With `cache` they are computed once for these photos and this trunk, by one process while others wait, and read
-    from disk after that.
+    from disk after that; `tell` is told which.
     """
     if cache is None:
         return _bank_in_memory(paths, trunk, device)
     folder = cache / f"{fingerprint(paths)}-{trunk.fingerprint()}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{folder.name}.lock"):
-        if not folder.is_dir():
+    with alone(cache / f"{folder.name}.lock", "feature bank", tell):
+        start, found = monotonic(), folder.is_dir()
+        if not found:
             _write_bank(folder, paths, trunk, device)
+    how = "found" if found else f"computed in {progress.duration(monotonic() - start)}, kept"
+    tell(f"feature bank of {len(paths):,} photos: {how} in {folder}")
     return Maps(*(torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in Maps._fields))
 
 
@@ -105,20 +115,31 @@ def _write_bank(folder: Path, paths: Sequence[Path], trunk: Trunk, device: str) 
     """Beside, then renamed: a folder of that name is a whole bank."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     try:
+        partial.mkdir()
         arrays = [
-            np.lib.format.open_memmap(
-                partial / f"{name}.npy", mode="w+", dtype=np.float16, shape=(len(paths), len(VARIANTS), *shape)
-            )
+            _new_array(partial / f"{name}.npy", (len(paths), len(VARIANTS), *shape))
             for name, shape in zip(Maps._fields, trunk.shapes()[:2], strict=True)
         ]
         _fill(Maps(*(torch.from_numpy(array) for array in arrays)), paths, trunk, device)
         for array in arrays:
             array.flush()
         partial.replace(folder)
+    except OSError as error:
+        raise SameSpaceError(
+            f"cannot keep a feature bank in {folder.parent} ({error.strerror}): make room there, or let it be written"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:
+    """An array on disk, with all the room it takes: where that lacks, writing into a map would end the process."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _fill(maps: Maps, paths: Sequence[Path], trunk: Trunk, device: str) -> None:

@@ -74,3 +74,7 @@ def of_balanced_pairs(logits: Array, labels: Array) -> dict[str, float]:
         "balanced_accuracy": accuracy(logits, labels),
         **{f"balanced_{name}": figure for name, figure in of_all_pairs(logits, labels).items()},
     }
+
+
+RANKING = ("average_precision", "recall_at_99_precision", "roc_auc")
+NAMES = (*RANKING, "validation_loss", "balanced_accuracy", *(f"balanced_{name}" for name in RANKING))  # of both

@@ -112,7 +112,7 @@ def words(photos: Path, output: Path, *more: str, epochs: int = EPOCHS, **hparam
 
 
 def epochs_in(printed: str) -> list[str]:
-    return [line.split()[1] for line in printed.splitlines() if line.startswith("epoch ")]
+    return [line.split()[1].rstrip(":") for line in printed.splitlines() if line.startswith("epoch ")]
 
 
 def checkpoints(output: Path) -> list[Path]:
@@ -226,10 +226,11 @@ def test_a_run_here_leaves_a_model_whose_metrics_anyone_can_check(whole: Run, ph
 
 
 def test_the_best_epoch_is_kept_not_the_last(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert model_def.main(words(photos, tmp_path / "model", learning_rate=0.5)) == 0
-    lines = capsys.readouterr().out.splitlines()
-    losses = [float(line.split()[3]) for line in lines]
-    best = [line.endswith("best") for line in lines]
+    by_loss = ["--config", "searcher.metric=validation_loss", "--config", "searcher.smaller_is_better=true"]
+    assert model_def.main(words(photos, tmp_path / "model", *by_loss, learning_rate=0.5)) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    losses = [float(line.split("validation_loss ")[1].split(",")[0]) for line in lines]
+    best = [line.endswith("best so far") for line in lines]
     assert best == [loss == min(losses[: at + 1]) for at, loss in enumerate(losses)]
     assert not all(best)
     kept = samespace.load(tmp_path / "model").description["metrics"]["validation_loss"]
@@ -415,7 +416,8 @@ def killed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     project.mkdir()
     for name in ("model_def.py", "data.py", "const.yaml", ".detignore"):
         shutil.copy(ROOT / name, project)
-    shutil.copytree(ROOT / "samespace", project / "samespace", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("samespace", "experiments"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     for decoy in ("kaggle.json", "photos/mine.jpg", "data/Airbnb Data/a.jpg", "model/a.safetensors", ".venv/a.py"):
         (project / decoy).parent.mkdir(parents=True, exist_ok=True)
         (project / decoy).write_text("private")
@@ -450,10 +452,10 @@ def test_a_killed_run_leaves_a_model_and_goes_on(
 def test_checkpoints_carry_the_code_and_nothing_private(killed: Run) -> None:
     project, checkpoint = killed.output.parent / "project", checkpoints(killed.output)[0]
     code = [path.relative_to(checkpoint / "code") for path in (checkpoint / "code").rglob("*") if path.is_file()]
-    assert {path.parts[0] for path in code} == {"model_def.py", "data.py", "const.yaml", "samespace"}
-    needed = [path.relative_to(project) for path in (*project.glob("*.py"), *project.glob("samespace/**/*.py"))]
+    assert {path.parts[0] for path in code} == {"model_def.py", "data.py", "const.yaml", "samespace", "experiments"}
+    needed = [path.relative_to(project) for path in project.glob("**/*.py") if path.parts[-2] != ".venv"]
     assert {path for path in code if path.suffix == ".py"} == {path for path in needed if "web" not in path.parts}
-    assert {path.name for path in code if path.suffix != ".py"} == {"const.yaml", "report.html"}
+    assert {path.name for path in code if path.suffix != ".py"} == {"const.yaml", "adaptive.yaml", "report.html"}
     # Not __main__: nobody could import that.
     spec = json.loads((checkpoint / "load_data.json").read_text())["trial_cls_spec"]
     assert spec == "model_def:SameSpaceTrial"
@@ -718,7 +720,7 @@ def test_of_the_masked_secrets_only_the_kaggle_key_reaches_the_environment(monke
     secrets = {"kaggle_username": "ada", "kaggle_key": "new", "path": "/nowhere"}
     info = SimpleNamespace(user_data={"dir": "/photos", "secrets": secrets})
     with pytest.raises(SameSpaceError, match="/photos: ada, new"):
-        model_def.train_on_cluster(info)
+        model_def.train_there(info)
     assert os.environ["PATH"] == path
 
 

@@ -28,6 +28,7 @@ class CaptionTrial(CaptionedTrial):
     FILE = "caption.safetensors"
     LEARNING = captioning
     LEARNT_BY = ("epochs", "embed_size", "hidden_size", "threshold", "learning_rate")
+    METRICS = ("cider_d", "bleu_1", "bleu_4", "distinct")
 
     def loss(self, batch: Batch, epoch: int) -> Tensor:
         return loss(self.model, batch)

@@ -24,13 +24,15 @@ import torch
 from determined import pytorch
 from torch import Tensor
 
-from model_def import GlobalBatches, Rows, check_names, fit, read_config
+from experiments.trial import TrialLog, check_mounted, train_on_cluster
+from model_def import GlobalBatches, Rows, check_names, read_config
 from samespace import batch_files, compress
 from samespace.autoencoder import Autoencoder, loss_of, split, to_tensor, train, validation_loss
 from samespace.errors import SameSpaceError, exit_status
 
 CONST = Path(__file__).with_name("const.yaml")
 ENCODER = "encoder.safetensors"  # in a checkpoint
+METRICS = ("validation_loss", "recall_at_10", "recall_at_10_of_pca")
 WHOLE_NUMBERS = ("global_batch_size", "epochs", "dim", "hidden")
 HPARAMS = (*WHOLE_NUMBERS, "learning_rate")
 
@@ -82,7 +84,9 @@ class AutoencoderTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determine
         self.context = context
         hparams = context.get_hparams()
         check(hparams)
-        vectors = read_vectors(Path(context.get_data_config()["dir"]))
+        self.log = TrialLog(context, METRICS, "vectors", ENCODER)
+        settings = context.get_data_config()
+        vectors = read_vectors(Path(settings["dir"]))
         compress.check(vectors, hparams["dim"])
         # By rows alone: every trial of a search holds out the same ones.
         learnt, held = split(len(vectors))
@@ -91,7 +95,11 @@ class AutoencoderTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determine
             compress.fit_pca(vectors[learnt.numpy()], hparams["dim"], 0), self.held_vectors
         )
         self.learnt, self.held = (to_tensor(vectors[rows.numpy()]).to(context.device) for rows in (learnt, held))
-
+        self.log.start(
+            len(learnt),
+            f"{len(learnt):,} vectors of {vectors.shape[1]:,} numbers in {settings['dir']}; "
+            f"validating on {len(held):,}",
+        )
         self.network = Autoencoder(vectors.shape[1], hparams["dim"], hparams["hidden"]).to(context.device)
         self.network.fit_scale(self.learnt)
         context.wrap_model(self.network)
@@ -114,6 +122,7 @@ class AutoencoderTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determine
         loss = loss_of(vectors, *self.network(vectors))
         self.context.backward(loss)
         self.context.step_optimizer(self.optimizer)
+        self.log.tick(len(batch))
         return {"loss": loss}
 
     def evaluate_full_dataset(self, data_loader: Any) -> dict[str, float]:
@@ -125,7 +134,7 @@ class AutoencoderTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determine
         }
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        return {"export": Export(self)}
+        return {"export": Export(self), "log": self.log}
 
 
 class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -155,12 +164,6 @@ def check(hparams: dict[str, Any]) -> None:
 
 
 # ---- running
-
-
-def train_on_cluster(info: det.ClusterInfo) -> None:
-    """What runs inside a trial's container."""
-    with pytorch.init(hparams=info.trial.hparams) as context:
-        fit(AutoencoderTrial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
 
 
 def train_here(config: dict[str, Any], output: Path) -> None:
@@ -216,7 +219,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _train(arguments: argparse.Namespace) -> None:
     info = det.get_cluster_info()
     if info is not None and info.task_type == "TRIAL":
-        train_on_cluster(info)
+        check_mounted(info)
+        train_on_cluster(AutoencoderTrial, info)
         return
     choices = [str(CONST), *arguments.config]
     choices += [f"data.dir={json.dumps(str(arguments.data))}"] if arguments.data else []

@@ -20,7 +20,8 @@ import torch
 from determined import core
 from determined.pytorch import experimental
 
-from samespace import batch_files, engine
+from experiments.trial import check_mounted
+from samespace import batch_files, engine, progress
 from samespace.errors import SameSpaceError, exit_status
 from samespace.files import write_whole
 from samespace.near import Sketches
@@ -28,6 +29,7 @@ from samespace.photos import EXTENSIONS, walk
 from samespace.reading import Extractor, read_batch
 
 BATCHES_BETWEEN_CHECKPOINTS = 5  # a worker's; also what it holds in memory and has to do again
+BATCHES_A_WORKER = 4  # at least, or some would idle while others are busy with one large batch
 HPARAMS = ("model", "backbone", "weights", "batch_size")
 SETTINGS = ("dir", "extensions")
 
@@ -35,16 +37,24 @@ SETTINGS = ("dir", "extensions")
 class Embedder(experimental.TorchBatchProcessor):  # type: ignore[misc]  # Determined has no types
     """One worker."""
 
-    def __init__(self, context: experimental.TorchBatchProcessorContext, root: Path) -> None:
-        self.context, self.root = context, root
+    def __init__(self, context: experimental.TorchBatchProcessorContext, root: Path, photos: int) -> None:
+        self.context, self.root, self.photos = context, root, photos
+        self.is_chief = context.get_distributed_rank() == 0
+        if not self.is_chief:
+            progress.off()
         if context.device.type == "cuda":
             torch.cuda.set_device(context.device)  # the engine takes the current one
         self.extractors = extractors(context.get_hparams())
         self.done: dict[str, bytes] = {}  # files not written yet
+        self.bar: Any = None
 
     def process_batch(self, batch: list[bytes], batch_idx: int) -> None:
-        number = batch_idx * self.context.get_distributed_size() + self.context.get_distributed_rank()
+        workers = self.context.get_distributed_size()
+        number = batch_idx * workers + self.context.get_distributed_rank()
+        if self.bar is None:
+            self.bar = progress.bar("embedding", self.photos - number * len(batch))
         self.done[batch_files.name(number)] = batch_files.to_bytes(read_batch(self.root, batch, self.extractors))
+        self.bar.update(len(batch) * workers)  # the others are about as far
 
     def on_checkpoint_start(self) -> None:
         """The checkpoint will say that these batches are done: by then they must be on disk."""
@@ -53,6 +63,12 @@ class Embedder(experimental.TorchBatchProcessor):  # type: ignore[misc]  # Deter
                 for name, content in self.done.items():
                     write_whole(folder / name, content, durable=True)
             self.done.clear()
+
+    def on_finish(self) -> None:
+        info = det.get_cluster_info()
+        if self.is_chief and info:
+            print(f"embedded {self.photos:,} photos", flush=True)
+            print(f"fetch them: samespace export --trial {info.trial.trial_id} -o embedded", flush=True)
 
 
 def extractors(hparams: dict[str, Any]) -> list[Extractor]:
@@ -93,22 +109,30 @@ def check(hparams: dict[str, Any], settings: dict[str, Any], storage: str) -> No
         raise SameSpaceError("a checkpoint storage of type directory cannot take the result: give shared_fs or a cloud")
 
 
+def size_of_batch(photos: int, workers: int, most: int) -> int:
+    """Photos in a batch: as many as are asked for, or what gives each worker its share of few."""
+    return max(1, min(most, photos // (BATCHES_A_WORKER * workers)))
+
+
 def embed(info: det.ClusterInfo) -> None:
     hparams, settings = info.trial.hparams, info.user_data or {}
     check(hparams, settings, info.trial._config["checkpoint_storage"]["type"])
-    root, size = Path(settings["dir"]), hparams["batch_size"]
+    check_mounted(info)
+    root = Path(settings["dir"])
     # Without the launcher's variables this is one worker, or Determined says what is missing.
     distributed = core.DistributedContext.from_torch_distributed() if "RANK" in os.environ else None
-    paths = None
-    if distributed is None or distributed.get_rank() == 0:
-        paths = photos_below(root, settings.get("extensions") or EXTENSIONS)
-        print(f"{len(paths):,} photos, {-(-len(paths) // size):,} batches", flush=True)
+    workers, is_chief = (1, True) if distributed is None else (distributed.get_size(), distributed.get_rank() == 0)
+    paths = photos_below(root, settings.get("extensions") or EXTENSIONS) if is_chief else []
     if distributed is not None:
         # One list for all: photos that come or go meanwhile would cut other batches for each worker, and one with a
         # batch more than the rest would wait for them forever.
         paths = distributed.broadcast(paths)
+    size = size_of_batch(len(paths), workers, hparams["batch_size"])
+    if is_chief:
+        batches = f"{-(-len(paths) // size):,} batches of up to {size:,}"
+        print(f"embedding {len(paths):,} photos in {root}: {batches}, {workers} at once", flush=True)
     experimental.torch_batch_process(
-        partial(Embedder, root=root),
+        partial(Embedder, root=root, photos=len(paths)),
         paths,
         batch_size=size,
         checkpoint_interval=BATCHES_BETWEEN_CHECKPOINTS,

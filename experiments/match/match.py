@@ -28,6 +28,7 @@ class MatchTrial(CaptionedTrial):
     FILE = "match.safetensors"
     LEARNING = training
     LEARNT_BY = ("epochs", "measure", "negatives", "margin", "dim", "word_dim", "threshold", "learning_rate")
+    METRICS = ("recall", "recall_at_10", "mean_rank", "mean_rank_of_chance")
 
     def loss(self, batch: Batch, epoch: int) -> Tensor:
         return loss(self.model, self.settings, batch, epoch)

@@ -18,7 +18,14 @@ def captions_in(root: Path) -> Path:
     return root / CAPTIONS if (root / CAPTIONS).is_file() else root
 
 
-def read(root: Path, captions: Path | None, features: Path | None, look: Callable[[], Look], cache: Path) -> Featured:
+def read(
+    root: Path,
+    captions: Path | None,
+    features: Path | None,
+    look: Callable[[], Look],
+    cache: Path,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Featured:
     """The captioned photos below `root` as a look sees them, which is not asked for where a file has `features`."""
     if not root.is_dir():
         raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")
@@ -26,7 +33,7 @@ def read(root: Path, captions: Path | None, features: Path | None, look: Callabl
     if features:
         return from_file(features, said)
     seen = look()
-    return from_photos(locate(said, root), seen.extractor, seen.name, cache)._replace(trunk=trunk_of(seen))
+    return from_photos(locate(said, root), seen.extractor, seen.name, cache, tell)._replace(trunk=trunk_of(seen))
 
 
 def trunk_of(look: Look) -> Trunk:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from samespace import progress
 from samespace.errors import SameSpaceError
-from samespace.files import content_hash, write_whole
+from samespace.files import alone, content_hash, save_whole
 from samespace.library import Features
 from samespace.photos import Pixels, UnreadablePhoto, read_many
 from samespace.reading import SIZE, Array, Extractor
@@ -60,12 +60,18 @@ class Featured(NamedTuple):
         return self._replace(captions=self.captions.only(split), features=self.features[here])
 
 
-def from_photos(located: Located, extractor: Extractor, name: str, cache: Path | None = None) -> Featured:
+def from_photos(
+    located: Located,
+    extractor: Extractor,
+    name: str,
+    cache: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Featured:
     """Of photos in a folder; `name` is the extractor's, for persons. Photos that cannot be read are left out.
 
-    With `cache` they are computed once for these photos and this extractor.
+    With `cache` they are computed once for these photos and this extractor; `tell` is told whether they were there.
     """
-    features = _cached(located.paths, extractor, cache) if cache else _computed(located.paths, extractor)
+    features = _cached(located.paths, extractor, cache, tell) if cache else _computed(located.paths, extractor)
     readable = [bool(np.isfinite(row).all()) for row in features]
     if not any(readable):
         raise SameSpaceError(f"none of the photos of {located.captions.source} can be read: fetch them again")
@@ -99,16 +105,18 @@ def origin(extractor: Extractor) -> str:
     return f"{getattr(extractor, 'origin', extractor.fingerprint)}, {TOLD}"
 
 
-def _cached(paths: Sequence[Path], extractor: Extractor, cache: Path) -> Floats:
+def _cached(paths: Sequence[Path], extractor: Extractor, cache: Path, tell: Callable[[str], None]) -> Floats:
     """Computed by one process while others wait."""
     digest = hashlib.sha256("".join(map(content_hash, paths)).encode()).hexdigest()[:16]
     file = cache / f"{digest}-{extractor.fingerprint}-{TOLD.replace(', ', '-').replace(' ', '-')}.npy"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{file.name}.lock"):
-        if not file.is_file():
+    with alone(cache / f"{file.name}.lock", "features", tell):
+        start, found = monotonic(), file.is_file()
+        if not found:
             content = io.BytesIO()
             np.save(content, _computed(paths, extractor))
-            write_whole(file, content.getvalue())
+            save_whole(file, content.getvalue(), durable=False)
+    how = "found" if found else f"computed in {progress.duration(monotonic() - start)}, kept"
+    tell(f"features of {len(paths):,} photos: {how} in {file}")
     features: Floats = np.load(file, allow_pickle=False)
     return features
 
