@@ -13,14 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from model_def import HELD_OUT, GlobalBatches, make_network, training_rows, validation_rows
 from samespace import metrics
@@ -32,12 +33,14 @@ from samespace.photos import VARIANTS
 
 # The settings that a search meets: both heads, slow and fast.
 SETTINGS: tuple[dict[str, Any], ...] = (
-    {"head": "compare", "learning_rate": 0.001, "epochs": 8},
-    {"head": "compare", "learning_rate": 0.01, "epochs": 8},
+    {"head": "compare", "learning_rate": 0.001, "epochs": 16},
+    {"head": "compare", "learning_rate": 0.01, "epochs": 16},
     {"head": "concat", "learning_rate": 0.0001, "epochs": 3},
 )
 PICKS = {"validation_loss": -1, "balanced_average_precision": 1, "average_precision": 1}  # -1: the lower the better
 BATCH = 64
+
+Logits = Callable[[Any], Tensor]  # of some pairs of a table, by their numbers
 
 
 class Epoch(NamedTuple):
@@ -49,80 +52,84 @@ class Epoch(NamedTuple):
     unseen: dict[str, float]  # of all pairs of the fold
 
 
-def fold(photos: Photos, number: int, folds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the other rooms, and of this fold's: every room is in one."""
+def fold(photos: Photos, number: int, folds: int) -> tuple[Photos, Photos]:
+    """The photos of all other rooms, and of this fold's: every room is in one."""
     spaces = photos.spaces()
     place = np.random.default_rng(0).permutation(spaces.max() + 1)[spaces] % folds
-    return np.flatnonzero(place != number), np.flatnonzero(place == number)
+    return photos.take(np.flatnonzero(place != number)), photos.take(np.flatnonzero(place == number))
 
 
-def train(setting: dict[str, Any], maps: Maps, table: Photos, rest: np.ndarray, aside: np.ndarray) -> Iterator[Epoch]:
-    """Train as a trial does, on features that are there; what is known after every epoch."""
-    training, validation = hold_out(table.take(rest), HELD_OUT)
-    place = {path: row for row, path in enumerate(table.paths)}
-    learnt, held = (np.array([place[path] for path in photos.paths]) for photos in (training, validation))
+def train(setting: dict[str, Any], photos: Photos, rest: Photos, aside: Photos) -> Iterator[Epoch]:
+    """Train as a trial does, on some of the photos; what is known after every epoch."""
+    training, validation = hold_out(rest, HELD_OUT)
     torch.manual_seed(0)
-    network = make_network({**setting, **{f"dropout{number}": 0.4 for number in (1, 2, 3)}})
-    network.fit(_only(maps, learnt))
-    frozen, frozen_held, frozen_aside = (network.freeze(*_only(maps, rows)) for rows in (learnt, held, aside))
-    pairs = torch.from_numpy(training_rows(training, same_space_type=False))
-    if isinstance(network.head, CompareHead):
-        first, second, _ = pairs[:: max(1, len(pairs) // 4096)].unbind(1)
-        photos = network.embed_frozen(frozen)
-        with torch.no_grad():
-            network.head.fit(network.head.evidence(photos.take(first), photos.take(second)))
-    learning = [value for value in network.parameters() if value.requires_grad]
-    optimizer = torch.optim.RMSprop(learning, lr=setting["learning_rate"], alpha=0.9)
-    batches = GlobalBatches(len(pairs), BATCH, workers=1, seed=0)
-    unseen = known_pairs(table.take(aside)) * [len(VARIANTS), len(VARIANTS), 1]
+    network = make_network({**setting, "trainable": "head", **{f"dropout{number}": 0.4 for number in (1, 2, 3)}})
+    everything, row_of = (
+        bank(photos.paths, network.trunk, default_cache()),
+        dict(zip(photos.paths, count(), strict=False)),
+    )
+    maps, maps_held, maps_unseen = (
+        Maps(*(column[[row_of[path] for path in some.paths]] for column in everything))
+        for some in (training, validation, aside)
+    )
+    network.fit(maps)
+    learnt = training_rows(training, same_space_type=False)
+    held = validation_rows(validation, same_space_type=False)
+    unseen = known_pairs(aside) * [len(VARIANTS), len(VARIANTS), 1]
+    logits = _scorer(network, maps, learnt, is_training=True)
+    logits_held, logits_unseen = _scorer(network, maps_held, held), _scorer(network, maps_unseen, unseen)
+    labels, ranked = torch.from_numpy(learnt[:, 2]).float(), held[:, 3] == 1
+    optimizer = torch.optim.RMSprop(network.head.parameters(), lr=setting["learning_rate"], alpha=0.9)
+    batches = GlobalBatches(len(learnt), BATCH, workers=1, seed=0)
     for epoch in range(setting["epochs"]):
         network.train()
         for batch in batches:
-            first, second, labels = pairs[batch].unbind(1)
-            loss = F.binary_cross_entropy_with_logits(
-                network(*frozen.take(first), *frozen.take(second)), labels.float()
-            )
             optimizer.zero_grad()
+            loss = F.binary_cross_entropy_with_logits(logits(batch), labels[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         network.eval()
-        rows = validation_rows(validation, same_space_type=False)
-        logits, ranked = _logits(network, frozen_held, rows), rows[:, 3] == 1
+        found, found_unseen = (_all(one, rows) for one, rows in ((logits_held, held), (logits_unseen, unseen)))
         told = {
-            **metrics.of_balanced_pairs(logits[~ranked], rows[~ranked, 2]),
-            **metrics.of_all_pairs(logits[ranked], rows[ranked, 2]),
+            **metrics.of_balanced_pairs(found[~ranked], held[~ranked, 2]),
+            **metrics.of_all_pairs(found[ranked], held[ranked, 2]),
         }
         name = f"{setting['head']} at {setting['learning_rate']:g}"
-        yield Epoch(name, epoch + 1, told, metrics.of_all_pairs(_logits(network, frozen_aside, unseen), unseen[:, 2]))
+        yield Epoch(name, epoch + 1, told, metrics.of_all_pairs(found_unseen, unseen[:, 2]))
 
 
-def _only(maps: Maps, rows: np.ndarray) -> Maps:
-    return Maps(*(column[torch.from_numpy(rows)] for column in maps))
+def _scorer(network: TwinNetwork, maps: Maps, rows: np.ndarray, is_training: bool = False) -> Logits:
+    """What scores pairs given as rows of photos × variants. Evidence never changes, so it is gathered once."""
+    photos, head = network.embed_frozen(network.freeze(*maps)), network.head
+    first, second = torch.from_numpy(rows[:, :2]).unbind(1)
+    if not isinstance(head, CompareHead):
+        return lambda some: head(photos.take(first[some]), photos.take(second[some]))
+    blocks = [
+        head.evidence(photos.take(one), photos.take(other))
+        for one, other in zip(torch.split(first, 256), torch.split(second, 256), strict=True)
+    ]
+    evidence = torch.cat(blocks)
+    if is_training:
+        head.fit(evidence[:: max(1, len(evidence) // 4096)])
+    return lambda some: head.weigh(evidence[some])
 
 
 @torch.no_grad()
-def _logits(network: TwinNetwork, frozen: Any, rows: np.ndarray) -> np.ndarray:
-    photos = network.embed_frozen(frozen)
-    blocks = torch.split(torch.from_numpy(rows), 256)
-    logits = [network.head(photos.take(block[:, 0]), photos.take(block[:, 1])) for block in blocks]
-    return torch.cat(logits).double().numpy()
+def _all(logits: Logits, rows: np.ndarray) -> np.ndarray:
+    blocks = [logits(some) for some in torch.split(torch.arange(len(rows)), 256)]
+    return torch.cat(blocks).double().numpy()
 
 
 def measure(root: Path, backbone: str, weights: str, folds: int) -> dict[str, Any]:
     """What each metric picks, among all epochs of all settings and among the epochs of each; means over the folds."""
-    table = find_photos(root)
+    photos = find_photos(root)
     trunk = {"backbone": backbone, "weights": weights}
-    maps = bank(
-        table.paths,
-        make_network({**SETTINGS[0], **trunk, "dropout1": 0, "dropout2": 0, "dropout3": 0}).trunk,
-        default_cache(),
-    )
     picked: dict[str, list[float]] = {}
     for number in range(folds):
-        runs = []
+        runs: list[list[Epoch]] = []
         for setting in SETTINGS:
             runs.append([])
-            for epoch in train({**setting, **trunk}, maps, table, *fold(table, number, folds)):
+            for epoch in train({**setting, **trunk}, photos, *fold(photos, number, folds)):
                 runs[-1].append(epoch)
                 figures = ", ".join(f"{name} {epoch.validation[name]:.4f}" for name in PICKS)
                 print(

@@ -15,6 +15,8 @@ from samespace import progress
 from samespace.errors import SameSpaceError
 from samespace.export import random_state_types
 
+BATCHES_BETWEEN_REPORTS = 100  # after each a trial that is told to pause, or to stop, does so
+
 Scored = tuple[int, float]  # an epoch, counted from 1, and its figure by the searcher's metric
 
 
@@ -161,7 +163,7 @@ def fit(trial: Any, context: Any, epochs: int, latest: str | None) -> None:
         pytorch.Trainer(trial, context).fit(
             max_length=pytorch.Epoch(epochs),
             validation_period=pytorch.Epoch(1),
-            reporting_period=pytorch.Batch(100),
+            reporting_period=pytorch.Batch(BATCHES_BETWEEN_REPORTS),
             checkpoint_policy="best" if det.get_cluster_info() else "all",
             latest_checkpoint=latest,
         )

@@ -128,9 +128,12 @@ class CompareHead(nn.Module):
         self.centre.copy_(evidence.mean(0))
         self.spread.copy_(evidence.std(0).clamp(min=1e-6))
 
+    def weigh(self, evidence: Tensor) -> Tensor:
+        """(N, 2) → logits (N,)."""
+        return (evidence - self.centre) / self.spread @ self.weight + self.bias
+
     def forward(self, first: Embeddings, second: Embeddings) -> Tensor:
-        evidence = (self.evidence(first, second) - self.centre) / self.spread
-        return evidence @ self.weight + self.bias
+        return self.weigh(self.evidence(first, second))
 
 
 def paired_parts(parts0: Tensor, parts1: Tensor) -> Tensor:

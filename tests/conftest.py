@@ -141,16 +141,25 @@ class Killed(BaseException):
     """Nobody catches it, as nobody catches a power cut."""
 
 
-def stop_at(trial: type[PyTorchTrial], step: int, patch: pytest.MonkeyPatch) -> None:
-    """Kill it once it has trained so many batches."""
+def call_at(trial: type[PyTorchTrial], step: int, call: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
+    """Call something, before each batch from then on, once it has trained so many."""
     train_batch, left = trial.train_batch, iter(range(step))
 
-    def stopped(self: PyTorchTrial, batch: Any, epoch_idx: int, batch_idx: int) -> Any:
+    def watched(self: PyTorchTrial, batch: Any, epoch_idx: int, batch_idx: int) -> Any:
         if next(left, None) is None:
-            raise Killed
+            call()
         return train_batch(self, batch, epoch_idx, batch_idx)
 
-    patch.setattr(trial, "train_batch", stopped)
+    patch.setattr(trial, "train_batch", watched)
+
+
+def kill() -> None:
+    raise Killed
+
+
+def stop_at(trial: type[PyTorchTrial], step: int, patch: pytest.MonkeyPatch) -> None:
+    """Kill it once it has trained so many batches."""
+    call_at(trial, step, kill, patch)
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Killed, stop_at
+from conftest import Killed, call_at, stop_at
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from stub_master import StubMaster
 from torch import Tensor
 
+import experiments.trial
 import model_def
 import samespace
 from model_def import GlobalBatches, PairRows, SameSpaceTrial, check, training_rows
@@ -570,6 +571,32 @@ def test_a_trial_that_is_stopped_leaves_a_checkpoint_and_goes_on_from_it(
     reports = [*stopped.validation_metrics, *resumed.validation_metrics]
     for report, uninterrupted in zip(reports, searched.validation_metrics, strict=True):
         assert report == uninterrupted
+
+
+def test_a_trial_paused_within_an_epoch_then_killed_is_to_the_bit_as_one_left_alone(
+    searched: StubMaster, photos: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = experiment(photos, cache)
+    steps = int(searched.validation_metrics[0]["batches"])  # of an epoch
+    monkeypatch.setattr(experiments.trial, "BATCHES_BETWEEN_REPORTS", steps + 2)
+    with StubMaster(tmp_path, CHOSEN, config) as paused:
+        call_at(SameSpaceTrial, steps + 1, paused.stop, monkeypatch)
+        assert model_def.main([]) == 0
+    assert paused.checkpoints[-1].metadata["steps_completed"] == steps + 2
+    latest = paused.checkpoints[-1].uuid
+
+    killed = StubMaster(tmp_path, CHOSEN, config, latest_checkpoint=latest)
+    with killed, pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        stop_at(SameSpaceTrial, 2 * steps - 4, patch)  # in its third epoch
+        model_def.main([])
+    latest = killed.checkpoints[-1].uuid if killed.checkpoints else latest
+    with StubMaster(tmp_path, CHOSEN, config, latest_checkpoint=latest) as continued:
+        assert model_def.main([]) == 0
+
+    reports = {report["batches"]: report for run in (paused, killed, continued) for report in run.validation_metrics}
+    assert list(reports.values()) == searched.validation_metrics
+    ends = (raw_state(run.checkpoints[-1].path) for run in (continued, searched))
+    assert all(one.equal(other) for one, other in zip(*(end.values() for end in ends), strict=True))
 
 
 def test_on_a_cluster_a_trial_that_diverges_gives_its_hyperparameters_back(
