@@ -129,8 +129,8 @@ def fetch(noun: str, number: int | str, output: Path | None = None) -> Brought:
         except SameSpaceError as error:  # which names a folder that is gone by then
             raise SameSpaceError(str(error).replace(str(folder), f"checkpoint {found.uuid}")) from error
     training = found.training
-    metrics = training.validationMetrics.avgMetrics if training.validationMetrics else {}
-    return Brought(kind, output, training.experimentId, training.trialId, found.uuid, metrics, state)
+    metrics = training.validationMetrics.avgMetrics if training.validationMetrics else None
+    return Brought(kind, output, training.experimentId, training.trialId, found.uuid, metrics or {}, state)
 
 
 # Asking the master
@@ -199,7 +199,7 @@ def _one(session: Any, uuid: int | str) -> Any:
     from determined.common.api import bindings
 
     found = bindings.get_GetCheckpoint(session, checkpointUuid=uuid).checkpoint
-    if found.training.trialId is None:
+    if not found.training.trialId:
         raise SameSpaceError(
             f"checkpoint {uuid} is not of a training: name one that `det experiment list-checkpoints` lists"
         )
@@ -326,7 +326,7 @@ def _through_master(session: Any, uuid: str, wanted: Keeps, folder: Path) -> str
     """Why it could not be had there, or None: the master sends the whole checkpoint as one archive."""
     try:
         answer = session.get(f"/checkpoints/{uuid}", headers={"Accept": "application/gzip"}, stream=True)
-        with tarfile.open(fileobj=answer.raw, mode="r|gz") as archive:
+        with tarfile.open(fileobj=answer.raw, mode="r|*") as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
                 source = archive.extractfile(member) if member.isfile() and wanted(name) else None
