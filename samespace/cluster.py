@@ -171,14 +171,11 @@ def _log_in(master: str) -> Any:
     try:
         # Without this, Determined's own login tries for 15 seconds before it gives up.
         api.UnauthSession(master, cert, max_retries=0).get("info", timeout=30).json()["cluster_id"]
-    except (errors.BadRequestException, ValueError, LookupError, TypeError) as error:
-        raise SameSpaceError(
-            f"no Determined master answers at {master}: set DET_MASTER to its address, as for `det`"
-        ) from error
-    except OSError as error:  # the one kind that Determined lets through is of TLS
-        raise SameSpaceError(
-            f"the certificate of {master} is not trusted: name it in DET_MASTER_CERT_FILE, as for `det`"
-        ) from error
+    except (errors.BadRequestException, OSError, ValueError, LookupError, TypeError) as error:
+        cure = "set DET_MASTER to its address"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            cure = "its certificate is not trusted, name that in DET_MASTER_CERT_FILE"
+        raise SameSpaceError(f"no Determined master answers at {master}: {cure}, as for `det`") from error
     with warnings.catch_warnings():
         warnings.simplefilter("error", getpass.GetPassWarning)  # raised where there is no terminal to ask at
         return authentication.login_with_cache(master, cert=cert)
