@@ -115,7 +115,7 @@ def fetch(noun: str, number: int | str, output: Path | None = None) -> Brought:
         kind = _kind_of(found)
         if kind is EMBEDDED and state != "COMPLETED" and noun != "checkpoint":
             raise SameSpaceError(
-                f"{noun} {number} has not embedded all photos, it is {state}: wait for it, "
+                f"{noun} {number} has not embedded all photos, it is {state}: let it finish, "
                 f"or type `samespace export --checkpoint {found.uuid}` for those it has"
             )
     output = output or Path(kind.output)
@@ -223,7 +223,7 @@ def _best(session: Any, noun: str, number: int | str, state: str) -> Any:
     ever = first([*_present(), bindings.checkpointv1State.DELETED])
     if ever is None:
         raise SameSpaceError(
-            f"{noun} {number} has no checkpoint yet, it is {state}: `det {noun} logs {number}` says how far it is"
+            f"{noun} {number} has no checkpoint yet, it is {state}: `det {noun} logs {number}` says more"
         )
     kept = first(_present())
     if kept is None:
@@ -242,9 +242,9 @@ def _best(session: Any, noun: str, number: int | str, state: str) -> Any:
     elif ever.uuid != kept.uuid and best != left:
         metric = ever.training.experimentConfig["searcher"]["metric"]
         raise SameSpaceError(
-            f"the best checkpoint of {noun} {number}, {ever.uuid} with a {metric} of {best:.4g}, was deleted: "
+            f"the best checkpoint of {noun} {number}, {ever.uuid} with a {metric} of {best:g}, was deleted: "
             f"type `samespace export --checkpoint {kept.uuid}` for the best that is left, "
-            f"{'never validated' if left is None else f'{left:.4g}'}"
+            f"{'never validated' if left is None else f'{left:g}'}"
         )
     return kept
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stub_master
 import yaml
 from conftest import BACKBONE, COLOURS, draw
 from determined.common.api.authentication import TokenStore
@@ -171,6 +174,33 @@ def test_a_storage_that_is_mounted_here_is_read_itself(register: Callable[..., A
     assert files_below(Path("proxied")) == files_below(Path("model"))
 
 
+def test_no_name_in_an_archive_leads_elsewhere(
+    register: Callable[..., Any], home: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master, made = register(0.5)
+    names = ["../model.json", "model/../../model.json", "/tmp/samespace/model.json", "model/weights-0.safetensors"]
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+        link = tarfile.TarInfo("model/weights-1.safetensors")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+        archive.add(made[0].path / "model", "./model")
+    monkeypatch.setattr(stub_master, "_packed", lambda folder: content.getvalue())
+    master.config["checkpoint_storage"]["host_path"] = "/not/mounted"
+    assert home(master, "--experiment", 1)[0] == 0
+    assert files_below(Path()) == {f"model/{name}": file for name, file in files_below(made[0].path / "model").items()}
+
+
+def test_a_checkpoint_without_its_raw_state_still_has_a_model(register: Callable[..., Any], home: Run) -> None:
+    master, made = register(0.5)
+    (made[0].path / "state_dict.pth").unlink()  # as `det checkpoint rm --glob` does
+    master.checkpoints[0] = made[0]._replace(state="PARTIALLY_DELETED")
+    assert home(master, "--experiment", 1)[0] == 0
+    assert samespace.load("model")
+
+
 @pytest.mark.parametrize("sent", [0, 10, 5000])
 def test_a_download_that_breaks_off_leaves_what_was_there(sent: int, register: Callable[..., Any], home: Run) -> None:
     master, made = register(0.5)
@@ -310,7 +340,7 @@ def test_half_of_what_is_to_be_embedded_comes_only_if_asked_for(embedding: StubM
     told = refusal(home(embedding, "--experiment", 1))
     newest = embedding.checkpoints[-1].uuid
     assert told == (
-        "experiment 1 has not embedded all photos, it is RUNNING: wait for it, "
+        "experiment 1 has not embedded all photos, it is RUNNING: let it finish, "
         f"or type `samespace export --checkpoint {newest}` for those it has"
     )
     assert home(embedding, "--checkpoint", newest)[0] == 0
@@ -347,7 +377,7 @@ def test_nothing_is_there_yet(noun: str, register: Callable[..., Any], home: Run
     master, _ = register()
     master.state = "STARTING"
     assert refusal(home(master, f"--{noun}", 1)) == (
-        f"{noun} 1 has no checkpoint yet, it is STARTING: `det {noun} logs 1` says how far it is"
+        f"{noun} 1 has no checkpoint yet, it is STARTING: `det {noun} logs 1` says more"
     )
 
 
