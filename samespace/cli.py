@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import samespace
 from samespace.arguments import (
@@ -87,14 +88,27 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Take the model out of a checkpoint.
+    """Take the model out of a checkpoint, or bring home the best one of an experiment on a Determined cluster.
 
-    Checks the model that the checkpoint carries and copies it, or rebuilds it from the checkpoint's raw state.
+    Checks the model that the checkpoint carries and copies it, or rebuilds it from the checkpoint's raw state. With
+    --experiment, --trial or --checkpoint it asks the master as `det` does (DET_MASTER, `det user login`) and keeps what
+    the experiment made: a model, match.safetensors, caption.safetensors, encoder.safetensors, or embedded photos.
     """
+    if arguments.checkpoint is None:
+        from samespace import cluster, terminal
+
+        asked = {"experiment": arguments.experiment, "trial": arguments.trial, "checkpoint": arguments.uuid}
+        ((noun, number),) = ((noun, number) for noun, number in asked.items() if number is not None)
+        brought = cluster.fetch(noun, number, arguments.output)
+        if arguments.uuid is None and brought.state not in ("COMPLETED", "CANCELED", "ERROR"):
+            print(f"not finished, but {brought.state}: this is the best so far", file=sys.stderr)
+        terminal.show_brought(brought)
+        return
     from samespace.export import export as export_model
 
-    model = export_model(arguments.checkpoint, arguments.output)
-    print(f"{arguments.output}: {model.description['head']} head on {model.description['trunk']}")
+    output = arguments.output or Path("model")
+    model = export_model(arguments.checkpoint, output)
+    print(f"{output}: {model.description['head']} head on {model.description['trunk']}")
 
 
 def scan(arguments: argparse.Namespace) -> None:
@@ -583,8 +597,23 @@ def _evaluate_words(parser: argparse.ArgumentParser) -> None:
 
 
 def _export_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="as `det checkpoint download` wrote it")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the folder to write")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "checkpoint", type=Path, nargs="?", metavar="CHECKPOINT", help="as `det checkpoint download` wrote it"
+    )
+    source.add_argument("--experiment", type=int, metavar="N", help="fetch the best of this experiment")
+    source.add_argument("--trial", type=int, metavar="N", help="fetch the best of this trial")
+    source.add_argument("--checkpoint", dest="uuid", type=_uuid, metavar="UUID", help="fetch this checkpoint")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PATH", help="what to write (default: model, match.safetensors, …)"
+    )
+
+
+def _uuid(word: str) -> str:
+    try:
+        return str(UUID(word))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a checkpoint's UUID") from error
 
 
 def _scan_words(parser: argparse.ArgumentParser) -> None:

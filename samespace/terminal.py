@@ -18,6 +18,7 @@ from samespace.verdicts import Exported
 from samespace.wording import count, readable, score_words, shell_word, size_words
 
 if TYPE_CHECKING:
+    from samespace.cluster import Brought
     from samespace.words.library_captions import Caption
 
 GROUPS, FILES = 5, 10  # shown of each; the report and --json have them all
@@ -243,6 +244,19 @@ def _hit_as_json(hit: Hit) -> dict[str, Any]:
         "taken": photo.taken,
         "also": [os.fspath(other.path) for other in hit.also],
     }
+
+
+def show_brought(brought: Brought) -> None:
+    """Where it is from, how good it was there, and where it is now."""
+    metrics = dict(brought.metrics)
+    epoch = metrics.pop("epochs", None)
+    metrics.pop("batches", None)
+    at = "" if epoch is None else f", epoch {epoch:g}"
+    print(f"experiment {brought.experiment}, trial {brought.trial}{at}, checkpoint {brought.checkpoint}")
+    for name, figure in metrics.items():
+        print(f"  {name:<24}{figure:>10.4f}" if isinstance(figure, (int, float)) else f"  {name:<24}{figure:>10}")
+    print(f"written to {words([brought.path])}")
+    _show_next({f"{brought.kind.next} {words([brought.path])}": brought.kind.purpose})
 
 
 def show_applied(applied: Applied, to: str, dry_run: bool) -> None:

@@ -1,31 +1,39 @@
 """Runs a training script as if on a Determined 0.38.1 cluster, against a master that lives in this process.
 
-`with StubMaster(store, config=...) as master: model_def.main([])`, then look at what `master` was told.
+`with StubMaster(store, config=...) as master: model_def.main([])`, then look at what `master` was told. After that,
+`with master.reachable():` Determined's client finds the experiment there, and its checkpoints.
 """
 
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import os
 import shutil
+import tarfile
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
+from urllib.parse import parse_qsl
 
 import determined
 from determined import _info, constants
+from determined.common import api
 from determined.common import constants as paths
 from determined.core import _metrics, _preempt
 
 Json = dict[str, Any]
 SEARCHER: Json = {"name": "single", "metric": "validation_loss", "smaller_is_better": True}
+EXPERIMENT = 1
+LOGIN = {"DET_USER": "user", "DET_PASS": "Passw0rd"}  # strong, or the client complains of it
+LONG_AGO = "2026-01-01T00:00:00Z"
 
 
 class Request(NamedTuple):
@@ -34,14 +42,18 @@ class Request(NamedTuple):
     method: str
     path: str
     body: Json
+    token: str = ""
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint the trial reported, and the folder it lies in."""
+    """A checkpoint the trial reported, or a test registered, and the folder it lies in."""
 
     uuid: str
     metadata: Json
     path: Path
+    trial_id: int = 1
+    metrics: Json | None = None  # of its validation, unless the trial has reported one
+    state: str = "COMPLETED"
 
 
 class StubMaster:
@@ -83,6 +95,8 @@ class StubMaster:
         self.validation_metrics: list[Json] = []
         self.checkpoints: list[Checkpoint] = []
         self.early_exit: str | None = None
+        self.state = "COMPLETED"  # what a client is told of the experiment and its trials
+        self.sent: int | None = None  # how much of a download, all unless a test cuts it short
         self.stopped = threading.Event()
         self._run_is_over = threading.Event()
         self._answer_polls = threading.Event()
@@ -110,6 +124,37 @@ class StubMaster:
 
     def __exit__(self, *error: object) -> None:
         self._undo.close()
+
+    @contextmanager
+    def reachable(self) -> Iterator[str]:
+        """A `with` block in which this master's address and a login are in the environment, as for `det`."""
+        with ExitStack() as undo:
+            url = self._serve(undo)
+            undo.enter_context(patch.dict(os.environ, {"DET_MASTER": url, **LOGIN}))
+            yield url
+
+    def register(
+        self,
+        files: Mapping[str, bytes],
+        metrics: Json | None = None,
+        trial_id: int | None = None,
+        metadata: Json | None = None,
+    ) -> Checkpoint:
+        """Add a checkpoint of these files, as if a trial had reported it."""
+        name = str(uuid.uuid4())
+        metadata = {"steps_completed": 0} | (metadata or {})
+        checkpoint = Checkpoint(name, metadata, self.store / name, trial_id or self.trial_id, metrics)
+        for file, content in {**files, "metadata.json": json.dumps(metadata).encode()}.items():
+            path = checkpoint.path / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self.checkpoints.append(checkpoint)
+        return checkpoint
+
+    def delete(self, deleted: Checkpoint) -> None:
+        """As `det checkpoint rm` does: the files go, and the master remembers that there were some."""
+        shutil.rmtree(deleted.path)
+        self.checkpoints[self.checkpoints.index(deleted)] = deleted._replace(state="DELETED")
 
     def _serve(self, undo: ExitStack) -> str:
         others = set(threading.enumerate())
@@ -185,8 +230,8 @@ class StubMaster:
         undo.enter_context(patch.object(_metrics._Shipper, "publish_metrics", report_now))
         undo.enter_context(patch.object(_preempt._PreemptionWatcher, "should_preempt", hear_now))
 
-    def answer(self, request: Request) -> tuple[int, Json]:
-        """Status and body for one request: the few endpoints that a trial reads from, `{}` for the rest."""
+    def answer(self, request: Request) -> tuple[int, Json | bytes]:
+        """Status and body for one request: the endpoints that a trial or a client reads from, `{}` for the rest."""
         path = request.path
         if path.endswith("/signals/preemption"):
             return 200, {"preempt": self._wait_for_stop(request.body)}
@@ -197,15 +242,89 @@ class StubMaster:
             self.early_exit = request.body["reason"]
         elif path == "/api/v1/checkpoints":
             name = request.body["uuid"]
-            self.checkpoints.append(Checkpoint(name, request.body["metadata"], self.store / name))
+            self.checkpoints.append(Checkpoint(name, request.body["metadata"], self.store / name, self.trial_id))
         elif path.endswith("/best_searcher_validation_metric"):
             best = self.best_validation()
             return (404, {"message": "no validations yet"}) if best is None else (200, {"metric": best})
         elif path == "/api/v1/runs/start":
             return 200, {"storageId": 1}
-        elif path == f"/api/v1/trials/{self.trial_id}":
-            return 200, {"trial": {"id": self.trial_id}}
+        elif path == "/info":
+            return 200, {"cluster_id": "cluster", "version": determined.__version__}
+        elif path == "/api/v1/auth/login":
+            known = {"username": LOGIN["DET_USER"], "password": api.salt_and_hash(LOGIN["DET_PASS"]), "isHashed": True}
+            user = {"username": LOGIN["DET_USER"], "active": True, "admin": False}
+            return (200, {"token": "token", "user": user}) if request.body == known else (403, {})
+        elif request.method == "GET" and path.startswith(("/api/v1/", "/checkpoints/")):
+            return self._answer_client(request)
         return 200, {}
+
+    def _answer_client(self, request: Request) -> tuple[int, Json | bytes]:
+        """What there is, to whoever has logged in; a trial, which has not, also asks for itself."""
+        known = {each.uuid: each for each in self.checkpoints}
+        trials = {self.trial_id, *(each.trial_id for each in self.checkpoints)}
+        match request.path.removeprefix("/api/v1").split("/")[1:]:
+            case ["trials", number] if number.isdecimal() and int(number) in trials:
+                return 200, {"trial": self._trial(int(number))}
+            case _ if request.token != "Bearer token":
+                return 401, {}
+            case ["me"]:
+                return 200, {}
+            case ["experiments", number] if number == str(EXPERIMENT):
+                return 200, {"experiment": self._experiment()}
+            case ["experiments", number, "checkpoints"] if number == str(EXPERIMENT):
+                return 200, self._list(self.checkpoints, request.body)
+            case ["trials", number, "checkpoints"] if number.isdecimal() and int(number) in trials:
+                return 200, self._list([each for each in known.values() if each.trial_id == int(number)], request.body)
+            case ["checkpoints", name] if name in known:
+                downloads = not request.path.startswith("/api")
+                return 200, _packed(known[name].path) if downloads else {"checkpoint": self._checkpoint(known[name])}
+        return 404, {}
+
+    def _experiment(self) -> Json:
+        names = {"name": "experiment", "jobId": "job", "username": LOGIN["DET_USER"], "searcherType": "single"}
+        numbers = {"id": EXPERIMENT, "numTrials": 1, "projectId": 1, "projectOwnerId": 1}
+        state = {"state": f"STATE_{self.state}", "archived": False, "startTime": LONG_AGO}
+        return {**names, **numbers, **state, "config": self.config, "originalConfig": ""}
+
+    def _trial(self, number: int) -> Json:
+        numbers = {"id": number, "experimentId": EXPERIMENT, "restarts": 0, "totalBatchesProcessed": 0}
+        return {**numbers, "state": f"STATE_{self.state}", "startTime": LONG_AGO, "hparams": self.hparams}
+
+    def _checkpoint(self, checkpoint: Checkpoint) -> Json:
+        training = {"experimentId": EXPERIMENT, "trialId": checkpoint.trial_id, "hparams": self.hparams}
+        training |= {"experimentConfig": self.config, "searcherMetric": self._searched(checkpoint)}
+        training["validationMetrics"] = {"avgMetrics": self._metrics_of(checkpoint)}
+        files = [path for path in checkpoint.path.rglob("*") if path.is_file()]
+        return {
+            "uuid": checkpoint.uuid,
+            "state": f"STATE_{checkpoint.state}",
+            "metadata": checkpoint.metadata,
+            "resources": {path.relative_to(checkpoint.path).as_posix(): str(path.stat().st_size) for path in files},
+            "training": training,
+        }
+
+    def _metrics_of(self, checkpoint: Checkpoint) -> Json | None:
+        """What was reported of the network as it was then."""
+        steps = checkpoint.metadata["steps_completed"]
+        reported = [metrics for metrics in self.validation_metrics if metrics["batches"] == steps]
+        return reported[0] if reported and checkpoint.trial_id == self.trial_id else checkpoint.metrics
+
+    def _searched(self, checkpoint: Checkpoint) -> float | None:
+        value: float | None = (self._metrics_of(checkpoint) or {}).get(self.config["searcher"]["metric"])
+        return value
+
+    def _list(self, checkpoints: Sequence[Checkpoint], query: Json) -> Json:
+        """Those in one of the states, the better first and those without the metric last; or the newest first."""
+        found = [each for each in checkpoints if f"STATE_{each.state}" in query["states"].split()]
+        if query["sortByAttr"] == "SORT_BY_SEARCHER_METRIC":
+            sign = 1 if self.config["searcher"]["smaller_is_better"] else -1
+            values = {each.uuid: self._searched(each) for each in found}
+            found.sort(key=lambda each: math.inf if values[each.uuid] is None else sign * values[each.uuid])
+        else:
+            assert (query["sortByAttr"], query["orderBy"]) == ("SORT_BY_END_TIME", "ORDER_BY_DESC")
+            found.reverse()
+        found = found[: int(query["limit"])]
+        return {"checkpoints": [self._checkpoint(each) for each in found], "pagination": {}}
 
     def _wait_for_stop(self, query: Json) -> bool:
         self._answer_polls.wait(float(query["timeout_seconds"]))
@@ -246,7 +365,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
-        self._send(Request("GET", path, dict(part.split("=", 1) for part in query.split("&") if part)))
+        body: Json = {}
+        for name, value in parse_qsl(query):
+            body[name] = f"{body[name]} {value}" if name in body else value  # a list names its name for each
+        self._send(Request("GET", path, body, self.headers.get("Authorization") or ""))
 
     def do_POST(self) -> None:
         text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -254,15 +376,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, request: Request) -> None:
         status, answer = self.server.master.answer(request)
-        body = json.dumps(answer).encode()
+        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[: self.server.master.sent] if isinstance(answer, bytes) else body)
 
     def log_message(self, *args: object) -> None:
         """Quiet: pytest shows what matters."""
+
+
+def _packed(folder: Path) -> bytes:
+    """A checkpoint as the master sends it."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.add(path, path.relative_to(folder).as_posix(), recursive=False)
+    return content.getvalue()
 
 
 def _as_the_master_fills_it(config: Mapping[str, Any], store: Path) -> Json:

@@ -658,7 +658,7 @@ def test_python_m_samespace_is_samespace(album: Path) -> None:
     assert ran.stdout.startswith("near duplicates, from score ")
 
 
-@pytest.mark.parametrize("words", [[], ["improve"], ["compare", "a.jpg"], ["export", "checkpoint"]])
+@pytest.mark.parametrize("words", [[], ["improve"], ["compare", "a.jpg"], ["export", "-o", "model"]])
 def test_words_that_make_no_command_show_the_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(words)

@@ -1,0 +1,346 @@
+"""Brings home what an experiment made on a Determined cluster, asking the master as `det` does."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import tarfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from samespace import batch_files, progress
+from samespace.errors import SameSpaceError
+from samespace.files import save_whole
+
+Keeps = Callable[[str], bool]  # whether a file of this name, as it is in a checkpoint, is wanted
+
+
+class Kind(NamedTuple):
+    """One of the things that experiments make."""
+
+    output: str  # where it goes if nobody says where
+    files: str  # a pattern for the names of its files; nothing else is ever written
+    keep: Callable[[Path, Path], object]  # checks what a folder holds, and puts it in place
+    next: str  # what to type before its path, next …
+    purpose: str  # … and what for
+
+
+class Brought(NamedTuple):
+    """What came home, where it lies, and where it is from."""
+
+    kind: Kind
+    path: Path
+    experiment: int
+    trial: int
+    checkpoint: str
+    metrics: dict[str, Any]  # of its validation, as reported
+    state: str  # of what was asked for: COMPLETED, RUNNING, …
+
+
+def _keep_model(folder: Path, output: Path) -> None:
+    from samespace.export import export
+
+    export(folder, output)
+
+
+def _keep_file(name: str, check: Callable[[Path], object], folder: Path, output: Path) -> None:
+    check(folder / name)
+    save_whole(output, (folder / name).read_bytes())
+
+
+def _check_matcher(path: Path) -> None:
+    from samespace.words.matcher import Matcher
+
+    Matcher.load(path)
+
+
+def _check_captioner(path: Path) -> None:
+    from samespace.words.captioning import load
+
+    load(path)
+
+
+def _check_encoder(path: Path) -> None:
+    from samespace.compress import Compression
+
+    Compression.load(path)
+
+
+def _keep_batches(folder: Path, output: Path) -> None:
+    paths = sorted(folder.rglob(batch_files.FILES))
+    for path in progress.over(paths, "checking", unit=" files"):
+        batch_files.read(path)
+    folder.rename(output)
+
+
+def _file(name: str, check: Callable[[Path], object], next_: str, purpose: str) -> Kind:
+    return Kind(name, re.escape(name), partial(_keep_file, name, check), next_, purpose)
+
+
+MODEL = r"model/(model\.json|weights-[0-9a-f]+\.safetensors)"
+KINDS = (
+    Kind("model", MODEL, _keep_model, "samespace compare A.jpg B.jpg --model", "do two photos show the same space?"),
+    _file("match.safetensors", _check_matcher, "samespace scan DIR --matcher", "enables search by sentence"),
+    _file("caption.safetensors", _check_captioner, "samespace caption DIR --captioner", "caption the photos in DIR"),
+    _file("encoder.safetensors", _check_encoder, "samespace compress --import", "search by shorter vectors"),
+)
+# Its checkpoints hold only a count; the files lie beside them in the storage, and the master does not know of them.
+BATCHES = r"rank_\d+/batch_\d+\.safetensors"
+EMBEDDED = Kind("embedded", BATCHES, _keep_batches, "samespace scan DIR --import", "scan DIR without reading it again")
+
+
+def fetch(noun: str, number: int | str, output: Path | None = None) -> Brought:
+    """Put in place what the best checkpoint of an "experiment" or a "trial" holds, or what a "checkpoint" does.
+
+    It is downloaded beside `output` and checked there: until it is whole, what was in `output` stays.
+    """
+    if not find_spec("determined"):
+        raise SameSpaceError("determined is not installed: pip install 'samespace[train]'")
+    master = _master()
+    with _in_one_sentence(master, f"{noun} {number}"):
+        session = _log_in(master)
+        if noun == "checkpoint":
+            found = _one(session, number)
+            state = _state(session, "trial", found.training.trialId)
+        else:
+            state = _state(session, noun, number)
+            found = _best(session, noun, number, state)
+        kind = _kind_of(found)
+        if kind is EMBEDDED and state != "COMPLETED" and noun != "checkpoint":
+            raise SameSpaceError(
+                f"{noun} {number} has not embedded all photos, it is {state}: let it finish, "
+                f"or type `samespace export --checkpoint {found.uuid}` for those it has"
+            )
+    output = output or Path(kind.output)
+    if kind is EMBEDDED and os.path.lexists(output):
+        raise SameSpaceError(f"{output} is there already: name another folder with -o")
+    with _folder_beside(output) as folder:
+        with _in_one_sentence(master, f"checkpoint {found.uuid}"):
+            _download(session, found, kind, folder)
+        try:
+            kind.keep(folder, output)
+        except SameSpaceError as error:  # which names a folder that is gone by then
+            raise SameSpaceError(str(error).replace(str(folder), f"checkpoint {found.uuid}")) from error
+    training = found.training
+    metrics = training.validationMetrics.avgMetrics if training.validationMetrics else None
+    return Brought(kind, output, training.experimentId, training.trialId, found.uuid, metrics or {}, state)
+
+
+# Asking the master
+
+
+def _master() -> str:
+    from determined.common import api
+
+    try:
+        return str(api.canonicalize_master_url(api.get_default_master_url()))
+    except ValueError as error:
+        raise SameSpaceError(f"DET_MASTER is not an address ({error}): set it as for `det`") from error
+
+
+@contextmanager
+def _in_one_sentence(master: str, wanted: str) -> Iterator[None]:
+    """Turn what Determined raises into what to do."""
+    from determined.common.api import errors
+
+    try:
+        yield
+    except (errors.UnauthenticatedException, errors.CorruptTokenCacheException, getpass.GetPassWarning, EOFError):
+        raise SameSpaceError(f"not logged in to {master}: type `det user login USER`") from None
+    except errors.ForbiddenException as error:
+        raise SameSpaceError(f"{master} refuses this user: type `det user login USER` as one who may") from error
+    except errors.NotFoundException as error:
+        raise SameSpaceError(f"{master} has no {wanted}: `det experiment list` names what it has") from error
+    except errors.BadRequestException as error:
+        raise SameSpaceError(f"{master} fails to answer for {wanted} ({_on_one_line(error)}): try again") from error
+
+
+def _log_in(master: str) -> Any:
+    """A session, by the login that `det` has; asks for a password only at a terminal."""
+    from determined.common import api
+    from determined.common.api import authentication, certs, errors
+
+    cert = certs.default_load(master)
+    try:
+        # Without this, Determined's own login tries for 15 seconds before it gives up.
+        api.UnauthSession(master, cert, max_retries=0).get("info", timeout=30).json()["cluster_id"]
+    except (errors.BadRequestException, OSError, ValueError, LookupError, TypeError) as error:
+        cure = "set DET_MASTER to its address"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            cure = "its certificate is not trusted, name that in DET_MASTER_CERT_FILE"
+        raise SameSpaceError(f"no Determined master answers at {master}: {cure}, as for `det`") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)  # raised where there is no terminal to ask at
+        return authentication.login_with_cache(master, cert=cert)
+
+
+def _state(session: Any, noun: str, number: int | str) -> str:
+    from determined.common.api import bindings
+
+    if noun == "experiment":
+        state = bindings.get_GetExperiment(session, experimentId=number).experiment.state
+    else:
+        state = bindings.get_GetTrial(session, trialId=number).trial.state
+    return str(state.value).removeprefix("STATE_")
+
+
+def _one(session: Any, uuid: int | str) -> Any:
+    """The checkpoint that somebody named."""
+    from determined.common.api import bindings
+
+    found = bindings.get_GetCheckpoint(session, checkpointUuid=uuid).checkpoint
+    if not found.training.trialId:
+        raise SameSpaceError(
+            f"checkpoint {uuid} is not of a training: name one that `det experiment list-checkpoints` lists"
+        )
+    if found.state not in _present():
+        state, experiment = str(found.state.value).removeprefix("STATE_"), found.training.experimentId
+        raise SameSpaceError(
+            f"checkpoint {uuid} is {state}: type `samespace export --experiment {experiment}` for the best there is"
+        )
+    return found
+
+
+def _best(session: Any, noun: str, number: int | str, state: str) -> Any:
+    """The best checkpoint by the searcher's metric, or the newest if none has any; never a worse one unasked."""
+    from determined.common.api import bindings
+
+    listed = bindings.get_GetExperimentCheckpoints if noun == "experiment" else bindings.get_GetTrialCheckpoints
+    by = bindings.checkpointv1SortBy
+
+    def first(states: Any, sort: Any = by.SEARCHER_METRIC, order: Any = None) -> Any:
+        """Better ones come first, those without the metric last."""
+        found = listed(session, id=number, limit=1, states=states, sortByAttr=sort, orderBy=order).checkpoints
+        return found[0] if found else None
+
+    ever = first([*_present(), bindings.checkpointv1State.DELETED])
+    if ever is None:
+        raise SameSpaceError(
+            f"{noun} {number} has no checkpoint yet, it is {state}: `det {noun} logs {number}` says more"
+        )
+    kept = first(_present())
+    if kept is None:
+        raise SameSpaceError(
+            f"every checkpoint of {noun} {number} was deleted, the best was {ever.uuid}: train again, and keep some "
+            "by checkpoint_storage.save_experiment_best"
+        )
+    best, left = ever.training.searcherMetric, kept.training.searcherMetric
+    if best is None:
+        kept = first(_present(), by.END_TIME, bindings.v1OrderBy.DESC)
+        if _kind_of(kept) is not EMBEDDED:
+            raise SameSpaceError(
+                f"nothing of {noun} {number} was validated yet, it is {state}: wait for its first epoch, "
+                f"or type `samespace export --checkpoint {kept.uuid}` for its newest checkpoint"
+            )
+    elif ever.uuid != kept.uuid and best != left:
+        metric = ever.training.experimentConfig["searcher"]["metric"]
+        raise SameSpaceError(
+            f"the best checkpoint of {noun} {number}, {ever.uuid} with a {metric} of {best:g}, was deleted: "
+            f"type `samespace export --checkpoint {kept.uuid}` for the best that is left, "
+            f"{'never validated' if left is None else f'{left:g}'}"
+        )
+    return kept
+
+
+def _present() -> list[Any]:
+    from determined.common.api import bindings
+
+    return [bindings.checkpointv1State.COMPLETED, bindings.checkpointv1State.PARTIALLY_DELETED]
+
+
+def _kind_of(checkpoint: Any) -> Kind:
+    """What this checkpoint holds, by the names of its files."""
+    if checkpoint.metadata.get("default_output_uuid"):
+        return EMBEDDED
+    for kind in KINDS:
+        if any(re.fullmatch(kind.files, name) for name in checkpoint.resources):
+            return kind
+    raise SameSpaceError(
+        f"checkpoint {checkpoint.uuid} holds none of {', '.join(kind.output for kind in KINDS)}: "
+        "name one that an experiment of samespace wrote"
+    )
+
+
+# Downloading
+
+
+@contextmanager
+def _folder_beside(output: Path) -> Iterator[Path]:
+    """An empty folder on the same disk; one that a killed download left is removed first."""
+    output = output.absolute()
+    folder = output.parent / f".{output.name}.download"
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise SameSpaceError(f"cannot write to {output.parent} ({error.strerror}): name another -o") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _download(session: Any, checkpoint: Any, kind: Kind, folder: Path) -> None:
+    """Only the files that are kept: from the storage itself if this machine reaches it, else through the master."""
+    config = checkpoint.training.experimentConfig["checkpoint_storage"]
+
+    def wanted(name: str) -> bool:
+        return re.fullmatch(kind.files, name) is not None
+
+    uuid = checkpoint.metadata["default_output_uuid"] if kind is EMBEDDED else checkpoint.uuid
+    failure = _from_storage(config, uuid, wanted, folder)
+    if failure and kind is EMBEDDED:
+        raise SameSpaceError(
+            f"what was embedded lies in {_place(config, uuid)} on the cluster, and cannot be read from here "
+            f"({failure}): copy that folder here, then type `samespace scan DIR --import FOLDER`"
+        )
+    if failure and (failure := _through_master(session, uuid, wanted, folder)):
+        raise SameSpaceError(
+            f"checkpoint {uuid} could not be downloaded ({failure}): try again, or copy it from "
+            f"{_place(config, uuid)} on the cluster"
+        )
+
+
+def _from_storage(config: dict[str, Any], uuid: str, wanted: Keeps, folder: Path) -> str | None:
+    """Why it could not be read there, or None: it takes the same mount, or the cloud's credentials."""
+    from determined.common import storage
+
+    try:
+        storage.build(config, container_path=None).download(uuid, folder, wanted)
+    except Exception as error:  # of every cloud's own kind, and the master may do better
+        return _on_one_line(error)
+    return None if any(path.is_file() for path in folder.rglob("*")) else "it holds no such files"
+
+
+def _through_master(session: Any, uuid: str, wanted: Keeps, folder: Path) -> str | None:
+    """Why it could not be had there, or None: the master sends the whole checkpoint as one archive."""
+    try:
+        answer = session.get(f"/checkpoints/{uuid}", headers={"Accept": "application/gzip"}, stream=True)
+        with tarfile.open(fileobj=answer.raw, mode="r|*") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                source = archive.extractfile(member) if member.isfile() and wanted(name) else None
+                if source is not None:
+                    (folder / name).parent.mkdir(exist_ok=True)
+                    with (folder / name).open("wb") as file:
+                        shutil.copyfileobj(source, file)
+    except Exception as error:  # of HTTP, gzip, tar or the disk
+        return _on_one_line(error)
+    return None
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _place(config: dict[str, Any], uuid: str) -> str:
+    """Where the storage has it: a path on the agents, or in a bucket."""
+    root = next(config[key] for key in ("host_path", "container_path", "bucket", "container") if config.get(key))
+    return str(PurePosixPath(root, config.get("storage_path") or config.get("prefix") or "", uuid))
