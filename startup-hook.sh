@@ -1,5 +1,6 @@
 # Sourced in every container under `set -ex`: installs what the image lacks, names no secret, leaves nothing behind.
-( # The image's own torch, numpy and the rest fit each other: pip may add beside them, never replace them.
+( { set +x; } 2>/dev/null # the trial's log shows what is installed, not every line of this
+  # The image's own torch, numpy and the rest fit each other: pip may add beside them, never replace them.
   wheels=${SAMESPACE_WHEELS:-/wheels} # for agents without network: bind a folder of wheels here
   lacking=$(
     python3 - <<'EOF_PYTHON'
@@ -15,6 +16,7 @@ print(*(need for module, need in needs.items() if find_spec(module) is None))
 EOF_PYTHON
   )
   if [ -n "$lacking" ]; then
+    echo "installing what the image lacks: $lacking"
     pins=$(mktemp)
     python3 -m pip list --format=freeze | grep -E '^[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+$' >"$pins"
     options=(--quiet --constraint "$pins")

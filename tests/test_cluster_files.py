@@ -139,7 +139,7 @@ def _number_in_text(value: object) -> bool:
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_training_tells_determined_what_it_needs(name: str) -> None:
     config = read(name)
-    assert (config["searcher"]["metric"], config["searcher"]["smaller_is_better"]) == ("validation_loss", True)
+    assert (config["searcher"]["metric"], config["searcher"]["smaller_is_better"]) == ("average_precision", False)
     assert isinstance(config["hyperparameters"]["global_batch_size"], int)
 
 
@@ -381,7 +381,7 @@ def container(tmp_path: Path) -> Container:
 def test_the_hook_is_short_and_plain() -> None:
     subprocess.run(["bash", "-n", HOOK], check=True)
     lines = HOOK.read_text().splitlines()
-    assert len(lines) <= 25
+    assert len(lines) <= 26
     words = {word for line in lines for word in line.split()}
     assert not words & {"cd", "exit", "export", "env", "printenv", "apt-get", "sudo"}
 
@@ -402,10 +402,16 @@ def test_the_hook_never_asks_for_what_belongs_to_the_image(container: Container)
     assert not names & {"torch", "torchvision", "numpy", "pillow", "protobuf", "tensorboard", "requests", "determined"}
 
 
-def test_the_hook_calls_no_pip_when_nothing_is_lacking(container: Container) -> None:
+def test_where_nothing_is_lacking_the_hook_calls_no_pip_and_leaves_the_log_quiet(container: Container) -> None:
     container.has(*OTHERS_LIBRARIES)
-    container.run()
+    printed = container.run()
     assert container.asked() == []
+    assert printed.splitlines() == [f"+ test -f {HOOK}", f"+ source {HOOK}"]  # which are Determined's own
+
+
+def test_the_hook_says_in_one_line_what_it_installs(container: Container) -> None:
+    container.has(*OTHERS_LIBRARIES[1:])
+    assert "installing what the image lacks: ImageHash>=4.3" in container.run().splitlines()
 
 
 def test_without_network_the_hook_installs_from_wheels(container: Container) -> None:
