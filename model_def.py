@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import logging
-import math
 import os
 import random
 import shutil
@@ -219,7 +218,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         return {}  # all metrics come from `_reduce`
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        callbacks = {"export": Export(self), "log": self.log}
+        callbacks = {"log": self.log, "export": Export(self)}
         return {**callbacks, "home": self.home} if self.home else callbacks
 
     def export(self, folder: Path) -> None:
@@ -250,7 +249,7 @@ def _reduce(scores: list[tuple[Any, Any, Any]]) -> dict[str, float]:
     """Metrics over the pairs of all workers at once: means of batch means would overrate the last, short batch."""
     logits, labels, ranked = (np.concatenate(column) for column in zip(*scores, strict=True))
     balanced, ranked = ranked == 0, ranked == 1
-    with np.errstate(invalid="ignore"):  # NaN is for `Export` to find
+    with np.errstate(invalid="ignore"):  # NaN is for the log to find
         return {
             **metrics.of_balanced_pairs(logits[balanced], labels[balanced]),
             **metrics.of_all_pairs(logits[ranked], labels[ranked]),
@@ -268,11 +267,6 @@ class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
         self.trial.validation_photos = self.trial.network.embed_frozen(self.trial.validation_frozen)
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
-        if not math.isfinite(metrics["validation_loss"]):
-            # Determined would report NaN as text, and the master ends a whole search over that. InvalidHP has it drop
-            # the trial alone; here it would keep a checkpoint of what is spoilt, and end with status 0.
-            reason = "the validation loss is no longer finite: lower learning_rate"
-            raise SameSpaceError(reason) if det.get_cluster_info() is None else det.InvalidHP(reason)
         self.trial.metrics = {name: float(value) for name, value in metrics.items()}
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:  # called on the chief alone

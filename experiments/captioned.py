@@ -119,12 +119,11 @@ class CaptionedTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
     def evaluate_full_dataset(self, data_loader: Any) -> dict[str, float]:
         """Photos are held against all that are held out, so no batch can be validated alone."""
         if not all(value.isfinite().all() for value in self.model.parameters()):
-            # Determined would report NaN as text, and the master ends a whole search over that.
-            raise det.InvalidHP("the weights are no longer finite: lower learning_rate")
+            self.log.give_up("the weights are no longer finite: lower learning_rate")
         return self.figures()
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        return {"export": Export(self), "log": self.log}
+        return {"log": self.log, "export": Export(self)}
 
 
 class Export(pytorch.PyTorchCallback):  # type: ignore[misc]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import determined as det
 import torch
@@ -83,6 +84,8 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
             self.bar = None
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
+        if not all(math.isfinite(metrics[name]) for name in self.metrics):
+            self.give_up("the validation loss is no longer finite: lower learning_rate")
         self.as_it_stands = self.epoch, float(metrics[self.metric])
         if self._is_better(self.as_it_stands, self.best):
             self.best = self.as_it_stands
@@ -92,6 +95,13 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
         figures = ", ".join(f"{name} {value:.4f}" for name, value in told.items())
         best = "best so far" if self.is_best else f"best so far: {self._words(self.best)}"
         self.say(f"epoch {self.epoch}/{self.epochs}: {figures}, {self.rate:,.0f} {self.unit}/s, {best}")
+
+    def give_up(self, reason: str) -> NoReturn:
+        """End a trial that diverges. Determined would report NaN as text, and the master ends a search over that."""
+        if det.get_cluster_info() is None:
+            raise SameSpaceError(reason)
+        self.say(f"error: {reason}")
+        raise det.InvalidHP(reason)  # which has the master drop this trial alone
 
     def _is_better(self, one: Scored, other: Scored | None) -> bool:
         if other is None:

@@ -59,6 +59,16 @@ def searched(rooms: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
     return master
 
 
+def test_a_log_says_how_captions_are_and_what_to_fetch(
+    rooms: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StubMaster(tmp_path, CHOSEN, experiment(rooms, cache, epochs=1)):
+        assert trial.main([]) == 0
+    *_, epoch, _, fetch = capsys.readouterr().out.splitlines()
+    assert [name for name in METRICS if f" {name} " not in epoch] == []
+    assert fetch == "fetch it: samespace export --trial 1 -o caption.safetensors"
+
+
 def captioner_of(folder: Path) -> Captioner:
     return Captioner.load(folder / CaptionTrial.FILE)
 

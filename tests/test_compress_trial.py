@@ -115,6 +115,23 @@ def encoder_of(folder: Path) -> Compression:
     return Compression.load(folder / trial.ENCODER)
 
 
+def test_a_log_says_what_is_learnt_from_and_what_to_fetch(
+    embedded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StubMaster(tmp_path, CHOSEN, experiment(embedded, epochs=1)):
+        assert trial.main([]) == 0
+    learnt, epoch, _, fetch = capsys.readouterr().out.splitlines()
+    assert learnt == f"training on 180 vectors of 40 numbers in {embedded}; validating on 20"
+    assert "recall_at_10_of_pca" in epoch and " vectors/s, best so far" in epoch
+    assert fetch == "fetch it: samespace export --trial 1 -o encoder.safetensors"
+
+
+def test_vectors_that_are_not_on_the_agent_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with StubMaster(tmp_path, CHOSEN, experiment(tmp_path / "nowhere")):
+        assert trial.main([]) == 1
+    assert f"error: there is no {tmp_path}/nowhere on agent agent: put the data" in capsys.readouterr().err
+
+
 def test_a_trial_trains_what_the_search_chose(searched: StubMaster) -> None:
     found = encoder_of(searched.checkpoints[-1].path)
     assert (found.method, found.dim_in, found.dim) == ("autoencoder", 40, 12)

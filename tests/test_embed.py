@@ -25,7 +25,7 @@ from safetensors.numpy import load, save
 from stub_master import StubMaster
 
 from experiments.embed import embed
-from samespace import batch_files, engine, reading
+from samespace import batch_files, engine, progress, reading
 from samespace.batch_files import import_folder, to_bytes
 from samespace.errors import SameSpaceError
 from samespace.library import FOLDER, Library
@@ -232,6 +232,21 @@ def test_a_file_does_not_tell_in_what_order_photos_were_read(photos: Path) -> No
         (names, fields) = batch.features["mean-1"]
         rows = Rows([names[row] for row in order], {"mean": fields["mean"][order]})
         assert to_bytes(Batch(files, contents, {"mean-1": rows}, batch.decoders)) == to_bytes(batch)
+
+
+def test_the_log_says_how_far_it_is_and_what_to_fetch(
+    photos: Path, tmp_path: Path, toy: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    assert run(StubMaster(tmp_path, config=experiment(photos), slots=2, trial_id=9), 2) == [0, 0]
+    printed = capfd.readouterr()
+    assert printed.out.splitlines() == [
+        f"embedding 21 photos in {photos}: 11 batches of up to 2, 2 at once",
+        "embedded 21 photos",
+        "fetch them: samespace export --trial 9 -o embedded",
+    ]
+    lines = [line.split(" photos")[0] for line in printed.err.splitlines() if line.startswith("embedding: ")]
+    assert lines == [f"embedding: {done} of 21" for done in (4, 8, 12, 16, 20, 21)]  # the chief's, for both
 
 
 @given(st.integers(1, 3000), st.integers(1, 9), st.integers(1, 1024))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
 from samespace import features
 from samespace.backbones import SIZE, Trunk, make_trunk
+from samespace.errors import SameSpaceError
 from samespace.features import Maps, bank, fingerprint, look, to_tensor, vary
 from samespace.photos import VARIANTS, UnreadablePhoto, read_pixels
 
@@ -186,6 +191,50 @@ def test_two_processes_at_once_compute_one_bank(blocks: list[Path], tmp_path: Pa
     counts = [int(process.communicate(timeout=60)[0]) for process in processes]
     assert sorted(counts) == [0, len(VARIANTS)]
     assert len(folders(tmp_path / "cache")) == 1
+
+
+def test_it_is_told_whether_the_bank_was_there(blocks: list[Path], trunk: Trunk, tmp_path: Path) -> None:
+    lines: list[str] = []
+    for _ in range(2):
+        bank(blocks, trunk, tmp_path / "cache", tell=lines.append)
+    (folder,) = folders(tmp_path / "cache")
+    assert re.fullmatch(rf"feature bank of 3 photos: computed in \d+ s, kept in {folder}", lines[0])
+    assert lines[1:] == [f"feature bank of 3 photos: found in {folder}"]
+
+
+def test_who_waits_for_another_process_says_so(blocks: list[Path], trunk: Trunk, tmp_path: Path) -> None:
+    bank(blocks, trunk, tmp_path / "cache")
+    (folder,) = folders(tmp_path / "cache")
+    lines: list[str] = []
+    lock = FileLock(f"{folder}.lock")
+    lock.acquire()
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        lock.release()
+
+    bank(blocks, trunk, tmp_path / "cache", tell=tell)
+    assert lines[0] == "feature bank: waiting for another process that computes the same"
+
+
+def test_where_there_is_no_room_nothing_is_left(
+    blocks: list[Path], trunk: Trunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        SameSpaceError, match=r"cannot keep a feature bank in .*/cache \(No space left on device\): make"
+    ):
+        bank(blocks, trunk, tmp_path / "cache")
+    assert not folders(tmp_path / "cache")
+
+
+def test_a_cache_that_cannot_be_made_is_named(blocks: list[Path], trunk: Trunk, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(SameSpaceError, match=r"cannot keep feature bank in .*/cache \(File exists\): make room there"):
+        bank(blocks, trunk, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -90,6 +90,23 @@ def searched(rooms: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
     return master
 
 
+def test_a_log_says_what_is_learnt_from_and_what_to_fetch(
+    rooms: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StubMaster(tmp_path, CHOSEN, experiment(rooms, cache, epochs=1), trial_id=5):
+        assert trial.main([]) == 0
+    counts = read(rooms, cache).captions.counts()
+    features, learnt, epoch, best, fetch = capsys.readouterr().out.splitlines()
+    assert features.startswith(f"features of 36 photos: found in {cache}/")
+    assert learnt == (
+        f"training on {counts['train']} photos with {5 * counts['train']} captions in {rooms}; "
+        f"validating on {counts['val']}"
+    )
+    assert epoch.startswith("epoch 1/1: loss ") and " photos/s, best so far" in epoch
+    assert best.endswith("(epoch 1, recall " + epoch.split("recall ")[1][:6] + ")")
+    assert fetch == "fetch it: samespace export --trial 5 -o match.safetensors"
+
+
 def matcher_of(folder: Path) -> Matcher:
     return Matcher.load(folder / MatchTrial.FILE)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,7 +133,7 @@ class AutoencoderTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determine
         }
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        return {"export": Export(self), "log": self.log}
+        return {"log": self.log, "export": Export(self)}
 
 
 class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -142,11 +141,6 @@ class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
 
     def __init__(self, trial: AutoencoderTrial) -> None:
         self.trial = trial
-
-    def on_validation_end(self, metrics: dict[str, Any]) -> None:
-        if not math.isfinite(metrics["validation_loss"]):
-            # Determined would report NaN as text, and the master ends a whole search over that.
-            raise det.InvalidHP("the validation loss is no longer finite: lower learning_rate")
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         self.trial.network.compression().save(Path(checkpoint_dir, ENCODER))

@@ -52,9 +52,12 @@ class Embedder(experimental.TorchBatchProcessor):  # type: ignore[misc]  # Deter
         workers = self.context.get_distributed_size()
         number = batch_idx * workers + self.context.get_distributed_rank()
         if self.bar is None:
-            self.bar = progress.bar("embedding", self.photos - number * len(batch))
+            self.left = self.photos - number * len(batch)  # a run that goes on has done some
+            self.bar = progress.bar("embedding", self.left)
         self.done[batch_files.name(number)] = batch_files.to_bytes(read_batch(self.root, batch, self.extractors))
-        self.bar.update(len(batch) * workers)  # the others are about as far
+        done = min(self.left, len(batch) * workers)  # the others are about as far
+        self.left -= done
+        self.bar.update(done)
 
     def on_checkpoint_start(self) -> None:
         """The checkpoint will say that these batches are done: by then they must be on disk."""
