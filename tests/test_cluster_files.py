@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,29 @@ def test_the_search_is_the_one_described() -> None:
     for dropout in ("dropout1", "dropout2", "dropout3"):
         assert hyperparameters[dropout] == {"type": "double", "minval": 0.2, "maxval": 0.6}
     assert hyperparameters["head"] == {"type": "categorical", "vals": ["compare", "concat"]}
+
+
+def test_the_readme_counts_the_trials_as_det_preview_search_does() -> None:
+    """The master's arithmetic, by which it said so of this file: brackets of ASHA, in which a quarter goes on."""
+    searcher = read("adaptive.yaml")["searcher"]
+    trials, longest = searcher["max_trials"], searcher["max_time"]
+    rungs = min(5, int(math.log(longest, 4)) + 1, int(math.log(trials, 4)) + 1)
+    brackets = range(rungs, (rungs - 1) // 2, -1)  # of a `standard` search
+    weights = [4 ** (each - 1) / each for each in brackets]
+    ends, left = Counter[int](), trials
+    for each, weight in zip(brackets, weights, strict=True):
+        running = min(left, math.ceil(trials * weight / sum(weights)))
+        left -= running
+        for rung in range(each - 1, 0, -1):
+            ends[longest // 4**rung] += running - running // 4
+            running //= 4
+        ends[longest] += running
+    epochs = sum(length * count for length, count in ends.items())
+    (first, second, last), counts = sorted(ends), [ends[length] for length in sorted(ends)]
+    said = (
+        f"says {counts[0]} trials of {first} epoch, {counts[1]} of {second} and {counts[2]} of {last}: {epochs} epochs"
+    )
+    assert said in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_many_gpus_change_only_how_it_is_launched() -> None:
