@@ -172,8 +172,14 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         self.home: AtHome | None = None
 
     def _bank(self, photos: Photos) -> Maps:
-        cache = Path(self.context.get_data_config()["cache"])
-        return bank(photos.paths, self.network.trunk, cache, str(self.context.device), self.log.say)
+        """One worker of each machine computes it while the others wait: on the chief's that is who can say how far."""
+        workers, cache = self.context.distributed, Path(self.context.get_data_config()["cache"])
+        if workers.get_local_rank() > 0:
+            workers.broadcast_local(None)
+        maps = bank(photos.paths, self.network.trunk, cache, str(self.context.device), self.log.say)
+        if workers.get_local_rank() == 0:
+            workers.broadcast_local("done")
+        return maps
 
     @torch.no_grad()
     def _fit_scales(self) -> None:

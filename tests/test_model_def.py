@@ -680,7 +680,7 @@ def workers(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Workers:
     folder = tmp_path_factory.mktemp("workers")
     (folder / "worker.py").write_text(WORKER)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    run = words(photos, folder / "model", trainable="last_conv")
+    run = words(photos, folder / "model", "--config", f"data.cache={folder / 'cache'}", trainable="last_conv")
     command = [*launch, str(folder / "worker.py"), str(folder), *run]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -701,6 +701,12 @@ def test_two_workers_share_every_step_of_one(workers: Workers, photos: Path) -> 
     times = Counter(tuple(row) for steps in (seen0, seen1) for step in steps for row in step)
     assert set(times.values()) == {EPOCHS}
     assert len(times) == len(rows)
+
+
+def test_of_two_workers_the_chief_computes_the_bank_and_speaks(workers: Workers) -> None:
+    lines = [line.split(" ")[0] for line in workers.run.printed.splitlines()]
+    assert lines == ["training", "feature", "feature", "epoch", "epoch", "epoch", "best:"]
+    assert workers.run.printed.count(": computed in ") == 2
 
 
 def test_two_workers_wait_for_each_other_only_where_both_take_part(workers: Workers) -> None:
