@@ -42,17 +42,17 @@ class NetworkExtractor:
         fields: Fields,
         fingerprint: str,
         precision: str,
-        origin: Callable[[], str] | None = None,
+        former: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         """`network` takes (N, S, S, 3) of 0..255, `finish` makes the columns of `fields` of what it says.
 
-        A column of colours, which no network is asked for, is added. `origin` tells the fingerprint that is the same at
-        every precision, where there are several.
+        A column of colours, which no network is asked for, is added. `former` tells the fingerprints that earlier
+        versions gave to these numbers.
         """
         self._network, self._finish = network, finish
         self.fields: Fields = {"colours": ((DIM,), "uint8"), **fields}
         self.fingerprint, self._precision = fingerprint, precision
-        self._origin = origin
+        self._former = former
         self._device = next(network.parameters()).device
         on_cpu = self._device.type == "cpu"
         # One thread each, for threads that share a photo wait for each other whenever a decoder takes one's core.
@@ -70,9 +70,9 @@ class NetworkExtractor:
         return f"PyTorch on {torch.cuda.get_device_name(self._device)}, {self._precision}"
 
     @cached_property
-    def origin(self) -> str:
-        """Same origin, same numbers but for rounding: what learns from them here knows those of other machines."""
-        return self._origin() if self._origin else self.fingerprint
+    def former(self) -> tuple[str, ...]:
+        """See `reading.former`."""
+        return self._former()
 
     def extract(self, pixels: Pixels) -> dict[str, npt.NDArray[Any]]:
         """(N, S, S, 3) → an array of N rows for each field; a photo's row does not depend on its company."""
@@ -137,16 +137,21 @@ class NetworkExtractor:
 def for_trunk(name: str, weights: str = "imagenet") -> NetworkExtractor:
     """Vectors as a bare trunk gives them: not whitened, not of length 1.
 
-    OpenVINO does it in bfloat16 where the CPU multiplies that natively, twice as fast: how alike photos are stays,
-    the numbers do not, so these have a fingerprint of their own.
+    OpenVINO does it in bfloat16 where the CPU multiplies that natively, twice as fast. Earlier versions gave each
+    precision a fingerprint of its own.
     """
     trunk = make_trunk(name, weights).to(_device())
     precision = "bfloat16" if _has_bfloat16(trunk) else "float32"
     fields: Fields = {"vectors": ((trunk.shapes()[2],), "float16")}
-    fingerprint = _fingerprint(f"trunk {precision}", trunk, trunk.state_dict())
-    origin = partial(_fingerprint, "trunk", trunk, trunk.state_dict())
+
+    def fingerprint(kind: str) -> str:
+        return _fingerprint(kind, trunk, trunk.state_dict())
+
+    def former() -> tuple[str, ...]:
+        return fingerprint("trunk float32"), fingerprint("trunk bfloat16")
+
     return NetworkExtractor(
-        _Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint, precision, origin
+        _Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint("trunk"), precision, former
     )
 
 
@@ -253,7 +258,7 @@ def _has_bfloat16(trunk: Trunk) -> bool:
 
 
 def _fingerprint(kind: str, trunk: Trunk, state: dict[str, Tensor]) -> str:
-    """Changes with all that decides the numbers, not with the engine: those agree."""
+    """Change with all that decides the numbers: not with the engine or the processor, which only round otherwise."""
     digest = hashlib.sha256(f"{kind} {trunk.name} {SIZE} {trunk.mean} {trunk.std}".encode())
     for name, value in state.items():
         digest.update(name.encode())

@@ -27,6 +27,7 @@ from samespace.looks import Look
 from samespace.model import Model
 from samespace.network import Embeddings
 from samespace.photos import Pixels, find, read_pixels
+from samespace.reading import former
 from samespace.search import Space
 
 HEADS = ("compare", "concat")
@@ -226,27 +227,20 @@ def test_a_fingerprint_is_the_same_on_either_engine(models: dict[str, Model], mo
     assert len(set(installed)) == 3
 
 
-def test_bfloat16_has_a_fingerprint_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    fingerprints = set()
-    for has in (True, False):
-        monkeypatch.setattr(engine, "_has_bfloat16", lambda trunk, has=has: has)
-        fingerprints.add(for_trunk(BACKBONE, "none").fingerprint)
-    assert len(fingerprints) == 2
+def test_a_trunk_has_one_fingerprint_and_knows_those_of_earlier_versions(tmp_path: Path) -> None:
+    """As the version before computed them: one for each precision, and the present one for what learns from either."""
+    state = torchvision.models.get_model(BACKBONE).state_dict()
+    halves = {
+        name: torch.full_like(value, 0.5) if value.is_floating_point() else value for name, value in state.items()
+    }
+    torch.save(halves, tmp_path / "halves.pt")
+    extractor = for_trunk(BACKBONE, str(tmp_path / "halves.pt"))
+    assert extractor.fingerprint == "40594913d133e389"
+    assert former(extractor) == ("1cdd0c1d52bacf11", "2c75a68786f295fb")
 
 
-def test_the_origin_is_the_same_at_every_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    origins = set()
-    for bfloat16 in (False, True):
-        monkeypatch.setattr(engine, "_has_bfloat16", lambda trunk, has=bfloat16: has)
-        origins.add(for_trunk(BACKBONE, "none").origin)
-    assert len(origins) == 1
-    torch.manual_seed(1)
-    torch.save(torchvision.models.get_model(BACKBONE, weights=None).state_dict(), tmp_path / "other.pt")
-    assert for_trunk(BACKBONE, str(tmp_path / "other.pt")).origin not in origins
-
-
-def test_a_model_s_origin_is_its_fingerprint(models: dict[str, Model]) -> None:
-    assert all(for_model(model).origin == for_model(model).fingerprint for model in models.values())
+def test_a_model_has_had_no_other_fingerprint(models: dict[str, Model]) -> None:
+    assert not any(former(for_model(model)) for model in models.values())
 
 
 def test_pytorch_does_it_where_openvino_is_missing(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
