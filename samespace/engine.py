@@ -41,7 +41,6 @@ class NetworkExtractor:
         finish: Callable[[Columns], Columns],
         fields: Fields,
         fingerprint: str,
-        precision: str,
         former: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         """`network` takes (N, S, S, 3) of 0..255, `finish` makes the columns of `fields` of what it says.
@@ -51,8 +50,7 @@ class NetworkExtractor:
         """
         self._network, self._finish = network, finish
         self.fields: Fields = {"colours": ((DIM,), "uint8"), **fields}
-        self.fingerprint, self._precision = fingerprint, precision
-        self._former = former
+        self.fingerprint, self._former = fingerprint, former
         self._device = next(network.parameters()).device
         on_cpu = self._device.type == "cpu"
         # One thread each, for threads that share a photo wait for each other whenever a decoder takes one's core.
@@ -66,8 +64,8 @@ class NetworkExtractor:
         """The engine, for a person to read."""
         if self._device.type == "cpu":
             engine = "OpenVINO" if openvino() else "PyTorch"
-            return f"{engine}, {self._precision}, {self._workers} at once"
-        return f"PyTorch on {torch.cuda.get_device_name(self._device)}, {self._precision}"
+            return f"{engine}, {self._workers} at once"
+        return f"PyTorch on {torch.cuda.get_device_name(self._device)}"
 
     @cached_property
     def former(self) -> tuple[str, ...]:
@@ -114,7 +112,7 @@ class NetworkExtractor:
     def _in_openvino(self) -> Callable[[Pixels], Columns]:
         model = convert(self._network, self._chunk)
         settings = {
-            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[self._precision],
+            "INFERENCE_PRECISION_HINT": "f32",  # of itself it would round to bfloat16, and move cosines by 0.04
             "NUM_STREAMS": self._workers,
             "INFERENCE_NUM_THREADS": self._workers,
             "ENABLE_CPU_PINNING": False,  # decoders need the same cores
@@ -137,11 +135,10 @@ class NetworkExtractor:
 def for_trunk(name: str, weights: str = "imagenet") -> NetworkExtractor:
     """Vectors as a bare trunk gives them: not whitened, not of length 1.
 
-    OpenVINO does it in bfloat16 where the CPU multiplies that natively, twice as fast. Earlier versions gave each
-    precision a fingerprint of its own.
+    In float32 on every processor, so that vectors from several machines fit together. Earlier versions used bfloat16
+    where the CPU multiplies it, twice as fast, and gave each precision a fingerprint of its own.
     """
     trunk = make_trunk(name, weights).to(_device())
-    precision = "bfloat16" if _has_bfloat16(trunk) else "float32"
     fields: Fields = {"vectors": ((trunk.shapes()[2],), "float16")}
 
     def fingerprint(kind: str) -> str:
@@ -151,15 +148,12 @@ def for_trunk(name: str, weights: str = "imagenet") -> NetworkExtractor:
         return fingerprint("trunk float32"), fingerprint("trunk bfloat16")
 
     return NetworkExtractor(
-        _Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint("trunk"), precision, former
+        _Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint("trunk"), former
     )
 
 
 def for_model(model: Model | str | Path) -> NetworkExtractor:
-    """What `Model.embed` gives, of a model or the folder that holds it.
-
-    In float32 always: bfloat16 would move some probabilities by a quarter.
-    """
+    """What `Model.embed` gives, of a model or the folder that holds it."""
     network = (model if isinstance(model, Model) else load(model, _device())).network
     trunk = network.trunk
 
@@ -175,7 +169,7 @@ def for_model(model: Model | str | Path) -> NetworkExtractor:
         fields["parts"] = (shapes[1], "int8")
     # The head compares what was kept: another one, and nothing needs to be extracted again.
     kept = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
-    return NetworkExtractor(_Maps(trunk), finish, fields, _fingerprint("model", trunk, kept), "float32")
+    return NetworkExtractor(_Maps(trunk), finish, fields, _fingerprint("model", trunk, kept))
 
 
 class _Embedding(nn.Module):
@@ -250,11 +244,6 @@ def _device() -> str:
 
 def _device_of(trunk: Trunk) -> torch.device:
     return next(trunk.parameters()).device
-
-
-def _has_bfloat16(trunk: Trunk) -> bool:
-    on_cpu = _device_of(trunk).type == "cpu" and openvino()
-    return bool(on_cpu) and "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _fingerprint(kind: str, trunk: Trunk, state: dict[str, Tensor]) -> str:
