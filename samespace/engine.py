@@ -112,7 +112,7 @@ class NetworkExtractor:
     def _in_openvino(self) -> Callable[[Pixels], Columns]:
         model = convert(self._network, self._chunk)
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # of itself it would round to bfloat16, and move cosines by 0.04
+            "INFERENCE_PRECISION_HINT": "f32",  # of itself it would round to bfloat16, and move cosines by 0.05
             "NUM_STREAMS": self._workers,
             "INFERENCE_NUM_THREADS": self._workers,
             "ENABLE_CPU_PINNING": False,  # decoders need the same cores
@@ -247,7 +247,7 @@ def _device_of(trunk: Trunk) -> torch.device:
 
 
 def _fingerprint(kind: str, trunk: Trunk, state: dict[str, Tensor]) -> str:
-    """Change with all that decides the numbers: not with the engine or the processor, which only round otherwise."""
+    """Name the numbers by all that decides them, but not by the engine or the processor, which only round otherwise."""
     digest = hashlib.sha256(f"{kind} {trunk.name} {SIZE} {trunk.mean} {trunk.std}".encode())
     for name, value in state.items():
         digest.update(name.encode())

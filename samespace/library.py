@@ -545,7 +545,7 @@ class Library:
             self._drop(left)
 
     def _rename(self, name: str, new: str) -> None:
-        """Only what can be derived again: a kill halfway would lose it."""
+        """Give derived features another name; a kill halfway loses them, and they are derived again."""
         self.features_folder(name).rename(self.features_folder(new))
         with self._db.transaction():
             self._db.run("UPDATE rows SET fingerprint = ? WHERE fingerprint = ?", new, name)

@@ -136,7 +136,7 @@ def test_engines_differ_by_rounding_and_no_more(either_engine: str, rooms: Path)
 
 def test_bfloat16_would_move_photos_past_each_other(rooms: Path) -> None:
     """Which is why no engine uses it, fast as it is."""
-    pixels = np.stack([read_pixels(path, SIZE) for path in find(rooms)])
+    pixels = np.stack([read_pixels(path, SIZE) for path in find(rooms)[::2]])
     exact = embedded(pixels, torch.float64)
     assert rounds_only(exact, embedded(pixels, torch.float32))
     assert not rounds_only(exact, embedded(pixels, torch.bfloat16))
