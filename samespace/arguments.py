@@ -86,9 +86,11 @@ def look_of(arguments: argparse.Namespace, library: Library) -> Look:
     """What was asked for, or else what the library was scanned with."""
     from samespace import looks
 
-    if arguments.model or arguments.backbone:
-        return looks.look(arguments.model, arguments.backbone, arguments.weights)
-    return looks.remembered(library)
+    if not arguments.model and not arguments.backbone:
+        return looks.remembered(library)
+    chosen = looks.look(arguments.model, arguments.backbone, arguments.weights)
+    library.take_over(chosen.extractor)
+    return chosen
 
 
 def sentence_of(words: Sequence[str]) -> str | None:

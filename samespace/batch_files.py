@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 from samespace import progress
 from samespace.errors import SameSpaceError
 from samespace.library import Library
-from samespace.reading import Array, Batch, Extractor, Rows
+from samespace.reading import Array, Batch, Extractor, Rows, former
 
 FORMAT = 2  # 1 lacked colours
 FILES = "batch_*.safetensors"
@@ -70,9 +70,10 @@ def import_folder(library: Library, root: Path, folder: Path, extractors: Sequen
     paths = sorted(folder.rglob(FILES))
     if not paths:
         raise SameSpaceError(f"{folder} holds no embedded photos: give the folder that the experiment's log names last")
+    names = {name: extractor.fingerprint for extractor in extractors for name in former(extractor)}
     photos, here = 0, False
     for path in progress.over(paths, "checking", unit=" files"):
-        batch = read(path)
+        batch = _renamed(read(path), names)
         _check_features(path, batch, extractors)
         here = here or any(_lies_below(root, file.path) for file in batch.files)
         photos += len(batch.files)
@@ -80,8 +81,13 @@ def import_folder(library: Library, root: Path, folder: Path, extractors: Sequen
         raise SameSpaceError(f"{folder} tells of no photo below {root}: scan the folder that was embedded")
     with library.hold():
         for path in progress.over(paths, "importing", unit=" files"):
-            library.import_batch(root, read(path))
+            library.import_batch(root, _renamed(read(path), names))
     return photos
+
+
+def _renamed(batch: Batch, names: Mapping[str, str]) -> Batch:
+    """Return the batch with its features under their present fingerprints."""
+    return batch._replace(features={names.get(name, name): rows for name, rows in batch.features.items()})
 
 
 def _in_order(batch: Batch) -> Batch:
@@ -111,9 +117,8 @@ def _check_features(path: Path, batch: Batch, extractors: Sequence[Extractor]) -
         found = {} if rows is None else {key: (values.shape[1:], values.dtype) for key, values in rows.fields.items()}
         if found != {key: (shape, np.dtype(dtype)) for key, (shape, dtype) in extractor.fields.items()}:
             raise SameSpaceError(
-                f"{path} was made with another model, or at another precision than this machine's (it holds "
-                f"{', '.join(sorted(batch.features))}, not {extractor.fingerprint}): name the model it was made with, "
-                "or leave --model and --backbone out"
+                f"{path} was made with another model (it holds {', '.join(sorted(batch.features))}, "
+                f"not {extractor.fingerprint}): name the model it was made with, or leave --model and --backbone out"
             )
 
 

@@ -41,18 +41,16 @@ class NetworkExtractor:
         finish: Callable[[Columns], Columns],
         fields: Fields,
         fingerprint: str,
-        precision: str,
-        origin: Callable[[], str] | None = None,
+        former: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         """`network` takes (N, S, S, 3) of 0..255, `finish` makes the columns of `fields` of what it says.
 
-        A column of colours, which no network is asked for, is added. `origin` tells the fingerprint that is the same at
-        every precision, where there are several.
+        A column of colours, which no network is asked for, is added. `former` tells the fingerprints that earlier
+        versions gave to these numbers.
         """
         self._network, self._finish = network, finish
         self.fields: Fields = {"colours": ((DIM,), "uint8"), **fields}
-        self.fingerprint, self._precision = fingerprint, precision
-        self._origin = origin
+        self.fingerprint, self._former = fingerprint, former
         self._device = next(network.parameters()).device
         on_cpu = self._device.type == "cpu"
         # One thread each, for threads that share a photo wait for each other whenever a decoder takes one's core.
@@ -66,13 +64,13 @@ class NetworkExtractor:
         """The engine, for a person to read."""
         if self._device.type == "cpu":
             engine = "OpenVINO" if openvino() else "PyTorch"
-            return f"{engine}, {self._precision}, {self._workers} at once"
-        return f"PyTorch on {torch.cuda.get_device_name(self._device)}, {self._precision}"
+            return f"{engine}, {self._workers} at once"
+        return f"PyTorch on {torch.cuda.get_device_name(self._device)}"
 
     @cached_property
-    def origin(self) -> str:
-        """Same origin, same numbers but for rounding: what learns from them here knows those of other machines."""
-        return self._origin() if self._origin else self.fingerprint
+    def former(self) -> tuple[str, ...]:
+        """See `reading.former`."""
+        return self._former()
 
     def extract(self, pixels: Pixels) -> dict[str, npt.NDArray[Any]]:
         """(N, S, S, 3) → an array of N rows for each field; a photo's row does not depend on its company."""
@@ -114,7 +112,7 @@ class NetworkExtractor:
     def _in_openvino(self) -> Callable[[Pixels], Columns]:
         model = convert(self._network, self._chunk)
         settings = {
-            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[self._precision],
+            "INFERENCE_PRECISION_HINT": "f32",  # of itself it would round to bfloat16, and move cosines by 0.05
             "NUM_STREAMS": self._workers,
             "INFERENCE_NUM_THREADS": self._workers,
             "ENABLE_CPU_PINNING": False,  # decoders need the same cores
@@ -137,24 +135,25 @@ class NetworkExtractor:
 def for_trunk(name: str, weights: str = "imagenet") -> NetworkExtractor:
     """Vectors as a bare trunk gives them: not whitened, not of length 1.
 
-    OpenVINO does it in bfloat16 where the CPU multiplies that natively, twice as fast: how alike photos are stays,
-    the numbers do not, so these have a fingerprint of their own.
+    In float32 on every processor, so that vectors from several machines fit together. Earlier versions used bfloat16
+    where the CPU multiplies it, twice as fast, and gave each precision a fingerprint of its own.
     """
     trunk = make_trunk(name, weights).to(_device())
-    precision = "bfloat16" if _has_bfloat16(trunk) else "float32"
     fields: Fields = {"vectors": ((trunk.shapes()[2],), "float16")}
-    fingerprint = _fingerprint(f"trunk {precision}", trunk, trunk.state_dict())
-    origin = partial(_fingerprint, "trunk", trunk, trunk.state_dict())
+
+    def fingerprint(kind: str) -> str:
+        return _fingerprint(kind, trunk, trunk.state_dict())
+
+    def former() -> tuple[str, ...]:
+        return fingerprint("trunk float32"), fingerprint("trunk bfloat16")
+
     return NetworkExtractor(
-        _Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint, precision, origin
+        _Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint("trunk"), former
     )
 
 
 def for_model(model: Model | str | Path) -> NetworkExtractor:
-    """What `Model.embed` gives, of a model or the folder that holds it.
-
-    In float32 always: bfloat16 would move some probabilities by a quarter.
-    """
+    """What `Model.embed` gives, of a model or the folder that holds it."""
     network = (model if isinstance(model, Model) else load(model, _device())).network
     trunk = network.trunk
 
@@ -170,7 +169,7 @@ def for_model(model: Model | str | Path) -> NetworkExtractor:
         fields["parts"] = (shapes[1], "int8")
     # The head compares what was kept: another one, and nothing needs to be extracted again.
     kept = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
-    return NetworkExtractor(_Maps(trunk), finish, fields, _fingerprint("model", trunk, kept), "float32")
+    return NetworkExtractor(_Maps(trunk), finish, fields, _fingerprint("model", trunk, kept))
 
 
 class _Embedding(nn.Module):
@@ -247,13 +246,8 @@ def _device_of(trunk: Trunk) -> torch.device:
     return next(trunk.parameters()).device
 
 
-def _has_bfloat16(trunk: Trunk) -> bool:
-    on_cpu = _device_of(trunk).type == "cpu" and openvino()
-    return bool(on_cpu) and "BF16" in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 def _fingerprint(kind: str, trunk: Trunk, state: dict[str, Tensor]) -> str:
-    """Changes with all that decides the numbers, not with the engine: those agree."""
+    """Name the numbers by all that decides them, but not by the engine or the processor, which only round otherwise."""
     digest = hashlib.sha256(f"{kind} {trunk.name} {SIZE} {trunk.mean} {trunk.std}".encode())
     for name, value in state.items():
         digest.update(name.encode())

@@ -26,7 +26,7 @@ from samespace.database import Database, Tables
 from samespace.errors import SameSpaceError
 from samespace.files import sync_folder
 from samespace.photos import DATABASE, EXTENSIONS, Details, UnreadablePhoto, Walk, decoders, details, in_threads, walk
-from samespace.reading import AT_ONCE, Array, Batch, Extractor, File, Rows, read_batch, read_batches
+from samespace.reading import AT_ONCE, Array, Batch, Extractor, File, Rows, former, read_batch, read_batches
 
 __all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Kept", "Library", "Photo", "Scan", "read_batch"]
 
@@ -104,11 +104,18 @@ class Kept(Protocol):
         """See `Extractor.fields`."""
 
 
+class _Named(NamedTuple):
+    """The features of a fingerprint."""
+
+    fingerprint: str
+    fields: Fields
+
+
 class Features:
     """What an extractor said of N photos, read from disk as it is asked for."""
 
     def __init__(self, folder: Path, fields: Fields, rows: npt.NDArray[np.int64]):
-        self._folder, self._fields = folder, fields
+        self._folder, self.fields = folder, fields
         self.rows = rows  # (N,) where in a field's file each photo's row is
 
     def __len__(self) -> int:
@@ -123,13 +130,13 @@ class Features:
         """All rows of a field's file, those of other photos and of none too, on disk until they are looked at."""
         if not len(self.rows):
             return self._nothing(name)
-        shape, dtype = self._fields[name]
+        shape, dtype = self.fields[name]
         path = self._folder / name
-        count = path.stat().st_size // _width(self._fields[name])  # a killed scan may leave part of a row at the end
+        count = path.stat().st_size // _width(self.fields[name])  # a killed scan may leave part of a row at the end
         return np.memmap(path, dtype, "r", shape=(count, *shape))
 
     def _nothing(self, name: str) -> Array:
-        shape, dtype = self._fields[name]
+        shape, dtype = self.fields[name]
         return np.empty((0, *shape), dtype)
 
 
@@ -146,6 +153,7 @@ class Library:
             raise SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
         self._lock = FileLock(os.path.join(self._place, "lock"))  # noqa: PTH118
         self._held = 0
+        self._read_as: dict[str, str] = {}  # in place of a present fingerprint a former one
         file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
         self.is_writable = os.access(self._place, os.W_OK) and file_is_writable
         self._db = Database(self._file, _TABLES, self.is_writable)
@@ -240,6 +248,7 @@ class Library:
                 walks = _under_one_name(walks)
             views = [self._view(folder, found, follow_links) for folder, found in zip(folders, walks, strict=True)]
             for extractor in extractors:
+                self.take_over(extractor)
                 self._forget_lost_rows(extractor.fingerprint, extractor.fields)
             now = self._read(views, extractors, tell)
             self._forget(views)
@@ -401,7 +410,8 @@ class Library:
 
     def features_folder(self, fingerprint: str) -> Path:
         """Where these features lie, and what was made of them."""
-        return Path(self._place, "features", fingerprint)
+        source, *suffix = fingerprint.split("-", 1)
+        return Path(self._place, "features", "-".join([self._read_as.get(source, source), *suffix]))
 
     def _write_rows(self, fingerprint: str, rows: Rows) -> npt.NDArray[np.int64]:
         """Into rows that nobody refers to, on disk before anybody does: (N,) their numbers."""
@@ -433,15 +443,17 @@ class Library:
                 self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
 
     def _are_lost(self, fingerprint: str, fields: Fields) -> bool:
-        highest = self._db.query("SELECT max(row) FROM rows WHERE fingerprint = ?", fingerprint)[0][0]
-        files = [(self.features_folder(fingerprint) / name, _width(field)) for name, field in fields.items()]
+        folder = self.features_folder(fingerprint)
+        highest = self._db.query("SELECT max(row) FROM rows WHERE fingerprint = ?", folder.name)[0][0]
+        files = [(folder / name, _width(field)) for name, field in fields.items()]
         return highest is not None and any(
             not path.is_file() or path.stat().st_size < (highest + 1) * width for path, width in files
         )
 
     def rows(self, kept: Kept) -> dict[str, int]:
         """Every content that has these features, and its row."""
-        rows = self._db.query("SELECT content, row FROM rows WHERE fingerprint = ?", kept.fingerprint)
+        name = self.features_folder(kept.fingerprint).name
+        rows = self._db.query("SELECT content, row FROM rows WHERE fingerprint = ?", name)
         return {} if self._are_lost(kept.fingerprint, kept.fields) else dict(rows)
 
     def features(self, kept: Kept, photos: Sequence[Photo]) -> Features:
@@ -492,9 +504,60 @@ class Library:
         with self.hold():
             for folder in self.features_folder(source.fingerprint).parent.glob(f"{source.fingerprint}-*"):
                 if folder.name != but:
-                    with self._db.transaction():
-                        self._db.run("DELETE FROM rows WHERE fingerprint = ?", folder.name)
-                    shutil.rmtree(folder, ignore_errors=True)
+                    self._drop(folder.name)
+
+    def _drop(self, fingerprint: str) -> None:
+        with self._db.transaction():
+            self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
+        shutil.rmtree(self.features_folder(fingerprint), ignore_errors=True)
+
+    def take_over(self, extractor: Extractor) -> None:
+        """Keep what lies under an extractor's former fingerprints under its present one; nothing is decoded.
+
+        They are copied first and deleted last, so that a kill at any moment loses nothing: the next call goes on. A
+        library that cannot be written is read under the name that has the most photos.
+        """
+        names = [name for name in former(extractor) if self._names(name)]
+        if names and self.is_writable:
+            with self.hold():
+                for name in names:
+                    self._take_over(name, extractor)
+        elif names:
+            self._read_as.pop(extractor.fingerprint, None)
+            kept = {name: len(self.rows(_Named(name, extractor.fields))) for name in (extractor.fingerprint, *names)}
+            self._read_as[extractor.fingerprint] = max(kept, key=kept.__getitem__)
+
+    def _take_over(self, name: str, extractor: Extractor) -> None:
+        old, new = self.features_folder(name), self.features_folder(extractor.fingerprint)
+        self._forget_lost_rows(extractor.fingerprint, extractor.fields)
+        self._derive(_Named(name, extractor.fields), extractor, _as_they_are)
+        if old.is_dir():
+            new.mkdir(exist_ok=True)
+            for path in old.iterdir():  # a compression
+                if path.name not in extractor.fields and not (new / path.name).exists():
+                    path.rename(new / path.name)
+        there = self._names(extractor.fingerprint)
+        for derived in self._names(name) - {name}:
+            renamed = extractor.fingerprint + derived.removeprefix(name)
+            if renamed not in there and self.features_folder(derived).is_dir():
+                self._rename(derived, renamed)
+        for left in self._names(name):
+            self._drop(left)
+
+    def _rename(self, name: str, new: str) -> None:
+        """Give derived features another name; a kill halfway loses them, and they are derived again."""
+        self.features_folder(name).rename(self.features_folder(new))
+        with self._db.transaction():
+            self._db.run("UPDATE rows SET fingerprint = ? WHERE fingerprint = ?", new, name)
+
+    def _names(self, fingerprint: str) -> set[str]:
+        """Return the fingerprint, and `<fingerprint>-…` of what was derived, where there are rows or a folder."""
+        end = f"{fingerprint}."  # "." comes after "-"
+        rows = self._db.query(
+            "SELECT DISTINCT fingerprint FROM rows WHERE fingerprint >= ? AND fingerprint < ?", fingerprint, end
+        )
+        folders = Path(self._place, "features").glob(f"{fingerprint}*")
+        return {name for (name,) in rows} | {folder.name for folder in folders if folder.name < end}
 
     # What is known
 
@@ -752,6 +815,10 @@ def _details(photo: Photo) -> Details | None:
     except (OSError, UnreadablePhoto):
         return None
     return look if (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns) else None
+
+
+def _as_they_are(features: Features) -> dict[str, Array]:
+    return {name: features.take(name) for name in features.fields}
 
 
 def _signed(number: int) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from samespace import near, scoring
 from samespace.errors import SameSpaceError
 from samespace.library import Library
-from samespace.reading import Extractor
+from samespace.reading import Extractor, former
 from samespace.wording import shell_word
 
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ def remembered(library: Library) -> Look:
                 f"{library.folder} was scanned with {typed}, which has gone: give the --model or the --backbone to "
                 "compare by, and scan with it first"
             )
-    chosen = from_options(options)
-    if chosen.extractor.fingerprint != json.loads(note)["fingerprint"]:
+    chosen, noted = from_options(options), json.loads(note)["fingerprint"]
+    if noted != chosen.extractor.fingerprint and noted not in former(chosen.extractor):
         raise SameSpaceError(
-            f"{library.folder} was scanned with another version of {typed}, or on a machine that rounds otherwise: "
-            "scan again with these options"
+            f"{library.folder} was scanned with another version of {typed}: scan again with these options"
         )
+    library.take_over(chosen.extractor)
     return chosen
 
 

@@ -29,7 +29,7 @@ class Extractor(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names the folder of the numbers: same fingerprint, same numbers."""
+        """Names the folder of the numbers: same fingerprint, same numbers but for rounding."""
 
     @property
     def fields(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
@@ -41,6 +41,12 @@ class Extractor(Protocol):
 
     def extract(self, pixels: Pixels) -> Mapping[str, Array]:
         """(N, 256, 256, 3) → N rows for each field."""
+
+
+def former(extractor: Extractor) -> tuple[str, ...]:
+    """Return the fingerprints under which earlier versions kept what this extractor says; most have none."""
+    names: tuple[str, ...] = getattr(extractor, "former", ())
+    return names
 
 
 class File(NamedTuple):

@@ -505,6 +505,7 @@ def extracted(look: Look, pixels: Pixels) -> dict[str, Array]:
 
 def vectors_of(library: Library, look: Look) -> Vectors:
     """What is searched by this look, made ready for every photo that has been scanned for it."""
+    library.take_over(look.extractor)
     source, compression = look.extractor, compression_of(library, look)
     if compression is None and look.is_unit:
         return Vectors(source.fingerprint, source.fields, look.field, _unit)

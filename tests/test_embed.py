@@ -31,7 +31,7 @@ from samespace.errors import SameSpaceError
 from samespace.library import FOLDER, Library
 from samespace.near import Sketches
 from samespace.photos import glimpse
-from samespace.reading import Batch, Extractor, Rows, read_batch
+from samespace.reading import Batch, Extractor, Rows, former, read_batch
 
 CONST = Path(embed.__file__).with_name("const.yaml")
 BACKBONE = {"backbone": "mobilenet_v3_small", "weights": "none", "batch_size": 2}
@@ -335,6 +335,33 @@ def test_a_part_of_the_files_may_be_missing(photos: Path, embedded: Path, tmp_pa
     assert (scan.photos, scan.new, len(decoded)) == (19, 3, 3)
 
 
+@pytest.fixture
+def from_two_agents(photos: Path, tmp_path: Path) -> Path:
+    """Files as the version before wrote them, one by an agent that rounds to float32, one to bfloat16."""
+    paths = sorted(os.fsencode(path.relative_to(photos)) for path in photos.rglob("[!.]*.[pj]*"))
+    (tmp_path / "files").mkdir()
+    for number, fingerprint in enumerate(former(TRUNK)):
+        batch = read_batch(photos, paths[number::2], [Sketches(), TRUNK])
+        batch.features[fingerprint] = batch.features.pop(TRUNK.fingerprint)
+        (tmp_path / "files" / batch_files.name(number)).write_bytes(to_bytes(batch))
+    return tmp_path / "files"
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["with --backbone", "without"])
+def test_what_agents_of_two_kinds_wrote_fits_together(
+    photos: Path, from_two_agents: Path, tmp_path: Path, decoded: list[str], named: bool
+) -> None:
+    library, scanned = (Library(tmp_path / name, create=True) for name in ("imported", "scanned"))
+    decoded.clear()
+    assert import_folder(library, photos, from_two_agents, [TRUNK] if named else []) == 21
+    assert library.scan([photos], [Sketches(), TRUNK]).photos == 19
+    assert decoded == []
+    scanned.scan([photos], [Sketches(), TRUNK])
+    assert state(library) == state(scanned)
+    names = {path.name for path in (library.folder / "features").iterdir()}
+    assert names == {Sketches.fingerprint, TRUNK.fingerprint}
+
+
 def test_a_model_is_embedded_as_a_scan_would(model_folders: dict[str, Path]) -> None:
     """Whatever backbone the file names beside it."""
     folder = str(model_folders["compare"])
@@ -395,7 +422,7 @@ def test_a_file_of_another_version_stops_an_import(
 
 def test_another_model_stops_an_import(photos: Path, embedded: Path, tmp_path: Path) -> None:
     told = refused(photos, shutil.copytree(embedded, tmp_path / "files"), Mean())
-    assert f"another model, or at another precision than this machine's (it holds {TRUNK.fingerprint}" in told
+    assert f"another model (it holds {TRUNK.fingerprint}" in told
     assert "not mean-1): name the model it was made with, or leave --model and --backbone out" in told
 
 

@@ -1358,3 +1358,134 @@ def test_what_is_read_together_is_of_one_moment(root: Path) -> None:
     with writer:
         writer.execute("DELETE FROM files")
     assert library.photos() == []
+
+
+# Features that had other names
+
+
+class Renamed(Mean):
+    """`Mean`, which two earlier versions kept under other names."""
+
+    fingerprint = "new"
+    former = ("old0", "old1")
+
+    def __init__(self) -> None:
+        super().__init__("new")
+
+
+@pytest.fixture
+def outdated(root: Path) -> Path:
+    """A library of both earlier versions: each with some of the photos, one in both, features derived of the first."""
+    library = opened(root)
+    library.import_batch(root, read_batch(root, [b"b/1.png", b"b/2.jpg", b"a.jpg"], [Mean("old0")]))
+    library.derive(Mean("old0"), Doubled("old0-x"), double)
+    (library.features_folder("old0") / "compression").write_text("how")
+    library.import_batch(root, read_batch(root, [b"b/c/deep.jpg", b"z.webp", b"a.jpg"], [Mean("old1")]))
+    library.close()
+    return library.folder
+
+
+def is_up_to_date(folder: Path) -> bool:
+    library = Library(folder)
+    kept, derived, photos = Renamed(), Doubled("new-x"), library.photos()
+    twice = library.features(derived, [photo for photo in photos if photo.content in library.rows(derived)])
+    means = library.features(kept, photos).take("mean")
+    assert {tuple(row) for row in twice.take("twice").tolist()} <= {tuple(row) for row in (2 * means).tolist()}
+    fresh = Library(folder.parent.parent / f"fresh of {folder.name}", create=True)
+    fresh.scan([folder.parent], [Mean("new")])
+    assert {path.name for path in (folder / "features").iterdir()} - {"new-x"} == {"new"}
+    assert not library._db.query("SELECT 1 FROM rows WHERE fingerprint LIKE 'old%'")
+    assert (library.features_folder("new") / "compression").read_text() == "how"
+    features = [one.features(kept, one.photos()) for one in (library, fresh)]
+    return all((features[0].take(name) == features[1].take(name)).all() for name in kept.fields)
+
+
+def test_features_of_former_names_are_taken_over_undecoded(outdated: Path, decoded: list[str]) -> None:
+    library, extractor = Library(outdated), Renamed()
+    library.scan([outdated.parent], [extractor])
+    assert (extractor.seen, decoded) == (0, [])
+    assert len(library.rows(Doubled("new-x"))) == 3
+    assert is_up_to_date(outdated)
+
+
+def test_a_library_takes_over_once(outdated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(outdated)
+    library.take_over(Renamed())
+    monkeypatch.setattr(Library, "hold", None)
+    library.take_over(Renamed())
+    assert len(library.rows(Renamed())) == 5
+
+
+def test_a_library_that_cannot_be_written_is_read_under_a_former_name(outdated: Path) -> None:
+    def files() -> list[Path]:
+        return sorted(path for path in outdated.rglob("*") if path.name != "lock")
+
+    library, before = Library(outdated), files()
+    library.is_writable = False
+    for _ in range(2):
+        library.take_over(Renamed())
+        kept, derived = library.rows(Renamed()), library.rows(Doubled("new-x"))
+        assert len(kept) == 3 and kept.keys() == derived.keys()
+        photos = [photo for photo in library.photos() if photo.content in kept]
+        twice = library.features(Doubled("new-x"), photos).take("twice")
+        assert (twice == 2 * library.features(Renamed(), photos).take("mean")).all()
+    assert files() == before
+
+
+def take_over_until(last: int, folder: Path, log: Path) -> None:
+    steps = Steps(last)
+    steps.watch()
+
+    def watched(work: Callable[..., None], *given: Any, **named: Any) -> None:
+        steps.step()
+        work(*given, **named)
+        steps.step()
+
+    for name in ("rename", "unlink", "rmdir"):
+        setattr(os, name, partial(watched, getattr(os, name)))
+    Library(folder).take_over(Renamed())
+    log.write_text(str(steps.done))
+
+
+def test_taking_over_may_be_killed_at_any_moment(outdated: Path, decoded: list[str]) -> None:
+    root, log = outdated.parent, outdated.parent.parent / "steps"
+    shutil.copytree(outdated, root.parent / "before")
+
+    def start() -> None:
+        shutil.rmtree(outdated)
+        shutil.copytree(root.parent / "before", outdated)
+
+    assert ended(in_another_process(lambda: take_over_until(0, outdated, log))) == 0
+    steps = int(log.read_text())
+    assert steps > 40
+    for last in range(1, steps + 1):
+        start()
+        assert ended(in_another_process(lambda: take_over_until(last, outdated, log))) == -signal.SIGKILL  # noqa: B023
+        unwritable, library, extractor = Library(outdated), Library(outdated), Renamed()
+        unwritable.is_writable = False
+        unwritable.take_over(extractor)
+        assert len(unwritable.rows(extractor)) >= 3
+        decoded.clear()
+        library.scan([root], [extractor])
+        assert (extractor.seen, decoded) == (0, [])
+        assert is_up_to_date(outdated)
+
+
+def test_two_processes_may_take_over_at_once(outdated: Path) -> None:
+    def work() -> None:
+        extractor = Renamed()
+        Library(outdated).scan([outdated.parent], [extractor])
+        assert extractor.seen == 0
+
+    processes = [in_another_process(work) for _ in range(3)]
+    assert [ended(process) for process in processes] == [0, 0, 0]
+    assert is_up_to_date(outdated)
+
+
+def test_what_comes_under_a_former_name_later_is_taken_over_too(root: Path) -> None:
+    library, extractor = opened(root), Renamed()
+    library.scan([root / "b"], [extractor])
+    library.import_batch(root, read_batch(root, [b"a.jpg", b"b/1.png", b"z.webp"], [Mean("old1")]))
+    library.scan([root], [extractor])
+    assert extractor.seen == 3
+    assert sorted(path.name for path in (library.folder / "features").iterdir()) == ["new"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from samespace import near
 from samespace.errors import SameSpaceError
 from samespace.library import FOLDER, Library
 from samespace.looks import Look, look, remember, remembered, shots
+from samespace.reading import former
 
 TRUNK = "mobilenet_v3_small"
 
@@ -70,6 +72,19 @@ def test_what_was_scanned_with_last_is_remembered(library: Library) -> None:
     remember(library, look(backbone=TRUNK, weights="none"))
     remember(library, shots())  # a plain scan: what was kept before is kept up to date, and searched by
     assert remembered(library).options == ("--backbone", TRUNK, "--weights", "none")
+
+
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_trunk_is_remembered_by_a_former_fingerprint(library: Library, version: int, writable: bool) -> None:
+    chosen = look(backbone=TRUNK, weights="none")
+    note = {"options": chosen.options, "fingerprint": former(chosen.extractor)[version]}
+    library.write_note("look", json.dumps(note))
+    library.is_writable = writable
+    assert is_as(remembered(library), chosen)
+    library.write_note("look", json.dumps(note | {"fingerprint": "another"}))
+    with pytest.raises(SameSpaceError, match=f"another version of --backbone {TRUNK} --weights none: scan again"):
+        remembered(library)
 
 
 def test_a_model_that_has_gone_or_changed_is_said(

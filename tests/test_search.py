@@ -523,6 +523,35 @@ def test_many_photos_get_an_index_unasked(own: Path, monkeypatch: pytest.MonkeyP
     assert Space(library, COLOURS).index is None
 
 
+# Vectors that had another name
+
+
+class Renamed(Colours):
+    """`Colours`, which an earlier version kept under another name."""
+
+    fingerprint, former = "colours", ("before",)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_library_of_an_earlier_version_is_searched_as_before(own: Path, compressed: bool, writable: bool) -> None:
+    old, new = (COLOURS._replace(extractor=extractor) for extractor in (Colours(), Renamed()))
+    old.extractor.fingerprint = "before"  # type: ignore[misc]
+    library = Library(own / FOLDER)
+    library.scan([own], [Sketches(), old.extractor])
+    if compressed:
+        search.keep_compression(library, old, fit_pca(search.vectors_to_compress(library, old), 8))
+    before = Space(library, old, "hnsw")
+    expected = before.search(before.query_of(before.photos), 5)
+    library = Library(own / FOLDER)
+    library.is_writable = writable
+    space = Space(library, new, "hnsw" if writable else None)
+    assert space.vectors.compression == ("pca" if compressed else "none")
+    assert space.search(space.query_of(space.photos), 5) == expected
+    folders = {path.name.split("-")[0] for path in (library.folder / "features").iterdir()}
+    assert folders == {"sketch", "colours", *(() if writable else ("before",))}
+
+
 # Who asks
 
 

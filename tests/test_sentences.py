@@ -14,6 +14,7 @@ from samespace.errors import SameSpaceError
 from samespace.library import FOLDER, Library
 from samespace.looks import Look
 from samespace.near import Sketches
+from samespace.reading import former
 from samespace.rooms import SPACE_TYPES, describe, draw, make_room, viewpoints
 from samespace.search import Space
 from samespace.words.captions import Captioned, CaptionSet, locate
@@ -241,3 +242,22 @@ def test_a_matcher_of_features_from_a_file_needs_to_be_told_of_a_look(matcher: P
     silent.save(tmp_path / "silent.safetensors")
     with pytest.raises(SameSpaceError, match=r"trained on features of vgg_feats\.mat: give the --backbone or the"):
         look_for(tmp_path / "silent.safetensors", looks.shots())
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_matcher_understands_a_library_of_an_earlier_version(
+    described: CaptionSet, look: Look, matcher: Path, tmp_path: Path, writable: bool
+) -> None:
+    library, (before, *_) = Library(tmp_path / FOLDER, create=True), former(look.extractor)
+    library.scan([described.source], [Sketches(), look.extractor])
+    expected = list(Sentences(library, look, matcher).ranking("a kitchen", None, ()))
+    for path in (library.folder / "features").glob(f"{look.extractor.fingerprint}*"):
+        path.rename(path.with_name(path.name.replace(look.extractor.fingerprint, before)))
+    library._db.connection.execute(
+        "UPDATE rows SET fingerprint = replace(fingerprint, ?, ?)", (look.extractor.fingerprint, before)
+    )
+    library = Library(tmp_path / FOLDER)
+    library.is_writable = writable
+    library.take_over(look.extractor)
+    assert len(expected) == PHOTOS
+    assert list(Sentences(library, look, matcher).ranking("a kitchen", None, ())) == expected

@@ -67,6 +67,8 @@ class Desk:
         """This thread's own connection. Whatever fails while the library's folder is away is told as that."""
         try:
             with closing(Library(self.folder)) as library:
+                if not library.is_writable:  # others were brought up to date before they were served
+                    library.take_over(self.look.extractor)
                 yield library
         except (SameSpaceError, OSError):
             self.must_be_there()

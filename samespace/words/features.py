@@ -101,8 +101,8 @@ def told_of(features: Features) -> Floats:
 
 
 def origin(extractor: Extractor) -> str:
-    """What `told` makes of an extractor's numbers comes from, whatever that rounds them to."""
-    return f"{getattr(extractor, 'origin', extractor.fingerprint)}, {TOLD}"
+    """Name what `told` makes of an extractor's numbers comes from."""
+    return f"{extractor.fingerprint}, {TOLD}"
 
 
 def _cached(paths: Sequence[Path], extractor: Extractor, cache: Path, tell: Callable[[str], None]) -> Floats:
