@@ -69,7 +69,7 @@ def import_folder(library: Library, root: Path, folder: Path, extractors: Sequen
     """
     paths = sorted(folder.rglob(FILES))
     if not paths:
-        raise SameSpaceError(f"{folder} holds no embedded photos: give the folder that the experiment's log names last")
+        raise SameSpaceError(f"{folder} holds no embedded photos: give the folder that `samespace export` fetched")
     names = {name: extractor.fingerprint for extractor in extractors for name in former(extractor)}
     photos, here = 0, False
     for path in progress.over(paths, "checking", unit=" files"):
