@@ -70,8 +70,9 @@ def compare(arguments: argparse.Namespace) -> None:
 def evaluate(arguments: argparse.Namespace) -> None:
     """How good is a model on labelled photos?
 
-    loss and accuracy are those of training, over augmented pairs; all else is over every unordered pair of distinct
-    photos. --split validation takes the spaces that training held out, and gives the metrics that training saw.
+    average_precision, recall_at_99_precision and roc_auc are over every unordered pair of distinct photos. balanced_…
+    and validation_loss are over pairs made as training's are, and flatter. --split validation takes the spaces that
+    training held out, and gives the figures that training saw.
     """
     from samespace.evaluation import evaluate as evaluate_model
     from samespace.evaluation import plot_precision_recall
@@ -84,7 +85,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         print(json.dumps(evaluation.figures))
     else:
         for name, figure in evaluation.figures.items():
-            print(f"{name:<24}{figure:>14,.4f}" if isinstance(figure, float) else f"{name:<24}{figure:>14,}")
+            print(f"{name:<33}{figure:>10,.4f}" if isinstance(figure, float) else f"{name:<33}{figure:>10,}")
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -254,7 +254,7 @@ def show_brought(brought: Brought) -> None:
     at = "" if epoch is None else f", epoch {epoch:g}"
     print(f"experiment {brought.experiment}, trial {brought.trial}{at}, checkpoint {brought.checkpoint}")
     for name, figure in metrics.items():
-        print(f"  {name:<24}{figure:>10.4f}" if isinstance(figure, (int, float)) else f"  {name:<24}{figure:>10}")
+        print(f"  {name:<33}{figure:>10.4f}" if isinstance(figure, (int, float)) else f"  {name:<33}{figure:>10}")
     print(f"written to {words([brought.path])}")
     _show_next({f"{brought.kind.next} {words([brought.path])}": brought.kind.purpose})
 
