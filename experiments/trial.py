@@ -29,7 +29,7 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
         self.metrics, self.unit, self.output = metrics, unit, output
         self.epochs = context.get_hparam("epochs")
         searcher = context.get_experiment_config()["searcher"]
-        self.metric, self.smaller_is_better = searcher["metric"], searcher.get("smaller_is_better", True)
+        self.metric, self.smaller_is_better = searcher.get("metric"), searcher.get("smaller_is_better", True)
         if self.metric not in metrics:
             raise SameSpaceError(f"searcher.metric cannot be {self.metric!r}: choose one of {', '.join(metrics)}")
         self.is_chief = context.distributed.get_rank() == 0

@@ -40,7 +40,7 @@ class Lines(Generic[Item]):
     def _line(self, seconds: float) -> str:
         rate = self.done / seconds
         of = f" of {self.total:,}" if self.total else ""
-        left = f", {duration((self.total - self.done) / rate)} left" if self.total and self.done else ""
+        left = f", {duration(max(0, self.total - self.done) / rate)} left" if self.total and self.done else ""
         return f"{self.desc}: {self.done:,}{of}{self.unit}, {rate:,.{0 if rate >= 100 else 1}f}/s{left}"
 
     def close(self) -> None:
