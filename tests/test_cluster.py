@@ -298,7 +298,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> StubMaster:
         draw(photos / f"{seed}.png", seed)
     config = yaml.safe_load(Path(embed.__file__).with_name("const.yaml").read_text())
     config["data"]["dir"] = str(photos)
-    config["hyperparameters"]["batch_size"] = 2
+    config["hyperparameters"]["batch_size"] = 1  # of 6 photos
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embed, "extractors", lambda hparams: [Sketches()])
         patch.setattr(embed, "BATCHES_BETWEEN_CHECKPOINTS", 2)
@@ -321,7 +321,7 @@ def test_what_was_embedded_comes_home_as_a_folder(embedding: StubMaster, home: R
     assert out.startswith(f"experiment 1, trial 1, checkpoint {embedding.checkpoints[-1].uuid}\nwritten to embedded\n")
     assert "\n  samespace scan DIR --import embedded  # " in out
     (result,) = embedding.store.glob("*/rank_0")
-    assert sorted(files_below(Path("embedded"))) == [f"rank_0/{batch_files.name(number)}" for number in range(3)]
+    assert sorted(files_below(Path("embedded"))) == [f"rank_0/{batch_files.name(number)}" for number in range(6)]
     assert files_below(Path("embedded")) == files_below(result.parent)
     assert refusal(home(embedding, "--trial", 1)) == "embedded is there already: name another folder with -o"
 
@@ -351,7 +351,7 @@ def test_a_damaged_batch_is_not_kept(embedding: StubMaster, tmp_path: Path, home
     shutil.copytree(embedding.store, copied)
     max(copied.glob("*/rank_0/*")).write_bytes(b"no batch")
     embedding.config["checkpoint_storage"]["host_path"] = str(copied)
-    assert "/rank_0/batch_00000002.safetensors is damaged" in refusal(home(embedding, "--experiment", 1))
+    assert "/rank_0/batch_00000005.safetensors is damaged" in refusal(home(embedding, "--experiment", 1))
     assert not list(Path().iterdir())
 
 

@@ -18,7 +18,7 @@ import pytest
 from conftest import draw
 from PIL import Image
 
-from model_def import PairRows
+from model_def import training_rows
 from samespace import terminal
 from samespace.errors import SameSpaceError
 from samespace.files import content_hash
@@ -333,7 +333,7 @@ def test_training_reads_rows_of_the_verdicts(album: Library, root: Path) -> None
     say(album, "ab cd!")
     export_verdicts(album, root)
     photos = find_photos(root)
-    rows = PairRows(photos, same_space_type=True).rows.numpy()
+    rows = training_rows(photos, same_space_type=True)
     judged = np.flatnonzero(~np.isin(np.arange(len(photos)), photos.named()))
     mine = np.isin(rows[:, :2] // 4, judged)
     assert (mine[:, 0] == mine[:, 1]).all()
