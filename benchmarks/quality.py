@@ -152,7 +152,6 @@ def _measure(arguments: argparse.Namespace, weights: str) -> None:
 
 
 COLUMNS = {"average_precision": "average precision", "recall_at_99_precision": "recall at 99 % precision"}
-COLUMNS |= {"balanced_accuracy": "balanced accuracy", "validation_loss": "loss of balanced pairs"}
 
 
 def print_table(rows: dict[str, Figures]) -> None:
