@@ -198,7 +198,7 @@ def _one(session: Any, uuid: int | str) -> Any:
     found = bindings.get_GetCheckpoint(session, checkpointUuid=uuid).checkpoint
     if not found.training.trialId:
         raise SameSpaceError(
-            f"checkpoint {uuid} is not of a training: name one that `det experiment list-checkpoints` lists"
+            f"checkpoint {uuid} is not of a training: name one that the web UI shows among a trial's checkpoints"
         )
     if found.state not in _present():
         state, experiment = str(found.state.value).removeprefix("STATE_"), found.training.experimentId

@@ -623,6 +623,18 @@ def test_on_a_cluster_a_mistake_fails_the_trial(
     assert determined.get_cluster_info() is None
 
 
+def test_photos_that_are_not_on_the_agent_are_named_with_it(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))  # which holds no key
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with StubMaster(tmp_path, CHOSEN, experiment(tmp_path / "data", cache)):
+        assert model_def.main([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: no photos in {tmp_path}/data on agent agent: put the folder 'Airbnb Data' there (")
+
+
 # Two workers
 
 WORKER = """
