@@ -3,7 +3,7 @@
 det experiment create experiments/embed/const.yaml .
 
 A worker does what a scan does, on every Nth batch of the folder, and writes a file for each: what one holds depends on
-its number alone. A run that is paused or killed continues from the last checkpoint.
+its number and the batches' size alone. A run that is paused or killed continues from the last checkpoint.
 """
 
 from __future__ import annotations
