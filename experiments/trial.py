@@ -38,6 +38,7 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
         self.epoch = 0  # how many are over
         self.seen = 0  # rows of the next one that were learnt from
         self.losses: list[tuple[float, int]] = []  # and of how many batches each is the mean
+        self.rate = 0.0  # rows a second in the epoch before; 0 if that was before a pause
         self.best: Scored | None = None
         self.as_it_stands: Scored | None = None  # None once the network has moved on
         self.saved: tuple[Scored, str] | None = None  # the best in a checkpoint, and the checkpoint's UUID
@@ -89,12 +90,16 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
         self.as_it_stands = self.epoch, float(metrics[self.metric])
         if self._is_better(self.as_it_stands, self.best):
             self.best = self.as_it_stands
-        loss = sum(loss * batches for loss, batches in self.losses) / sum(batches for _, batches in self.losses)
+        told = {"loss": self._mean_loss(), **{name: float(metrics[name]) for name in self.metrics}}
         self.losses = []
-        told = {"loss": loss, **{name: float(metrics[name]) for name in self.metrics}}
         figures = ", ".join(f"{name} {value:.4f}" for name, value in told.items())
+        speed = f"{self.rate:,.0f} {self.unit}/s, " if self.rate else ""
         best = "best so far" if self.is_best else f"best so far: {self._words(self.best)}"
-        self.say(f"epoch {self.epoch}/{self.epochs}: {figures}, {self.rate:,.0f} {self.unit}/s, {best}")
+        self.say(f"epoch {self.epoch}/{self.epochs}: {figures}, {speed}{best}")
+
+    def _mean_loss(self) -> float:
+        batches = sum(count for _, count in self.losses)
+        return sum(loss * count for loss, count in self.losses) / batches if batches else math.nan
 
     def give_up(self, reason: str) -> NoReturn:
         """End a trial that diverges. Determined would report NaN as text, and the master ends a search over that."""

@@ -50,7 +50,7 @@ def save_whole(path: Path, content: bytes, durable: bool = True) -> None:
 
 @contextlib.contextmanager
 def alone(lock_file: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Let one process at a time compute `what` is kept beside the lock; `tell` whoever has to wait."""
+    """Let one process at a time compute `what`, which is kept beside the lock; one that waits says so by `tell`."""
     try:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(lock_file)

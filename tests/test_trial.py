@@ -11,6 +11,7 @@ from typing import Any
 import determined
 import pytest
 import torch
+from conftest import call_at
 from determined import pytorch
 from stub_master import StubMaster
 from torch import nn
@@ -133,6 +134,21 @@ def test_a_trial_that_is_stopped_says_so_and_goes_on_with_the_best_it_had(
         "epoch 3/3: loss L, score 0.6000, chance 0.5000, N numbers/s, best so far: epoch 2, score 0.7000",
         f"best checkpoint: {best} (epoch 2, score 0.7000)",
     ]
+
+
+def test_an_epoch_that_a_pause_kept_from_validation_is_validated_when_the_trial_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paused = StubMaster(tmp_path, HPARAMS, config())
+    with pytest.MonkeyPatch.context() as patch:
+        call_at(Toy, 3 * ROWS // 2 - 1, paused.stop, patch)
+        run(paused)
+    assert said(capsys)[-2:] == [
+        f"best checkpoint: {paused.checkpoints[-2].uuid} (epoch 2, score 0.7000)",
+        "fetch it: samespace export --trial 1 -o toy.safetensors",
+    ]
+    run(StubMaster(tmp_path, HPARAMS, config(), latest_checkpoint=paused.checkpoints[-1].uuid))
+    assert said(capsys)[1] == ("epoch 3/3: loss L, score 0.6000, chance 0.5000, best so far: epoch 2, score 0.7000")
 
 
 def test_figures_of_another_metric_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
