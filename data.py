@@ -40,13 +40,19 @@ def download(root: Path) -> None:
         return
     from filelock import FileLock
 
-    user, key = _kaggle_key()
+    found = find_key()
+    if found is None:
+        places = " or ".join(map(str, _key_folders()))
+        raise SameSpaceError(
+            f"no Kaggle key: create one at https://www.kaggle.com/settings and put its kaggle.json into {places}, "
+            "or set KAGGLE_USERNAME and KAGGLE_KEY"
+        )
     root = root.resolve()
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(root.with_name(root.name + ".lock")):
             if not is_there(root):
-                _download(root, user, key)
+                _download(root, *found)
     except OSError as error:
         raise SameSpaceError(f"cannot write {root} ({error}): give a folder you may write, with room for it") from error
 
@@ -96,33 +102,13 @@ def _page() -> str:
     return f"https://www.kaggle.com/datasets/{DATASET}"
 
 
-def has_key() -> bool:
-    """Whether there is a Kaggle key to download with."""
-    return _key_in_environment() is not None or _key_file() is not None
-
-
-def _kaggle_key() -> tuple[str, str]:
-    """User name and key, from the first place that has them."""
-    found = _key_in_environment()
-    if found:
-        return found
-    file = _key_file()
-    if file:
-        return _read_key(file)
-    places = " or ".join(str(folder) for folder in _key_folders())
-    raise SameSpaceError(
-        f"no Kaggle key: create one at https://www.kaggle.com/settings and put its kaggle.json into {places}, "
-        "or set KAGGLE_USERNAME and KAGGLE_KEY"
-    )
-
-
-def _key_in_environment() -> tuple[str, str] | None:
+def find_key() -> tuple[str, str] | None:
+    """Return user name and key from the first place that has them."""
     user, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
-    return (user, key) if user and key else None
-
-
-def _key_file() -> Path | None:
-    return next((folder / "kaggle.json" for folder in _key_folders() if (folder / "kaggle.json").is_file()), None)
+    if user and key:
+        return user, key
+    files = (folder / "kaggle.json" for folder in _key_folders())
+    return next((_read_key(file) for file in files if file.is_file()), None)
 
 
 def _key_folders() -> list[Path]:

@@ -391,7 +391,7 @@ def train_there(info: det.ClusterInfo) -> None:
         if name in secrets:
             os.environ[name.upper()] = str(secrets[name])
     root = Path(settings["dir"])
-    if not data.is_there(root) and not data.has_key():
+    if not data.is_there(root) and data.find_key() is None:
         raise SameSpaceError(
             f"no photos in {root} on agent {info.agent_id}: put the folder '{AIRBNB}' there (the YAML's bind_mounts "
             "say which folder of the agent that is), or give a Kaggle key as the README says"
