@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch import Tensor
 from samespace import progress
 from samespace.backbones import SIZE, Trunk
 from samespace.errors import SameSpaceError
-from samespace.files import alone
+from samespace.once import compute_once
 from samespace.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
 
 EVERY_VARIANT = tuple(range(len(VARIANTS)))
@@ -87,12 +86,7 @@ def bank(
     if cache is None:
         return _bank_in_memory(paths, trunk, device)
     folder = cache / f"{fingerprint(paths)}-{trunk.fingerprint()}"
-    with alone(cache / f"{folder.name}.lock", "feature bank", tell):
-        start, found = monotonic(), folder.is_dir()
-        if not found:
-            _write_bank(folder, paths, trunk, device)
-    how = "found" if found else f"computed in {progress.duration(monotonic() - start)}, kept"
-    tell(f"feature bank of {len(paths):,} photos: {how} in {folder}")
+    compute_once(folder, "feature bank", len(paths), lambda: _write_bank(folder, paths, trunk, device), tell)
     return Maps(*(torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in Maps._fields))
 
 

@@ -9,11 +9,8 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
-
-from filelock import FileLock, Timeout
 
 from samespace.errors import SameSpaceError
 
@@ -46,27 +43,6 @@ def save_whole(path: Path, content: bytes, durable: bool = True) -> None:
         write_whole(path, content, durable)
     except OSError as error:
         raise SameSpaceError(f"cannot write {path} ({error.strerror}): make room, or let it be written") from error
-
-
-@contextlib.contextmanager
-def alone(lock_file: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Let one process at a time compute `what`, which is kept beside the lock; one that waits says so by `tell`."""
-    try:
-        lock_file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(lock_file)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            tell(f"{what}: waiting for another process that computes the same")
-            lock.acquire()
-    except OSError as error:
-        raise SameSpaceError(
-            f"cannot keep {what} in {lock_file.parent} ({error.strerror}): make room there, or let it be written"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _write_durably(path: Path, content: bytes) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +16,9 @@ import numpy.typing as npt
 
 from samespace import progress
 from samespace.errors import SameSpaceError
-from samespace.files import alone, content_hash, save_whole
+from samespace.files import content_hash, save_whole
 from samespace.library import Features
+from samespace.once import compute_once
 from samespace.photos import Pixels, UnreadablePhoto, read_many
 from samespace.reading import SIZE, Array, Extractor
 from samespace.words.captions import CaptionSet, Located
@@ -109,14 +109,13 @@ def _cached(paths: Sequence[Path], extractor: Extractor, cache: Path, tell: Call
     """Computed by one process while others wait."""
     digest = hashlib.sha256("".join(map(content_hash, paths)).encode()).hexdigest()[:16]
     file = cache / f"{digest}-{extractor.fingerprint}-{TOLD.replace(', ', '-').replace(' ', '-')}.npy"
-    with alone(cache / f"{file.name}.lock", "features", tell):
-        start, found = monotonic(), file.is_file()
-        if not found:
-            content = io.BytesIO()
-            np.save(content, _computed(paths, extractor))
-            save_whole(file, content.getvalue(), durable=False)
-    how = "found" if found else f"computed in {progress.duration(monotonic() - start)}, kept"
-    tell(f"features of {len(paths):,} photos: {how} in {file}")
+
+    def compute() -> None:
+        content = io.BytesIO()
+        np.save(content, _computed(paths, extractor))
+        save_whole(file, content.getvalue(), durable=False)
+
+    compute_once(file, "features", len(paths), compute, tell)
     features: Floats = np.load(file, allow_pickle=False)
     return features
 
