@@ -15,7 +15,6 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +109,7 @@ def measure(root: Path, backbone: str, weights: str, folds: int) -> dict[str, li
     photos = find_photos(root)
     network = TwinNetwork(make_trunk(backbone, weights), "compare", "head")
     everything = bank(photos.paths, network.trunk, default_cache())
-    maps = {path: tuple(column[row] for column in everything) for path, row in zip(photos.paths, count(), strict=False)}
+    maps = {path: tuple(column[row] for column in everything) for row, path in enumerate(photos.paths)}
     picked: dict[str, list[float]] = defaultdict(list)
     for number in range(folds):
         epochs = []

@@ -10,6 +10,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 PRECISION = 0.99
+RANKING = ("average_precision", "recall_at_99_precision", "roc_auc")
+NAMES = (*RANKING, "validation_loss", "balanced_accuracy", *(f"balanced_{name}" for name in RANKING))  # of both
 
 
 def losses(logits: Array, labels: Array) -> npt.NDArray[np.float64]:
@@ -74,7 +76,3 @@ def of_balanced_pairs(logits: Array, labels: Array) -> dict[str, float]:
         "balanced_accuracy": accuracy(logits, labels),
         **{f"balanced_{name}": figure for name, figure in of_all_pairs(logits, labels).items()},
     }
-
-
-RANKING = ("average_precision", "recall_at_99_precision", "roc_auc")
-NAMES = (*RANKING, "validation_loss", "balanced_accuracy", *(f"balanced_{name}" for name in RANKING))  # of both
