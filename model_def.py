@@ -51,7 +51,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
 class PairRows(Dataset[Tensor]):
-    """Pairs as integers, (P, 3 or 4): first row, second row, label, and more. A whole batch is fetched at once."""
+    """Hold pairs as integers, (P, 3 or 4): first row, second row, label, and more; fetch a whole batch at once."""
 
     def __init__(self, rows: npt.NDArray[np.int64]) -> None:
         self.rows = torch.from_numpy(rows)
@@ -67,12 +67,12 @@ class PairRows(Dataset[Tensor]):
 
 
 def training_rows(photos: Photos, same_space_type: bool) -> npt.NDArray[np.int64]:
-    """Pairs to learn from, (P, 3): rows of photos × variants, and 1 for one space. Half of them are duplicates."""
+    """Return pairs to learn from, (P, 3): rows of photos × variants, and 1 for one space. Half are duplicates."""
     return make_pairs(photos, same_space_type=same_space_type).rows()
 
 
 def validation_rows(photos: Photos, same_space_type: bool) -> npt.NDArray[np.int64]:
-    """Pairs made as training's, and every pair of distinct photos as they are: (P, 4), the last column 1 for these."""
+    """Return pairs made as training's, and all of distinct photos as they are: (P, 4), the last column 1 for these."""
     balanced = training_rows(photos, same_space_type)
     ranked = known_pairs(photos, same_space_type, RANKED) * [len(VARIANTS), len(VARIANTS), 1]
     return np.concatenate([np.insert(balanced, 3, 0, axis=1), np.insert(ranked, 3, 1, axis=1)])
@@ -172,7 +172,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         self.home: AtHome | None = None
 
     def _bank(self, photos: Photos) -> Maps:
-        """One worker of each machine computes it while the others wait: on the chief's that is who can say how far."""
+        """Have one worker of each machine compute it while others wait: on the chief's, the one that says how far."""
         workers, cache = self.context.distributed, Path(self.context.get_data_config()["cache"])
         if workers.get_local_rank() > 0:
             workers.broadcast_local(None)
@@ -280,7 +280,7 @@ class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
 
 
 class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]
-    """What a cluster does elsewhere: keeps the best model, and tidies away old checkpoints."""
+    """Do what a cluster does elsewhere: keep the best model, and tidy away old checkpoints."""
 
     def __init__(self, trial: SameSpaceTrial, output: Path) -> None:
         self.trial, self.output = trial, output

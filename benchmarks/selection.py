@@ -1,4 +1,4 @@
-"""Which metric of a training run picks the model that ranks unseen rooms best? By folds, on rooms to train on.
+"""Compare, by folds, how well unseen rooms are ranked by the models that each metric of a training run picks.
 
     python benchmarks/selection.py ROOT … [--weights FILE --backbone NAME] [--json]
 
@@ -41,7 +41,7 @@ Rows = np.ndarray  # (P, 3 or 4): two rows of photos × variants, and 1 for one 
 
 
 class Epoch(NamedTuple):
-    """What is known of a model after an epoch."""
+    """Hold what is known of a model after an epoch."""
 
     rate: float
     number: int
@@ -50,14 +50,14 @@ class Epoch(NamedTuple):
 
 
 def fold(photos: Photos, number: int, folds: int) -> tuple[Photos, Photos]:
-    """The photos of all other rooms, and of this fold's: every room is in one."""
+    """Split off this fold's rooms, (the others, these): every room is in one fold."""
     spaces = photos.spaces()
     place = np.random.default_rng(0).permutation(spaces.max() + 1)[spaces] % folds
     return photos.take(np.flatnonzero(place != number)), photos.take(np.flatnonzero(place == number))
 
 
 def epochs_of(maps: dict[Path, Any], network: TwinNetwork, rest: Photos, aside: Photos) -> Iterator[Epoch]:
-    """What is known after each epoch at each rate. Evidence on a pair never changes, so it is gathered once."""
+    """Yield what is known after each epoch at each rate; evidence on a pair never changes, so it is gathered once."""
     training, validation = hold_out(rest, HELD_OUT)
     learnt, held = training_rows(training, same_space_type=False), validation_rows(validation, same_space_type=False)
     unseen = known_pairs(aside) * [len(VARIANTS), len(VARIANTS), 1]
@@ -81,7 +81,7 @@ def epochs_of(maps: dict[Path, Any], network: TwinNetwork, rest: Photos, aside: 
 
 
 def _train(head: CompareHead, evidence: Tensor, labels: Tensor, rate: float) -> Iterator[int]:
-    """As a trial does; the number of each epoch when it is over."""
+    """Train as a trial does; yield the number of each epoch when it is over."""
     optimizer = torch.optim.RMSprop(head.parameters(), lr=rate, alpha=ALPHA)
     batches = GlobalBatches(len(labels), BATCH, workers=1, seed=0)
     for number in range(1, EPOCHS + 1):
@@ -105,7 +105,7 @@ def _evidence(network: TwinNetwork, maps: Maps, rows: Rows) -> Tensor:
 
 
 def measure(root: Path, backbone: str, weights: str, folds: int) -> dict[str, list[float]]:
-    """The average precision on each fold of what each metric picks, and of the best that there was to pick."""
+    """Return the average precision, fold by fold, of what each metric picks and of the best there was to pick."""
     photos = find_photos(root)
     network = TwinNetwork(make_trunk(backbone, weights), "compare", "head")
     everything = bank(photos.paths, network.trunk, default_cache())

@@ -1,4 +1,4 @@
-"""What all trials share: what their log says, how they are fitted, and how a failure ends one."""
+"""Run any trial: tell its log how training goes, fit it, and end a failure in one sentence."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Scored = tuple[int, float]  # an epoch, counted from 1, and its figure by the se
 
 
 class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has no types
-    """Says, on the chief alone, what a trial trains on, how each epoch did, and at the end what to fetch."""
+    """Tell, on the chief alone, what a trial trains on, how each epoch did, and at the end what to fetch."""
 
     def __init__(self, context: pytorch.PyTorchTrialContext, metrics: Collection[str], unit: str, output: str) -> None:
-        """`metrics` are a validation's, a `unit` is what an epoch is made of, `output` what people call the result."""
+        """Take a validation's `metrics`, the `unit` that an epoch is made of, and what people call the result."""
         self.metrics, self.unit, self.output = metrics, unit, output
         self.epochs = context.get_hparam("epochs")
         searcher = context.get_experiment_config()["searcher"]
@@ -55,7 +55,7 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
 
     @property
     def is_best(self) -> bool:
-        """Whether no epoch was better than the one just validated."""
+        """Tell whether no epoch was better than the one just validated."""
         return self.as_it_stands is not None and self.as_it_stands == self.best
 
     # Training

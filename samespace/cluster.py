@@ -1,4 +1,4 @@
-"""Brings home what an experiment made on a Determined cluster, asking the master as `det` does."""
+"""Bring home what an experiment made on a Determined cluster, asking the master as `det` does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Keeps = Callable[[str], bool]  # whether a file of this name, as it is in a chec
 
 
 class Kind(NamedTuple):
-    """One of the things that experiments make."""
+    """Describe one of the things that experiments make."""
 
     output: str  # where it goes if nobody says where
     files: str  # a pattern for the names of its files; nothing else is ever written
@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
 
 class Brought(NamedTuple):
-    """What came home, where it lies, and where it is from."""
+    """Tell what came home, where it lies, and where it is from."""
 
     kind: Kind
     path: Path
@@ -163,7 +163,7 @@ def _in_one_sentence(master: str, wanted: str) -> Iterator[None]:
 
 
 def _log_in(master: str) -> Any:
-    """A session, by the login that `det` has; asks for a password only at a terminal."""
+    """Log in as `det` does, and ask for a password only at a terminal."""
     from determined.common import api
     from determined.common.api import authentication, certs, errors
 
@@ -192,7 +192,7 @@ def _state(session: Any, noun: str, number: int | str) -> str:
 
 
 def _one(session: Any, uuid: int | str) -> Any:
-    """The checkpoint that somebody named."""
+    """Return the checkpoint that somebody named, if it is still there."""
     from determined.common.api import bindings
 
     found = bindings.get_GetCheckpoint(session, checkpointUuid=uuid).checkpoint
@@ -209,14 +209,14 @@ def _one(session: Any, uuid: int | str) -> Any:
 
 
 def _best(session: Any, noun: str, number: int | str, state: str) -> Any:
-    """The best checkpoint by the searcher's metric, or the newest if none has any; never a worse one unasked."""
+    """Return the best checkpoint by the searcher's metric, or the newest if none has any; never a worse one unasked."""
     from determined.common.api import bindings
 
     listed = bindings.get_GetExperimentCheckpoints if noun == "experiment" else bindings.get_GetTrialCheckpoints
     by = bindings.checkpointv1SortBy
 
     def first(states: Any, sort: Any = by.SEARCHER_METRIC, order: Any = None) -> Any:
-        """Better ones come first, those without the metric last."""
+        """Return the first of the master's list: better ones come first, those without the metric last."""
         found = listed(session, id=number, limit=1, states=states, sortByAttr=sort, orderBy=order).checkpoints
         return found[0] if found else None
 
@@ -256,7 +256,7 @@ def _present() -> list[Any]:
 
 
 def _kind_of(checkpoint: Any) -> Kind:
-    """What this checkpoint holds, by the names of its files."""
+    """Tell by the names of its files what this checkpoint holds."""
     if checkpoint.metadata.get("default_output_uuid"):
         return EMBEDDED
     for kind in KINDS:
@@ -273,7 +273,7 @@ def _kind_of(checkpoint: Any) -> Kind:
 
 @contextmanager
 def _folder_beside(output: Path) -> Iterator[Path]:
-    """An empty folder on the same disk; one that a killed download left is removed first."""
+    """Make an empty folder on the same disk; one that a killed download left is removed first."""
     output = output.absolute()
     folder = output.parent / f".{output.name}.download"
     try:
@@ -288,7 +288,7 @@ def _folder_beside(output: Path) -> Iterator[Path]:
 
 
 def _download(session: Any, checkpoint: Any, kind: Kind, folder: Path) -> None:
-    """Only the files that are kept: from the storage itself if this machine reaches it, else through the master."""
+    """Fetch only what is kept: from the storage itself if this machine reaches it, else through the master."""
     config = checkpoint.training.experimentConfig["checkpoint_storage"]
 
     def wanted(name: str) -> bool:
@@ -309,7 +309,7 @@ def _download(session: Any, checkpoint: Any, kind: Kind, folder: Path) -> None:
 
 
 def _from_storage(config: dict[str, Any], uuid: str, wanted: Keeps, folder: Path) -> str | None:
-    """Why it could not be read there, or None: it takes the same mount, or the cloud's credentials."""
+    """Return why it could not be read there, or None: it takes the same mount, or the cloud's credentials."""
     from determined.common import storage
 
     try:
@@ -320,7 +320,7 @@ def _from_storage(config: dict[str, Any], uuid: str, wanted: Keeps, folder: Path
 
 
 def _through_master(session: Any, uuid: str, wanted: Keeps, folder: Path) -> str | None:
-    """Why it could not be had there, or None: the master sends the whole checkpoint as one archive."""
+    """Return why it could not be had there, or None: the master sends the whole checkpoint as one archive."""
     try:
         answer = session.get(f"/checkpoints/{uuid}", headers={"Accept": "application/gzip"}, stream=True)
         with tarfile.open(fileobj=answer.raw, mode="r|*") as archive:
@@ -341,6 +341,6 @@ def _on_one_line(error: Exception) -> str:
 
 
 def _place(config: dict[str, Any], uuid: str) -> str:
-    """Where the storage has it: a path on the agents, or in a bucket."""
+    """Return where the storage has it: a path on the agents, or in a bucket."""
     root = next(config[key] for key in ("host_path", "container_path", "bucket", "container") if config.get(key))
     return str(PurePosixPath(root, config.get("storage_path") or config.get("prefix") or "", uuid))

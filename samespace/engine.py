@@ -153,7 +153,7 @@ def for_trunk(name: str, weights: str = "imagenet") -> NetworkExtractor:
 
 
 def for_model(model: Model | str | Path) -> NetworkExtractor:
-    """What `Model.embed` gives, of a model or the folder that holds it."""
+    """Make the extractor of what `Model.embed` gives, for a model or the folder that holds it."""
     network = (model if isinstance(model, Model) else load(model, _device())).network
     trunk = network.trunk
 

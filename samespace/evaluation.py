@@ -1,4 +1,4 @@
-"""How good a model is on labelled photos: how well it ranks all pairs, and the balanced figures of training."""
+"""Measure a model on labelled photos: how well it ranks all pairs, and the balanced figures of training."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _write_bank(folder: Path, paths: Sequence[Path], trunk: Trunk, device: str) 
 
 
 def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:
-    """An array on disk, with all the room it takes: where that lacks, writing into a map would end the process."""
+    """Make an array on disk, with all the room it takes: without it, writing into a map would end the process."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:

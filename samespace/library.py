@@ -105,7 +105,7 @@ class Kept(Protocol):
 
 
 class _Named(NamedTuple):
-    """The features of a fingerprint."""
+    """Name the features of a fingerprint."""
 
     fingerprint: str
     fields: Fields

@@ -129,7 +129,7 @@ class CompareHead(nn.Module):
         self.spread.copy_(evidence.std(0).clamp(min=1e-6))
 
     def weigh(self, evidence: Tensor) -> Tensor:
-        """(N, 2) → logits (N,)."""
+        """Turn evidence, (N, 2), into logits (N,)."""
         return (evidence - self.centre) / self.spread @ self.weight + self.bias
 
     def forward(self, first: Embeddings, second: Embeddings) -> Tensor:

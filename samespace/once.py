@@ -1,4 +1,4 @@
-"""Work that many processes want and one does: what comes of it lies on disk for the others."""
+"""Do once what many processes want: what comes of it lies on disk for the others."""
 
 from __future__ import annotations
 

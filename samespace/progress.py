@@ -1,4 +1,4 @@
-"""Progress of what takes long: a bar for somebody at a terminal, a line every ten seconds in a log."""
+"""Show how far long work is: by a bar at a terminal, by a line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def off() -> None:
 
 
 class Lines(Generic[Item]):
-    """A bar for a log: `scanning: 1,200 of 5,000 photos, 110/s, 35 s left`."""
+    """Stand in for a bar in a log: `scanning: 1,200 of 5,000 photos, 110/s, 35 s left`."""
 
     def __init__(self, desc: str, total: int | None, unit: str, items: Iterable[Item] = ()) -> None:
         self.desc, self.total, self.unit, self.items = desc, total, unit, items
@@ -44,7 +44,7 @@ class Lines(Generic[Item]):
         return f"{self.desc}: {self.done:,}{of}{self.unit}, {rate:,.{0 if rate >= 100 else 1}f}/s{left}"
 
     def close(self) -> None:
-        """As a bar is closed; there is nothing to wipe away."""
+        """Do as a bar does; there is nothing to wipe away."""
 
     def __enter__(self) -> Lines[Item]:
         return self

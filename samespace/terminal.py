@@ -247,7 +247,7 @@ def _hit_as_json(hit: Hit) -> dict[str, Any]:
 
 
 def show_brought(brought: Brought) -> None:
-    """Where it is from, how good it was there, and where it is now."""
+    """Show where it is from, how good it was there, and where it is now."""
     metrics = dict(brought.metrics)
     epoch = metrics.pop("epochs", None)
     metrics.pop("batches", None)

@@ -113,7 +113,7 @@ def check(hparams: dict[str, Any], settings: dict[str, Any], storage: str) -> No
 
 
 def size_of_batch(photos: int, workers: int, most: int) -> int:
-    """Photos in a batch: as many as are asked for, or what gives each worker its share of few."""
+    """Return how many photos go into a batch: as many as asked for, or what gives each worker its share of few."""
     return max(1, min(most, photos // (BATCHES_A_WORKER * workers)))
 
 
