@@ -423,7 +423,7 @@ def train_here(config: dict[str, Any], output: Path, resume: str | None) -> None
         trial = SameSpaceTrial(context)
         trial.log.output = str(output)
         trial.home = AtHome(trial, output)
-        fit(trial, context, hparams["epochs"], latest)
+        fit(trial, context, latest)
 
 
 @contextlib.contextmanager

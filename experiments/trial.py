@@ -157,7 +157,7 @@ _CARRIED = ("epoch", "seen", "losses", "best", "as_it_stands", "saved")  # from 
 def train_on_cluster(make_trial: Callable[[Any], Any], info: det.ClusterInfo) -> None:
     """Run a trial inside its container: Determined knows everything there is to set."""
     with pytorch.init(hparams=info.trial.hparams) as context:
-        fit(make_trial(context), context, info.trial.hparams["epochs"], info.latest_checkpoint)
+        fit(make_trial(context), context, info.latest_checkpoint)
 
 
 def check_mounted(info: det.ClusterInfo) -> None:
@@ -170,13 +170,13 @@ def check_mounted(info: det.ClusterInfo) -> None:
         )
 
 
-def fit(trial: Any, context: Any, epochs: int, latest: str | None) -> None:
+def fit(trial: Any, context: Any, latest: str | None) -> None:
     """Train from the latest checkpoint on, or from the beginning; validate after every epoch."""
     if hasattr(torch.serialization, "add_safe_globals"):  # torch 2.4
         torch.serialization.add_safe_globals(random_state_types())
     try:
         pytorch.Trainer(trial, context).fit(
-            max_length=pytorch.Epoch(epochs),
+            max_length=pytorch.Epoch(trial.log.epochs),
             validation_period=pytorch.Epoch(1),
             reporting_period=pytorch.Batch(BATCHES_BETWEEN_REPORTS),
             checkpoint_policy="best" if det.get_cluster_info() else "all",
