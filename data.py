@@ -20,12 +20,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from samespace.errors import SameSpaceError, exit_status
 from samespace.files import write_whole
 from samespace.hashing import hamming
-from samespace.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, make_pairs
+from samespace.pairs import (
+    AIRBNB,
+    RANKED,
+    TRAINING,
+    VERDICTS,
+    Pairs,
+    Photos,
+    find_photos,
+    known_pairs,
+    make_pairs,
+)
 from samespace.photos import VARIANTS, read_pixels
 
 DATASET = "barelydedicated/airbnb-duplicate-image-detection"
@@ -168,6 +179,21 @@ def _environment(**values: str) -> Iterator[None]:
         for name in values:
             os.environ.pop(name)
         os.environ.update((name, before[name]) for name in values if name in before)
+
+
+# ---- pairs
+
+
+def training_rows(photos: Photos, same_space_type: bool) -> npt.NDArray[np.int64]:
+    """Return pairs to learn from, (P, 3): rows of photos × variants, and 1 for one space. Half are duplicates."""
+    return make_pairs(photos, same_space_type=same_space_type).rows()
+
+
+def validation_rows(photos: Photos, same_space_type: bool) -> npt.NDArray[np.int64]:
+    """Return pairs made as training's, and all of distinct photos as they are: (P, 4), the last column 1 for these."""
+    balanced = training_rows(photos, same_space_type)
+    ranked = known_pairs(photos, same_space_type, RANKED) * [len(VARIANTS), len(VARIANTS), 1]
+    return np.concatenate([np.insert(balanced, 3, 0, axis=1), np.insert(ranked, 3, 1, axis=1)])
 
 
 # ---- commands

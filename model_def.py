@@ -20,110 +20,27 @@ from typing import Any
 
 import determined as det
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-import yaml
 from determined import core, pytorch
 from torch import Tensor
-from torch.utils.data import BatchSampler, Dataset
 
 import data
-from experiments.trial import TrialLog, fit, train_on_cluster
+from data import training_rows, validation_rows
+from experiments.config import PROJECT, read_config
+from experiments.trial import GlobalBatches, Rows, TrialLog, fit, train_on_cluster
 from samespace import metrics
 from samespace.backbones import CUTS, make_trunk
 from samespace.errors import SameSpaceError, exit_status
-from samespace.evaluation import splits
 from samespace.features import Maps, bank, default_cache, fingerprint
 from samespace.model import Model, describe
 from samespace.network import HEADS, TRAINABLE, CompareHead, Embeddings, Frozen, TwinNetwork
-from samespace.pairs import AIRBNB, RANKED, Photos, known_pairs, make_pairs
-from samespace.photos import VARIANTS
+from samespace.pairs import AIRBNB, Photos, splits
 
-PROJECT = Path(__file__).resolve().parent
 SEED = 1234
 HELD_OUT = 0.2
 VALIDATION_BATCH = 256
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
-
-
-# ---- data
-
-
-class PairRows(Dataset[Tensor]):
-    """Hold pairs as integers, (P, 3 or 4): first row, second row, label, and more; fetch a whole batch at once."""
-
-    def __init__(self, rows: npt.NDArray[np.int64]) -> None:
-        self.rows = torch.from_numpy(rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, indices: list[int]) -> Tensor:
-        return self.rows[indices]
-
-    def loader(self, **options: Any) -> pytorch.DataLoader:
-        return pytorch.DataLoader(self, collate_fn=_as_it_is, **options)
-
-
-def training_rows(photos: Photos, same_space_type: bool) -> npt.NDArray[np.int64]:
-    """Return pairs to learn from, (P, 3): rows of photos × variants, and 1 for one space. Half are duplicates."""
-    return make_pairs(photos, same_space_type=same_space_type).rows()
-
-
-def validation_rows(photos: Photos, same_space_type: bool) -> npt.NDArray[np.int64]:
-    """Return pairs made as training's, and all of distinct photos as they are: (P, 4), the last column 1 for these."""
-    balanced = training_rows(photos, same_space_type)
-    ranked = known_pairs(photos, same_space_type, RANKED) * [len(VARIANTS), len(VARIANTS), 1]
-    return np.concatenate([np.insert(balanced, 3, 0, axis=1), np.insert(ranked, 3, 1, axis=1)])
-
-
-class Rows(Dataset[int]):
-    """Numbers of rows, for trials that keep their data on one device. A whole batch is fetched at once."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitems__(self, rows: list[int]) -> Tensor:
-        return torch.tensor(rows)
-
-    def loader(self, **options: Any) -> pytorch.DataLoader:
-        return pytorch.DataLoader(self, collate_fn=_as_it_is, **options)
-
-
-def _as_it_is(batch: Tensor) -> Tensor:
-    return batch
-
-
-class GlobalBatches(BatchSampler):
-    """Every pair once an epoch, in an order that the seed and the epoch decide, whatever the number of workers.
-
-    Determined hands batches to its workers in turn. So a global batch comes as one slice for each: all take the same
-    number of steps, and together they see, step by step, what one alone would see.
-    """
-
-    def __init__(self, count: int, size: int, workers: int, seed: int, fewest: int = 1) -> None:
-        self.count, self.size, self.workers, self.seed = count, size, workers, seed
-        self.fewest = max(workers, fewest)  # in a step
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self._steps() * self.workers
-
-    def _steps(self) -> int:
-        # A last step of fewer pairs than workers would leave one idle: such a rest joins the step before.
-        full, rest = divmod(self.count, self.size)
-        return max(1, full + (rest >= self.fewest))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        self.epoch += 1
-        for batch in np.split(order, [self.size * step for step in range(1, self._steps())]):
-            for part in np.array_split(batch, self.workers):
-                yield part.tolist()
 
 
 # ---- the trial
@@ -139,8 +56,8 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         self.log = TrialLog(context, metrics.NAMES, "pairs", "model")
         same_space_type, held_out = hparams.get("same_space_type", False), settings.get("held_out", HELD_OUT)
         training, validation = splits(Path(settings["dir"]), held_out)
-        self.pairs = PairRows(training_rows(training, same_space_type))
-        self.validation_pairs = PairRows(validation_rows(validation, same_space_type))
+        self.pairs = Rows(torch.from_numpy(training_rows(training, same_space_type)))
+        self.validation_pairs = Rows(torch.from_numpy(validation_rows(validation, same_space_type)))
 
         self.network = make_network(hparams).to(context.device)
         self.log.start(
@@ -316,12 +233,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 OPTIONAL = ("trainable", "same_space_type", "precision")
 
 
-def check_names(hparams: dict[str, Any], known: Sequence[str]) -> None:
-    """Refuse, in one sentence, hyperparameters that an experiment does not have or that it lacks."""
-    if hparams.keys() != set(known):
-        raise SameSpaceError(f"hyperparameters are {', '.join(hparams)}: set {', '.join(known)}, as const.yaml does")
-
-
 def check(hparams: dict[str, Any], workers: int = 1) -> None:
     """Refuse, in one sentence, what would fail later or quietly train something else."""
     known = (*NUMBERS, *WHOLE_NUMBERS, *CHOICES, "weights")
@@ -351,33 +262,6 @@ def check(hparams: dict[str, Any], workers: int = 1) -> None:
         raise SameSpaceError(
             f"weights cannot be {hparams['weights']!r}: give imagenet, none or the path of a state dict"
         )
-
-
-def read_config(choices: Sequence[str]) -> dict[str, Any]:
-    """const.yaml, or the YAML file among `choices`, with their KEY=VALUE laid over it as `det --config` does."""
-    files = [Path(choice) for choice in choices if "=" not in choice] or [PROJECT / "const.yaml"]
-    config: dict[str, Any] = {}
-    try:
-        for file in files:
-            config.update(yaml.safe_load(file.read_text()))
-        for choice in choices:
-            if "=" in choice:
-                key, _, value = choice.partition("=")
-                *sections, name = key.split(".")
-                section = config
-                for part in sections:
-                    section = section.setdefault(part, {})
-                section[name] = yaml.safe_load(value)
-    except (OSError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise SameSpaceError(
-            f"cannot use --config {' '.join(choices)} ({' '.join(str(error).split())}): "
-            "give a YAML file like const.yaml, or KEY=VALUE as in hyperparameters.head=concat"
-        ) from error
-    if not isinstance(config.get("hyperparameters"), dict):
-        raise SameSpaceError(f"{' '.join(map(str, files))} has no hyperparameters: give a YAML file like const.yaml")
-    if "dir" not in (config.get("data") or {}):
-        raise SameSpaceError("no photos to train on: give --data ROOT, the folder that holds 'Airbnb Data'")
-    return config
 
 
 # ---- running

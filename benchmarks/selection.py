@@ -23,7 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model_def import HELD_OUT, GlobalBatches, training_rows, validation_rows
+from data import training_rows, validation_rows
+from experiments.trial import GlobalBatches
+from model_def import HELD_OUT
 from samespace import metrics
 from samespace.backbones import make_trunk
 from samespace.errors import exit_status

@@ -31,11 +31,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import model_def  # noqa: E402
+from experiments.config import read_config  # noqa: E402
 from samespace.backbones import SIZE  # noqa: E402
 from samespace.errors import exit_status  # noqa: E402
-from samespace.evaluation import splits  # noqa: E402
 from samespace.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
-from samespace.pairs import find_photos, make_pairs  # noqa: E402
+from samespace.pairs import find_photos, make_pairs, splits  # noqa: E402
 from samespace.rooms import write_dataset  # noqa: E402
 
 BACKBONE, BATCH, LEARNING_RATE = "mobilenet_v3_large", 64, 0.0001
@@ -125,7 +125,7 @@ def loop_over_images(root: Path, head: str, trainable: str, device: str) -> floa
 
 
 def defaults() -> dict[str, Any]:
-    hyperparameters: dict[str, Any] = model_def.read_config([])["hyperparameters"]
+    hyperparameters: dict[str, Any] = read_config([])["hyperparameters"]
     return {**hyperparameters, **CHOSEN}
 
 
@@ -146,7 +146,7 @@ class Timed(model_def.AtHome):
 
 def train_from_bank(root: Path, folder: Path, pairs: int, **chosen: Any) -> tuple[float, float]:
     """(pairs a second in the second epoch, seconds from nothing to the end of the first, bank and all)."""
-    config = model_def.read_config([])
+    config = read_config([])
     config["data"] = {"dir": str(root), "cache": str(folder / "bank")}
     config["hyperparameters"] = {**defaults(), "epochs": 2, **chosen}
     Timed.seconds.clear()

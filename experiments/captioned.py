@@ -21,8 +21,8 @@ import torch
 from determined import pytorch
 from torch import Tensor
 
-from experiments.trial import TrialLog, check_mounted, train_on_cluster
-from model_def import GlobalBatches, Rows, check_names, read_config
+from experiments.config import check_names, read_config
+from experiments.trial import GlobalBatches, Rows, TrialLog, check_mounted, train_on_cluster
 from samespace.backbones import CUTS
 from samespace.errors import SameSpaceError, exit_status
 from samespace.features import default_cache
@@ -99,10 +99,10 @@ class CaptionedTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         size = self.context.get_global_batch_size()
         # Of a photo alone there is nothing to learn, and batch norm refuses it.
         batches = GlobalBatches(len(self.lesson), size, workers=1, seed=self.settings.seed, fewest=2)
-        return Rows(len(self.lesson)).loader(batch_sampler=batches)
+        return Rows(torch.arange(len(self.lesson))).loader(batch_sampler=batches)
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
-        return Rows(len(self.held.features)).loader(batch_size=len(self.held.features))
+        return Rows(torch.arange(len(self.held.features))).loader(batch_size=len(self.held.features))
 
     def train_batch(self, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
         photos = batch.cpu().numpy()

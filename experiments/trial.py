@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
 
 import determined as det
+import numpy as np
 import torch
 from determined import pytorch
+from torch import Tensor
+from torch.utils.data import BatchSampler, Dataset
 
 from samespace import progress
 from samespace.errors import SameSpaceError
@@ -189,3 +192,47 @@ def fit(trial: Any, context: Any, latest: str | None) -> None:
             "a checkpoint cannot be written: make room where they are kept, and the run goes on from the last one"
         ) from error
     trial.log.end()
+
+
+class Rows(Dataset[Tensor]):
+    """Hold rows of integers, (N,) or (N, C), for data that stay on one device; fetch a whole batch at once."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        return self.rows[indices]
+
+    def loader(self, **options: Any) -> pytorch.DataLoader:
+        return pytorch.DataLoader(self, collate_fn=lambda batch: batch, **options)
+
+
+class GlobalBatches(BatchSampler):
+    """Every pair once an epoch, in an order that the seed and the epoch decide, whatever the number of workers.
+
+    Determined hands batches to its workers in turn. So a global batch comes as one slice for each: all take the same
+    number of steps, and together they see, step by step, what one alone would see.
+    """
+
+    def __init__(self, count: int, size: int, workers: int, seed: int, fewest: int = 1) -> None:
+        self.count, self.size, self.workers, self.seed = count, size, workers, seed
+        self.fewest = max(workers, fewest)  # in a step
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self._steps() * self.workers
+
+    def _steps(self) -> int:
+        # A last step of fewer pairs than workers would leave one idle: such a rest joins the step before.
+        full, rest = divmod(self.count, self.size)
+        return max(1, full + (rest >= self.fewest))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        self.epoch += 1
+        for batch in np.split(order, [self.size * step for step in range(1, self._steps())]):
+            for part in np.array_split(batch, self.workers):
+                yield part.tolist()

@@ -17,7 +17,7 @@ from samespace.features import bank, fingerprint
 from samespace.files import write_whole
 from samespace.model import PAIRS_AT_ONCE, Model
 from samespace.network import Embeddings, TwinNetwork
-from samespace.pairs import RANKED, TEST, TRAINING, Photos, find_photos, hold_out, known_pairs, make_pairs
+from samespace.pairs import RANKED, TEST, find_photos, known_pairs, make_pairs, splits
 from samespace.photos import VARIANTS
 
 VALIDATION = "validation"
@@ -29,12 +29,6 @@ class Evaluation(NamedTuple):
     figures: dict[str, float | int]
     logits: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
-
-
-def splits(root: Path, held_out: float) -> tuple[Photos, Photos]:
-    """(training, validation) photos: a share of the training spaces held out, or with 0 the Test Data folder."""
-    photos = find_photos(root, TRAINING)
-    return hold_out(photos, held_out) if held_out else (photos, find_photos(root, TEST))
 
 
 def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = None) -> Evaluation:

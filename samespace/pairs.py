@@ -215,6 +215,12 @@ def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Ph
     return photos.take(np.flatnonzero(~held)), photos.take(np.flatnonzero(held))
 
 
+def splits(root: Path, held_out: float) -> tuple[Photos, Photos]:
+    """Return (training, validation) photos: a share of the training spaces held out, or with 0 the Test Data folder."""
+    photos = find_photos(root, TRAINING)
+    return hold_out(photos, held_out) if held_out else (photos, find_photos(root, TEST))
+
+
 RANKED = 400  # photos whose pairs a training run ranks after each epoch: 79,800 pairs at most
 
 

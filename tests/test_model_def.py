@@ -30,12 +30,15 @@ from torch import Tensor
 import experiments.trial
 import model_def
 import samespace
-from model_def import GlobalBatches, PairRows, SameSpaceTrial, check, training_rows
+from data import training_rows
+from experiments.trial import GlobalBatches, Rows
+from model_def import SameSpaceTrial, check
 from samespace.backbones import make_trunk
 from samespace.errors import SameSpaceError
-from samespace.evaluation import evaluate, splits
+from samespace.evaluation import evaluate
 from samespace.export import export
 from samespace.model import Model
+from samespace.pairs import splits
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
@@ -204,7 +207,7 @@ def test_batches_change_from_epoch_to_epoch_and_repeat_from_run_to_run() -> None
 @pytest.mark.parametrize(("pairs", "workers"), [(40, 1), (40, 2), (40, 7), (1000, 3), (5, 5)])
 def test_every_worker_has_something_to_validate(pairs: int, workers: int) -> None:
     # Determined ends a run in which one has not.
-    rows = PairRows(np.zeros((pairs, 4), np.int64))
+    rows = Rows(torch.zeros(pairs, 4, dtype=torch.long))
     context = SimpleNamespace(distributed=SimpleNamespace(get_size=lambda: workers))
     trial: Any = SimpleNamespace(validation_pairs=rows, context=context)
     loader = SameSpaceTrial.build_validation_data_loader(trial)

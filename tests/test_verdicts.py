@@ -18,7 +18,7 @@ import pytest
 from conftest import draw
 from PIL import Image
 
-from model_def import training_rows
+from data import training_rows
 from samespace import terminal
 from samespace.errors import SameSpaceError
 from samespace.files import content_hash

@@ -23,8 +23,8 @@ import torch
 from determined import pytorch
 from torch import Tensor
 
-from experiments.trial import TrialLog, check_mounted, train_on_cluster
-from model_def import GlobalBatches, Rows, check_names, read_config
+from experiments.config import check_names, read_config
+from experiments.trial import GlobalBatches, Rows, TrialLog, check_mounted, train_on_cluster
 from samespace import batch_files, compress
 from samespace.autoencoder import Autoencoder, loss_of, split, to_tensor, train, validation_loss
 from samespace.errors import SameSpaceError, exit_status
@@ -111,10 +111,10 @@ class AutoencoderTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determine
     def build_training_data_loader(self) -> pytorch.DataLoader:
         size, seed = self.context.get_global_batch_size(), self.context.get_trial_seed()
         batches = GlobalBatches(len(self.learnt), size, workers=1, seed=seed)
-        return Rows(len(self.learnt)).loader(batch_sampler=batches)
+        return Rows(torch.arange(len(self.learnt))).loader(batch_sampler=batches)
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
-        return Rows(len(self.held)).loader(batch_size=len(self.held))
+        return Rows(torch.arange(len(self.held))).loader(batch_size=len(self.held))
 
     def train_batch(self, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
         vectors = self.learnt[batch]
