@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from samespace.web.desk import Desk
 
+ROOT = Path(__file__).resolve().parents[1]  # of the project
 BACKBONE = "mobilenet_v3_small"
 
 Floats = npt.NDArray[np.float32]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 import samespace
@@ -686,7 +687,7 @@ def test_every_command_has_help_and_stands_in_the_readme(command: str, capsys: p
     assert f"usage: samespace {command}" in help_text
     description = help_text.partition("\n\n")[2].partition("positional arguments:")[0]
     assert len(description.split()) >= 8
-    readme = Path(__file__).parents[1] / "README.md"
+    readme = ROOT / "README.md"
     assert f"samespace {command}" in readme.read_text(encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import stub_master
 import yaml
-from conftest import BACKBONE, COLOURS, draw
+from conftest import BACKBONE, COLOURS, ROOT, draw
 from determined.common.api.authentication import TokenStore
 from stub_master import Checkpoint, StubMaster
 
@@ -40,7 +40,6 @@ pytestmark = [
     pytest.mark.usefixtures("unpickled"),
 ]
 
-ROOT = Path(__file__).parents[1]
 Files = dict[str, bytes]
 Run = Callable[..., tuple[int, str, str]]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import ROOT
 from determined.common import constants, context, v1file_utils
 
-ROOT = Path(__file__).parents[1]
 TRAININGS = ("adaptive.yaml", "const.yaml", "distributed.yaml")
 EMBED = "experiments/embed/const.yaml"
 COMPRESSIONS = ("experiments/compress/adaptive.yaml", "experiments/compress/const.yaml")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 FOLDERS = ("samespace", "experiments", "benchmarks", "images", "tests")
 
 # Names that came later, by the package they came in. `hasattr(…, "name")` or `except ImportError` makes a use safe.

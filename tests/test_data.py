@@ -15,21 +15,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import draw
+from conftest import ROOT, draw
 from PIL import Image
 
 import data
 from samespace.errors import SameSpaceError
 from samespace.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos
 
-PROJECT = Path(data.__file__).parent
-
-
 # ---- commands
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROJECT / "data.py"), *map(str, words)]
+    command = [sys.executable, str(ROOT / "data.py"), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -133,7 +130,7 @@ def test_samples_that_cannot_be_written_leave_nothing(
 def test_importing_data_is_light() -> None:
     heavy = "{'torch', 'kaggle', 'determined', 'imagehash', 'scipy'}"
     code = f"import sys, data; print(sorted({heavy} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
@@ -387,7 +384,7 @@ def test_a_broken_key_file_is_named(tmp_path: Path, no_key: Path, text: str) -> 
 
 
 def test_the_example_key_has_the_shape_that_is_read() -> None:
-    assert all(data._read_key(PROJECT / "kaggle.json.example"))
+    assert all(data._read_key(ROOT / "kaggle.json.example"))
 
 
 def worker(root: Path, log: Path, ready: Any, inside: Any) -> None:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import album_vectors, unit
+from conftest import ROOT, album_vectors, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,5 +119,5 @@ def test_a_file_larger_than_memory_is_searched(tmp_path: Path) -> None:
         vectors[start : start + len(block)] = block
     vectors.flush()
     command = [sys.executable, "-c", MEMORY, str(tmp_path / "v.npy")]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert ran.stdout == "True\n", ran.stderr

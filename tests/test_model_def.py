@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Killed, call_at, stop_at
+from conftest import ROOT, Killed, call_at, stop_at
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -40,7 +40,6 @@ from samespace.export import export
 from samespace.model import Model
 from samespace.pairs import splits
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
 
 RANKING = ("average_precision", "recall_at_99_precision", "roc_auc")

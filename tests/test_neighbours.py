@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import unit
+from conftest import ROOT, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -171,8 +171,8 @@ for exact in (3000, 0):
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
-    here = Path(__file__).parent
-    code = DIGEST.format(paths=[str(here), str(here.parent)])
+    tests = ROOT / "tests"
+    code = DIGEST.format(paths=[str(tests), str(ROOT)])
 
     def digests(threads: int) -> bytes:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import ROOT
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-PROJECT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ABSOLUTE_PATH = re.compile(r"(?<![\w./*])(~?/|[A-Za-z]:\\)\w")
 
 
@@ -22,14 +22,14 @@ def read(path: Path) -> NotebookNode:
 
 def executed(name: str, folder: Path) -> dict[str, NotebookNode]:
     """The cells of a notebook, by their ids, after all were run in a process that keeps its files below `folder`."""
-    notebook = read(PROJECT / "notebooks" / name)
+    notebook = read(ROOT / "notebooks" / name)
     here, temporary = folder / "here", folder / "temporary"
     here.mkdir()
     temporary.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TMPDIR": str(temporary)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
         NotebookClient(notebook, timeout=600, kernel_name="python3").execute(env=environment, cwd=str(here))
     assert not list(here.iterdir()), "a notebook leaves nothing where it was opened"
     assert not list(temporary.glob("samespace-*"))

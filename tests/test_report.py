@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -336,6 +337,6 @@ def test_scores_are_rounded_down() -> None:
 def test_the_page_lies_in_the_package(tmp_path: Path) -> None:
     """As an installed copy has it: found from anywhere."""
     code = "from samespace.report import _template; print(_template().count('<!--groups-->'))"
-    environment = {**os.environ, "PYTHONPATH": str(Path(report.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.stdout == "1\n", run.stderr

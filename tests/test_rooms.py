@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 from samespace import rooms
@@ -289,7 +290,7 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script.write_text("from pathlib import Path\nfrom samespace.rooms import write_dataset\n")
     with script.open("a") as lines:
         lines.write(f"write_dataset(Path({str(tmp_path / 'data')!r}), 6, 0, workers=2)\n")
-    environment = {"PYTHONPATH": str(Path(rooms.__file__).parents[1])}
+    environment = {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sum(name.endswith(".jpg") for name in files(tmp_path / "data")) == 6

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw
+from conftest import ROOT, draw
 from PIL import Image
 
 from data import training_rows
@@ -26,7 +26,6 @@ from samespace.library import FOLDER, Library
 from samespace.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
 from samespace.verdicts import Exported, export_verdicts, told
 
-PROJECT = Path(__file__).parents[1]
 Labels = dict[frozenset[str], int]
 
 
@@ -360,4 +359,4 @@ def train(root: Path, home: Path, *settings: str) -> subprocess.CompletedProcess
     words = [word for choice in choices for word in ("--config", choice)]
     command = [sys.executable, "model_def.py", "--data", root, "--output", home / "model", "--epochs", "1", *words]
     environment = {**os.environ, "XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data")}
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Served
+from conftest import ROOT, Served
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -222,7 +222,7 @@ def test_the_checker_itself_finds_what_is_wrong() -> None:
 
 def start(*words: str, **more: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "samespace", "serve", *words, "--port", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment, **more}
     return subprocess.Popen(command, preexec_fn=_hear_ctrl_c, **pipes)
 

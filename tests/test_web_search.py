@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import draw
+from conftest import ROOT, draw
 from PIL import Image
 from test_search import COLOURS, Colours
 
@@ -285,7 +285,7 @@ def test_without_its_matcher_the_page_says_why_and_finds_by_captions_and_names(c
 
 def test_pages_are_ready_without_torch():
     code = "import sys, samespace.web.app; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(search.__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_searches_wait_for_their_turn(client, desk, album, monkeypatch):
