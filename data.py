@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from samespace.errors import SameSpaceError, exit_status
-from samespace.files import write_whole
-from samespace.hashing import hamming
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.files import write_whole
+from samespace.base.hashes import hamming
+from samespace.base.photos import VARIANTS, read_pixels
 from samespace.pairs import (
     AIRBNB,
     RANKED,
@@ -37,7 +38,6 @@ from samespace.pairs import (
     known_pairs,
     make_pairs,
 )
-from samespace.photos import VARIANTS, read_pixels
 
 DATASET = "barelydedicated/airbnb-duplicate-image-detection"
 

@@ -31,7 +31,7 @@ from experiments.config import PROJECT, read_config
 from experiments.trial import GlobalBatches, Rows, TrialLog, fit, train_on_cluster
 from samespace import metrics
 from samespace.backbones import CUTS, make_trunk
-from samespace.errors import SameSpaceError, exit_status
+from samespace.base.errors import SameSpaceError, exit_status
 from samespace.features import Maps, bank, default_cache, fingerprint
 from samespace.model import Model, describe
 from samespace.network import HEADS, TRAINABLE, CompareHead, Embeddings, Frozen, TwinNetwork

@@ -26,13 +26,13 @@ import torch.nn.functional as F
 
 from samespace import load, metrics
 from samespace.backbones import make_trunk
-from samespace.errors import SameSpaceError, exit_status
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.hashes import hamming, perceptual_hash
+from samespace.base.photos import open_photo
 from samespace.evaluation import evaluate
 from samespace.features import bank, default_cache
-from samespace.hashing import hamming, perceptual_hash
 from samespace.network import HEADS, TRAINABLE, TwinNetwork
 from samespace.pairs import TEST, TRAINING, Photos, find_photos
-from samespace.photos import open_photo
 
 PROJECT = Path(__file__).resolve().parent.parent
 Figures = dict[str, float]

@@ -38,7 +38,7 @@ Row = dict[str, float]
 
 
 def find_photos(folder: Path) -> list[Path]:
-    from samespace.photos import find
+    from samespace.base.find import find
 
     return find(folder)
 
@@ -47,7 +47,7 @@ def enlarge(folder: Path, megapixels: float, target: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from samespace.photos import open_photo
+    from samespace.base.photos import open_photo
 
     random = np.random.default_rng(0)
     for number, path in enumerate(find_photos(folder)[:ENLARGED]):
@@ -101,7 +101,7 @@ def warm_extractor(arguments: argparse.Namespace) -> Any:
 
 
 def decode(arguments: argparse.Namespace) -> Row:
-    from samespace.photos import read_many
+    from samespace.base.photos import read_many
 
     return timed(lambda: sum(1 for _ in read_many(find_photos(arguments.folder), 256)))
 
@@ -109,7 +109,7 @@ def decode(arguments: argparse.Namespace) -> Row:
 def inference(arguments: argparse.Namespace) -> Row:
     import numpy as np
 
-    from samespace.photos import read_many
+    from samespace.base.photos import read_many
 
     extractor = warm_extractor(arguments)
     paths = find_photos(arguments.folder)

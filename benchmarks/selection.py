@@ -28,11 +28,11 @@ from experiments.trial import GlobalBatches
 from model_def import HELD_OUT
 from samespace import metrics
 from samespace.backbones import make_trunk
-from samespace.errors import exit_status
+from samespace.base.errors import exit_status
+from samespace.base.photos import VARIANTS
 from samespace.features import Maps, bank, default_cache
 from samespace.network import CompareHead, TwinNetwork
 from samespace.pairs import Photos, find_photos, hold_out, known_pairs
-from samespace.photos import VARIANTS
 
 RATES = (0.001, 0.003, 0.01)
 EPOCHS = 16

@@ -33,7 +33,7 @@ sys.path.insert(0, str(PROJECT))
 import model_def  # noqa: E402
 from experiments.config import read_config  # noqa: E402
 from samespace.backbones import SIZE  # noqa: E402
-from samespace.errors import exit_status  # noqa: E402
+from samespace.base.errors import exit_status  # noqa: E402
 from samespace.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
 from samespace.pairs import find_photos, make_pairs, splits  # noqa: E402
 from samespace.rooms import write_dataset  # noqa: E402

@@ -24,7 +24,7 @@ from torch import Tensor
 from experiments.config import check_names, read_config
 from experiments.trial import GlobalBatches, Rows, TrialLog, check_mounted, train_on_cluster
 from samespace.backbones import CUTS
-from samespace.errors import SameSpaceError, exit_status
+from samespace.base.errors import SameSpaceError, exit_status
 from samespace.features import default_cache
 from samespace.looks import look
 from samespace.words.course import Batch, Lesson, into_file

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 
 PROJECT = Path(__file__).resolve().parents[1]
 

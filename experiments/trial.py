@@ -15,8 +15,8 @@ from determined import pytorch
 from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
-from samespace import progress
-from samespace.errors import SameSpaceError
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
 from samespace.export import random_state_types
 
 BATCHES_BETWEEN_REPORTS = 100  # after each a trial that is told to pause, or to stop, does so

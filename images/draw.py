@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from samespace.errors import SameSpaceError, exit_status
-from samespace.files import write_whole
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.files import write_whole
 from samespace.rooms import draw, make_room, viewpoints, write_dataset
 
 FOLDER = Path(__file__).resolve().parent
@@ -316,9 +316,9 @@ def strongest_matches(views: list[Image.Image], weights: str, backbone: str, cou
     import torch
 
     from samespace.backbones import SIZE, make_trunk
+    from samespace.base.photos import as_pixels
     from samespace.features import bank, to_tensor
     from samespace.network import CODE, TwinNetwork
-    from samespace.photos import as_pixels
 
     network = TwinNetwork(make_trunk(backbone, weights)).eval()
     with tempfile.TemporaryDirectory() as folder:

@@ -23,8 +23,8 @@ from album import draw_folder
 from playwright.sync_api import Page, expect, sync_playwright
 from report import BROWSERS, in_few_colours
 
-from samespace.errors import SameSpaceError, exit_status
-from samespace.files import write_whole
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.files import write_whole
 
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 1400, 900

@@ -17,9 +17,9 @@ from pathlib import Path
 from album import draw_folder
 from PIL import Image
 
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.files import write_whole
 from samespace.duplicates import Search, find_duplicates
-from samespace.errors import SameSpaceError, exit_status
-from samespace.files import write_whole
 from samespace.library import FOLDER, Library
 from samespace.near import Sketches
 from samespace.report import write_report

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samespace.errors import SameSpaceError
-from samespace.wording import readable
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import readable
 
 if TYPE_CHECKING:
     from samespace.library import Library, Scan
@@ -68,9 +68,9 @@ def libraries_above(*folders: Path) -> list[Path]:
 
 def scan_for(library: Library, folders: Sequence[Path], arguments: argparse.Namespace, look: Look) -> Scan:
     """All that `look` and `looks.shots` compare."""
+    from samespace.base.photos import EXTENSIONS
     from samespace.looks import remember
     from samespace.near import Sketches
-    from samespace.photos import EXTENSIONS
     from samespace.search import vectors_of
 
     with library.hold():
@@ -106,7 +106,7 @@ def sentence_of(words: Sequence[str]) -> str | None:
 
 def _names_photo(word: str) -> bool:
     """Whether there is such a file, or it can mean no other thing."""
-    from samespace.photos import EXTENSIONS
+    from samespace.base.photos import EXTENSIONS
 
     path = Path(word)
     is_one_word = not any(character.isspace() for character in word)
@@ -121,7 +121,7 @@ def a_folder(word: str) -> Path:
 
 
 def extensions(words: str) -> list[str]:
-    from samespace.photos import EXTENSIONS
+    from samespace.base.photos import EXTENSIONS
 
     extensions = [word.lower().lstrip(".") for word in words.split(",")]
     known = [extension.lstrip(".") for extension in EXTENSIONS]

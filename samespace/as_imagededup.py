@@ -15,12 +15,14 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from samespace import near, progress
-from samespace.errors import SameSpaceError
-from samespace.files import write_whole
+from samespace import near
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import write_whole
+from samespace.base.find import find
+from samespace.base.photos import UnreadablePhoto, glimpse, in_threads, open_photo
 from samespace.grouping import Similar, by_keeper
 from samespace.neighbours import find_neighbours
-from samespace.photos import UnreadablePhoto, find, glimpse, in_threads, open_photo
 from samespace.reading import SIZE
 
 Encoding = npt.NDArray[np.uint8]

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samespace import progress
+from samespace.base import progress
+from samespace.base.arrays import unit
 from samespace.compress import Compression
-from samespace.near import unit
 
 HIDDEN = 1024
 HELD_OUT = 0.1

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from samespace.errors import SameSpaceError, exit_status
+from samespace.base.errors import SameSpaceError, exit_status
 
 SIZE = 256
 # Every torchvision classifier here was trained on photos scaled to 0..1, then normalised with these; Inception,
@@ -129,7 +129,7 @@ def make_trunk(name: str, weights: str = "imagenet") -> Trunk:
     early, middle, last = CUTS[name](net.eval())
     early, middle = (_merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
     trunk = Trunk(name, early, middle, _merge(last, FoldedConv)).eval()
-    return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _start(net: nn.Module) -> None:

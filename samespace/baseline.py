@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from samespace.backbones import SIZE, make_trunk
+from samespace.base.photos import read_pixels
 from samespace.features import to_tensor
-from samespace.photos import read_pixels
 
 # From this cosine on two photos are called the same space. A habit of deduplicators, not a calibrated choice:
 # imagededup's default.

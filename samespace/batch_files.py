@@ -16,8 +16,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from samespace import progress
-from samespace.errors import SameSpaceError
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
 from samespace.library import Library
 from samespace.reading import Array, Batch, Extractor, Rows, former
 

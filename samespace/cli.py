@@ -32,12 +32,12 @@ from samespace.arguments import (
     scan_for,
     sentence_of,
 )
-from samespace.errors import SameSpaceError, exit_status
+from samespace.base.errors import SameSpaceError, exit_status
 
 if TYPE_CHECKING:
+    from samespace.base.photos import UnreadablePhoto
     from samespace.library import Library
     from samespace.looks import Look
-    from samespace.photos import UnreadablePhoto
     from samespace.search import Answer, Space
 
 MATCHER, CAPTIONER = "match.safetensors", "caption.safetensors"  # in the current folder, where nobody names others
@@ -210,7 +210,7 @@ def search(arguments: argparse.Namespace) -> int:
     was, and after an error.
     """
     from samespace import terminal
-    from samespace.photos import UnreadablePhoto
+    from samespace.base.photos import UnreadablePhoto
     from samespace.search import refuse_nonsense
 
     _refuse_mixture(arguments)
@@ -291,7 +291,7 @@ def serve(arguments: argparse.Namespace) -> None:
     missing = [name for name in ("jinja2", "python_multipart", "starlette", "uvicorn") if not find_spec(name)]
     if missing:
         raise SameSpaceError(f"{missing[0]} is not installed: pip install 'samespace[web]'")
-    from samespace import progress
+    from samespace.base import progress
     from samespace.web import serving
 
     progress.off()

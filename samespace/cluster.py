@@ -15,9 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from samespace import batch_files, progress
-from samespace.errors import SameSpaceError
-from samespace.files import save_whole
+from samespace import batch_files
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import save_whole
 
 Keeps = Callable[[str], bool]  # whether a file of this name, as it is in a checkpoint, is wanted
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace.photos import Pixels
+from samespace.base.photos import Pixels
 
 
 class Axis(NamedTuple):

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from samespace.base.arrays import unit
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import save_whole
+from samespace.base.text import count
 from samespace.directions import BLOCK, main_directions
-from samespace.errors import SameSpaceError
 from samespace.exact import Exact
-from samespace.files import save_whole
-from samespace.near import unit
-from samespace.wording import count
 
 METHODS = ("pca", "autoencoder")
 DIM = 256

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 
 
 class Tables(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace.near import unit
+from samespace.base.arrays import unit
 
 BLOCK = 4096
 

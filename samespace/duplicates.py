@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace import near, scoring, shots
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.hashes import hamming
+from samespace.base.photos import Details, UnreadablePhoto
 from samespace.grouping import (
     Flags,
     Remembered,
@@ -25,11 +27,9 @@ from samespace.grouping import (
     listed,
     weakest,
 )
-from samespace.hashing import hamming
 from samespace.keeping import PROTECTED, RULES, Standing, is_tied, standing, why_kept, why_removed
 from samespace.library import Library, Photo
 from samespace.neighbours import Candidates, from_pairs
-from samespace.photos import Details, UnreadablePhoto
 from samespace.reading import Extractor
 
 if TYPE_CHECKING:

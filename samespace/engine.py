@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from samespace.backbones import SIZE, Trunk, make_trunk
+from samespace.base.photos import Pixels
 from samespace.colours import DIM, colours
 from samespace.features import look
 from samespace.model import Model, load
-from samespace.photos import Pixels
 
 _REPORTER = "openvino_telemetry"
 

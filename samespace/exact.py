@@ -6,7 +6,6 @@ Vectors are rows of length 1, and how alike two are is their cosine. Nothing her
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
@@ -15,12 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from samespace.base.arrays import Flags, Floats, Ints, blocks, ranks
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-Rows = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
 Vectors = npt.NDArray[np.floating[Any]]
 
 QUERIES = 256  # looked up in one pass over the vectors
@@ -32,7 +30,7 @@ PENDING = 1 << 20  # so many rows wait at most to be looked at closely
 class Nearest(NamedTuple):
     """For each query its `k` nearest vectors, the best first and of equals the lowest row."""
 
-    rows: Rows  # (Q, k), -1 where there are fewer
+    rows: Ints  # (Q, k), -1 where there are fewer
     cosines: Floats  # (Q, k), -inf there
 
 
@@ -53,7 +51,7 @@ class Exact:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def vectors(self, rows: Rows) -> Floats:
+    def vectors(self, rows: Ints) -> Floats:
         """(n, D): some of them, in memory."""
         some: Floats = self._vectors[rows].astype(np.float32)
         return some
@@ -82,7 +80,7 @@ class Exact:
         return found.best()
 
     def _panels(self, queries: int) -> list[slice]:
-        """Rows to go through at a time: their scores stay in a thread's cache, and no thread is without work."""
+        """Ints to go through at a time: their scores stay in a thread's cache, and no thread is without work."""
         rows = max(WORTHWHILE // (queries * self._vectors.shape[1]), len(self) // (4 * self._workers))
         panels = -(-len(self) // max(1, min(rows, PANEL // queries)))
         if panels > 1:
@@ -116,7 +114,7 @@ class Exact:
 
         return ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
 
-    def best_of(self, queries: Floats, places: Rows, rows: Rows, k: int) -> Nearest:
+    def best_of(self, queries: Floats, places: Ints, rows: Ints, k: int) -> Nearest:
         """The `k` nearest to each of the queries (Q, D) among a few rows: `rows[i]` is one for `queries[places[i]]`."""
         cosines, wide = np.empty(len(rows), np.float32), queries.astype(np.float64)
         for some in blocks(len(rows), max(1, PANEL // self._vectors.shape[1])):
@@ -125,7 +123,7 @@ class Exact:
             cosines[some] = np.einsum("nd,nd->n", self._vectors[rows[some]].astype(np.float64), asked)
         order = np.lexsort((rows, -cosines, places))
         places, rows, cosines = places[order], rows[order], cosines[order]
-        rank = _ranks(places)
+        rank = ranks(places)
         kept = rank < k
         nearest = _nothing(len(queries), k)
         nearest.rows[places[kept], rank[kept]] = rows[kept]
@@ -134,14 +132,14 @@ class Exact:
 
 
 class _Found:
-    """Rows that may be among a query's nearest, kept while several threads find them."""
+    """Ints that may be among a query's nearest, kept while several threads find them."""
 
     def __init__(self, exact: Exact, queries: Floats, k: int, slack: float) -> None:
         self._exact, self._queries, self._k, self._slack = exact, queries, k, slack
         self._lock = Lock()
         # Of each query a score that its k-th best surely reaches; rows that are not allowed are below any.
         self._limits = np.full(len(queries), np.finfo(np.float32).min, np.float32)
-        self._pairs: list[tuple[Rows, Rows, Floats]] = []  # place of the query, row, score
+        self._pairs: list[tuple[Ints, Ints, Floats]] = []  # place of the query, row, score
         self._waiting, self._room = 0, 4 * k * len(queries) + 4096
 
     def add(self, scores: Tensor, first: int) -> None:
@@ -174,13 +172,13 @@ class _Found:
         self._pairs, self._waiting = [(places, rows, scores)], len(rows)
         self._room = max(self._room, 2 * len(rows))
 
-    def _surely_not_dropped(self) -> tuple[Rows, Rows, Floats]:
+    def _surely_not_dropped(self) -> tuple[Ints, Ints, Floats]:
         empty = np.empty(0, np.int64)
         pairs = zip((empty, empty, np.empty(0, np.float32)), *self._pairs, strict=True)
         places, rows, scores = (np.concatenate(part) for part in pairs)
         order = np.lexsort((-scores, places))
         places, rows, scores = places[order], rows[order], scores[order]
-        last = _ranks(places) == self._k - 1
+        last = ranks(places) == self._k - 1
         self._limits[places[last]] = np.maximum(self._limits[places[last]], scores[last] - self._slack)
         near = scores >= self._limits[places]
         return places[near], rows[near], scores[near]
@@ -190,16 +188,5 @@ class _Found:
         return self._exact.best_of(self._queries, places, rows, self._k)
 
 
-def _ranks(places: Rows) -> Rows:
-    """How many equal ones come before each, in a sorted array."""
-    ranks: Rows = np.arange(len(places)) - np.searchsorted(places, places)
-    return ranks
-
-
 def _nothing(queries: int, k: int) -> Nearest:
     return Nearest(np.full((queries, k), -1, np.int64), np.full((queries, k), -np.inf, np.float32))
-
-
-def blocks(count: int, size: int) -> Iterator[slice]:
-    """0 to `count`, `size` at a time."""
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))

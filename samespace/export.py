@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samespace.backbones import make_trunk
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.model import Model, describe, load
 from samespace.network import TwinNetwork
 

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samespace import progress
 from samespace.backbones import SIZE, Trunk
-from samespace.errors import SameSpaceError
-from samespace.once import compute_once
-from samespace.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.once import compute_once
+from samespace.base.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
 
 EVERY_VARIANT = tuple(range(len(VARIANTS)))
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace import progress
+from samespace.base import progress
 from samespace.neighbours import Candidates, Ids
 
 Rows = npt.NDArray[np.intp]

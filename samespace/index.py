@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from samespace.base.arrays import Flags, Floats, Ints, blocks
+from samespace.base.errors import SameSpaceError
 from samespace.directions import main_directions
-from samespace.errors import SameSpaceError
-from samespace.exact import Exact, Flags, Floats, Nearest, Rows, Vectors, blocks
+from samespace.exact import Exact, Nearest, Vectors
 
 Keys = npt.NDArray[np.uint64]
 
@@ -124,7 +125,7 @@ class Approximate:
         """`expansion` is now what these vectors need."""
         self._changed = 0
 
-    def keep(self, keys: Keys, vectors_of: Callable[[Rows], Vectors]) -> tuple[int, int]:
+    def keep(self, keys: Keys, vectors_of: Callable[[Ints], Vectors]) -> tuple[int, int]:
         """Make it hold exactly the vectors of these keys (N,): how many were added, and removed.
 
         `vectors_of` is asked for the rows that are new, (n,) → (n, D), block by block. Equal keys are of equal vectors.
@@ -147,7 +148,7 @@ class Approximate:
             self._index.add(keys[new][some], self._shortened(vectors_of(rows[new][some])), threads=threads)
         return changes
 
-    def _learn(self, vectors_of: Callable[[Rows], Vectors], rows: Rows) -> tuple[Floats, int]:
+    def _learn(self, vectors_of: Callable[[Ints], Vectors], rows: Ints) -> tuple[Floats, int]:
         """The directions in which these vectors differ most, and how many told."""
         if self._dim <= SHORT or not len(rows):
             return self._directions, self._learnt
@@ -249,7 +250,7 @@ class Indexed:
         places = there.nonzero()[0]
         return self.exact.best_of(queries, np.repeat(places, counts), rows, k)
 
-    def _rows_of(self, keys: Keys) -> tuple[Rows, Rows]:
+    def _rows_of(self, keys: Keys) -> tuple[Ints, Ints]:
         """All rows of each of the keys (n,), and how many each has."""
         start = self._keys.searchsorted(keys)
         if self._once:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace.near import unit
+from samespace.base.arrays import unit
 from samespace.neighbours import find_neighbours
 
 NEAREST = 10  # photos that a photo is drawn to; of a few photos about a quarter, for not everybody is near

@@ -21,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from samespace import progress
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import sync_folder
+from samespace.base.find import DATABASE, Walk, walk
+from samespace.base.photos import EXTENSIONS, Details, UnreadablePhoto, decoders, details, in_threads
 from samespace.database import Database, Tables
-from samespace.errors import SameSpaceError
-from samespace.files import sync_folder
-from samespace.photos import DATABASE, EXTENSIONS, Details, UnreadablePhoto, Walk, decoders, details, in_threads, walk
 from samespace.reading import AT_ONCE, Array, Batch, Extractor, File, Rows, former, read_batch, read_batches
 
 __all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Kept", "Library", "Photo", "Scan", "read_batch"]

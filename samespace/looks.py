@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from samespace import near, scoring
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import shell_word
 from samespace.library import Library
 from samespace.reading import Extractor, former
-from samespace.wording import shell_word
 
 if TYPE_CHECKING:
     from samespace.model import Model

@@ -19,11 +19,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from samespace.backbones import SIZE, make_trunk
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import write_whole
+from samespace.base.photos import Pixels, as_pixels, read_pixels
 from samespace.features import photos_at_once, to_tensor
-from samespace.files import write_whole
 from samespace.network import Embeddings, TwinNetwork
-from samespace.photos import Pixels, as_pixels, read_pixels
 
 FORMAT = 1
 PAIRS_AT_ONCE = 256

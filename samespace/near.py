@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from samespace.photos import Pixels, in_threads
+from samespace.base.arrays import Floats, unit
+from samespace.base.photos import Pixels, in_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Floats = npt.NDArray[np.float32]
 Sketch = npt.NDArray[np.uint8]
 
 SIDE = 64
@@ -76,14 +76,6 @@ def outline(grey: Sketch) -> Floats:
     frequency = np.hypot(*np.mgrid[:GRID, :GRID]).astype(np.float32)
     frequency[0, 0] = 1
     return unit((waves @ cells @ waves.T * np.sqrt(frequency)).reshape(flat))
-
-
-def unit(rows: Floats) -> Floats:
-    """Rows of length 1; one of zeros, as of a blank page, which has no direction, points along the first axis."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    first = np.eye(1, rows.shape[1], dtype=np.float32)
-    units: Floats = np.where(lengths > 1e-6, rows / np.maximum(lengths, 1e-6), first)
-    return units
 
 
 def _blur(side: int, spread: float) -> Floats:

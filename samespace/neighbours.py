@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 
 MOST = 32
 EXACT = 20_000  # up to so many photos, each is compared with all others

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samespace.backbones import Trunk
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.features import Maps, look
 
 HEADS = ("compare", "concat")

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace import progress
-from samespace.errors import SameSpaceError
-from samespace.hashing import Hashes, hamming, wavelet_hash
-from samespace.photos import VARIANTS, UnreadablePhoto, find, in_threads, open_photo
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import find
+from samespace.base.hashes import Hashes, hamming, wavelet_hash
+from samespace.base.photos import VARIANTS, UnreadablePhoto, in_threads, open_photo
 
 AIRBNB = "Airbnb Data"
 TRAINING, TEST = "Training Data", "Test Data"

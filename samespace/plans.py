@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import write_whole
 from samespace.duplicates import Found, Member
-from samespace.errors import SameSpaceError
-from samespace.files import write_whole
 from samespace.library import Library
 
 FORMAT = 1

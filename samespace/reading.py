@@ -13,10 +13,10 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from samespace.errors import SameSpaceError
-from samespace.files import hash_of
-from samespace.hashing import perceptual_hash_of_pixels
-from samespace.photos import Pixels, UnreadablePhoto, decoders, glimpse, in_threads
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import hash_of
+from samespace.base.hashes import perceptual_hash_of_pixels
+from samespace.base.photos import Pixels, UnreadablePhoto, decoders, glimpse, in_threads
 
 SIZE = 256  # what trunks look at, as in `backbones`, which would import torch
 AT_ONCE = 256  # photos in a batch: what a scan that is killed has to do again

@@ -16,11 +16,11 @@ from typing import NamedTuple, TextIO
 
 from PIL import Image
 
-from samespace import progress
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import UnreadablePhoto, in_threads, open_photo
+from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
 from samespace.duplicates import Found, Group, Member
-from samespace.errors import SameSpaceError
-from samespace.photos import UnreadablePhoto, in_threads, open_photo
-from samespace.wording import count, is_plain, readable, score_words, shell_word, size_words
 
 SIDE = 176  # pixels of a thumbnail's longer side
 

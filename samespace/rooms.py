@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from samespace import progress
-from samespace.errors import SameSpaceError
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
 from samespace.scenery.drawing import cast, draw_scene, look
 from samespace.scenery.floorplan import FURNISH, Box, Piece, Plan, overlap, with_article
 from samespace.scenery.scene import Camera, Point, Scene, Window

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace import near
-from samespace.errors import SameSpaceError
+from samespace.base import arrays
+from samespace.base.errors import SameSpaceError
 from samespace.library import Features
 from samespace.neighbours import Candidates, find_neighbours
 
@@ -131,4 +132,4 @@ def _whitened(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]
     sample = vectors[:: max(1, len(vectors) // _FITTED)]
     whitening.fit(torch.from_numpy(sample.astype(np.float32))[:, None])
     blocks = torch.split(torch.from_numpy(vectors), 2048)
-    return np.concatenate([near.unit(whitening(block.float()).numpy()).astype(np.float16) for block in blocks])
+    return np.concatenate([arrays.unit(whitening(block.float()).numpy()).astype(np.float16) for block in blocks])

@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from samespace import compress, near, progress
+from samespace import compress, near
+from samespace.base import arrays, progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import Pixels, UnreadablePhoto, read_many
+from samespace.base.text import count, shell_word
 from samespace.compress import Compression
-from samespace.errors import SameSpaceError
 from samespace.exact import Exact
 from samespace.grouping import Remembered
 from samespace.index import Approximate, Indexed, recall
 from samespace.library import FOLDER, Features, Fields, Library, Photo
 from samespace.looks import Look
-from samespace.photos import Pixels, UnreadablePhoto, read_many
 from samespace.reading import SIZE, Array
 from samespace.scoring import SHORTLIST, THRESHOLD
 from samespace.shots import recalled
-from samespace.wording import count, shell_word
 
 if TYPE_CHECKING:
     from samespace.network import Embeddings
@@ -567,7 +568,7 @@ def keep_compression(library: Library, look: Look, compression: Compression | No
 
 
 def _unit(vectors: Array) -> Floats:
-    return near.unit(vectors.astype(np.float32))
+    return arrays.unit(vectors.astype(np.float32))
 
 
 def _sketches(library: Library, photos: Sequence[Photo]) -> Features | None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace import near
-from samespace.files import write_whole
+from samespace.base.files import write_whole
 from samespace.grouping import Rows, Scored
 from samespace.library import Library
 

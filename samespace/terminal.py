@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samespace.base.photos import UnreadablePhoto
+from samespace.base.text import count, readable, score_words, shell_word, size_words
 from samespace.cleanup import Applied, Deleted, Run, Skipped, Undone
 from samespace.compress import Compared
 from samespace.duplicates import Found, Group, Member
 from samespace.library import Photo, Scan
-from samespace.photos import UnreadablePhoto
 from samespace.search import Answer, Hit, Space
 from samespace.verdicts import Exported
-from samespace.wording import count, readable, score_words, shell_word, size_words
 
 if TYPE_CHECKING:
     from samespace.cluster import Brought

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from samespace.errors import SameSpaceError
-from samespace.files import content_hash, write_whole
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import content_hash, write_whole
+from samespace.base.find import find
+from samespace.base.photos import EXTENSIONS
 from samespace.library import Library, Photo
 from samespace.pairs import AIRBNB, COLUMNS, FILE, TRAINING, VERDICTS, Verdicts, joined, read_verdicts
-from samespace.photos import EXTENSIONS, find
 
 
 class Exported(NamedTuple):

@@ -20,8 +20,8 @@ import torch
 from hypothesis import settings
 from PIL import Image, ImageEnhance
 
-from samespace import progress
 from samespace.backbones import make_trunk
+from samespace.base import progress
 from samespace.features import Maps, bank
 from samespace.library import FOLDER, Library
 from samespace.model import Model, describe

@@ -13,9 +13,9 @@ from PIL import Image
 import samespace
 from samespace import near
 from samespace.as_imagededup import encode_images, find_duplicates, find_duplicates_to_remove, plot_duplicates
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import open_photo
 from samespace.pairs import TEST, find_photos
-from samespace.photos import open_photo
 
 
 @pytest.fixture

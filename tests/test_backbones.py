@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from samespace import backbones
 from samespace.backbones import CUTS, IMAGENET_MEAN, IMAGENET_STD, SIZE, make_trunk
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 
 SMALL = "mobilenet_v3_small"
 State = dict[str, Tensor]

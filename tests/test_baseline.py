@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from samespace.backbones import make_trunk
+from samespace.base.photos import UnreadablePhoto, read_pixels
 from samespace.baseline import cosine
-from samespace.photos import UnreadablePhoto, read_pixels
 
 
 def test_the_cosine_is_that_of_the_trunks_embeddings(blocks: list[Path]) -> None:

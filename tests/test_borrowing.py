@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words.borrowing import Borrower, Grams, borrow
 from samespace.words.captioning import evaluate
 from samespace.words.features import Featured, Trunk

@@ -13,7 +13,7 @@ from stub_master import StubMaster
 from experiments.caption import caption as trial
 from experiments.caption.caption import CaptionTrial
 from experiments.captioned import read_data
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words.captioner import Captioner
 from samespace.words.captioning import evaluate, train
 from samespace.words.course import Course

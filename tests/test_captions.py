@@ -15,7 +15,7 @@ from conftest import draw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words.captions import LISTS, SPLITS, Captioned, CaptionSet, join, locate, read_captions, split_of
 
 Said = dict[str, list[str]]

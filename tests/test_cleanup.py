@@ -23,9 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samespace import cleanup
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import content_hash
 from samespace.cleanup import WAYS, apply, delete_runs, runs, runs_older_than, undo
-from samespace.errors import SameSpaceError
-from samespace.files import content_hash
 from samespace.library import FOLDER, Library
 from samespace.plans import Plan, PlannedGroup, PlannedPhoto, read_plan, write_plan
 

@@ -20,12 +20,12 @@ from PIL import Image
 
 import samespace
 from samespace import baseline
+from samespace.base.files import content_hash
+from samespace.base.photos import open_photo
 from samespace.cli import main
 from samespace.compress import fit_pca
-from samespace.files import content_hash
 from samespace.library import FOLDER, Library
 from samespace.pairs import TEST, find_photos
-from samespace.photos import open_photo
 from samespace.words.library_captions import LibraryCaptions
 
 COMMANDS = (

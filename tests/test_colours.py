@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samespace.base.photos import Pixels
 from samespace.colours import AXES, DIM, GRID, colours
-from samespace.photos import Pixels
 
 SIDE = 64
 

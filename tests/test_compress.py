@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from samespace import autoencoder, compress
+from samespace.base.arrays import unit
+from samespace.base.errors import SameSpaceError
 from samespace.compress import Compression, Row, compare, fit_pca, recall
-from samespace.errors import SameSpaceError
-from samespace.near import unit
 
 
 def made(count: int, dim: int = 96, kept: int = 12, noise: float = 0.01, seed: int = 0) -> np.ndarray:

@@ -18,8 +18,8 @@ from torch import Tensor
 from experiments.compress import compress as trial
 from experiments.compress.compress import AutoencoderTrial, read_vectors
 from samespace import autoencoder, batch_files
+from samespace.base.errors import SameSpaceError
 from samespace.compress import Compression, fit_pca, recall
-from samespace.errors import SameSpaceError
 from samespace.reading import Batch, Rows
 
 pytestmark = [

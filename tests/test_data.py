@@ -19,7 +19,7 @@ from conftest import ROOT, draw
 from PIL import Image
 
 import data
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos
 
 # ---- commands

@@ -15,14 +15,14 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from samespace import near
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import open_photo
 from samespace.duplicates import GROUPINGS, THRESHOLDS, Comparison, Found, Group, Search, find_duplicates
 from samespace.engine import for_model, for_trunk
-from samespace.errors import SameSpaceError
 from samespace.keeping import PROTECTED
 from samespace.library import FOLDER, Library, Photo
 from samespace.model import Model, load
 from samespace.pairs import TEST, TRAINING, find_photos
-from samespace.photos import open_photo
 from samespace.reading import Extractor
 
 NOON = 1_700_000_000

@@ -18,15 +18,16 @@ from conftest import BACKBONE, ROOT
 
 from samespace import engine, load
 from samespace.backbones import SIZE, make_trunk
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import find
+from samespace.base.photos import Pixels, read_pixels
 from samespace.colours import DIM, colours
 from samespace.engine import NetworkExtractor, for_model, for_trunk
-from samespace.errors import SameSpaceError
 from samespace.features import to_tensor
 from samespace.library import FOLDER, Library
 from samespace.looks import Look
 from samespace.model import Model
 from samespace.network import Embeddings
-from samespace.photos import Pixels, find, read_pixels
 from samespace.reading import former
 from samespace.search import Space
 

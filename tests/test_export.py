@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.export import export
 from samespace.model import load
 from samespace.network import TwinNetwork

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from samespace import features
 from samespace.backbones import SIZE, Trunk, make_trunk
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import VARIANTS, UnreadablePhoto, read_pixels
 from samespace.features import Maps, bank, fingerprint, look, to_tensor, vary
-from samespace.photos import VARIANTS, UnreadablePhoto, read_pixels
 
 
 @pytest.fixture(scope="module")

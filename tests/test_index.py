@@ -14,7 +14,7 @@ import pytest
 from conftest import album_vectors, unit
 
 from samespace import index
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.exact import Exact
 from samespace.index import Approximate, Indexed, recall
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.manifold import trustworthiness
 
+from samespace.base.arrays import unit
 from samespace.layout import _push, lay_out
-from samespace.near import unit
 
 Vectors = npt.NDArray[np.float32]
 

@@ -26,11 +26,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samespace import library as library_module
-from samespace import photos, reading
-from samespace.errors import SameSpaceError
-from samespace.hashing import perceptual_hash_of_pixels
+from samespace import reading
+from samespace.base import photos
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import find
+from samespace.base.hashes import perceptual_hash_of_pixels
+from samespace.base.photos import UnreadablePhoto, glimpse
 from samespace.library import FOLDER, Batch, Details, Features, Library, Scan, read_batch
-from samespace.photos import UnreadablePhoto, find, glimpse
 
 
 class Mean:

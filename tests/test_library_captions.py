@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.library import FOLDER, Library
 from samespace.words.library_captions import FILE, LONGEST, Caption, LibraryCaptions
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from samespace import near
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.library import FOLDER, Library
 from samespace.looks import Look, look, remember, remembered, shots
 from samespace.reading import former

@@ -18,7 +18,7 @@ from torch import Tensor
 from experiments.captioned import read_data
 from experiments.match import match as trial
 from experiments.match.match import MatchTrial
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words.captions import read_captions
 from samespace.words.course import Course, Lesson
 from samespace.words.features import Featured

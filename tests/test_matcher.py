@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words import matcher as matching
 from samespace.words import training
 from samespace.words.captions import CaptionSet

@@ -17,11 +17,11 @@ from PIL import Image
 
 import samespace
 from samespace import model as model_module
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import UnreadablePhoto, open_photo
 from samespace.model import Model, describe, load
 from samespace.network import TwinNetwork
 from samespace.pairs import TEST, find_photos
-from samespace.photos import UnreadablePhoto, open_photo
 
 HEADS = ("compare", "concat")
 

@@ -34,7 +34,7 @@ from data import training_rows
 from experiments.trial import GlobalBatches, Rows
 from model_def import SameSpaceTrial, check
 from samespace.backbones import make_trunk
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.evaluation import evaluate
 from samespace.export import export
 from samespace.model import Model

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from samespace import near
+from samespace.base.photos import as_pixels, open_photo
 from samespace.pairs import TEST, find_photos
-from samespace.photos import as_pixels, open_photo
 
 Edit = Callable[[Image.Image], Image.Image]
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samespace import neighbours
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.neighbours import Candidates, find_neighbours
 
 Vectors = npt.NDArray[np.float32]

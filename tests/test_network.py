@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from samespace.backbones import make_trunk
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.features import Maps, look
 from samespace.network import CODE, CompareHead, ConcatHead, Embeddings, Frozen, TwinNetwork, Whitening, paired_parts
 

@@ -13,8 +13,8 @@ from conftest import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samespace.errors import SameSpaceError
-from samespace.hashing import hamming
+from samespace.base.errors import SameSpaceError
+from samespace.base.hashes import hamming
 from samespace.pairs import (
     AIRBNB,
     TEST,

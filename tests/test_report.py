@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samespace import report
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import UnreadablePhoto
+from samespace.base.text import readable, score_words, shell_word, size_words
 from samespace.duplicates import Found, Group, Member
-from samespace.errors import SameSpaceError
 from samespace.library import Photo
-from samespace.photos import UnreadablePhoto
 from samespace.report import write_report
-from samespace.wording import readable, score_words, shell_word, size_words
 from tests.conftest import draw
 
 VOID = {"meta", "img", "input", "link", "br", "hr", "rect", "path", "circle"}

@@ -15,8 +15,8 @@ from conftest import ROOT
 from PIL import Image
 
 from samespace import rooms
+from samespace.base.errors import SameSpaceError
 from samespace.cli import main
-from samespace.errors import SameSpaceError
 from samespace.rooms import SPACE_TYPES, describe, draw, make_room, things, viewpoints, write_dataset
 from samespace.scenery.drawing import cast, look
 from samespace.scenery.floorplan import CLOTH_COLOURS, Piece

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samespace import near, search
+from samespace.base import arrays
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import content_hash
+from samespace.base.find import find
+from samespace.base.photos import UnreadablePhoto, read_pixels
 from samespace.compress import fit_pca
-from samespace.errors import SameSpaceError
-from samespace.files import content_hash
 from samespace.library import FOLDER, Library, Photo
 from samespace.looks import Look, look, shots
 from samespace.near import Sketches
-from samespace.photos import UnreadablePhoto, find, read_pixels
 from samespace.reading import Batch, read_batch
 from samespace.search import Answer, Hit, Query, Space, answers_of, answers_to, extracted
 
@@ -94,7 +96,7 @@ def flat(hits: Sequence[Hit]) -> list[Path]:
 
 def test_cosines_are_those_of_all_photos(space: Space) -> None:
     """Brute force: every photo's product with every other's."""
-    vectors = near.unit(extracted(COLOURS, pixels_of(space.photos))["vectors"].astype(np.float32))
+    vectors = arrays.unit(extracted(COLOURS, pixels_of(space.photos))["vectors"].astype(np.float32))
     for at in range(0, len(space.photos), 5):
         (hits,) = space.search(space.query_of([space.photos[at]]), top=1000, collapse=False)
         cosines = vectors @ vectors[at]
@@ -364,7 +366,7 @@ def test_a_bare_trunks_vectors_are_searched_at_length_1(photos: Path, space: Spa
     assert np.allclose(np.linalg.norm(kept, axis=1), 1, atol=1e-3)
     raw = library.features(Colours(), space.photos).take("vectors").astype(np.float32)
     assert np.linalg.norm(raw, axis=1).min() > 2
-    assert np.allclose(kept, near.unit(raw), atol=1e-3)
+    assert np.allclose(kept, arrays.unit(raw), atol=1e-3)
 
 
 def test_shots_find_copies_and_nothing_else(photos: Path) -> None:
@@ -412,7 +414,7 @@ def test_a_model_decides_on_what_its_vectors_shortlist(
         assert len(flat(hits)) == len(space.photos) - 1
     monkeypatch.setattr(search, "BLOCK", 5)
     (short,) = space.search(space.query_of([asked]), 4, collapse=False)
-    vectors = near.unit(space.query_of(space.photos).fields["vectors"].astype(np.float32))
+    vectors = arrays.unit(space.query_of(space.photos).fields["vectors"].astype(np.float32))
     nearest = np.argsort(-(vectors @ vectors[0]), kind="stable")[:5]
     assert {hit.photo.path for hit in short} == {space.photos[at].path for at in nearest} - {asked.path}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from samespace import looks
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.library import FOLDER, Library
 from samespace.looks import Look
 from samespace.near import Sketches

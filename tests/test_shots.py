@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samespace import near, shots
+from samespace.base import arrays
 from samespace.duplicates import Found, Search, find_duplicates
 from samespace.grouping import Scored
 from samespace.library import FOLDER, Library
@@ -44,7 +45,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     look = near.same_shot
 
-    def same_shot(sketches0: near.Sketch, sketches1: near.Sketch) -> near.Floats:
+    def same_shot(sketches0: near.Sketch, sketches1: near.Sketch) -> arrays.Floats:
         calls.append(len(sketches0))
         return look(sketches0, sketches1)
 

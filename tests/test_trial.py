@@ -18,8 +18,8 @@ from torch import nn
 
 from experiments import trial
 from experiments.trial import TrialLog, check_mounted, train_on_cluster
-from samespace import progress
-from samespace.errors import SameSpaceError, exit_status
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError, exit_status
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore

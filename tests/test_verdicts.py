@@ -20,8 +20,8 @@ from PIL import Image
 
 from data import training_rows
 from samespace import terminal
-from samespace.errors import SameSpaceError
-from samespace.files import content_hash
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import content_hash
 from samespace.library import FOLDER, Library
 from samespace.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
 from samespace.verdicts import Exported, export_verdicts, told

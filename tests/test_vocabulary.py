@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words.captions import Captioned, CaptionSet
 from samespace.words.vocabulary import PAD, SPECIALS, START, STOP, UNKNOWN, Vocabulary, split_words
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from samespace.base.photos import UnreadablePhoto
 from samespace.library import Library, Photo
-from samespace.photos import UnreadablePhoto
 from samespace.web import library as library_module
 from samespace.web.desk import Desk, photo_id
 from samespace.web.library import Folder, tree

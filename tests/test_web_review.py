@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from test_web import check
 
 from samespace import cleanup
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.library import FOLDER, Library
 from samespace.near import Sketches
 from samespace.web import comparing, decisions, review

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import Pixels, read_pixels
 from samespace.engine import for_trunk
-from samespace.errors import SameSpaceError
-from samespace.photos import Pixels, read_pixels
 from samespace.reading import SIZE
 from samespace.words import features
 from samespace.words.captions import Located, locate, read_captions

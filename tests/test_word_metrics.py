@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words import metrics
 from samespace.words.metrics import bleu, cider_d, ranks, ranks_of, variety
 

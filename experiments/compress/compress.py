@@ -27,7 +27,7 @@ from experiments.config import check_names, read_config
 from experiments.trial import GlobalBatches, Rows, TrialLog, check_mounted, train_on_cluster
 from samespace import batch_files, compress
 from samespace.autoencoder import Autoencoder, loss_of, split, to_tensor, train, validation_loss
-from samespace.errors import SameSpaceError, exit_status
+from samespace.base.errors import SameSpaceError, exit_status
 
 CONST = Path(__file__).with_name("const.yaml")
 ENCODER = "encoder.safetensors"  # in a checkpoint

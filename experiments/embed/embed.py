@@ -21,11 +21,13 @@ from determined import core
 from determined.pytorch import experimental
 
 from experiments.trial import check_mounted
-from samespace import batch_files, engine, progress
-from samespace.errors import SameSpaceError, exit_status
-from samespace.files import write_whole
+from samespace import batch_files, engine
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.files import write_whole
+from samespace.base.find import walk
+from samespace.base.photos import EXTENSIONS
 from samespace.near import Sketches
-from samespace.photos import EXTENSIONS, walk
 from samespace.reading import Extractor, read_batch
 
 BATCHES_BETWEEN_CHECKPOINTS = 5  # a worker's; also what it holds in memory and has to do again

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from samespace import cleanup
+from samespace.base.text import count, readable, size_words
 from samespace.duplicates import Member
 from samespace.library import Photo
 from samespace.plans import Plan, PlannedGroup, PlannedPhoto
@@ -23,7 +24,6 @@ from samespace.web.describing import FLAG, TEXT, WHOLE, answer, explained, field
 from samespace.web.desk import Desk, photo_id
 from samespace.web.pages import below, desk_of, takes_json
 from samespace.web.review import KIND, THRESHOLD, Asked, Review, Step, asked_for, review_of, wrong
-from samespace.wording import count, readable, size_words
 
 BUSY = "A scan or a cleanup is at work in this library, so nothing was done: try again when it has finished."
 COMPARING = "The photos are still being compared: try again in a moment."

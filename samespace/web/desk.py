@@ -11,13 +11,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import DATABASE
+from samespace.base.photos import UnreadablePhoto
+from samespace.base.text import as_sentence, readable
 from samespace.library import Library, Photo
 from samespace.looks import Look
-from samespace.photos import DATABASE, UnreadablePhoto
 from samespace.search import Space
 from samespace.web.thumbnails import forget_thumbnails
-from samespace.wording import as_sentence, readable
 from samespace.words import library_captions, sentences
 from samespace.words.library_captions import Caption, LibraryCaptions, captions_of
 from samespace.words.sentences import Sentences

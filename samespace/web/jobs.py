@@ -19,12 +19,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import samespace
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import count, readable
 from samespace.library import refuse_own_folders
 from samespace.web.describing import TEXT, WHOLE, answer, explained, fields, listed, record, takes
 from samespace.web.desk import Desk
 from samespace.web.pages import desk_of, takes_json, told
-from samespace.wording import count, readable
 
 OVER = ("idle", "done", "stopped", "failed")
 STATES = ("idle", "waiting", "loading", "looking", "reading", "finishing", "done", "stopped", "failed")

@@ -13,14 +13,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from samespace import cleanup
+from samespace.base.photos import UnreadablePhoto
+from samespace.base.text import readable, shell_word
 from samespace.library import Photo
-from samespace.photos import UnreadablePhoto
 from samespace.web import jobs
 from samespace.web.describing import TEXT, WHOLE, answer, explained, listed, or_null, record
 from samespace.web.desk import Desk, Snapshot
 from samespace.web.names import base_of, deepest_of, name_from
 from samespace.web.pages import desk_of, page
-from samespace.wording import readable, shell_word
 
 NAMES = 500  # of files that could not be read for one reason
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "tiff": "TIFF", "heif": "HEIC", "webp": "WebP"}

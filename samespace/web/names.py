@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import readable
 from samespace.library import Photo
 from samespace.web.desk import Snapshot
-from samespace.wording import readable
 
 FOLDERS = 2000  # that are shown or offered; where there are more, those of the upper levels only
 

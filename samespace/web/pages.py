@@ -17,11 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import as_sentence, count, readable, score_words, size_words
 from samespace.library import Photo
 from samespace.web.describing import FLAG, TEXT, WHOLE, explained, fields, or_null
 from samespace.web.desk import Desk, LibraryAway, photo_id
-from samespace.wording import as_sentence, count, readable, score_words, size_words
 from samespace.words.library_captions import Caption
 
 

@@ -16,14 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import readable
 from samespace.layout import lay_out
 from samespace.library import Photo
 from samespace.web.describing import NUMBER, TEXT, WHOLE, answer, explained, listed, record
 from samespace.web.desk import Desk, Snapshot, photo_id, was_away
 from samespace.web.names import base_of, name_from
 from samespace.web.pages import desk_of, told
-from samespace.wording import readable
 
 MAPPED = 20_000  # photos: of more, so many that chance picks
 PATIENCE = 0.1  # seconds that an answer waits for a map that is being made

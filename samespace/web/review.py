@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import readable
 from samespace.library import Photo
 from samespace.web.comparing import LOWEST, POSITIONS, Comparings, Shown, kinds, threshold_of
 from samespace.web.describing import FLAG, NUMBER, TEXT, WHOLE, answer, explained, listed, parameter, photo_and, record
 from samespace.web.desk import Desk, LibraryAway
 from samespace.web.pages import desk_of, page, photo_as_json, told
-from samespace.wording import readable
 from samespace.words.library_captions import Caption
 
 SORTS = {"largest": "largest first", "certain": "most certain first"}

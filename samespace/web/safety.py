@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from samespace.base.text import size_words
 from samespace.web.pages import problem
-from samespace.wording import size_words
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADERS = {

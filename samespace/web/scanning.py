@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from samespace import progress
-from samespace.errors import SameSpaceError
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import UnreadablePhoto
+from samespace.base.text import readable
 from samespace.library import Library
 from samespace.looks import from_options, remember
 from samespace.near import Sketches
-from samespace.photos import UnreadablePhoto
 from samespace.search import vectors_of
 from samespace.web.pages import below, told
-from samespace.wording import readable
 
 
 def scan(options: Sequence[str], folder: Path, roots: Sequence[Path]) -> None:

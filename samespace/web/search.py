@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import readable, shell_word
 from samespace.library import Photo
 from samespace.web.describing import (
     FLAG,
@@ -41,7 +42,6 @@ from samespace.web.names import Names, names_of
 from samespace.web.pages import desk_of, page, photo_as_json, told
 from samespace.web.uploads import Sent, takes_photos
 from samespace.web.wanted import MOST, PAGE, Wanted, wanted_of
-from samespace.wording import readable, shell_word
 from samespace.words.library_captions import LONGEST, LibraryCaptions
 from samespace.words.sentences import ask
 

@@ -14,13 +14,13 @@ import uvicorn
 from PIL import Image
 from starlette.types import ASGIApp
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import readable
 from samespace.looks import Look
 from samespace.web.app import make_app
 from samespace.web.desk import Desk
 from samespace.web.pages import compile_pages
 from samespace.web.safety import LOOPBACK, Guard
-from samespace.wording import readable
 
 LETTERS = 16  # of a token, at least
 

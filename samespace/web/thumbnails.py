@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from samespace.photos import open_photo
+from samespace.base.photos import open_photo
 
 SIDE = 480  # pixels, the longer one
 

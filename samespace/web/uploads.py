@@ -21,14 +21,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from samespace import near
+from samespace.base import arrays
+from samespace.base.photos import Pixels, UnreadablePhoto, glimpse_foreign
+from samespace.base.text import size_words
 from samespace.looks import Look
-from samespace.photos import Pixels, UnreadablePhoto, glimpse_foreign
 from samespace.reading import SIZE
 from samespace.search import extracted
 from samespace.web.describing import FLAG, IMAGE, NUMBER, answer, explained, fields, record, takes
 from samespace.web.pages import as_json, desk_of
 from samespace.web.safety import PHOTO
-from samespace.wording import size_words
 
 SECONDS = 60  # that a request has to arrive
 REQUESTS = 8  # that are read or decoded at once; one more is told to come back
@@ -155,7 +156,7 @@ def _score(look: Look, pixels: Pixels) -> tuple[float, float]:
         return float(near.same_shot(grey[:1], grey[1:])[0]), near.THRESHOLD
     from samespace import baseline  # which imports torch
 
-    vectors = near.unit(extracted(look, pixels)["vectors"].astype(np.float32))
+    vectors = arrays.unit(extracted(look, pixels)["vectors"].astype(np.float32))
     return float(vectors[0] @ vectors[1]), baseline.THRESHOLD
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 
 PAGE = 48  # results that a page begins with and grows by
 MOST = 480  # results in one answer: what a page that has grown shows when it is loaded again

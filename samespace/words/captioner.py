@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words import models
 from samespace.words.features import Trunk
 from samespace.words.vocabulary import PAD, START, STOP, UNKNOWN, Vocabulary

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words import borrowing
 from samespace.words.borrowing import Borrower
 from samespace.words.captioner import EMBED_SIZE, HIDDEN_SIZE, Captioner, CaptionNetwork

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace.errors import SameSpaceError
-from samespace.photos import find
-from samespace.wording import count, readable
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import find
+from samespace.base.text import count, readable
 from samespace.words.formats import KNOWN, Note, Said, read_said, read_text
 from samespace.words.vocabulary import split_words
 

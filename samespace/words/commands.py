@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samespace import looks, progress, terminal
+from samespace import looks, terminal
 from samespace.arguments import libraries_of, library_above, look_of, open_libraries, real, scan_for
-from samespace.errors import SameSpaceError
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import content_hash
+from samespace.base.photos import read_pixels
+from samespace.base.text import count, readable
 from samespace.features import default_cache
-from samespace.files import content_hash
 from samespace.library import FOLDER, Library, Photo
 from samespace.looks import Look
-from samespace.photos import read_pixels
 from samespace.reading import SIZE
 from samespace.search import Space, extracted
-from samespace.wording import count, readable
 from samespace.words import captioning, sentences
 from samespace.words import training as matching
 from samespace.words.borrowing import borrow

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from samespace import progress
-from samespace.errors import SameSpaceError
-from samespace.files import save_whole
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import save_whole
 from samespace.words.features import Featured
 from samespace.words.vocabulary import Vocabulary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.looks import Look
 from samespace.words.captions import locate, read_captions
 from samespace.words.features import Featured, Trunk, from_file, from_photos, origin

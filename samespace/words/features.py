@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace import progress
-from samespace.errors import SameSpaceError
-from samespace.files import content_hash, save_whole
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import content_hash, save_whole
+from samespace.base.once import compute_once
+from samespace.base.photos import Pixels, UnreadablePhoto, read_many
 from samespace.library import Features
-from samespace.once import compute_once
-from samespace.photos import Pixels, UnreadablePhoto, read_many
 from samespace.reading import SIZE, Array, Extractor
 from samespace.words.captions import CaptionSet, Located
 from samespace.words.formats import Note

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from samespace.errors import SameSpaceError
-from samespace.photos import EXTENSIONS, find
-from samespace.wording import readable
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import find
+from samespace.base.photos import EXTENSIONS
+from samespace.base.text import readable
 
 KARPATHY, COCO, TOKENS = "Karpathy's dataset.json", "COCO's captions", "Flickr's tokens"
 JSONL, CSV, KAGGLE, SIDECARS = "JSONL", "CSV", "Kaggle's results.csv", "photos with a .txt beside"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple
 
+from samespace.base.errors import SameSpaceError
 from samespace.database import Database, Tables
-from samespace.errors import SameSpaceError
 from samespace.library import Library
 from samespace.words.vocabulary import split_words
 

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samespace.errors import SameSpaceError
-from samespace.wording import readable
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import readable
 from samespace.words import models
 from samespace.words.features import Trunk
 from samespace.words.gru import last_states

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace.errors import SameSpaceError
-from samespace.wording import count
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import count
 from samespace.words.vocabulary import split_words
 
 BLOCK = 1024  # photos and captions in a tile of scores

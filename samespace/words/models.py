@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from samespace.errors import SameSpaceError
-from samespace.files import save_whole
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import save_whole
 from samespace.words.features import Trunk
 from samespace.words.precomputed import unit_rows
 

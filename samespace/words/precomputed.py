@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samespace.errors import SameSpaceError
-from samespace.wording import count, readable
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import count, readable
 from samespace.words.captions import CaptionSet
 
 KEY = "feats"

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace import looks
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import content_hash
+from samespace.base.text import readable
 from samespace.exact import Exact
-from samespace.files import content_hash
 from samespace.library import Features, Fields, Library
 from samespace.looks import Look
-from samespace.wording import readable
 from samespace.words.data import trunk_of
 from samespace.words.features import told_of
 from samespace.words.library_captions import LibraryCaptions

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 from samespace.words.captions import CaptionSet
 from samespace.words.course import Batch, Course, Lesson, check_recipe, digest
 from samespace.words.features import Featured

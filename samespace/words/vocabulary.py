@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 
 if TYPE_CHECKING:
     from samespace.words.captions import CaptionSet

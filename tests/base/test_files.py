@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samespace.files import content_hash, copy_new, move_new, write_all, write_whole
+from samespace.base.files import content_hash, copy_new, move_new, write_all, write_whole
 
 MTIME = 1_700_000_000_000_000_123
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tqdm import tqdm
 
-from samespace import progress
+from samespace.base import progress
 
 
 class Clock:

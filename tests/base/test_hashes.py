@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from samespace import hashing
-from samespace.hashing import hamming, perceptual_hash, wavelet_hash
+from samespace.base import hashes as hashing
+from samespace.base.hashes import hamming, perceptual_hash, wavelet_hash
 
 hash_lists = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6).map(lambda bits: np.array(bits, np.uint64))
 

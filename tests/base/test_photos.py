@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samespace import photos
-from samespace.errors import SameSpaceError
-from samespace.photos import UnreadablePhoto, details, find, glimpse, in_threads, open_photo, read_many, read_pixels
+from samespace.base import photos
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import find
+from samespace.base.photos import UnreadablePhoto, details, glimpse, in_threads, open_photo, read_many, read_pixels
 
 RED, BLUE = (220, 20, 20), (20, 20, 220)
 

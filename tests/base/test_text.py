@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samespace.wording import as_sentence
+from samespace.base.text import as_sentence
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from time import monotonic
 
 from filelock import FileLock, Timeout
 
-from samespace import progress
-from samespace.errors import SameSpaceError
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
 
 
 def compute_once(path: Path, what: str, photos: int, compute: Callable[[], None], tell: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 
 # What os.link raises where a file system knows no hard links, or where the kernel lets nobody link others' files.
 NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,7 +22,7 @@ import numpy.typing as npt
 import PIL
 from PIL import Image, UnidentifiedImageError
 
-from samespace.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
@@ -32,7 +32,6 @@ MOST_PIXELS = 50_000_000  # of one from elsewhere; of a JPEG, which need not be 
 
 BLOCK = 2**20  # pixels that a full decode looks at together
 
-DATABASE = "library.sqlite"  # a folder that holds this is a library's own
 
 # What a pair's two photos are shown as in training, by number; `features.vary` makes them.
 VARIANTS = ("as is", "flipped", "turned 5°", "flipped and turned")
@@ -68,78 +67,6 @@ class Glimpse(NamedTuple):
     width: int  # of the photo itself, upright
     height: int
     taken: str | None  # by EXIF, "2023-05-01 12:30:00"
-
-
-class Walk(NamedTuple):
-    """The photo files below a folder, in no order, and the folders that could not be looked into."""
-
-    files: list[os.DirEntry[str]]
-    unlisted: list[UnreadablePhoto]
-
-
-def find(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> list[Path]:
-    """Every photo file below `root`, sorted by the bytes of its path; see `walk`."""
-    return sorted((Path(entry.path) for entry in walk(root, extensions, follow_links).files), key=os.fsencode)
-
-
-def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> Walk:
-    """The photo files below `root`, chosen by extension, with or without its dot, in any case.
-
-    Hidden files and folders are passed over, and so are libraries' own folders, with what lies in their quarantines,
-    and symlinks unless asked for. Where several links lead to a folder it is walked once, under its own name if it has
-    one below `root`.
-    """
-    if not root.is_dir():
-        raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")
-    wanted = tuple("." + extension.lower().lstrip(".") for extension in extensions)
-    found = Walk([], [])
-    folders, linked = [str(root)], deque[str]()  # linked ones wait until every folder is known by its own name
-    walked: set[tuple[int, int]] = set()
-    while folders or linked:
-        folder = folders.pop() if folders else linked.popleft()
-        try:
-            if follow_links and not _first_visit(folder, walked):
-                continue
-            with os.scandir(folder) as listing:
-                entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=_name)
-        except OSError as error:
-            if folder == str(root):
-                raise SameSpaceError(f"{root} cannot be listed ({error.strerror}): check its permissions") from error
-            found.unlisted.append(UnreadablePhoto(Path(folder), f"cannot be listed: {error.strerror}"))
-            continue
-        if any(entry.name == DATABASE for entry in entries):
-            continue
-        for entry in entries:
-            if _is_folder(entry, follow_links):
-                (linked if entry.is_symlink() else folders).append(entry.path)
-            elif entry.name.lower().endswith(wanted) and _is_file(entry, follow_links):
-                found.files.append(entry)
-    return found
-
-
-def _first_visit(folder: str, walked: set[tuple[int, int]]) -> bool:
-    status = os.stat(folder)  # noqa: PTH116
-    known = (status.st_dev, status.st_ino) in walked
-    walked.add((status.st_dev, status.st_ino))
-    return not known
-
-
-def _name(entry: os.DirEntry[str]) -> bytes:
-    return os.fsencode(entry.name)
-
-
-def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=follow_links)
-    except OSError:  # a link to itself
-        return False
-
-
-def _is_file(entry: os.DirEntry[str], follow_links: bool) -> bool:
-    try:
-        return entry.is_file(follow_symlinks=follow_links)
-    except OSError:
-        return False
 
 
 def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
