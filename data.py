@@ -27,7 +27,7 @@ from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.files import write_whole
 from samespace.base.hashes import hamming
 from samespace.base.photos import VARIANTS, read_pixels
-from samespace.pairs import (
+from samespace.model.pairs import (
     AIRBNB,
     RANKED,
     TRAINING,
@@ -273,7 +273,7 @@ def _as_trained(path: Path, variant: int) -> Image.Image:
     """The photo in this variant as the network is shown it, but for the shape: a network sees squares."""
     import torch
 
-    from samespace.features import vary
+    from samespace.model.feature_bank import vary
 
     pixels = torch.from_numpy(read_pixels(path, _TILE[0]).copy()).permute(2, 0, 1)[None]
     varied = vary(pixels, variant)[0].permute(1, 2, 0).byte().numpy()

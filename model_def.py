@@ -29,13 +29,13 @@ import data
 from data import training_rows, validation_rows
 from experiments.config import PROJECT, read_config
 from experiments.trial import GlobalBatches, Rows, TrialLog, fit, train_on_cluster
-from samespace import metrics
-from samespace.backbones import CUTS, make_trunk
 from samespace.base.errors import SameSpaceError, exit_status
-from samespace.features import Maps, bank, default_cache, fingerprint
-from samespace.model import Model, describe
-from samespace.network import HEADS, TRAINABLE, CompareHead, Embeddings, Frozen, TwinNetwork
-from samespace.pairs import AIRBNB, Photos, splits
+from samespace.model import metrics
+from samespace.model.backbone import CUTS, make_trunk
+from samespace.model.feature_bank import Maps, bank, default_cache, fingerprint
+from samespace.model.network import HEADS, TRAINABLE, CompareHead, Embeddings, Frozen, TwinNetwork
+from samespace.model.pairs import AIRBNB, Photos, splits
+from samespace.model.saved import Model, describe
 
 SEED = 1234
 HELD_OUT = 0.2

@@ -36,8 +36,8 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from samespace.base.errors import exit_status  # noqa: E402
-from samespace.engine import for_trunk  # noqa: E402
-from samespace.features import default_cache  # noqa: E402
+from samespace.model.extract import for_trunk  # noqa: E402
+from samespace.model.feature_bank import default_cache  # noqa: E402
 from samespace.rooms import write_dataset  # noqa: E402
 from samespace.words.captions import locate, read_captions  # noqa: E402
 from samespace.words.course import Lesson  # noqa: E402

@@ -43,16 +43,16 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from torch import nn
 from tqdm import tqdm
 
-from samespace.backbones import make_trunk
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.find import find
 from samespace.base.hashes import hamming
 from samespace.base.photos import UnreadablePhoto, details, in_threads, open_photo
 from samespace.duplicates import Search, find_duplicates
 from samespace.library import Library
-from samespace.metrics import recall_at_precision
+from samespace.model.backbone import make_trunk
+from samespace.model.metrics import recall_at_precision
+from samespace.model.pairs import AIRBNB
 from samespace.near import Sketches
-from samespace.pairs import AIRBNB
 
 BITS, COSINE = 10, 0.9  # imagededup's defaults
 PRECISION = 0.99

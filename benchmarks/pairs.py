@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 # The parent imports nothing heavy: Linux lets a child begin with its parent's peak.
 if TYPE_CHECKING:
-    from samespace.pairs import Photos
+    from samespace.model.pairs import Photos
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS, SPACES = 631, 246
@@ -30,7 +30,7 @@ def made_up_photos(count: int, spaces: int) -> Photos:
     """A table of photos that do not exist: random hashes, every space shown at least once."""
     import numpy as np
 
-    from samespace.pairs import Photos
+    from samespace.model.pairs import Photos
 
     random = np.random.default_rng(0)
     numbers = np.concatenate([np.arange(spaces), random.integers(0, spaces, count - spaces)])
@@ -73,7 +73,7 @@ def run_side(side: str) -> dict[str, float]:
     """Measure one side in this interpreter: seconds, peak before and after in MB, pairs made."""
     sys.path.insert(0, str(ROOT))
     from data import peak_mb
-    from samespace.pairs import make_pairs
+    from samespace.model.pairs import make_pairs
 
     photos = made_up_photos(MANY_PHOTOS, MANY_SPACES) if side == "large" else made_up_photos(PHOTOS, SPACES)
     rows = rows_of(photos) if side == "table" else []

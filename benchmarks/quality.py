@@ -24,15 +24,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from samespace import load, metrics
-from samespace.backbones import make_trunk
+from samespace import load
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.hashes import hamming, perceptual_hash
 from samespace.base.photos import open_photo
-from samespace.evaluation import evaluate
-from samespace.features import bank, default_cache
-from samespace.network import HEADS, TRAINABLE, TwinNetwork
-from samespace.pairs import TEST, TRAINING, Photos, find_photos
+from samespace.model import metrics
+from samespace.model.backbone import make_trunk
+from samespace.model.evaluate import evaluate
+from samespace.model.feature_bank import bank, default_cache
+from samespace.model.network import HEADS, TRAINABLE, TwinNetwork
+from samespace.model.pairs import TEST, TRAINING, Photos, find_photos
 
 PROJECT = Path(__file__).resolve().parent.parent
 Figures = dict[str, float]

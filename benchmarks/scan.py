@@ -92,7 +92,7 @@ def warm_extractor(arguments: argparse.Namespace) -> Any:
     """The network, converted: its first photos wait for that."""
     import numpy as np
 
-    from samespace.engine import for_trunk
+    from samespace.model.extract import for_trunk
 
     extractor = for_trunk(arguments.backbone, arguments.weights)
     extractor.extract(np.zeros((extractor.batch, 256, 256, 3), np.uint8))

@@ -26,13 +26,13 @@ from torch import Tensor
 from data import training_rows, validation_rows
 from experiments.trial import GlobalBatches
 from model_def import HELD_OUT
-from samespace import metrics
-from samespace.backbones import make_trunk
 from samespace.base.errors import exit_status
 from samespace.base.photos import VARIANTS
-from samespace.features import Maps, bank, default_cache
-from samespace.network import CompareHead, TwinNetwork
-from samespace.pairs import Photos, find_photos, hold_out, known_pairs
+from samespace.model import metrics
+from samespace.model.backbone import make_trunk
+from samespace.model.feature_bank import Maps, bank, default_cache
+from samespace.model.network import CompareHead, TwinNetwork
+from samespace.model.pairs import Photos, find_photos, hold_out, known_pairs
 
 RATES = (0.001, 0.003, 0.01)
 EPOCHS = 16

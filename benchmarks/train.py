@@ -32,10 +32,10 @@ sys.path.insert(0, str(PROJECT))
 
 import model_def  # noqa: E402
 from experiments.config import read_config  # noqa: E402
-from samespace.backbones import SIZE  # noqa: E402
 from samespace.base.errors import exit_status  # noqa: E402
-from samespace.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
-from samespace.pairs import find_photos, make_pairs, splits  # noqa: E402
+from samespace.model.backbone import SIZE  # noqa: E402
+from samespace.model.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
+from samespace.model.pairs import find_photos, make_pairs, splits  # noqa: E402
 from samespace.rooms import write_dataset  # noqa: E402
 
 BACKBONE, BATCH, LEARNING_RATE = "mobilenet_v3_large", 64, 0.0001

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from experiments.config import check_names, read_config
 from experiments.trial import GlobalBatches, Rows, TrialLog, check_mounted, train_on_cluster
-from samespace.backbones import CUTS
 from samespace.base.errors import SameSpaceError, exit_status
-from samespace.features import default_cache
 from samespace.looks import look
+from samespace.model.backbone import CUTS
+from samespace.model.feature_bank import default_cache
 from samespace.words.course import Batch, Lesson, into_file
 from samespace.words.data import read
 from samespace.words.features import Featured

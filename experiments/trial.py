@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, Dataset
 
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
-from samespace.export import random_state_types
+from samespace.model.checkpoint import random_state_types
 
 BATCHES_BETWEEN_REPORTS = 100  # after each a trial that is told to pause, or to stop, does so
 

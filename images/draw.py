@@ -155,7 +155,7 @@ def draw_pairs() -> Image.Image:
     """What `python data.py samples` shows of drawn rooms."""
     sys.path.insert(0, str(FOLDER.parent))
     from data import draw_samples
-    from samespace.pairs import find_photos, make_pairs
+    from samespace.model.pairs import find_photos, make_pairs
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "rooms")
@@ -221,7 +221,7 @@ def _draw_vector(canvas: Canvas, at: Point, height: int, cells: int = 8) -> None
 
 
 def _draw_compare(canvas: Canvas, box: Box) -> None:
-    from samespace.network import DEFAULT_TRAINABLE, PART_DIM, VECTOR_DIM
+    from samespace.model.network import DEFAULT_TRAINABLE, PART_DIM, VECTOR_DIM
 
     canvas.box(box, PANEL, 10)
     parts, whole, middle = 146, 406, 276
@@ -243,7 +243,7 @@ def _draw_compare(canvas: Canvas, box: Box) -> None:
 
 
 def _draw_concat(canvas: Canvas, box: Box) -> None:
-    from samespace.network import DEFAULT_TRAINABLE
+    from samespace.model.network import DEFAULT_TRAINABLE
 
     canvas.box(box, PANEL, 10)
     middle = 722
@@ -315,10 +315,10 @@ def strongest_matches(views: list[Image.Image], weights: str, backbone: str, cou
     """Places (down, across) of 0..1 in both views that `paired_parts` pairs up, whitening fitted on other rooms."""
     import torch
 
-    from samespace.backbones import SIZE, make_trunk
     from samespace.base.photos import as_pixels
-    from samespace.features import bank, to_tensor
-    from samespace.network import CODE, TwinNetwork
+    from samespace.model.backbone import SIZE, make_trunk
+    from samespace.model.feature_bank import bank, to_tensor
+    from samespace.model.network import CODE, TwinNetwork
 
     network = TwinNetwork(make_trunk(backbone, weights)).eval()
     with tempfile.TemporaryDirectory() as folder:

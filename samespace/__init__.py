@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from samespace.as_imagededup import encode_images, find_duplicates, find_duplicates_to_remove, plot_duplicates
-    from samespace.model import Model
+    from samespace.model.saved import Model
 
 __version__ = "0.1.0"
 __all__ = ["encode_images", "find_duplicates", "find_duplicates_to_remove", "load", "plot_duplicates"]
@@ -15,7 +15,7 @@ __all__ = ["encode_images", "find_duplicates", "find_duplicates_to_remove", "loa
 
 def load(folder: str | Path, device: str = "cpu") -> Model:
     """The trained model in a folder: it has `compare(photo0, photo1)`, `embed(photos)` and `score(embeddings0, …1)`."""
-    from samespace.model import load as load_model  # torch takes seconds to import; `import samespace` does not
+    from samespace.model.saved import load as load_model  # torch takes seconds to import; `import samespace` does not
 
     return load_model(folder, device)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from samespace.backbones import SIZE, make_trunk
 from samespace.base.photos import read_pixels
-from samespace.features import to_tensor
+from samespace.model.backbone import SIZE, make_trunk
+from samespace.model.feature_bank import to_tensor
 
 # From this cosine on two photos are called the same space. A habit of deduplicators, not a calibrated choice:
 # imagededup's default.

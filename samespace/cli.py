@@ -74,9 +74,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     and validation_loss are over pairs made as training's are, and flatter. --split validation takes the spaces that
     training held out, and gives the figures that training saw.
     """
-    from samespace.evaluation import evaluate as evaluate_model
-    from samespace.evaluation import plot_precision_recall
-    from samespace.features import default_cache
+    from samespace.model.evaluate import evaluate as evaluate_model
+    from samespace.model.evaluate import plot_precision_recall
+    from samespace.model.feature_bank import default_cache
 
     evaluation = evaluate_model(samespace.load(arguments.model), arguments.root, arguments.split, default_cache())
     if arguments.plot:
@@ -105,7 +105,7 @@ def export(arguments: argparse.Namespace) -> None:
             print(f"not finished, but {brought.state}: this is the best so far", file=sys.stderr)
         terminal.show_brought(brought)
         return
-    from samespace.export import export as export_model
+    from samespace.model.checkpoint import export as export_model
 
     output = arguments.output or Path("model")
     model = export_model(arguments.checkpoint, output)

@@ -46,7 +46,7 @@ class Brought(NamedTuple):
 
 
 def _keep_model(folder: Path, output: Path) -> None:
-    from samespace.export import export
+    from samespace.model.checkpoint import export
 
     export(folder, output)
 

@@ -33,7 +33,7 @@ from samespace.neighbours import Candidates, from_pairs
 from samespace.reading import Extractor
 
 if TYPE_CHECKING:
-    from samespace.model import Model
+    from samespace.model.saved import Model
 
 KINDS = ("exact", "near", "same-space")
 GROUPINGS = ("keeper", "components", "dbscan")

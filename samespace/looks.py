@@ -15,7 +15,7 @@ from samespace.library import Library
 from samespace.reading import Extractor, former
 
 if TYPE_CHECKING:
-    from samespace.model import Model
+    from samespace.model.saved import Model
 
 _NOTE = "look"  # its name in the library's notes
 
@@ -52,18 +52,18 @@ def look(model: Path | None = None, backbone: str | None = None, weights: str = 
         raise SameSpaceError("a model has a backbone of its own: give --model or --backbone, not both")
     if not model and not backbone:
         return shots()
-    from samespace import engine  # which imports torch
+    from samespace.model import extract  # which imports torch
 
     if model:
-        from samespace.model import load
+        from samespace.model.saved import load
 
         loaded, folder = load(model), os.path.realpath(model)
         name = f"the model {Path(folder).name}"
-        return Look(name, "probability", engine.for_model(loaded), "vectors", loaded, ("--model", folder))
+        return Look(name, "probability", extract.for_model(loaded), "vectors", loaded, ("--model", folder))
     assert backbone is not None
     kept = weights if weights in ("imagenet", "none") else os.path.realpath(weights)
     options = ("--backbone", backbone, *(("--weights", kept) if kept != "imagenet" else ()))
-    return Look(backbone, "cosine", engine.for_trunk(backbone, weights), "vectors", options=options)
+    return Look(backbone, "cosine", extract.for_trunk(backbone, weights), "vectors", options=options)
 
 
 def remember(library: Library, chosen: Look) -> None:

@@ -15,7 +15,7 @@ from samespace.library import Features
 from samespace.neighbours import Candidates, find_neighbours
 
 if TYPE_CHECKING:
-    from samespace.model import Model
+    from samespace.model.saved import Model
 
 Rows = npt.NDArray[np.intp]
 Scores = npt.NDArray[np.floating[Any]]
@@ -79,7 +79,7 @@ def of_model(features: Everywhere, model: Model) -> Scoring:
     """`same-space` by a trained model. Its shortlist is short: beyond it nothing is looked for."""
     import torch
 
-    from samespace.network import Embeddings
+    from samespace.model.network import Embeddings
 
     def embeddings(rows: Rows) -> Embeddings:
         vectors = torch.from_numpy(features.take("vectors", rows))
@@ -126,7 +126,7 @@ def _whitened(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]
     """(N, D) → (N, up to 512), of length 1, a block at a time."""
     import torch
 
-    from samespace.network import VECTOR_DIM, Whitening
+    from samespace.model.network import VECTOR_DIM, Whitening
 
     whitening = Whitening(vectors.shape[1], min(VECTOR_DIM, vectors.shape[1]))
     sample = vectors[:: max(1, len(vectors) // _FITTED)]

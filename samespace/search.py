@@ -30,7 +30,7 @@ from samespace.scoring import SHORTLIST, THRESHOLD
 from samespace.shots import recalled
 
 if TYPE_CHECKING:
-    from samespace.network import Embeddings
+    from samespace.model.network import Embeddings
 
 INDEXES = ("exact", "hnsw")
 LARGE = 500_000  # photos: beyond, an index is kept
@@ -592,7 +592,7 @@ def _by_number(verdicts: Mapping[frozenset[str], bool], number: Mapping[str, int
 def _embeddings(fields: Mapping[str, Array]) -> Embeddings:
     import torch
 
-    from samespace.network import Embeddings
+    from samespace.model.network import Embeddings
 
     vectors = torch.from_numpy(fields["vectors"])
     return Embeddings(

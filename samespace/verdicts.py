@@ -14,7 +14,7 @@ from samespace.base.files import content_hash, write_whole
 from samespace.base.find import find
 from samespace.base.photos import EXTENSIONS
 from samespace.library import Library, Photo
-from samespace.pairs import AIRBNB, COLUMNS, FILE, TRAINING, VERDICTS, Verdicts, joined, read_verdicts
+from samespace.model.pairs import AIRBNB, COLUMNS, FILE, TRAINING, VERDICTS, Verdicts, joined, read_verdicts
 
 
 class Exported(NamedTuple):

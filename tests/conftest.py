@@ -20,14 +20,14 @@ import torch
 from hypothesis import settings
 from PIL import Image, ImageEnhance
 
-from samespace.backbones import make_trunk
 from samespace.base import progress
-from samespace.features import Maps, bank
 from samespace.library import FOLDER, Library
-from samespace.model import Model, describe
+from samespace.model.backbone import make_trunk
+from samespace.model.feature_bank import Maps, bank
+from samespace.model.network import CompareHead, TwinNetwork
+from samespace.model.pairs import AIRBNB, TRAINING, find_photos
+from samespace.model.saved import Model, describe
 from samespace.near import Sketches
-from samespace.network import CompareHead, TwinNetwork
-from samespace.pairs import AIRBNB, TRAINING, find_photos
 from samespace.rooms import SPACE_TYPES, make_room, viewpoints, write_dataset
 from samespace.rooms import describe as sentences
 from samespace.rooms import draw as draw_room

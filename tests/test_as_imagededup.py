@@ -15,7 +15,7 @@ from samespace import near
 from samespace.as_imagededup import encode_images, find_duplicates, find_duplicates_to_remove, plot_duplicates
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import open_photo
-from samespace.pairs import TEST, find_photos
+from samespace.model.pairs import TEST, find_photos
 
 
 @pytest.fixture

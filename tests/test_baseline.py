@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from samespace.backbones import make_trunk
 from samespace.base.photos import UnreadablePhoto, read_pixels
 from samespace.baseline import cosine
+from samespace.model.backbone import make_trunk
 
 
 def test_the_cosine_is_that_of_the_trunks_embeddings(blocks: list[Path]) -> None:

@@ -25,7 +25,7 @@ from samespace.base.photos import open_photo
 from samespace.cli import main
 from samespace.compress import fit_pca
 from samespace.library import FOLDER, Library
-from samespace.pairs import TEST, find_photos
+from samespace.model.pairs import TEST, find_photos
 from samespace.words.library_captions import LibraryCaptions
 
 COMMANDS = (

@@ -20,7 +20,7 @@ from PIL import Image
 
 import data
 from samespace.base.errors import SameSpaceError
-from samespace.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos
+from samespace.model.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos
 
 # ---- commands
 

@@ -25,12 +25,13 @@ from safetensors.numpy import load, save
 from stub_master import StubMaster
 
 from experiments.embed import embed
-from samespace import batch_files, engine, reading
+from samespace import batch_files, reading
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import glimpse
 from samespace.batch_files import import_folder, to_bytes
 from samespace.library import FOLDER, Library
+from samespace.model import extract as engine
 from samespace.near import Sketches
 from samespace.reading import Batch, Extractor, Rows, former, read_batch
 

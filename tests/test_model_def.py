@@ -33,12 +33,12 @@ import samespace
 from data import training_rows
 from experiments.trial import GlobalBatches, Rows
 from model_def import SameSpaceTrial, check
-from samespace.backbones import make_trunk
 from samespace.base.errors import SameSpaceError
-from samespace.evaluation import evaluate
-from samespace.export import export
-from samespace.model import Model
-from samespace.pairs import splits
+from samespace.model.backbone import make_trunk
+from samespace.model.checkpoint import export
+from samespace.model.evaluate import evaluate
+from samespace.model.pairs import splits
+from samespace.model.saved import Model
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from samespace import near
 from samespace.base.photos import as_pixels, open_photo
-from samespace.pairs import TEST, find_photos
+from samespace.model.pairs import TEST, find_photos
 
 Edit = Callable[[Image.Image], Image.Image]
 

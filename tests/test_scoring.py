@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samespace import scoring
 from samespace.base.errors import SameSpaceError
 from samespace.library import Features
-from samespace.model import load
+from samespace.model.saved import load
 from samespace.scoring import Everywhere
 
 FIELDS = {"vectors": ((4,), "float16")}

@@ -16,8 +16,8 @@ from samespace.base import arrays
 from samespace.duplicates import Found, Search, find_duplicates
 from samespace.grouping import Scored
 from samespace.library import FOLDER, Library
+from samespace.model.pairs import TEST, find_photos
 from samespace.near import Sketches
-from samespace.pairs import TEST, find_photos
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from samespace import terminal
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.library import FOLDER, Library
-from samespace.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
+from samespace.model.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
 from samespace.verdicts import Exported, export_verdicts, told
 
 Labels = dict[frozenset[str], int]

@@ -18,10 +18,10 @@ from PIL import Image
 from test_search import COLOURS, Colours
 
 from samespace.base.photos import read_pixels
-from samespace.colours import DIM, colours
 from samespace.compress import fit_pca
 from samespace.library import FOLDER, Library
 from samespace.looks import shots
+from samespace.model.colours import DIM, colours
 from samespace.near import Sketches
 from samespace.rooms import SPACE_TYPES, describe, make_room, viewpoints
 from samespace.search import keep_compression, vectors_to_compress

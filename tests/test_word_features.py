@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels, read_pixels
-from samespace.engine import for_trunk
+from samespace.model.extract import for_trunk
 from samespace.reading import SIZE
 from samespace.words import features
 from samespace.words.captions import Located, locate, read_captions

@@ -21,12 +21,13 @@ from determined import core
 from determined.pytorch import experimental
 
 from experiments.trial import check_mounted
-from samespace import batch_files, engine
+from samespace import batch_files
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.files import write_whole
 from samespace.base.find import walk
 from samespace.base.photos import EXTENSIONS
+from samespace.model import extract
 from samespace.near import Sketches
 from samespace.reading import Extractor, read_batch
 
@@ -79,8 +80,8 @@ class Embedder(experimental.TorchBatchProcessor):  # type: ignore[misc]  # Deter
 def extractors(hparams: dict[str, Any]) -> list[Extractor]:
     """What a scan with this model, or with this backbone, keeps of each photo."""
     if hparams.get("model"):
-        return [Sketches(), engine.for_model(hparams["model"])]
-    return [Sketches(), engine.for_trunk(hparams["backbone"], hparams.get("weights", "imagenet"))]
+        return [Sketches(), extract.for_model(hparams["model"])]
+    return [Sketches(), extract.for_trunk(hparams["backbone"], hparams.get("weights", "imagenet"))]
 
 
 def photos_below(root: Path, extensions: Sequence[str]) -> list[bytes]:

@@ -21,9 +21,9 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.photos import read_pixels
 from samespace.base.text import count, readable
-from samespace.features import default_cache
 from samespace.library import FOLDER, Library, Photo
 from samespace.looks import Look
+from samespace.model.feature_bank import default_cache
 from samespace.reading import SIZE
 from samespace.search import Space, extracted
 from samespace.words import captioning, sentences

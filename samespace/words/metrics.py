@@ -1,6 +1,6 @@
 """What "good" means for words: how high a search ranks what belongs, and how near written captions come to people's.
 
-Of pairs of photos `samespace.metrics` tells. Nothing here counts on a number of captions a photo.
+Of pairs of photos `samespace.model.metrics` tells. Nothing here counts on a number of captions a photo.
 """
 
 from __future__ import annotations

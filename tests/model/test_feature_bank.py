@@ -15,11 +15,11 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from samespace import features
-from samespace.backbones import SIZE, Trunk, make_trunk
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import VARIANTS, UnreadablePhoto, read_pixels
-from samespace.features import Maps, bank, fingerprint, look, to_tensor, vary
+from samespace.model import feature_bank
+from samespace.model.backbone import SIZE, Trunk, make_trunk
+from samespace.model.feature_bank import Maps, bank, fingerprint, look, to_tensor, vary
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ class Counter:
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Counter:
     counter = Counter()
-    monkeypatch.setattr(features, "look", counter)
+    monkeypatch.setattr(feature_bank, "look", counter)
     return counter
 
 
@@ -144,7 +144,7 @@ def test_the_fingerprint_follows_content_and_order_not_place(blocks: list[Path])
 def test_a_bank_broken_off_is_not_taken_for_whole(
     break_at: int, blocks: list[Path], trunk: Trunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "look", Counter(break_at))
+    monkeypatch.setattr(feature_bank, "look", Counter(break_at))
     with pytest.raises(KeyboardInterrupt):
         bank(blocks, trunk, tmp_path / "cache")
     assert folders(tmp_path / "cache") == []
@@ -167,7 +167,7 @@ COUNT_LOOKS = """
 import sys
 from pathlib import Path
 from samespace import features
-from samespace.backbones import make_trunk
+from samespace.model.backbone import make_trunk
 look, calls = features.look, []
 features.look = lambda *given: (calls.append(1), look(*given))[1]
 trunk = make_trunk("mobilenet_v3_small", "none")

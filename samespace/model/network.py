@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samespace.backbones import Trunk
 from samespace.base.errors import SameSpaceError
-from samespace.features import Maps, look
+from samespace.model.backbone import Trunk
+from samespace.model.feature_bank import Maps, look
 
 HEADS = ("compare", "concat")
 TRAINABLE = ("head", "last_conv")

@@ -236,7 +236,7 @@ def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Fetch a trunk's ImageNet weights into torch's cache, so that training needs no network later."""
-    parser = argparse.ArgumentParser(prog="python -m samespace.backbones", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m samespace.model.backbone", description=main.__doc__)
     parser.add_argument("name", choices=CUTS, metavar="NAME", help=", ".join(CUTS))
     name = parser.parse_args(words).name
     return exit_status(lambda: make_trunk(name))

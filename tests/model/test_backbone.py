@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from samespace import backbones
-from samespace.backbones import CUTS, IMAGENET_MEAN, IMAGENET_STD, SIZE, make_trunk
 from samespace.base.errors import SameSpaceError
+from samespace.model import backbone
+from samespace.model.backbone import CUTS, IMAGENET_MEAN, IMAGENET_STD, SIZE, make_trunk
 
 SMALL = "mobilenet_v3_small"
 State = dict[str, Tensor]
@@ -77,7 +77,7 @@ def test_a_trunk_is_torchvisions_network_without_its_last_layer(
     name: str, dim: int, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = torchvision_network(name)
-    monkeypatch.setattr(backbones, "_fetch_imagenet", lambda name: net.state_dict())
+    monkeypatch.setattr(backbone, "_fetch_imagenet", lambda name: net.state_dict())
     trunk = make_trunk(name)
     parts, _, embedding = trunk.shapes()
     assert parts[1:] == (cells, cells)

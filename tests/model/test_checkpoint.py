@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from samespace.base.errors import SameSpaceError
-from samespace.export import export
-from samespace.model import load
-from samespace.network import TwinNetwork
+from samespace.model.checkpoint import export
+from samespace.model.network import TwinNetwork
+from samespace.model.saved import load
 
 needs_torch_2_5 = pytest.mark.skipif(
     not hasattr(torch.serialization, "safe_globals"), reason="a raw state is read by torch 2.5 or later"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samespace.base.photos import Pixels
-from samespace.colours import AXES, DIM, GRID, colours
+from samespace.model.colours import AXES, DIM, GRID, colours
 
 SIDE = 64
 

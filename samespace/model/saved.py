@@ -18,12 +18,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from samespace.backbones import SIZE, make_trunk
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.photos import Pixels, as_pixels, read_pixels
-from samespace.features import photos_at_once, to_tensor
-from samespace.network import Embeddings, TwinNetwork
+from samespace.model.backbone import SIZE, make_trunk
+from samespace.model.feature_bank import photos_at_once, to_tensor
+from samespace.model.network import Embeddings, TwinNetwork
 
 FORMAT = 1
 PAIRS_AT_ONCE = 256

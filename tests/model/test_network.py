@@ -11,10 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from samespace.backbones import make_trunk
 from samespace.base.errors import SameSpaceError
-from samespace.features import Maps, look
-from samespace.network import CODE, CompareHead, ConcatHead, Embeddings, Frozen, TwinNetwork, Whitening, paired_parts
+from samespace.model.backbone import make_trunk
+from samespace.model.feature_bank import Maps, look
+from samespace.model.network import (
+    CODE,
+    CompareHead,
+    ConcatHead,
+    Embeddings,
+    Frozen,
+    TwinNetwork,
+    Whitening,
+    paired_parts,
+)
 
 MakeNetwork = Callable[..., TwinNetwork]
 VARIANT_COUNT = 4

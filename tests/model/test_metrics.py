@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
 
-from samespace import metrics
+from samespace.model import metrics
 
 Scored = tuple[np.ndarray, np.ndarray]
 

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from samespace import metrics
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.photos import VARIANTS
-from samespace.features import bank, fingerprint
-from samespace.model import PAIRS_AT_ONCE, Model
-from samespace.network import Embeddings, TwinNetwork
-from samespace.pairs import RANKED, TEST, find_photos, known_pairs, make_pairs, splits
+from samespace.model import metrics
+from samespace.model.feature_bank import bank, fingerprint
+from samespace.model.network import Embeddings, TwinNetwork
+from samespace.model.pairs import RANKED, TEST, find_photos, known_pairs, make_pairs, splits
+from samespace.model.saved import PAIRS_AT_ONCE, Model
 
 VALIDATION = "validation"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.hashes import hamming
-from samespace.pairs import (
+from samespace.model.pairs import (
     AIRBNB,
     TEST,
     TRAINING,

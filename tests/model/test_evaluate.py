@@ -15,10 +15,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import read_pixels
-from samespace.evaluation import VALIDATION, Evaluation, evaluate, plot_precision_recall
-from samespace.features import fingerprint, look, to_tensor, vary
-from samespace.model import Model, load
-from samespace.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos, hold_out, make_pairs, splits
+from samespace.model.evaluate import VALIDATION, Evaluation, evaluate, plot_precision_recall
+from samespace.model.feature_bank import fingerprint, look, to_tensor, vary
+from samespace.model.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos, hold_out, make_pairs, splits
+from samespace.model.saved import Model, load
 
 FIGURES = [
     "average_precision",

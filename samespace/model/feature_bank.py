@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samespace.backbones import SIZE, Trunk
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.once import compute_once
 from samespace.base.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
+from samespace.model.backbone import SIZE, Trunk
 
 EVERY_VARIANT = tuple(range(len(VARIANTS)))
 

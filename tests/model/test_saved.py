@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 
 import samespace
-from samespace import model as model_module
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, open_photo
-from samespace.model import Model, describe, load
-from samespace.network import TwinNetwork
-from samespace.pairs import TEST, find_photos
+from samespace.model import saved as model_module
+from samespace.model.network import TwinNetwork
+from samespace.model.pairs import TEST, find_photos
+from samespace.model.saved import Model, describe, load
 
 HEADS = ("compare", "concat")
 

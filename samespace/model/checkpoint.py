@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samespace.backbones import make_trunk
 from samespace.base.errors import SameSpaceError
-from samespace.model import Model, describe, load
-from samespace.network import TwinNetwork
+from samespace.model.backbone import make_trunk
+from samespace.model.network import TwinNetwork
+from samespace.model.saved import Model, describe, load
 
 
 def export(checkpoint: Path, output: Path) -> Model:

@@ -16,24 +16,25 @@ import torch
 import torchvision
 from conftest import BACKBONE, ROOT
 
-from samespace import engine, load
-from samespace.backbones import SIZE, make_trunk
+from samespace import load
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import find
 from samespace.base.photos import Pixels, read_pixels
-from samespace.colours import DIM, colours
-from samespace.engine import NetworkExtractor, for_model, for_trunk
-from samespace.features import to_tensor
 from samespace.library import FOLDER, Library
 from samespace.looks import Look
-from samespace.model import Model
-from samespace.network import Embeddings
+from samespace.model import extract
+from samespace.model.backbone import SIZE, make_trunk
+from samespace.model.colours import DIM, colours
+from samespace.model.extract import NetworkExtractor, for_model, for_trunk
+from samespace.model.feature_bank import to_tensor
+from samespace.model.network import Embeddings
+from samespace.model.saved import Model
 from samespace.reading import former
 from samespace.search import Space
 
 HEADS = ("compare", "concat")
 
-needs_openvino = pytest.mark.skipif(engine.openvino() is None, reason="OpenVINO is not installed")
+needs_openvino = pytest.mark.skipif(extract.openvino() is None, reason="OpenVINO is not installed")
 
 
 @pytest.fixture(params=["PyTorch", pytest.param("OpenVINO", marks=needs_openvino)])
@@ -43,8 +44,8 @@ def either_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 def choose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = engine.openvino() if name == "OpenVINO" else None
-    monkeypatch.setattr(engine, "openvino", lambda: package)
+    package = extract.openvino() if name == "OpenVINO" else None
+    monkeypatch.setattr(extract, "openvino", lambda: package)
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +149,12 @@ def test_openvino_is_told_to_use_float32(pixels: Pixels, monkeypatch: pytest.Mon
     """It would choose bfloat16 by itself on processors that multiply it, of which this may be none."""
     told = []
 
-    class Core(engine.openvino().Core):  # type: ignore[misc]
+    class Core(extract.openvino().Core):  # type: ignore[misc]
         def compile_model(self, *given: object) -> object:
             told.append(given[-1])
             return super().compile_model(*given)
 
-    monkeypatch.setattr(engine.openvino(), "Core", Core)
+    monkeypatch.setattr(extract.openvino(), "Core", Core)
     for_trunk(BACKBONE, "none").extract(pixels[:1])
     assert [settings["INFERENCE_PRECISION_HINT"] for settings in told] == ["f32"]
 
@@ -182,8 +183,8 @@ def test_any_number_of_photos_gives_the_same_rows(
 
 
 def test_fields_are_known_without_a_photo(models: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "convert", None)
-    monkeypatch.setattr(engine, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(extract, "convert", None)
+    monkeypatch.setattr(extract, "ThreadPoolExecutor", None)
     trunk, compare, concat = extractors(models)
     seen = {"colours": ((DIM,), "uint8")}
     assert trunk.fields == concat.fields == {**seen, "vectors": ((1024,), "float16")}
@@ -277,13 +278,13 @@ def test_a_model_has_had_no_other_fingerprint(models: dict[str, Model]) -> None:
 
 def test_pytorch_does_it_where_openvino_is_missing(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    engine.openvino.cache_clear()
+    extract.openvino.cache_clear()
     try:
         extractor = for_trunk(BACKBONE, "none")
         assert extractor.name == f"PyTorch, {torch.get_num_threads()} at once"
         assert extractor.extract(pixels[:1])["vectors"].shape == (1, 1024)
     finally:
-        engine.openvino.cache_clear()
+        extract.openvino.cache_clear()
 
 
 @needs_openvino

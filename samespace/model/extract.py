@@ -17,11 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from samespace.backbones import SIZE, Trunk, make_trunk
 from samespace.base.photos import Pixels
-from samespace.colours import DIM, colours
-from samespace.features import look
-from samespace.model import Model, load
+from samespace.model.backbone import SIZE, Trunk, make_trunk
+from samespace.model.colours import DIM, colours
+from samespace.model.feature_bank import look
+from samespace.model.saved import Model, load
 
 _REPORTER = "openvino_telemetry"
 
