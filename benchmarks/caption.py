@@ -29,7 +29,7 @@ import numpy as np  # noqa: E402
 from samespace.base.errors import exit_status  # noqa: E402
 from samespace.model.extract import for_trunk  # noqa: E402
 from samespace.model.feature_bank import default_cache  # noqa: E402
-from samespace.rooms import write_dataset  # noqa: E402
+from samespace.rooms.dataset import write_dataset  # noqa: E402
 from samespace.words.borrowing import Grams, borrow  # noqa: E402
 from samespace.words.captioning import QUICK, Recipe, judged, train  # noqa: E402
 from samespace.words.captions import locate, read_captions  # noqa: E402

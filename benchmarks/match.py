@@ -38,7 +38,7 @@ from torch import Tensor, nn  # noqa: E402
 from samespace.base.errors import exit_status  # noqa: E402
 from samespace.model.extract import for_trunk  # noqa: E402
 from samespace.model.feature_bank import default_cache  # noqa: E402
-from samespace.rooms import write_dataset  # noqa: E402
+from samespace.rooms.dataset import write_dataset  # noqa: E402
 from samespace.words.captions import locate, read_captions  # noqa: E402
 from samespace.words.course import Lesson  # noqa: E402
 from samespace.words.features import Featured, from_photos  # noqa: E402

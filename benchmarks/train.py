@@ -36,7 +36,7 @@ from samespace.base.errors import exit_status  # noqa: E402
 from samespace.model.backbone import SIZE  # noqa: E402
 from samespace.model.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
 from samespace.model.pairs import find_photos, make_pairs, splits  # noqa: E402
-from samespace.rooms import write_dataset  # noqa: E402
+from samespace.rooms.dataset import write_dataset  # noqa: E402
 
 BACKBONE, BATCH, LEARNING_RATE = "mobilenet_v3_large", 64, 0.0001
 LOOPED_BATCHES = 3

@@ -71,7 +71,7 @@ def _draw(folder: Path, number: int) -> None:
 
 @cache
 def _room(number: int) -> Image:
-    from samespace.rooms import SPACE_TYPES, draw, make_room, viewpoints
+    from samespace.rooms.dataset import SPACE_TYPES, draw, make_room, viewpoints
 
     room = make_room(SPACE_TYPES[number % len(SPACE_TYPES)], number)
     return draw(room, viewpoints(room, 1)[0], SIZE)

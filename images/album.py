@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance
 
-from samespace.rooms import draw, make_room, viewpoints
+from samespace.rooms.dataset import draw, make_room, viewpoints
 
 
 def draw_folder(root: Path) -> None:

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.files import write_whole
-from samespace.rooms import draw, make_room, viewpoints, write_dataset
+from samespace.rooms.dataset import draw, make_room, viewpoints, write_dataset
 
 FOLDER = Path(__file__).resolve().parent
 DENSITY = 2  # pixels of the picture to one of the page

@@ -429,7 +429,7 @@ def rooms(arguments: argparse.Namespace) -> None:
 
     They are laid out as the Airbnb photos are. The same seed draws the same photos.
     """
-    from samespace.rooms import write_dataset
+    from samespace.rooms.dataset import write_dataset
 
     photos, test_photos = arguments.photos, arguments.test_photos
     write_dataset(arguments.root, photos, test_photos, arguments.seed, arguments.captions)

@@ -28,9 +28,9 @@ from samespace.model.network import CompareHead, TwinNetwork
 from samespace.model.pairs import AIRBNB, TRAINING, find_photos
 from samespace.model.saved import Model, describe
 from samespace.near import Sketches
-from samespace.rooms import SPACE_TYPES, make_room, viewpoints, write_dataset
-from samespace.rooms import describe as sentences
-from samespace.rooms import draw as draw_room
+from samespace.rooms.dataset import SPACE_TYPES, make_room, viewpoints, write_dataset
+from samespace.rooms.dataset import describe as sentences
+from samespace.rooms.dataset import draw as draw_room
 from samespace.words.captions import Captioned, CaptionSet
 from samespace.words.features import Featured, Trunk
 from samespace.words.formats import KARPATHY

@@ -15,7 +15,7 @@ from samespace.library import FOLDER, Library
 from samespace.looks import Look
 from samespace.near import Sketches
 from samespace.reading import former
-from samespace.rooms import SPACE_TYPES, describe, draw, make_room, viewpoints
+from samespace.rooms.dataset import SPACE_TYPES, describe, draw, make_room, viewpoints
 from samespace.search import Space
 from samespace.words.captions import Captioned, CaptionSet, locate
 from samespace.words.features import Trunk, from_photos, told

@@ -23,7 +23,7 @@ from samespace.library import FOLDER, Library
 from samespace.looks import shots
 from samespace.model.colours import DIM, colours
 from samespace.near import Sketches
-from samespace.rooms import SPACE_TYPES, describe, make_room, viewpoints
+from samespace.rooms.dataset import SPACE_TYPES, describe, make_room, viewpoints
 from samespace.search import keep_compression, vectors_to_compress
 from samespace.web import search
 from samespace.web.desk import Desk, photo_id

@@ -12,7 +12,7 @@ import torch
 
 from samespace.cli import main
 from samespace.library import Library
-from samespace.rooms import write_dataset
+from samespace.rooms.dataset import write_dataset
 from samespace.words import commands, training
 from samespace.words.borrowing import Borrower
 from samespace.words.library_captions import Caption, LibraryCaptions

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samespace.scenery import furniture
-from samespace.scenery.furniture import BLACK, BRASS, CERAMIC, STEEL, Style, against, block
-from samespace.scenery.scene import Point, Shape, Window
-from samespace.scenery.surfaces import (
+from samespace.rooms import furniture
+from samespace.rooms.furniture import BLACK, BRASS, CERAMIC, STEEL, Style, against, block
+from samespace.rooms.scene import Point, Shape, Window
+from samespace.rooms.surfaces import (
     Colour,
     Surface,
     abstract,

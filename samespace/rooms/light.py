@@ -12,8 +12,8 @@ from itertools import product
 
 import numpy as np
 
-from samespace.scenery.scene import Scene, Window, dot, unit
-from samespace.scenery.surfaces import Floats
+from samespace.rooms.scene import Scene, Window, dot, unit
+from samespace.rooms.surfaces import Floats
 
 REACH = 0.12  # metres in front of a surface at which its light is looked up; also the side of a cell
 FARTHEST = 0.6  # metres: the grid knows no distance greater than this

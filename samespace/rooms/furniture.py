@@ -11,18 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samespace.scenery.scene import Point, Shape
-from samespace.scenery.surfaces import (
-    Surface,
-    books,
-    colour,
-    fabric,
-    folds,
-    framed,
-    hob,
-    metal,
-    plain,
-)
+from samespace.rooms.scene import Point, Shape
+from samespace.rooms.surfaces import Surface, books, colour, fabric, folds, framed, hob, metal, plain
 
 STEEL = Surface(metal, colour("b9bcbe"), gloss=0.5)
 BRASS = Surface(metal, colour("b08d4a"), gloss=0.4)

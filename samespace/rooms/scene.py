@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from samespace.scenery.surfaces import Floats, Surface
+from samespace.rooms.surfaces import Floats, Surface
 
 Point = tuple[float, float, float]
 Keys = npt.NDArray[np.int16]

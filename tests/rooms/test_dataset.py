@@ -14,14 +14,14 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from samespace import rooms
 from samespace.base.errors import SameSpaceError
 from samespace.cli import main
-from samespace.rooms import SPACE_TYPES, describe, draw, make_room, things, viewpoints, write_dataset
-from samespace.scenery.drawing import cast, look
-from samespace.scenery.floorplan import CLOTH_COLOURS, Piece
-from samespace.scenery.scene import Shape
-from samespace.scenery.surfaces import colour
+from samespace.rooms import dataset as rooms
+from samespace.rooms.dataset import SPACE_TYPES, describe, draw, make_room, things, viewpoints, write_dataset
+from samespace.rooms.drawing import cast, look
+from samespace.rooms.floorplan import CLOTH_COLOURS, Piece
+from samespace.rooms.scene import Shape
+from samespace.rooms.surfaces import colour
 from samespace.words.captions import read_captions
 from samespace.words.formats import KARPATHY
 from samespace.words.vocabulary import split_words
@@ -287,7 +287,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("from pathlib import Path\nfrom samespace.rooms import write_dataset\n")
+    script.write_text("from pathlib import Path\nfrom samespace.rooms.dataset import write_dataset\n")
     with script.open("a") as lines:
         lines.write(f"write_dataset(Path({str(tmp_path / 'data')!r}), 6, 0, workers=2)\n")
     environment = {"PYTHONPATH": str(ROOT)}
@@ -322,6 +322,6 @@ def test_unknown_space_type() -> None:
 
 
 def test_importing_stays_light() -> None:
-    code = "import sys, samespace.rooms; print([name for name in ('torch', 'scipy') if name in sys.modules])"
+    code = "import sys, samespace.rooms.dataset; print([name for name in ('torch', 'scipy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

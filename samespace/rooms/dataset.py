@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,10 +24,9 @@ from PIL import Image
 
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
-from samespace.scenery.drawing import cast, draw_scene, look
-from samespace.scenery.floorplan import FURNISH, Box, Piece, Plan, overlap, with_article
-from samespace.scenery.scene import Camera, Point, Scene, Window
-from samespace.words.vocabulary import split_words
+from samespace.rooms.drawing import cast, draw_scene, look
+from samespace.rooms.floorplan import FURNISH, Box, Piece, Plan, overlap, with_article
+from samespace.rooms.scene import Camera, Point, Scene, Window
 
 SPACE_TYPES = tuple(FURNISH)
 CITIES = ("boston", "lisbon", "oslo", "kyoto", "austin")
@@ -260,6 +260,9 @@ def _captions(listing: Listing) -> dict[str, list[str]]:
     return {path: describe(room, camera) for path, camera in zip(listing.paths, cameras, strict=True)}
 
 
+_WORDS = re.compile(r"[\w'-]+")  # sentences about drawn rooms have no other
+
+
 def _karpathy(todo: list[Listing], said: dict[str, list[str]]) -> dict[str, Any]:
     """In the format of Karpathy's dataset.json; all photos of a room are in one split."""
     images: list[dict[str, Any]] = []
@@ -272,7 +275,7 @@ def _karpathy(todo: list[Listing], said: dict[str, list[str]]) -> dict[str, Any]
             folder, _, name = path.rpartition("/")
             image, first = len(images), len(images) * SENTENCES
             sentences = [
-                {"sentid": first + at, "imgid": image, "raw": raw, "tokens": split_words(raw)}
+                {"sentid": first + at, "imgid": image, "raw": raw, "tokens": _WORDS.findall(raw.lower())}
                 for at, raw in enumerate(said[path])
             ]
             about = {"imgid": image, "filepath": folder, "filename": name, "split": split}
@@ -293,7 +296,7 @@ def _drawn(root: Path, todo: list[Listing], workers: int) -> Iterator[Listing]:
 def _drawn_by_processes(root: Path, todo: list[Listing], workers: int) -> Iterator[Listing]:
     # Commands of our own instead of multiprocessing, which would run the caller's script again in every worker;
     # threads would share one core, so many of the steps are short.
-    command = [sys.executable, "-c", "from samespace.rooms import draw_share; draw_share()"]
+    command = [sys.executable, "-m", "samespace.rooms.dataset"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done, report = os.pipe()
     processes = [
@@ -325,3 +328,7 @@ def draw_share() -> None:
         # Number and line end in one write: workers share the pipe, and unbuffered `print` makes two of them.
         sys.stdout.write(f"{index}\n")
         sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    draw_share()

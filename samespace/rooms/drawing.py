@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from samespace.scenery.light import falling, gleam, light_grid
-from samespace.scenery.scene import Camera, Keys, Scene, Shape, dot, unit
-from samespace.scenery.surfaces import Floats, Spots, paint
+from samespace.rooms.light import falling, gleam, light_grid
+from samespace.rooms.scene import Camera, Keys, Scene, Shape, dot, unit
+from samespace.rooms.surfaces import Floats, Spots, paint
 
 Faces = npt.NDArray[np.int8]
 Hits = npt.NDArray[np.bool_]
