@@ -48,7 +48,7 @@ from samespace.base.find import find
 from samespace.base.hashes import hamming
 from samespace.base.photos import UnreadablePhoto, details, in_threads, open_photo
 from samespace.duplicates import Search, find_duplicates
-from samespace.library import Library
+from samespace.library.library import Library
 from samespace.model.backbone import make_trunk
 from samespace.model.metrics import recall_at_precision
 from samespace.model.pairs import AIRBNB

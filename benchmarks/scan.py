@@ -75,7 +75,7 @@ def forget_cached(folder: Path) -> None:
 
 
 def scan(arguments: argparse.Namespace, embed: bool = True, cold: bool = False) -> Row:
-    from samespace.library import Library
+    from samespace.library.library import Library
     from samespace.near import Sketches
 
     extractors: list[Any] = [Sketches()]
@@ -125,7 +125,7 @@ def inference(arguments: argparse.Namespace) -> Row:
 
 
 def unchanged(arguments: argparse.Namespace) -> Row:
-    from samespace.library import Library
+    from samespace.library.library import Library
     from samespace.near import Sketches
 
     photos = find_photos(arguments.folder)

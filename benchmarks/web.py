@@ -80,7 +80,7 @@ def _room(number: int) -> Image:
 @contextmanager
 def library_of(photos: int, keep: Path | None) -> Iterator[Path]:
     """A folder with that many photos, scanned."""
-    from samespace.library import FOLDER, Library
+    from samespace.library.library import FOLDER, Library
     from samespace.near import Sketches
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -158,7 +158,7 @@ def first_pages(port: int) -> dict[str, float]:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    from samespace.library import FOLDER
+    from samespace.library.library import FOLDER
 
     for remembered in (folder / FOLDER / "features").glob("*/*.npy"):
         remembered.unlink()

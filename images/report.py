@@ -20,7 +20,7 @@ from PIL import Image
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.files import write_whole
 from samespace.duplicates import Search, find_duplicates
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
 from samespace.near import Sketches
 from samespace.report import write_report
 

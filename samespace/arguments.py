@@ -12,7 +12,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 
 if TYPE_CHECKING:
-    from samespace.library import Library, Scan
+    from samespace.library.library import Library, Scan
     from samespace.looks import Look
 
 
@@ -31,7 +31,7 @@ def outermost(folders: Sequence[Path]) -> list[Path]:
 
 def libraries_of(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Library, list[Path]]]:
     """The libraries to remember these folders in, each with its own of them: one in each, or the chosen one."""
-    from samespace.library import FOLDER, Library, refuse_own_folders
+    from samespace.library.library import FOLDER, Library, refuse_own_folders
 
     refuse_own_folders(folders)
     if chosen:
@@ -43,7 +43,7 @@ def libraries_of(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Lib
 
 
 def open_libraries(folders: Sequence[Path]) -> list[Library]:
-    from samespace.library import Library
+    from samespace.library.library import Library
 
     return [Library(folder) for folder in folders]
 
@@ -55,7 +55,7 @@ def library_above(*folders: Path) -> Path:
 
 def libraries_above(*folders: Path) -> list[Path]:
     """The libraries of these folders and of those above each, the nearest first."""
-    from samespace.library import FOLDER
+    from samespace.library.library import FOLDER
 
     everywhere = [above / FOLDER for folder in folders for above in (folder, *folder.parents)]
     found = [folder for folder in everywhere if folder.is_dir()]

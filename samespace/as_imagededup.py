@@ -22,8 +22,8 @@ from samespace.base.files import write_whole
 from samespace.base.find import find
 from samespace.base.photos import UnreadablePhoto, glimpse, in_threads, open_photo
 from samespace.grouping import Similar, by_keeper
+from samespace.library.read_photos import SIZE
 from samespace.neighbours import find_neighbours
-from samespace.reading import SIZE
 
 Encoding = npt.NDArray[np.uint8]
 Encodings = Mapping[str, Encoding]

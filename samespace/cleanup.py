@@ -24,7 +24,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash, copy_new, move_new, sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
 from samespace.base.photos import in_threads
-from samespace.library import Library
+from samespace.library.library import Library
 from samespace.plans import Plan, PlannedPhoto, as_path, get, refuse_contradictions, refuse_outside
 
 FORMAT = 1  # of the manifest

@@ -36,7 +36,7 @@ from samespace.base.errors import SameSpaceError, exit_status
 
 if TYPE_CHECKING:
     from samespace.base.photos import UnreadablePhoto
-    from samespace.library import Library
+    from samespace.library.library import Library
     from samespace.looks import Look
     from samespace.search import Answer, Space
 
@@ -131,7 +131,7 @@ def scan(arguments: argparse.Namespace) -> None:
         raise SameSpaceError("--import is of one folder: name the one DIR that was embedded")
     for library, below in libraries_of(folders, arguments.library):
         if arguments.imported:
-            from samespace.batch_files import import_folder
+            from samespace.library.cluster_files import import_folder
 
             told = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
             print(f"{told:,} photos taken over from {arguments.imported}")

@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from samespace import batch_files
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
+from samespace.library import cluster_files
 
 Keeps = Callable[[str], bool]  # whether a file of this name, as it is in a checkpoint, is wanted
 
@@ -75,9 +75,9 @@ def _check_encoder(path: Path) -> None:
 
 
 def _keep_batches(folder: Path, output: Path) -> None:
-    paths = sorted(folder.rglob(batch_files.FILES))
+    paths = sorted(folder.rglob(cluster_files.FILES))
     for path in progress.over(paths, "checking", unit=" files"):
-        batch_files.read(path)
+        cluster_files.read(path)
     folder.rename(output)
 
 

@@ -28,9 +28,9 @@ from samespace.grouping import (
     weakest,
 )
 from samespace.keeping import PROTECTED, RULES, Standing, is_tied, standing, why_kept, why_removed
-from samespace.library import Library, Photo
+from samespace.library.library import Library, Photo
+from samespace.library.read_photos import Extractor
 from samespace.neighbours import Candidates, from_pairs
-from samespace.reading import Extractor
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model

@@ -7,7 +7,7 @@ from datetime import datetime
 from math import log2
 from typing import NamedTuple
 
-from samespace.library import Photo
+from samespace.library.library import Photo
 
 
 class Criterion(NamedTuple):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from samespace import near, scoring
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import shell_word
-from samespace.library import Library
-from samespace.reading import Extractor, former
+from samespace.library.library import Library
+from samespace.library.read_photos import Extractor, former
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from samespace import near
 from samespace.base import arrays
 from samespace.base.errors import SameSpaceError
-from samespace.library import Features
+from samespace.library.library import Features
 from samespace.neighbours import Candidates, find_neighbours
 
 if TYPE_CHECKING:

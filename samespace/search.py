@@ -23,9 +23,9 @@ from samespace.compress import Compression
 from samespace.exact import Exact
 from samespace.grouping import Remembered
 from samespace.index import Approximate, Indexed, recall
-from samespace.library import FOLDER, Features, Fields, Library, Photo
+from samespace.library.library import FOLDER, Features, Fields, Library, Photo
+from samespace.library.read_photos import SIZE, Array
 from samespace.looks import Look
-from samespace.reading import SIZE, Array
 from samespace.scoring import SHORTLIST, THRESHOLD
 from samespace.shots import recalled
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from samespace import near
 from samespace.base.files import write_whole
 from samespace.grouping import Rows, Scored
-from samespace.library import Library
+from samespace.library.library import Library
 
 Keys = npt.NDArray[np.uint64]
 

@@ -13,7 +13,7 @@ from samespace.base.text import count, readable, score_words, shell_word, size_w
 from samespace.cleanup import Applied, Deleted, Run, Skipped, Undone
 from samespace.compress import Compared
 from samespace.duplicates import Found, Group, Member
-from samespace.library import Photo, Scan
+from samespace.library.library import Photo, Scan
 from samespace.search import Answer, Hit, Space
 from samespace.verdicts import Exported
 

@@ -13,7 +13,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash, write_whole
 from samespace.base.find import find
 from samespace.base.photos import EXTENSIONS
-from samespace.library import Library, Photo
+from samespace.library.library import Library, Photo
 from samespace.model.pairs import AIRBNB, COLUMNS, FILE, TRAINING, VERDICTS, Verdicts, joined, read_verdicts
 
 

@@ -21,7 +21,7 @@ from hypothesis import settings
 from PIL import Image, ImageEnhance
 
 from samespace.base import progress
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
 from samespace.model.backbone import make_trunk
 from samespace.model.feature_bank import Maps, bank
 from samespace.model.network import CompareHead, TwinNetwork

@@ -26,7 +26,7 @@ from samespace import cleanup
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.cleanup import WAYS, apply, delete_runs, runs, runs_older_than, undo
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
 from samespace.plans import Plan, PlannedGroup, PlannedPhoto, read_plan, write_plan
 
 NOON = 1_700_000_000_000_000_123  # ns: no file system that rounds to seconds keeps it by chance

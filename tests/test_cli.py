@@ -24,7 +24,7 @@ from samespace.base.files import content_hash
 from samespace.base.photos import open_photo
 from samespace.cli import main
 from samespace.compress import fit_pca
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import TEST, find_photos
 from samespace.words.library_captions import LibraryCaptions
 
@@ -606,7 +606,8 @@ def test_a_reader_that_has_seen_enough_and_a_stop_are_no_errors(album: Path) -> 
     assert process.returncode == 141
     stop = code.replace(
         "sys.exit",
-        "from samespace import library\ndef stop(*_): raise KeyboardInterrupt\nlibrary.Library.scan = stop\nsys.exit",
+        "from samespace.library import library\n"
+        "def stop(*_): raise KeyboardInterrupt\nlibrary.Library.scan = stop\nsys.exit",
     )
     ran = subprocess.run([sys.executable, "-c", stop, str(album)], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (130, "\nstopped\n")
@@ -745,7 +746,7 @@ def test_a_sentence_finds_photos(run: Run, album: Path, matcher: Path, monkeypat
 
 
 def test_captions_are_found_and_shown(run: Run, album: Path) -> None:
-    from samespace.library import Library
+    from samespace.library.library import Library
     from samespace.words.library_captions import LibraryCaptions
 
     run("scan", album)

@@ -25,9 +25,9 @@ from stub_master import Checkpoint, StubMaster
 import model_def
 import samespace
 from experiments.embed import embed
-from samespace import batch_files
 from samespace.cli import main
 from samespace.compress import fit_pca
+from samespace.library import cluster_files
 from samespace.near import Sketches
 from samespace.words import captioning, training
 from samespace.words.captions import Captioned, CaptionSet
@@ -320,7 +320,7 @@ def test_what_was_embedded_comes_home_as_a_folder(embedding: StubMaster, home: R
     assert out.startswith(f"experiment 1, trial 1, checkpoint {embedding.checkpoints[-1].uuid}\nwritten to embedded\n")
     assert "\n  samespace scan DIR --import embedded  # " in out
     (result,) = embedding.store.glob("*/rank_0")
-    assert sorted(files_below(Path("embedded"))) == [f"rank_0/{batch_files.name(number)}" for number in range(6)]
+    assert sorted(files_below(Path("embedded"))) == [f"rank_0/{cluster_files.name(number)}" for number in range(6)]
     assert files_below(Path("embedded")) == files_below(result.parent)
     assert refusal(home(embedding, "--trial", 1)) == "embedded is there already: name another folder with -o"
 

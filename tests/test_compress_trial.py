@@ -17,10 +17,11 @@ from torch import Tensor
 
 from experiments.compress import compress as trial
 from experiments.compress.compress import AutoencoderTrial, read_vectors
-from samespace import autoencoder, batch_files
+from samespace import autoencoder
 from samespace.base.errors import SameSpaceError
 from samespace.compress import Compression, fit_pca, recall
-from samespace.reading import Batch, Rows
+from samespace.library import cluster_files
+from samespace.library.read_photos import Batch, Rows
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore
@@ -44,7 +45,7 @@ def write(folder: Path, number: int, contents: list[str], vectors: np.ndarray, f
     sketches = Rows(contents, {"outline": np.zeros((len(contents), 3), np.float16)})
     batch = Batch([], [], {"sketches": sketches, fingerprint: Rows(contents, {"vectors": vectors})}, "decoders")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / batch_files.name(number)).write_bytes(batch_files.to_bytes(batch))
+    (folder / cluster_files.name(number)).write_bytes(cluster_files.to_bytes(batch))
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import open_photo
 from samespace.duplicates import GROUPINGS, THRESHOLDS, Comparison, Found, Group, Search, find_duplicates
 from samespace.keeping import PROTECTED
-from samespace.library import FOLDER, Library, Photo
+from samespace.library.library import FOLDER, Library, Photo
+from samespace.library.read_photos import Extractor
 from samespace.model.extract import for_model, for_trunk
 from samespace.model.pairs import TEST, TRAINING, find_photos
 from samespace.model.saved import Model, load
-from samespace.reading import Extractor
 
 NOON = 1_700_000_000
 

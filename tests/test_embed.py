@@ -25,15 +25,15 @@ from safetensors.numpy import load, save
 from stub_master import StubMaster
 
 from experiments.embed import embed
-from samespace import batch_files, reading
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import glimpse
-from samespace.batch_files import import_folder, to_bytes
-from samespace.library import FOLDER, Library
+from samespace.library import cluster_files, read_photos
+from samespace.library.cluster_files import import_folder, to_bytes
+from samespace.library.library import FOLDER, Library
+from samespace.library.read_photos import Batch, Extractor, Rows, former, read_batch
 from samespace.model import extract as engine
 from samespace.near import Sketches
-from samespace.reading import Batch, Extractor, Rows, former, read_batch
 
 CONST = Path(embed.__file__).with_name("const.yaml")
 BACKBONE = {"backbone": "mobilenet_v3_small", "weights": "none", "batch_size": 2}
@@ -91,7 +91,7 @@ def experiment(photos: Path, **hparams: Any) -> dict[str, Any]:
 
 def written(store: Path) -> dict[str, bytes]:
     """The files that all workers wrote together."""
-    files = list(store.rglob(batch_files.FILES))
+    files = list(store.rglob(cluster_files.FILES))
     contents = {file.name: file.read_bytes() for file in files}
     assert len(contents) == len(files), "two workers wrote the same batch"
     return contents
@@ -159,7 +159,7 @@ def test_any_number_of_workers_writes_the_same_bytes(
     master = StubMaster(tmp_path, config=experiment(photos), slots=workers)
     assert run(master, workers) == [0] * workers
     assert written(tmp_path) == expected
-    assert {file.parent.name for file in tmp_path.rglob(batch_files.FILES)} == {
+    assert {file.parent.name for file in tmp_path.rglob(cluster_files.FILES)} == {
         f"rank_{rank}" for rank in range(workers)
     }
 
@@ -171,7 +171,7 @@ def test_a_batch_is_written_once_and_let_go(
     monkeypatch.setattr(embed, "write_whole", lambda path, content, durable: names.append(path.name))
     with StubMaster(tmp_path, config=experiment(photos)):
         assert embed.main() == 0
-    assert names == [batch_files.name(number) for number in range(11)]
+    assert names == [cluster_files.name(number) for number in range(11)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -281,7 +281,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(os.fsdecode(source.name)).name)
         return glimpse(source, size)
 
-    monkeypatch.setattr(reading, "glimpse", counted)
+    monkeypatch.setattr(read_photos, "glimpse", counted)
     return names
 
 
@@ -345,7 +345,7 @@ def from_two_agents(photos: Path, tmp_path: Path) -> Path:
     for number, fingerprint in enumerate(former(TRUNK)):
         batch = read_batch(photos, paths[number::2], [Sketches(), TRUNK])
         batch.features[fingerprint] = batch.features.pop(TRUNK.fingerprint)
-        (tmp_path / "files" / batch_files.name(number)).write_bytes(to_bytes(batch))
+        (tmp_path / "files" / cluster_files.name(number)).write_bytes(to_bytes(batch))
     return tmp_path / "files"
 
 
@@ -381,7 +381,7 @@ def spoil(embedded: Path, tmp_path: Path) -> Callable[[Callable[[bytes], bytes]]
 
     def spoilt(harm: Callable[[bytes], bytes]) -> Path:
         shutil.copytree(embedded, tmp_path / "spoilt")
-        last = max((tmp_path / "spoilt").rglob(batch_files.FILES))
+        last = max((tmp_path / "spoilt").rglob(cluster_files.FILES))
         last.write_bytes(harm(last.read_bytes()))
         return tmp_path / "spoilt"
 
@@ -449,7 +449,7 @@ def test_other_folders_are_told_apart(photos: Path, embedded: Path, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("whole") / batch_files.name(0)
+    path = tmp_path_factory.mktemp("whole") / cluster_files.name(0)
     path.write_bytes(to_bytes(read_batch(photos, [b"a/0.png", b"b/bad.jpg"], [Mean()])))
     return path
 
@@ -462,7 +462,7 @@ def test_a_changed_bit_is_noticed_or_changes_nothing(whole: Path, data: st.DataO
     harmed = whole.with_name("harmed")
     harmed.write_bytes(before[:at] + bytes([before[at] ^ 1 << bit]) + before[at + 1 :])
     try:
-        read = batch_files.read(harmed)
+        read = cluster_files.read(harmed)
     except SameSpaceError as error:
         assert str(error).startswith(f"{harmed} ")
     else:
@@ -476,21 +476,21 @@ def test_a_file_cut_short_is_noticed(whole: Path, length: int) -> None:
     cut = whole.with_name("cut")
     cut.write_bytes(before[: length % len(before)])
     with pytest.raises(SameSpaceError, match="is damaged"):
-        batch_files.read(cut)
+        cluster_files.read(cut)
 
 
 @pytest.mark.parametrize("about", [b"7", b"[]", b"{}", b'{"format": "a"}', b'{"format": [1]}', b'{"format": 1}', b"{"])
 def test_other_peoples_files_are_refused(tmp_path: Path, about: bytes) -> None:
-    path = tmp_path / batch_files.name(0)
+    path = tmp_path / cluster_files.name(0)
     path.write_bytes(save({"about": np.frombuffer(about, np.uint8)}))
     with pytest.raises(SameSpaceError, match="is damaged"):
-        batch_files.read(path)
+        cluster_files.read(path)
 
 
 def test_a_batch_without_any_photo_is_a_file(photos: Path, tmp_path: Path) -> None:
     batch = read_batch(photos, [b"b/bad.jpg", b"b/gone.jpg"], [Mean()])
     (tmp_path / "batch").write_bytes(to_bytes(batch))
-    found = batch_files.read(tmp_path / "batch")
+    found = cluster_files.read(tmp_path / "batch")
     assert (found.files, found.contents) == (batch.files, batch.contents)
     assert found.features["mean-1"].fields["mean"].shape == (0, 3)
 
@@ -540,5 +540,7 @@ def test_only_the_extensions_asked_for_are_embedded(photos: Path, tmp_path: Path
     config["data"]["extensions"] = ["JPG"]
     with StubMaster(tmp_path, config=config):
         assert embed.main() == 0
-    files = [found.path for file in sorted(tmp_path.rglob(batch_files.FILES)) for found in batch_files.read(file).files]
+    files = [
+        found.path for file in sorted(tmp_path.rglob(cluster_files.FILES)) for found in cluster_files.read(file).files
+    ]
     assert files == [b"b/bad.jpg", b"b/empty.jpg"]

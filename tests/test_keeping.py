@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samespace.keeping import PROTECTED, RULES, is_tied, standing, why_kept, why_removed
-from samespace.library import Photo
+from samespace.library.library import Photo
 
 NOON_NS = 1_700_000_000 * 10**9
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
 from samespace.words.library_captions import FILE, LONGEST, Caption, LibraryCaptions
 
 
@@ -171,7 +171,7 @@ def test_a_damaged_file_is_one_sentence(library: Library) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from samespace.library import Library
+from samespace.library.library import Library
 from samespace.words.library_captions import LibraryCaptions
 
 captions = LibraryCaptions(Library(Path(sys.argv[1])))

@@ -12,9 +12,9 @@ import torch
 
 from samespace import near
 from samespace.base.errors import SameSpaceError
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
+from samespace.library.read_photos import former
 from samespace.looks import Look, look, remember, remembered, shots
-from samespace.reading import former
 
 TRUNK = "mobilenet_v3_small"
 

@@ -23,7 +23,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable, score_words, shell_word, size_words
 from samespace.duplicates import Found, Group, Member
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.report import write_report
 from tests.conftest import draw
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from samespace import scoring
 from samespace.base.errors import SameSpaceError
-from samespace.library import Features
+from samespace.library.library import Features
 from samespace.model.saved import load
 from samespace.scoring import Everywhere
 

@@ -22,10 +22,10 @@ from samespace.base.files import content_hash
 from samespace.base.find import find
 from samespace.base.photos import UnreadablePhoto, read_pixels
 from samespace.compress import fit_pca
-from samespace.library import FOLDER, Library, Photo
+from samespace.library.library import FOLDER, Library, Photo
+from samespace.library.read_photos import Batch, read_batch
 from samespace.looks import Look, look, shots
 from samespace.near import Sketches
-from samespace.reading import Batch, read_batch
 from samespace.search import Answer, Hit, Query, Space, answers_of, answers_to, extracted
 
 

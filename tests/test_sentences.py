@@ -11,10 +11,10 @@ import pytest
 
 from samespace import looks
 from samespace.base.errors import SameSpaceError
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
+from samespace.library.read_photos import former
 from samespace.looks import Look
 from samespace.near import Sketches
-from samespace.reading import former
 from samespace.rooms.dataset import SPACE_TYPES, describe, draw, make_room, viewpoints
 from samespace.search import Space
 from samespace.words.captions import Captioned, CaptionSet, locate

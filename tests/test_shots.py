@@ -15,7 +15,7 @@ from samespace import near, shots
 from samespace.base import arrays
 from samespace.duplicates import Found, Search, find_duplicates
 from samespace.grouping import Scored
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import TEST, find_photos
 from samespace.near import Sketches
 

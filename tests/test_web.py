@@ -23,7 +23,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from samespace import cli
-from samespace.library import FOLDER
+from samespace.library.library import FOLDER
 from samespace.web.app import ROOMS, make_app
 from samespace.web.desk import Desk
 from samespace.web.safety import Guard

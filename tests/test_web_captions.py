@@ -12,7 +12,7 @@ import pytest
 from conftest import Served
 from starlette.testclient import TestClient
 
-from samespace.library import Library, Photo
+from samespace.library.library import Library, Photo
 from samespace.near import Sketches
 from samespace.web.desk import Desk, photo_id
 from samespace.words.library_captions import FILE, Caption, LibraryCaptions

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from samespace.library import FOLDER
+from samespace.library.library import FOLDER
 from samespace.web import comparing, photo_map
 from samespace.web.comparing import Comparings
 from samespace.web.desk import Desk, LibraryAway

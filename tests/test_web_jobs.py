@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
 from samespace.looks import look, shots
 from samespace.web import jobs
 from samespace.web.app import make_app

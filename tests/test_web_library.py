@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from samespace.base.photos import UnreadablePhoto
-from samespace.library import Library, Photo
+from samespace.library.library import Library, Photo
 from samespace.web import library as library_module
 from samespace.web.desk import Desk, photo_id
 from samespace.web.library import Folder, tree

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.web import names
 from samespace.web.desk import Snapshot, photo_id
 from samespace.web.names import names_of, tree

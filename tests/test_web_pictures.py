@@ -15,7 +15,7 @@ from conftest import Served
 from PIL import Image, ImageCms
 from starlette.testclient import TestClient
 
-from samespace.library import FOLDER, Library, Photo
+from samespace.library.library import FOLDER, Library, Photo
 from samespace.web import pictures
 from samespace.web.desk import Desk, photo_id
 from samespace.web.pages import photo_as_json

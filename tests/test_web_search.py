@@ -19,7 +19,7 @@ from test_search import COLOURS, Colours
 
 from samespace.base.photos import read_pixels
 from samespace.compress import fit_pca
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
 from samespace.looks import shots
 from samespace.model.colours import DIM, colours
 from samespace.near import Sketches

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from samespace.cli import main
-from samespace.library import Library
+from samespace.library.library import Library
 from samespace.rooms.dataset import write_dataset
 from samespace.words import commands, training
 from samespace.words.borrowing import Borrower

@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels, read_pixels
+from samespace.library.read_photos import SIZE
 from samespace.model.extract import for_trunk
-from samespace.reading import SIZE
 from samespace.words import features
 from samespace.words.captions import Located, locate, read_captions
 from samespace.words.features import SHARES, TOLD, Featured, Trunk, from_file, from_photos, told

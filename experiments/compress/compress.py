@@ -25,9 +25,10 @@ from torch import Tensor
 
 from experiments.config import check_names, read_config
 from experiments.trial import GlobalBatches, Rows, TrialLog, check_mounted, train_on_cluster
-from samespace import batch_files, compress
+from samespace import compress
 from samespace.autoencoder import Autoencoder, loss_of, split, to_tensor, train, validation_loss
 from samespace.base.errors import SameSpaceError, exit_status
+from samespace.library import cluster_files
 
 CONST = Path(__file__).with_name("const.yaml")
 ENCODER = "encoder.safetensors"  # in a checkpoint
@@ -45,14 +46,14 @@ def read_vectors(data: Path) -> Array:
     """(N, D), of each content once, the same whatever order the photos were embedded in; or a file's as they are."""
     if data.suffix == ".npy":
         return _load(data)
-    files = sorted(data.rglob(batch_files.FILES))
+    files = sorted(data.rglob(cluster_files.FILES))
     if not files:
         raise SameSpaceError(
             f"{data} holds no embedded photos: give the folder that the log of experiments/embed names last"
         )
     found: dict[str, dict[str, Array]] = {}
     for file in files:
-        for fingerprint, (contents, fields) in batch_files.read(file).features.items():
+        for fingerprint, (contents, fields) in cluster_files.read(file).features.items():
             if "vectors" in fields:
                 found.setdefault(fingerprint, {}).update(zip(contents, fields["vectors"], strict=True))
     if len(found) != 1:

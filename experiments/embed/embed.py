@@ -21,15 +21,15 @@ from determined import core
 from determined.pytorch import experimental
 
 from experiments.trial import check_mounted
-from samespace import batch_files
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.files import write_whole
 from samespace.base.find import walk
 from samespace.base.photos import EXTENSIONS
+from samespace.library import cluster_files
+from samespace.library.read_photos import Extractor, read_batch
 from samespace.model import extract
 from samespace.near import Sketches
-from samespace.reading import Extractor, read_batch
 
 BATCHES_BETWEEN_CHECKPOINTS = 5  # a worker's; also what it holds in memory and has to do again
 BATCHES_A_WORKER = 4  # at least, or some would idle while others are busy with one large batch
@@ -57,7 +57,7 @@ class Embedder(experimental.TorchBatchProcessor):  # type: ignore[misc]  # Deter
         if self.bar is None:
             self.left = self.photos - number * len(batch)  # a run that goes on has done some
             self.bar = progress.bar("embedding", self.left)
-        self.done[batch_files.name(number)] = batch_files.to_bytes(read_batch(self.root, batch, self.extractors))
+        self.done[cluster_files.name(number)] = cluster_files.to_bytes(read_batch(self.root, batch, self.extractors))
         done = min(self.left, len(batch) * workers)  # the others are about as far
         self.left -= done
         self.bar.update(done)

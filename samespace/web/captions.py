@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from samespace.base.errors import SameSpaceError
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.web.describing import PHOTO, TEXT, answer, explained, fields, in_path, takes
 from samespace.web.pages import desk_of, photo_as_json, takes_json
 from samespace.web.safety import Guard

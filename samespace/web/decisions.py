@@ -17,7 +17,7 @@ from starlette.routing import Route
 from samespace import cleanup
 from samespace.base.text import count, readable, size_words
 from samespace.duplicates import Member
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.plans import Plan, PlannedGroup, PlannedPhoto
 from samespace.web.comparing import Shown
 from samespace.web.describing import FLAG, TEXT, WHOLE, answer, explained, fields, listed, or_null, record, takes

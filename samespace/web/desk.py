@@ -15,7 +15,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import as_sentence, readable
-from samespace.library import Library, Photo
+from samespace.library.library import Library, Photo
 from samespace.looks import Look
 from samespace.search import Space
 from samespace.web.thumbnails import forget_thumbnails

@@ -21,7 +21,7 @@ from starlette.routing import Route
 import samespace
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
-from samespace.library import refuse_own_folders
+from samespace.library.library import refuse_own_folders
 from samespace.web.describing import TEXT, WHOLE, answer, explained, fields, listed, record, takes
 from samespace.web.desk import Desk
 from samespace.web.pages import desk_of, takes_json, told

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from samespace import cleanup
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable, shell_word
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.web import jobs
 from samespace.web.describing import TEXT, WHOLE, answer, explained, listed, or_null, record
 from samespace.web.desk import Desk, Snapshot

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.web.desk import Snapshot
 
 FOLDERS = 2000  # that are shown or offered; where there are more, those of the upper levels only

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import as_sentence, count, readable, score_words, size_words
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.web.describing import FLAG, TEXT, WHOLE, explained, fields, or_null
 from samespace.web.desk import Desk, LibraryAway, photo_id
 from samespace.words.library_captions import Caption

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.layout import lay_out
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.web.describing import NUMBER, TEXT, WHOLE, answer, explained, listed, record
 from samespace.web.desk import Desk, Snapshot, photo_id, was_away
 from samespace.web.names import base_of, name_from

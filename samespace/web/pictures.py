@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from samespace.base.errors import SameSpaceError
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.web.desk import Desk
 from samespace.web.pages import desk_of
 from samespace.web.thumbnails import converted, kept_thumbnail, make_thumbnail

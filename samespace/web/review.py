@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.web.comparing import LOWEST, POSITIONS, Comparings, Shown, kinds, threshold_of
 from samespace.web.describing import FLAG, NUMBER, TEXT, WHOLE, answer, explained, listed, parameter, photo_and, record
 from samespace.web.desk import Desk, LibraryAway

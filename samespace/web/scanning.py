@@ -19,7 +19,7 @@ from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable
-from samespace.library import Library
+from samespace.library.library import Library
 from samespace.looks import from_options, remember
 from samespace.near import Sketches
 from samespace.search import vectors_of

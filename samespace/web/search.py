@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable, shell_word
-from samespace.library import Photo
+from samespace.library.library import Photo
 from samespace.web.describing import (
     FLAG,
     IMAGE,

@@ -24,8 +24,8 @@ from samespace import near
 from samespace.base import arrays
 from samespace.base.photos import Pixels, UnreadablePhoto, glimpse_foreign
 from samespace.base.text import size_words
+from samespace.library.read_photos import SIZE
 from samespace.looks import Look
-from samespace.reading import SIZE
 from samespace.search import extracted
 from samespace.web.describing import FLAG, IMAGE, NUMBER, answer, explained, fields, record, takes
 from samespace.web.pages import as_json, desk_of

@@ -21,10 +21,10 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.photos import read_pixels
 from samespace.base.text import count, readable
-from samespace.library import FOLDER, Library, Photo
+from samespace.library.library import FOLDER, Library, Photo
+from samespace.library.read_photos import SIZE
 from samespace.looks import Look
 from samespace.model.feature_bank import default_cache
-from samespace.reading import SIZE
 from samespace.search import Space, extracted
 from samespace.words import captioning, sentences
 from samespace.words import training as matching

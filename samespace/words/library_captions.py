@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
-from samespace.database import Database, Tables
-from samespace.library import Library
+from samespace.library.library import Library
+from samespace.library.sqlite import Database, Tables
 from samespace.words.vocabulary import split_words
 
 FILE = "captions.sqlite"  # in the library's folder: what persons wrote outlives the library's own file

@@ -17,7 +17,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.text import readable
 from samespace.exact import Exact
-from samespace.library import Features, Fields, Library
+from samespace.library.library import Features, Fields, Library
 from samespace.looks import Look
 from samespace.words.data import trunk_of
 from samespace.words.features import told_of

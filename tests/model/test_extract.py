@@ -20,7 +20,8 @@ from samespace import load
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import find
 from samespace.base.photos import Pixels, read_pixels
-from samespace.library import FOLDER, Library
+from samespace.library.library import FOLDER, Library
+from samespace.library.read_photos import former
 from samespace.looks import Look
 from samespace.model import extract
 from samespace.model.backbone import SIZE, make_trunk
@@ -29,7 +30,6 @@ from samespace.model.extract import NetworkExtractor, for_model, for_trunk
 from samespace.model.feature_bank import to_tensor
 from samespace.model.network import Embeddings
 from samespace.model.saved import Model
-from samespace.reading import former
 from samespace.search import Space
 
 HEADS = ("compare", "concat")

@@ -26,8 +26,8 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import sync_folder
 from samespace.base.find import DATABASE, Walk, walk
 from samespace.base.photos import EXTENSIONS, Details, UnreadablePhoto, decoders, details, in_threads
-from samespace.database import Database, Tables
-from samespace.reading import AT_ONCE, Array, Batch, Extractor, File, Rows, former, read_batch, read_batches
+from samespace.library.read_photos import AT_ONCE, Array, Batch, Extractor, File, Rows, former, read_batch, read_batches
+from samespace.library.sqlite import Database, Tables
 
 __all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Kept", "Library", "Photo", "Scan", "read_batch"]
 

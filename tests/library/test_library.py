@@ -25,14 +25,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from samespace import library as library_module
-from samespace import reading
 from samespace.base import photos
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import find
 from samespace.base.hashes import perceptual_hash_of_pixels
 from samespace.base.photos import UnreadablePhoto, glimpse
-from samespace.library import FOLDER, Batch, Details, Features, Library, Scan, read_batch
+from samespace.library import library as library_module
+from samespace.library import read_photos
+from samespace.library.library import FOLDER, Batch, Details, Features, Library, Scan, read_batch
 
 
 class Mean:
@@ -93,7 +93,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(os.fsdecode(source.name)).name)
         return glimpse(source, size)
 
-    monkeypatch.setattr(reading, "glimpse", counted)
+    monkeypatch.setattr(read_photos, "glimpse", counted)
     return names
 
 
@@ -168,7 +168,7 @@ def test_flat_photos_share_one_hash() -> None:
 
 @pytest.mark.parametrize("value", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
 def test_a_hash_comes_back_with_all_its_bits(root: Path, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "perceptual_hash_of_pixels", lambda pixels: np.uint64(value))
+    monkeypatch.setattr(read_photos, "perceptual_hash_of_pixels", lambda pixels: np.uint64(value))
     library = opened(root)
     library.scan([root])
     assert {photo.hash for photo in library.photos()} == {value}
@@ -192,7 +192,7 @@ def test_a_second_scan_opens_nothing(root: Path, decoded: list[str], monkeypatch
     (root / "bad.jpg").write_text("a shopping list")
     opened(root).scan([root], [Mean()])
     assert len(decoded) == 6
-    monkeypatch.setattr(reading, "open", None, raising=False)
+    monkeypatch.setattr(read_photos, "open", None, raising=False)
     extractor = Mean()
     scan = opened(root).scan([root], [extractor])
     assert (counts(scan), len(decoded), extractor.seen) == ({"photos": 5}, 6, 0)
@@ -304,9 +304,9 @@ def test_a_new_extractor_decodes_only_what_it_lacks(root: Path, decoded: list[st
 
 def test_a_new_extractor_reads_one_of_several_copies(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copyfile(root / "a.jpg", root / "copy.jpg")
-    library, read, hashed = opened(root), list[str](), reading.hash_of
+    library, read, hashed = opened(root), list[str](), read_photos.hash_of
     library.scan([root])
-    monkeypatch.setattr(reading, "hash_of", lambda file: read.append(os.fsdecode(file.name)) or hashed(file))
+    monkeypatch.setattr(read_photos, "hash_of", lambda file: read.append(os.fsdecode(file.name)) or hashed(file))
     library.scan([root], [Mean()])
     assert len(read) == 5
 
@@ -428,7 +428,7 @@ def test_other_decoders_try_again(root: Path, decoded: list[str], monkeypatch: p
     library = opened(root)
     library.scan([root])
     decoded.clear()
-    for module in (library_module, reading):
+    for module in (library_module, read_photos):
         monkeypatch.setattr(module, "decoders", lambda: "Pillow 99")
     library.scan([root], [Mean()])
     library.scan([root], [Mean()])
@@ -443,7 +443,7 @@ def test_a_file_that_cannot_be_read_is_tried_again(root: Path, monkeypatch: pyte
 
     library = opened(root)
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "open", refuse, raising=False)
+        patch.setattr(read_photos, "open", refuse, raising=False)
         scan = library.scan([root])
     assert (counts(scan), reasons(scan.unreadable)) == (
         {"photos": 4, "new": 4},
@@ -462,7 +462,7 @@ def test_a_disk_that_fails_while_decoding_is_no_fault_of_the_photo(
     shutil.copyfile(root / "a.jpg", root / "copy.jpg")
     library = opened(root)
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "glimpse", fail)
+        patch.setattr(read_photos, "glimpse", fail)
         scan = library.scan([root])
     assert (scan.photos, len(scan.unreadable)) == (0, 6)
     assert library.scan([root]).photos == 6
@@ -470,7 +470,7 @@ def test_a_disk_that_fails_while_decoding_is_no_fault_of_the_photo(
 
 def test_a_copy_is_read_when_the_file_read_for_it_fails(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copyfile(root / "a.jpg", root / "copy.jpg")
-    claim, waits, failed = reading._Claims.claim, threading.Event(), threading.Event()
+    claim, waits, failed = read_photos._Claims.claim, threading.Event(), threading.Event()
 
     def claimed(self: Any, content: str) -> Any:
         found = claim(self, content)
@@ -485,8 +485,8 @@ def test_a_copy_is_read_when_the_file_read_for_it_fails(root: Path, monkeypatch:
             raise UnreadablePhoto(Path("x"), "damaged") from OSError(5, "Input/output error")
         return glimpse(source, size)
 
-    monkeypatch.setattr(reading._Claims, "claim", claimed)
-    monkeypatch.setattr(reading, "glimpse", fail_once)
+    monkeypatch.setattr(read_photos._Claims, "claim", claimed)
+    monkeypatch.setattr(read_photos, "glimpse", fail_once)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     batch = read_batch(root, relative(root), [Mean()])
     assert failed.is_set()
@@ -497,7 +497,7 @@ def test_a_copy_is_read_when_the_file_read_for_it_fails(root: Path, monkeypatch:
 
 def test_a_file_may_wait_for_a_copy_further_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copyfile(root / "a.jpg", root / "copy.jpg")
-    claimed, hashed, decoded = threading.Event(), reading.hash_of, list[str]()
+    claimed, hashed, decoded = threading.Event(), read_photos.hash_of, list[str]()
 
     def last(file: Any) -> str:
         if os.fsdecode(file.name).endswith("/a.jpg"):
@@ -510,8 +510,8 @@ def test_a_file_may_wait_for_a_copy_further_on(root: Path, monkeypatch: pytest.M
             claimed.set()
         return glimpse(source, size)
 
-    monkeypatch.setattr(reading, "hash_of", last)
-    monkeypatch.setattr(reading, "glimpse", noted)
+    monkeypatch.setattr(read_photos, "hash_of", last)
+    monkeypatch.setattr(read_photos, "glimpse", noted)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     batch = read_batch(root, relative(root), [Mean()])
     assert sorted(decoded) == ["1.png", "2.jpg", "copy.jpg", "deep.jpg", "z.webp"]
@@ -527,7 +527,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(root: Path, monk
 
     library = opened(root)
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "glimpse", meddle)
+        patch.setattr(read_photos, "glimpse", meddle)
         scan = library.scan([root], [Mean()])
     assert reasons(scan.unreadable) == {"a.jpg": "it changed while it was being read"}
     assert library.scan([root], [Mean()]).photos == 5
@@ -1017,7 +1017,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path, monkeypatch: pytes
 
     for seed in range(120):
         draw(tmp_path / f"{seed}.png", seed)
-    monkeypatch.setattr(reading, "glimpse", watched)
+    monkeypatch.setattr(read_photos, "glimpse", watched)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     monkeypatch.setattr(library_module, "AT_ONCE", 16)
     assert opened(tmp_path).scan([tmp_path], [Mean()]).photos == 120
