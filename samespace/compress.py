@@ -13,7 +13,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from samespace.base.arrays import unit
+from samespace.base.arrays import Floats, unit
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
 from samespace.base.text import count
@@ -33,7 +33,6 @@ NEIGHBOURS = 10
 QUERIES = 1000
 
 Array = npt.NDArray[np.floating[Any]]
-Floats = npt.NDArray[np.float32]
 Layer = tuple[Floats, Floats]  # weight (d, D) and bias (d,)
 
 

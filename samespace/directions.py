@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace.base.arrays import unit
+from samespace.base.arrays import Doubles, unit
 
 BLOCK = 4096
 
 Array = npt.NDArray[np.floating[Any]]
-Doubles = npt.NDArray[np.float64]
 
 
 class Directions(NamedTuple):

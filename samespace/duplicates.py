@@ -12,21 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace import near, scoring, shots
+from samespace.base.arrays import Flags, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.hashes import hamming
 from samespace.base.photos import Details, UnreadablePhoto
-from samespace.grouping import (
-    Flags,
-    Remembered,
-    Rows,
-    ScorePairs,
-    Similar,
-    by_components,
-    by_dbscan,
-    by_keeper,
-    listed,
-    weakest,
-)
+from samespace.grouping import Remembered, ScorePairs, Similar, by_components, by_dbscan, by_keeper, listed, weakest
 from samespace.keeping import PROTECTED, RULES, Standing, is_tied, standing, why_kept, why_removed
 from samespace.library.library import Library, Photo
 from samespace.library.read_photos import Extractor
@@ -197,8 +187,8 @@ class Comparison:
 
     def _clusters(
         self, threshold: float, same: Pairs, different: Pairs, without: Collection[Path]
-    ) -> tuple[_Left, list[Rows]]:
-        """Rows that belong together, the best first, and those with several photos that belong with no other."""
+    ) -> tuple[_Left, list[Ints]]:
+        """Ints that belong together, the best first, and those with several photos that belong with no other."""
         similar = self._similar.at(threshold, same, different)
         left = _Left(self._photos, similar, frozenset(without))
         order = left.order()
@@ -211,7 +201,7 @@ class Comparison:
         alone = np.setdiff1d(np.flatnonzero(left.copied > 1), np.concatenate([_NOBODY, *clusters]))
         return left, [*clusters, *alone[:, None]]
 
-    def _groups(self, left: _Left, clusters: Sequence[Rows], same: set[frozenset[int]]) -> list[Group]:
+    def _groups(self, left: _Left, clusters: Sequence[Ints], same: set[frozenset[int]]) -> list[Group]:
         """Clusters with all copies of each row; without those that leave nothing to remove."""
         keepers = np.concatenate([_NOBODY, *(np.repeat(cluster[0], len(cluster) - 1) for cluster in clusters)])
         others = np.concatenate([_NOBODY, *(cluster[1:] for cluster in clusters)])
@@ -229,7 +219,7 @@ class Comparison:
             key=lambda group: (-left.bytes_to_win([group]), bytes(group.members[0].photo.path)),
         )
 
-    def _kinds(self, first: Rows, second: Rows) -> list[str]:
+    def _kinds(self, first: Ints, second: Ints) -> list[str]:
         """Of pairs of rows the strictest kind that joins them."""
         kinds = np.full(len(first), self.search.kind, object)
         if self.search.kind == "same-space":
@@ -343,7 +333,7 @@ class _Photos:
         return told
 
     def equal(self, libraries: Sequence[Library]) -> Candidates:
-        """Rows with the same pixels; they are decoded in full only where size and hash agree."""
+        """Ints with the same pixels; they are decoded in full only where size and hash agree."""
         photos = [copies[0] for copies in self.copies]
         alike = _alike(photos)
         self._look_at(libraries, alike)
@@ -355,7 +345,7 @@ class _Photos:
     def unless_barred(self, score: ScorePairs) -> ScorePairs:
         """The score, but none for pairs that must not share a group."""
 
-        def allowed_score(first: Rows, second: Rows) -> Scores:
+        def allowed_score(first: Ints, second: Ints) -> Scores:
             allowed = ~self.barred(first, second)
             scores = np.full(len(first), -1.0)
             scores[allowed] = score(first[allowed], second[allowed])
@@ -363,7 +353,7 @@ class _Photos:
 
         return allowed_score
 
-    def barred(self, first: Rows, second: Rows) -> Flags:
+    def barred(self, first: Ints, second: Ints) -> Flags:
         """Two photos that nothing may happen to, or with `against` two that are not to be compared."""
         barred: Flags = self.guarded[first] & self.guarded[second]
         if self.against:
@@ -371,7 +361,7 @@ class _Photos:
         return barred
 
     def look_closely(
-        self, libraries: Sequence[Library], first: Rows, second: Rows, candidates: tuple[Rows, Rows]
+        self, libraries: Sequence[Library], first: Ints, second: Ints, candidates: tuple[Ints, Ints]
     ) -> None:
         """Learn all that groups of these pairs of rows will ask for: the last time that a library is needed.
 
@@ -397,7 +387,7 @@ class _Photos:
     def _standing(self, photo: Photo, sharpness: float) -> Standing:
         return standing(photo, sharpness, photo.path in self.protected, self.rule)
 
-    def _ties(self, standings: Mapping[Path, Standing]) -> Rows:
+    def _ties(self, standings: Mapping[Path, Standing]) -> Ints:
         """(N,): rows with the same number can be told apart by a look at their sharpness alone."""
         photos = [copies[0] for copies in self.copies]
         order = sorted(range(len(photos)), key=lambda row: standings[photos[row].path].values)
@@ -406,7 +396,7 @@ class _Photos:
         ties[order[1:]] = np.cumsum(apart)
         return ties
 
-    def _are_alike(self, first: Rows, second: Rows) -> Flags:
+    def _are_alike(self, first: Ints, second: Ints) -> Flags:
         """Whether the photos of each pair of rows share their size and look much alike."""
         seen = np.array([(copies[0].width, copies[0].height, copies[0].hash) for copies in self.copies], np.uint64)
         width, height, differing = seen.reshape(-1, 3)[first].T ^ seen.reshape(-1, 3)[second].T
@@ -421,14 +411,14 @@ class _Photos:
             mine = [row for row in new if self.copies[row][0].content in ours]
             self.details |= zip(mine, library.details([self.copies[row][0] for row in mine]), strict=True)
 
-    def _places(self) -> Rows:
+    def _places(self) -> Ints:
         """(2, photos): where each stands among all, the best to keep first: if not looked at, and if looked at."""
         keys = [standings[path].key() for standings in self.standings for path in self.all]
         places = np.empty(len(keys), np.intp)
         places[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
         return places.reshape(2, -1)
 
-    def _pixels(self) -> Rows:
+    def _pixels(self) -> Ints:
         """(N,): rows with the same number hold the same pixels; -1 where nobody looked."""
         numbers: dict[str, int] = {}
         pixels = np.full(len(self.copies), -1)
@@ -446,7 +436,7 @@ class _Photos:
         plain &= ~self.guarded
         return plain
 
-    def have_same_pixels(self, first: Rows, second: Rows) -> Flags:
+    def have_same_pixels(self, first: Ints, second: Ints) -> Flags:
         """Whether both of each pair of rows were looked at, and hold the same pixels."""
         same: Flags = (self.pixels[first] == self.pixels[second]) & (self.pixels[first] >= 0)
         return same
@@ -476,16 +466,16 @@ class _Left:
         self.looked[first[tied]] = True
         self._looked: list[bool] = self.looked.tolist()
 
-    def order(self) -> Rows:
+    def order(self) -> Ints:
         """The rows, the one with the best photo to keep first."""
         rows = self.photos.row_of[self.here]
         places = np.where(self.looked[rows], self.photos.places[1, self.here], self.photos.places[0, self.here])
         ranked = rows[np.argsort(places)]
         _, first = np.unique(ranked, return_index=True)
-        order: Rows = ranked[np.sort(first)]
+        order: Ints = ranked[np.sort(first)]
         return order
 
-    def count(self, clusters: Sequence[Rows]) -> int:
+    def count(self, clusters: Sequence[Ints]) -> int:
         """How many of these make a group: all with a plain row, and what a closer look says of the others."""
         if not clusters:
             return 0

@@ -18,13 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import progress
+from samespace.base.arrays import Doubles, Flags, Ints
 from samespace.neighbours import Candidates, Ids
 
-Rows = npt.NDArray[np.intp]
-Scores = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 # Two arrays of photos to the score of each pair; which photo of a pair comes first must not matter.
-ScorePairs = Callable[[Rows, Rows], npt.NDArray[np.floating]]
+ScorePairs = Callable[[Ints, Ints], npt.NDArray[np.floating]]
 Pairs = Iterable[tuple[int, int]]
 
 AT_ONCE = 1 << 12  # pairs that are scored in one call
@@ -36,9 +34,9 @@ EVERY_PAIR = 20_000  # a group with no more pairs than this has them all scored 
 class Scored(NamedTuple):
     """Pairs of photos and their scores, (n,) each."""
 
-    first: Rows
-    second: Rows
-    scores: Scores
+    first: Ints
+    second: Ints
+    scores: Doubles
 
 
 class Remembered:
@@ -64,11 +62,11 @@ class Remembered:
         pairs, scores = self._known
         return Scored(pairs[:-1] // self.count, pairs[:-1] % self.count, scores[:-1])
 
-    def _numbers(self, first: Rows, second: Rows) -> Rows:
+    def _numbers(self, first: Ints, second: Ints) -> Ints:
         """A pair as one number, whichever way round."""
         return np.minimum(first, second) * self.count + np.maximum(first, second)
 
-    def __call__(self, first: Rows, second: Rows) -> Scores:
+    def __call__(self, first: Ints, second: Ints) -> Doubles:
         pairs = self._numbers(first, second)
         known, scores = self._known
         places = np.searchsorted(known, pairs)
@@ -80,11 +78,11 @@ class Remembered:
             if len(known) <= self.room:
                 self._known = known, scores
             places = np.searchsorted(known, pairs)
-        asked: Scores = scores[places]
+        asked: Doubles = scores[places]
         return asked
 
 
-def listed(candidates: Candidates) -> tuple[Rows, Rows]:
+def listed(candidates: Candidates) -> tuple[Ints, Ints]:
     """The pairs in the lists, each once: (n,) the lower number, and (n,) the higher."""
     first = np.repeat(np.arange(len(candidates.full)), np.diff(candidates.starts))
     second = candidates.ids.astype(np.intp)
@@ -142,7 +140,7 @@ class Similar:
         self.first, self.second, self.scores = first, second, scores  # both ways, by first, then second
         self.starts = np.searchsorted(first, np.arange(self.count + 1))
 
-    def of(self, i: int, among: Flags | None = None, soon: Iterable[int] = ()) -> tuple[Rows, Scores]:
+    def of(self, i: int, among: Flags | None = None, soon: Iterable[int] = ()) -> tuple[Ints, Doubles]:
         """The photos that clear the threshold with photo i, rising, and their scores; all of them, or those `among`.
 
         `soon` names photos that may be asked for next: where lists were cut, many are as quick as one.
@@ -153,7 +151,7 @@ class Similar:
         ids, scores = self.second[part], self.scores[part]
         return (ids, scores) if among is None or not len(ids) else (ids[among[ids]], scores[among[ids]])
 
-    def _all_of(self, i: int, among: Flags | None, soon: Iterable[int]) -> tuple[Rows, Scores]:
+    def _all_of(self, i: int, among: Flags | None, soon: Iterable[int]) -> tuple[Ints, Doubles]:
         near = self._all_near(i, soon).astype(np.intp)
         same = np.array(sorted(self.same.get(i, ())), np.intp)
         if told := [*same.tolist(), *self.different.get(i, ())]:
@@ -188,12 +186,12 @@ def _sides(pairs: Pairs) -> dict[int, set[int]]:
     return dict(sides)
 
 
-def _both_ways(first: Rows, second: Rows, scores: Scores) -> tuple[Rows, Rows, Scores]:
+def _both_ways(first: Ints, second: Ints, scores: Doubles) -> tuple[Ints, Ints, Doubles]:
     order = np.lexsort((np.append(second, first), np.append(first, second)))
     return np.append(first, second)[order], np.append(second, first)[order], np.append(scores, scores)[order]
 
 
-def score_in_blocks(first: Rows, second: Rows, score_pairs: ScorePairs) -> Scores:
+def score_in_blocks(first: Ints, second: Ints, score_pairs: ScorePairs) -> Doubles:
     """The score of each pair, asked for a block at a time and with the lower number first."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     scores = np.empty(len(low))
@@ -208,7 +206,7 @@ def score_in_blocks(first: Rows, second: Rows, score_pairs: ScorePairs) -> Score
 # By keeper
 
 
-def by_keeper(order: Rows, similar: Similar) -> list[Rows]:
+def by_keeper(order: Ints, similar: Similar) -> list[Ints]:
     """Groups in which every member clears the threshold with the first, the keeper; then in `order`.
 
     Each photo, the best first, goes to the keeper it scores highest with, the earlier one if equal, or becomes a
@@ -241,19 +239,19 @@ def _best_allowed(offers: list[tuple[float, int]], barred: set[int]) -> int:
     return max(allowed, key=lambda offer: offer[0], default=(0.0, -1))[1]
 
 
-def _flags(order: Rows, count: int) -> Flags:
+def _flags(order: Ints, count: int) -> Flags:
     """(count,): whether `order` names a photo."""
     return np.bincount(order, minlength=count).astype(np.bool_)
 
 
-def _rank(order: Rows, count: int) -> Rows:
+def _rank(order: Ints, count: int) -> Ints:
     """(count,): of each photo its place in `order`, and of those left out `count`."""
     rank = np.full(count, count)
     rank[order] = np.arange(len(order))
     return rank
 
 
-def _groups(order: Rows, heads: Rows) -> list[Rows]:
+def _groups(order: Ints, heads: Ints) -> list[Ints]:
     """Photos with the same head, its best, two or more: in `order`; the group with the best head first."""
     rank = _rank(order, len(heads))
     photos = np.flatnonzero(heads >= 0)
@@ -265,7 +263,7 @@ def _groups(order: Rows, heads: Rows) -> list[Rows]:
 # By chains
 
 
-def by_components(order: Rows, similar: Similar) -> list[Rows]:
+def by_components(order: Ints, similar: Similar) -> list[Ints]:
     """Groups in which a chain of pairs that clear the threshold joins any two; in each, the best in `order` first.
 
     Photos told apart are not linked, yet a chain through others may still put them in one group.
@@ -276,7 +274,7 @@ def by_components(order: Rows, similar: Similar) -> list[Rows]:
     return _groups(order, heads)
 
 
-def by_dbscan(order: Rows, similar: Similar, min_samples: int) -> list[Rows]:
+def by_dbscan(order: Ints, similar: Similar, min_samples: int) -> list[Ints]:
     """DBSCAN's clusters of two or more, as scikit-learn makes them of photos in `order` with eps = 1 - threshold.
 
     A photo with `min_samples` similar ones, itself among them, is a core. A chain of cores makes a cluster, and a
@@ -298,7 +296,7 @@ def by_dbscan(order: Rows, similar: Similar, min_samples: int) -> list[Rows]:
     return _groups(order, heads)
 
 
-def _linked(order: Rows, similar: Similar, which: Flags) -> Rows:
+def _linked(order: Ints, similar: Similar, which: Flags) -> Ints:
     """Of each photo in `which`, the rank in `order` of the best that a chain of them joins it to; of others, N."""
     labels = np.where(which, _rank(order, similar.count), similar.count)
     inside = which[similar.first] & which[similar.second]
@@ -312,7 +310,7 @@ def _linked(order: Rows, similar: Similar, which: Flags) -> Rows:
     return labels
 
 
-def _spread(labels: Rows, first: Rows, second: Rows) -> Rows:
+def _spread(labels: Ints, first: Ints, second: Ints) -> Ints:
     """The lowest label of all that chains of pairs join, for each; labels start as ranks, no two alike in a chain."""
     best = np.arange(len(labels) + 1, dtype=np.intp)  # of each label, the lowest known to be joined with it
     first, second = labels[first], labels[second]
@@ -324,13 +322,13 @@ def _spread(labels: Rows, first: Rows, second: Rows) -> Rows:
         first, second = best[first], best[second]
         apart = first != second
         first, second = first[apart], second[apart]
-    spread: Rows = best[labels]
+    spread: Ints = best[labels]
     return spread
 
 
-def _with_borders(order: Rows, similar: Similar, core: Flags, others: Flags, labels: Rows) -> Rows:
+def _with_borders(order: Ints, similar: Similar, core: Flags, others: Flags, labels: Ints) -> Ints:
     """The labels of cores, and for `others` the lowest label of a core similar to them."""
-    reached: Rows = labels.copy()
+    reached: Ints = labels.copy()
     border = core[similar.first] & others[similar.second]
     np.minimum.at(reached, similar.second[border], labels[similar.first[border]])
     asked = order[similar.full[order]].tolist()
@@ -353,7 +351,7 @@ class Weakest(NamedTuple):
     of_all: bool  # False: of the pairs with the keeper and a sample of the others, so another may be lower still
 
 
-def weakest(groups: Sequence[Rows], score_pairs: ScorePairs) -> list[Weakest]:
+def weakest(groups: Sequence[Ints], score_pairs: ScorePairs) -> list[Weakest]:
     """For each group the lowest score of any two members; of more than 200, of those with the keeper and 20,000 more.
 
     The sample is drawn in the same way each time. What persons said of a pair does not count here.
@@ -364,11 +362,11 @@ def weakest(groups: Sequence[Rows], score_pairs: ScorePairs) -> list[Weakest]:
     return [Weakest(float(ours.min(initial=1)), _has_few(group)) for group, ours in zip(groups, scores, strict=False)]
 
 
-def _has_few(group: Rows) -> bool:
+def _has_few(group: Ints) -> bool:
     return len(group) * (len(group) - 1) // 2 <= EVERY_PAIR
 
 
-def _pairs_of(group: Rows) -> Rows:
+def _pairs_of(group: Ints) -> Ints:
     """(2, n): every pair of members, or a sample."""
     count = len(group)
     if _has_few(group):
@@ -378,5 +376,5 @@ def _pairs_of(group: Rows) -> Rows:
         first = random.integers(0, count, EVERY_PAIR)
         second = (first + random.integers(1, count, EVERY_PAIR)) % count
         places = np.append(np.zeros(count - 1, np.intp), first), np.append(np.arange(1, count), second)
-    pairs: Rows = group[np.stack(places)]
+    pairs: Ints = group[np.stack(places)]
     return pairs

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from samespace.base.arrays import Flags, Floats, Ints
 from samespace.base.errors import SameSpaceError
 
 MOST = 32
@@ -27,9 +28,6 @@ READY = 1 << 27  # numbers: half a gigabyte
 PENDING = 1 << 22  # so many found pairs wait before they are cut to each photo's best
 
 Ids = npt.NDArray[np.int32]
-Rows = npt.NDArray[np.intp]
-Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
 Rounded = npt.NDArray[np.int16]
 Numbers = npt.NDArray[np.int64]
 Whole = npt.NDArray[np.integer]
@@ -65,7 +63,7 @@ class Candidates(NamedTuple):
         for i in photos:
             yield found[i] if i in found else self.listed(i)
 
-    def _all_near(self, photos: Rows) -> list[tuple[Ids, Floats]]:
+    def _all_near(self, photos: Ints) -> list[tuple[Ids, Floats]]:
         mine = self.rounded[photos].astype(np.float32)
         parts = [_products_from(mine, self.rounded, rows, self.lowest) for rows in _blocks(len(self.rounded), ROWS)]
         place, ids, products = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -131,7 +129,7 @@ def _cosines(products: npt.NDArray[np.floating] | Whole) -> Floats:
     return np.minimum(products / STEPS**2, 1).astype(np.float32)
 
 
-def _products_from(mine: Floats, rounded: Rounded, rows: slice, lowest: int) -> tuple[Rows, Rows, Floats]:
+def _products_from(mine: Floats, rounded: Rounded, rows: slice, lowest: int) -> tuple[Ints, Ints, Floats]:
     """Where a product with one of these rows reaches `lowest`: (place in `mine`, row, product)."""
     products = mine @ rounded[rows].astype(np.float32).T
     place, column = np.nonzero(products >= lowest)
@@ -141,7 +139,7 @@ def _products_from(mine: Floats, rounded: Rounded, rows: slice, lowest: int) -> 
 # Who is compared with whom
 
 
-Meeting = tuple[Rows, Rows]  # visitors, and the residents that each of them is compared with; both rising
+Meeting = tuple[Ints, Ints]  # visitors, and the residents that each of them is compared with; both rising
 
 
 def _all_meet(count: int) -> Iterator[Meeting]:
@@ -170,7 +168,7 @@ def _nearest(block: Rounded, centres: Rounded, reach: int) -> Cells:
     return np.sort(np.partition(keys, reach - 1)[:, :reach]).astype(np.uint16)  # the low 16 bits: the cell
 
 
-def _visitors(nearest: Cells, sizes: Numbers, visits: int) -> list[Rows]:
+def _visitors(nearest: Cells, sizes: Numbers, visits: int) -> list[Ints]:
     """For each cell, who visits it: each photo goes to its nearest cells until it has met `visits` residents."""
     photos, cells = [], []
     for rows in _blocks(len(nearest), ROWS):
@@ -248,13 +246,13 @@ class _Found:
         self.limits[last[beaten]] = np.maximum(self.limits[last[beaten]], products[beaten])
 
 
-def _ranks(rows: Whole) -> Rows:
+def _ranks(rows: Whole) -> Ints:
     """How many equal ones come before each, in a sorted array."""
     new = np.flatnonzero(np.diff(rows, prepend=-1))
     return np.arange(len(rows)) - np.repeat(new, np.diff(new, append=len(rows)))
 
 
-def _best_of_block(rows: Rounded | Floats, visitors: Rows, residents: Rows, found: _Found) -> tuple[Ids, Ids, Ids]:
+def _best_of_block(rows: Rounded | Floats, visitors: Ints, residents: Ints, found: _Found) -> tuple[Ids, Ids, Ids]:
     """What each visitor finds among the residents, its best at most: (photo, neighbour, product)."""
     mine = rows[visitors].astype(np.float32, copy=False)
     keys = np.zeros(0, np.int64)  # visitor's place, product and resident in one number: sorting it sorts by all three
@@ -275,7 +273,7 @@ def _unpack(keys: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     return keys >> 52, TOP - (keys >> 27 & (1 << 25) - 1), keys & (1 << 27) - 1
 
 
-def _cut(keys: Numbers, visitors: Rows, found: _Found) -> Numbers:
+def _cut(keys: Numbers, visitors: Ints, found: _Found) -> Numbers:
     keys = np.sort(keys)
     place, product, _ = _unpack(keys)
     rank = _ranks(place)

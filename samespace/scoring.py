@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from samespace import near
 from samespace.base import arrays
+from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import Features
 from samespace.neighbours import Candidates, find_neighbours
@@ -17,7 +18,6 @@ from samespace.neighbours import Candidates, find_neighbours
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
-Rows = npt.NDArray[np.intp]
 Scores = npt.NDArray[np.floating[Any]]
 
 # Of the probability that two photos show one space. A trained model's supposes as many such pairs as others, and in a
@@ -42,7 +42,7 @@ class Everywhere:
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def take(self, name: str, rows: Rows) -> npt.NDArray[Any]:
+    def take(self, name: str, rows: Ints) -> npt.NDArray[Any]:
         """(n, *shape): a field of these photos."""
         part = np.searchsorted(self._ends, rows, side="right")
         taken = [
@@ -61,7 +61,7 @@ class Scoring(NamedTuple):
     """Who might be a duplicate of whom among N photos, and how surely two of them are."""
 
     candidates: Candidates
-    score: Callable[[Rows, Rows], Scores]  # photos and their partners → (n,) of 0 to 1, either way round
+    score: Callable[[Ints, Ints], Scores]  # photos and their partners → (n,) of 0 to 1, either way round
 
 
 def of_shots(features: Everywhere) -> Scoring:
@@ -70,7 +70,7 @@ def of_shots(features: Everywhere) -> Scoring:
     return Scoring(find_neighbours(outlines, near.FLOOR), lambda first, second: same_shot(features, first, second))
 
 
-def same_shot(features: Everywhere, first: Rows, second: Rows) -> Scores:
+def same_shot(features: Everywhere, first: Ints, second: Ints) -> Scores:
     """How surely pairs of photos are of one shot, from their sketches."""
     return near.same_shot(features.take("grey", first), features.take("grey", second))
 
@@ -81,12 +81,12 @@ def of_model(features: Everywhere, model: Model) -> Scoring:
 
     from samespace.model.network import Embeddings
 
-    def embeddings(rows: Rows) -> Embeddings:
+    def embeddings(rows: Ints) -> Embeddings:
         vectors = torch.from_numpy(features.take("vectors", rows))
         parts = torch.from_numpy(features.take("parts", rows)) if model.has_parts else torch.empty(len(rows), 0, 0)
         return Embeddings(vectors, parts)
 
-    def score(first: Rows, second: Rows) -> Scores:
+    def score(first: Ints, second: Ints) -> Scores:
         return model.score(embeddings(first), embeddings(second))
 
     vectors = features.take("vectors", np.arange(len(features)))
@@ -103,7 +103,7 @@ def of_features(features: Everywhere, threshold: float) -> Scoring:
         )
     whitened = _whitened(features.take("vectors", np.arange(len(features))))
 
-    def score(first: Rows, second: Rows) -> Scores:
+    def score(first: Ints, second: Ints) -> Scores:
         cosines = np.einsum("nd,nd->n", whitened[first].astype(np.float32), whitened[second].astype(np.float32))
         return probability(cosines)
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from samespace import compress, near
 from samespace.base import arrays, progress
+from samespace.base.arrays import Doubles, Flags, Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels, UnreadablePhoto, read_many
 from samespace.base.text import count, shell_word
@@ -48,10 +49,6 @@ _COMPRESSION, _INDEX = "compression.safetensors", "hnsw.usearch"  # files among 
 _AT_ONCE = 256  # photos that are asked for together
 _NOBODY = np.uint64(2**64 - 1)  # the key of rows without a content: none has it
 
-Rows = npt.NDArray[np.intp]
-Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
-Scores = npt.NDArray[np.float64]
 
 Item = TypeVar("Item")
 
@@ -93,8 +90,8 @@ class Vectors(NamedTuple):
 class _Near(NamedTuple):
     """Contents, by falling cosine; equal ones in the order of their photos."""
 
-    contents: Rows
-    cosines: Scores
+    contents: Ints
+    cosines: Doubles
 
 
 class _Among(NamedTuple):
@@ -172,7 +169,7 @@ class Space:
         fields = {name: self._seen.take(name, contents) for name in self.look.extractor.fields}
         return Query(fields, tuple(photo.path for photo in photos), tuple(photo.content for photo in photos))
 
-    def vectors_of(self, which: Rows) -> Array:
+    def vectors_of(self, which: Ints) -> Array:
         """What some of the photos, by their numbers (n,), are searched by: (n, d) of length 1."""
         return self._unit.take(self.vectors.field, self._content_of[which])
 
@@ -324,14 +321,14 @@ class Space:
             ranked = self._photos_with(_Near(contents, scores), scores)
             yield [(photo, score) for photo, score in ranked if among.photos[photo]]
 
-    def _photos_with(self, block: _Near, scores: Scores) -> Iterator[tuple[int, float]]:
+    def _photos_with(self, block: _Near, scores: Doubles) -> Iterator[tuple[int, float]]:
         """The photos of contents, by falling scores, then cosines."""
         found = [self._photos_of[self._starts[content] : self._starts[content + 1]] for content in block.contents]
         photos, of = np.concatenate(found), np.repeat(np.arange(len(found)), list(map(len, found)))
         order = np.lexsort((photos, -block.cosines[of], -scores[of]))
         return zip(photos[order].tolist(), scores[of][order].tolist(), strict=True)
 
-    def _scores(self, query: Query, block: _Near) -> Scores:
+    def _scores(self, query: Query, block: _Near) -> Doubles:
         """What the look says of the photo asked for and each of these contents."""
         own = self._number.get(query.contents[0] or "")
         if self.look.model is not None:
@@ -350,7 +347,7 @@ class Space:
             scores[likely] = near.same_shot(np.repeat(query.fields["grey"], len(greys), 0), greys)
         return scores
 
-    def _embeddings(self, contents: Rows) -> Embeddings:
+    def _embeddings(self, contents: Ints) -> Embeddings:
         return _embeddings({name: self._seen.take(name, contents) for name in self.look.extractor.fields})
 
     # Hits that show the same
@@ -386,9 +383,9 @@ class Space:
                 joined.add(content)
         return joined
 
-    def _alike(self, contents: Rows) -> dict[int, set[int]]:
+    def _alike(self, contents: Ints) -> dict[int, set[int]]:
         """Of the first content which of the others show the same; also of some more, for each call takes its time."""
-        tests: list[tuple[Flags, Callable[[Rows, Rows], Scores | Floats], float]] = []
+        tests: list[tuple[Flags, Callable[[Ints, Ints], Doubles | Floats], float]] = []
         if self._sketches is not None:
             outlines = self._sketches.take("outline", contents).astype(np.float32)
             likely = outlines[:AHEAD] @ outlines.T >= near.FLOOR
@@ -407,11 +404,11 @@ class Space:
                 alike[one].add(other)
         return alike
 
-    def _one_shot(self, first: Rows, second: Rows) -> Floats:
+    def _one_shot(self, first: Ints, second: Ints) -> Floats:
         assert self._sketches is not None
         return near.same_shot(self._sketches.take("grey", first), self._sketches.take("grey", second))
 
-    def _one_space(self, first: Rows, second: Rows) -> Scores:
+    def _one_space(self, first: Ints, second: Ints) -> Doubles:
         assert self.look.model is not None
         return self.look.model.score(self._embeddings(first), self._embeddings(second))
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace import near
+from samespace.base.arrays import Ints
 from samespace.base.files import write_whole
-from samespace.grouping import Rows, Scored
+from samespace.grouping import Scored
 from samespace.library.library import Library
 
 Keys = npt.NDArray[np.uint64]
@@ -59,12 +60,12 @@ def _keys(contents: Sequence[str]) -> Keys:
     return np.array([int(content[:16], 16) for content in contents], np.uint64)
 
 
-def _places(keys: Keys, known: Keys) -> Rows:
+def _places(keys: Keys, known: Keys) -> Ints:
     """Where among the known ones, which rise, each of these is; -1 for those that are not."""
     if not len(known):
         return np.full(len(keys), -1, np.intp)
     places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    found: Rows = np.where(known[places] == keys, places, -1)
+    found: Ints = np.where(known[places] == keys, places, -1)
     return found
 
 

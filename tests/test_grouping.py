@@ -14,7 +14,8 @@ from sklearn.cluster import DBSCAN
 from sklearn.datasets import make_blobs
 
 from samespace import grouping as grouping_module
-from samespace.grouping import EVERY_PAIR, Remembered, Rows, Similar, by_components, by_dbscan, by_keeper, weakest
+from samespace.base.arrays import Ints
+from samespace.grouping import EVERY_PAIR, Remembered, Similar, by_components, by_dbscan, by_keeper, weakest
 from samespace.neighbours import find_neighbours
 
 THRESHOLD = 0.5
@@ -62,7 +63,7 @@ def corrected(scores: Matrix, same: Verdicts, different: Verdicts) -> Matrix:
     return scores
 
 
-def as_lists(groups: list[Rows]) -> list[list[int]]:
+def as_lists(groups: list[Ints]) -> list[list[int]]:
     return [group.tolist() for group in groups]
 
 
@@ -153,7 +154,7 @@ def test_numbering_changes_nothing(
     order = np.array(random.sample(range(len(scores)), len(scores)))  # type: ignore[attr-defined]
     number = np.array(random.sample(range(len(scores)), len(scores)))  # type: ignore[attr-defined]
 
-    def group(order: Rows, like: Similar) -> list[Rows]:
+    def group(order: Ints, like: Similar) -> list[Ints]:
         if grouping == "dbscan":
             return by_dbscan(order, like, 3)
         return by_keeper(order, like) if grouping == "keeper" else by_components(order, like)
@@ -205,7 +206,7 @@ def test_dbscan_is_sklearns_on_blobs(min_samples: int, most: int) -> None:
 def test_photos_that_are_all_alike_are_not_all_scored(most_scored: int, group: object) -> None:
     scored = []
 
-    def score(first: Rows, second: Rows) -> Matrix:
+    def score(first: Ints, second: Ints) -> Matrix:
         scored.append(len(first))
         return np.ones(len(first))
 
@@ -219,7 +220,7 @@ def test_photos_that_are_all_alike_are_not_all_scored(most_scored: int, group: o
 def test_dbscan_scores_few_of_photos_that_are_all_alike() -> None:
     scored = []
 
-    def score(first: Rows, second: Rows) -> Matrix:
+    def score(first: Ints, second: Ints) -> Matrix:
         scored.append(len(first))
         return np.ones(len(first))
 
@@ -254,7 +255,7 @@ def test_another_threshold_scores_nothing_again() -> None:
     scores = symmetric(np.random.default_rng(0).random((40, 40)))
     asked: list[tuple[int, int]] = []
 
-    def score(first: Rows, second: Rows) -> Matrix:
+    def score(first: Ints, second: Ints) -> Matrix:
         asked.extend(zip(first.tolist(), second.tolist(), strict=True))
         return scores[first, second]
 
@@ -271,7 +272,7 @@ def test_another_threshold_scores_nothing_again() -> None:
 def test_what_was_asked_is_remembered(questions: list[Verdicts]) -> None:
     asked: list[tuple[int, int]] = []
 
-    def score(first: Rows, second: Rows) -> Matrix:
+    def score(first: Ints, second: Ints) -> Matrix:
         asked.extend(zip(first.tolist(), second.tolist(), strict=True))
         return first * 10.0 + second
 
@@ -309,7 +310,7 @@ def test_the_weakest_of_a_large_group_is_of_the_keeper_and_a_sample() -> None:
     count = 1000
     asked: set[tuple[int, int]] = set()
 
-    def score(first: Rows, second: Rows) -> Matrix:
+    def score(first: Ints, second: Ints) -> Matrix:
         asked.update(zip(first.tolist(), second.tolist(), strict=True))
         assert (first < second).all()
         return 1 - (first == 0) * (second == 777) * 0.5

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from samespace.base.arrays import Floats
 from samespace.exact import Exact
 from samespace.words import models
 from samespace.words.features import Featured, Trunk
@@ -30,7 +31,6 @@ KIND = "borrower"  # of file
 NEAREST = 20
 
 Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from samespace import looks, terminal
 from samespace.arguments import libraries_of, library_above, look_of, open_libraries, real, scan_for
 from samespace.base import progress
+from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.photos import read_pixels
@@ -40,8 +40,6 @@ from samespace.words.vocabulary import SPECIALS
 
 BACKBONE = "mobilenet_v3_large"
 BLOCK = 1024  # photos that are captioned at once, and lost if the rest is
-
-Floats = npt.NDArray[np.float32]
 
 
 # Matching

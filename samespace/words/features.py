@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from samespace.base import progress
+from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash, save_whole
 from samespace.base.once import compute_once
@@ -29,8 +29,6 @@ from samespace.words.precomputed import read_features, unit_rows
 # are found nearly as well as with a half, and photos of Flickr8k as well as without; with more these are found worse.
 SHARES = {"vectors": 0.9, "colours": 0.1}
 TOLD = ", ".join(f"{name} {share:g}" for name, share in SHARES.items())  # other shares, other features
-
-Floats = npt.NDArray[np.float32]
 
 
 class Trunk(NamedTuple):

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.words import models
@@ -32,7 +33,6 @@ TILE = 1 << 18  # numbers that differences are held for at once: what a CPU's ca
 SHORTLIST = 500
 
 Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 # Of a sentence (1, dim), the rows with the K highest cosines and these, best first.

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
 from samespace.words.features import Trunk
@@ -24,7 +25,6 @@ from samespace.words.precomputed import unit_rows
 
 FORMAT = 1
 
-Floats = npt.NDArray[np.float32]
 Model = TypeVar("Model")
 
 

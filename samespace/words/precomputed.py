@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
 from samespace.words.captions import CaptionSet
@@ -15,7 +16,6 @@ from samespace.words.captions import CaptionSet
 KEY = "feats"
 
 Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 
 
 def read_features(path: Path, captions: CaptionSet) -> Floats:

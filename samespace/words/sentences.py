@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace import looks
+from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.text import readable
@@ -36,7 +37,6 @@ TRUST = 0.2
 _NOTE = "matcher"  # its name in the library's notes
 _FIELD = "photos"
 
-Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
 
