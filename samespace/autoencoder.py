@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samespace.base import progress
-from samespace.base.arrays import unit
+from samespace.base.arrays import Array, unit
 from samespace.compress import Compression
 
 HIDDEN = 1024
@@ -21,8 +20,6 @@ EPOCHS, PATIENCE = 60, 8
 BATCH = 256
 LEARNING_RATE = 0.001
 TEMPERATURE = 0.02  # of the softmax over cosines: about the ten nearest of a batch weigh anything
-
-Array = npt.NDArray[np.floating[Any]]
 
 
 class Autoencoder(nn.Module):

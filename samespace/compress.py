@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from samespace.base.arrays import Floats, unit
+from samespace.base.arrays import Array, Floats, unit
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
 from samespace.base.text import count
@@ -32,7 +31,6 @@ SAMPLE = 20_000  # photos that are learnt from at most
 NEIGHBOURS = 10
 QUERIES = 1000
 
-Array = npt.NDArray[np.floating[Any]]
 Layer = tuple[Floats, Floats]  # weight (d, D) and bias (d,)
 
 

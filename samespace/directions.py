@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from samespace.base.arrays import Doubles, unit
+from samespace.base.arrays import Array, Doubles, unit
 
 BLOCK = 4096
-
-Array = npt.NDArray[np.floating[Any]]
 
 
 class Directions(NamedTuple):

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from samespace import near, scoring, shots
-from samespace.base.arrays import Flags, Ints
+from samespace.base.arrays import Array, Flags, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.hashes import hamming
 from samespace.base.photos import Details, UnreadablePhoto
@@ -36,7 +35,6 @@ _BLOCK = 1024
 _NOBODY = np.empty(0, np.intp)
 _JOINED = {"exact": "same pixels", "near": "same shot", "same-space": "same space"}
 
-Scores = npt.NDArray[np.floating[Any]]
 Pairs = list[tuple[int, int]]
 Verdicts = Mapping[frozenset[str], bool]  # as `Library.verdicts` tells them
 
@@ -188,7 +186,7 @@ class Comparison:
     def _clusters(
         self, threshold: float, same: Pairs, different: Pairs, without: Collection[Path]
     ) -> tuple[_Left, list[Ints]]:
-        """Ints that belong together, the best first, and those with several photos that belong with no other."""
+        """Rows that belong together, the best first, and those with several photos that belong with no other."""
         similar = self._similar.at(threshold, same, different)
         left = _Left(self._photos, similar, frozenset(without))
         order = left.order()
@@ -333,7 +331,7 @@ class _Photos:
         return told
 
     def equal(self, libraries: Sequence[Library]) -> Candidates:
-        """Ints with the same pixels; they are decoded in full only where size and hash agree."""
+        """Rows with the same pixels; they are decoded in full only where size and hash agree."""
         photos = [copies[0] for copies in self.copies]
         alike = _alike(photos)
         self._look_at(libraries, alike)
@@ -345,7 +343,7 @@ class _Photos:
     def unless_barred(self, score: ScorePairs) -> ScorePairs:
         """The score, but none for pairs that must not share a group."""
 
-        def allowed_score(first: Ints, second: Ints) -> Scores:
+        def allowed_score(first: Ints, second: Ints) -> Array:
             allowed = ~self.barred(first, second)
             scores = np.full(len(first), -1.0)
             scores[allowed] = score(first[allowed], second[allowed])

@@ -9,17 +9,15 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from samespace.base.arrays import Flags, Floats, Ints, blocks, ranks
+from samespace.base.arrays import Array, Flags, Floats, Ints, blocks, ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Vectors = npt.NDArray[np.floating[Any]]
 
 QUERIES = 256  # looked up in one pass over the vectors
 PANEL = 1 << 19  # numbers, of vectors or of scores, that a thread works on at once: they stay in a CPU's caches
@@ -37,7 +35,7 @@ class Nearest(NamedTuple):
 class Exact:
     """Finds the nearest vectors by comparing with all, a block at a time. Any thread may ask."""
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: Array) -> None:
         """(N, D) rows of length 1, float16 or float32; a memory-mapped file is read anew each time, and not held."""
         import torch
 
@@ -56,7 +54,7 @@ class Exact:
         some: Floats = self._vectors[rows].astype(np.float32)
         return some
 
-    def nearest(self, queries: Vectors, k: int, allowed: Flags | None = None) -> Nearest:
+    def nearest(self, queries: Array, k: int, allowed: Flags | None = None) -> Nearest:
         """The `k` nearest to each of the queries (Q, D), also of length 1, among the rows that are `allowed`, (N,)."""
         queries = np.ascontiguousarray(queries, np.float32)
         parts = [self._nearest(queries[some], k, allowed) for some in blocks(len(queries), QUERIES)]

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samespace.base.arrays import Flags, Floats, Ints, blocks
+from samespace.base.arrays import Array, Flags, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.directions import main_directions
-from samespace.exact import Exact, Nearest, Vectors
+from samespace.exact import Exact, Nearest
 
 Keys = npt.NDArray[np.uint64]
 
@@ -125,7 +125,7 @@ class Approximate:
         """`expansion` is now what these vectors need."""
         self._changed = 0
 
-    def keep(self, keys: Keys, vectors_of: Callable[[Ints], Vectors]) -> tuple[int, int]:
+    def keep(self, keys: Keys, vectors_of: Callable[[Ints], Array]) -> tuple[int, int]:
         """Make it hold exactly the vectors of these keys (N,): how many were added, and removed.
 
         `vectors_of` is asked for the rows that are new, (n,) → (n, D), block by block. Equal keys are of equal vectors.
@@ -148,14 +148,14 @@ class Approximate:
             self._index.add(keys[new][some], self._shortened(vectors_of(rows[new][some])), threads=threads)
         return changes
 
-    def _learn(self, vectors_of: Callable[[Ints], Vectors], rows: Ints) -> tuple[Floats, int]:
+    def _learn(self, vectors_of: Callable[[Ints], Array], rows: Ints) -> tuple[Floats, int]:
         """The directions in which these vectors differ most, and how many told."""
         if self._dim <= SHORT or not len(rows):
             return self._directions, self._learnt
         some = vectors_of(rows[:: -(-len(rows) // SAMPLE)])
         return main_directions(some).axes[:, :SHORT].astype(np.float32), len(some)
 
-    def _shortened(self, vectors: Vectors) -> npt.NDArray[np.int8]:
+    def _shortened(self, vectors: Array) -> npt.NDArray[np.int8]:
         """(n, D) → (n, d)."""
         return _eight_bits(np.asarray(vectors, np.float32) @ self._directions)
 
@@ -190,7 +190,7 @@ class Approximate:
         finally:
             partial.unlink(missing_ok=True)
 
-    def nearest(self, queries: Vectors, k: int) -> tuple[Keys, Floats]:
+    def nearest(self, queries: Array, k: int) -> tuple[Keys, Floats]:
         """Keys and cosines (Q, k) of what lies nearest the queries (Q, D), the best first; -inf where there are fewer.
 
         Some are missed, and the cosines are those of what the graph has: `Indexed` looks closely at what this finds.
@@ -220,7 +220,7 @@ def _usearch() -> Any:
     return usearch
 
 
-def _eight_bits(vectors: Vectors) -> npt.NDArray[np.int8]:
+def _eight_bits(vectors: Array) -> npt.NDArray[np.int8]:
     """Whole numbers up to ±127, each vector by a scale of its own: cosines do not depend on it."""
     wide = np.asarray(vectors, np.float32)
     scales = 127 / np.maximum(np.abs(wide).max(1, keepdims=True), 1e-9)
@@ -239,7 +239,7 @@ class Indexed:
         self._keys = keys[self._order]
         self._once = bool((self._keys[1:] != self._keys[:-1]).all())
 
-    def nearest(self, queries: Vectors, k: int, allowed: Flags | None = None) -> Nearest:
+    def nearest(self, queries: Array, k: int, allowed: Flags | None = None) -> Nearest:
         """As `Exact.nearest`, by which it is where only some rows are `allowed`: an index finds too few of them."""
         if allowed is not None:
             return self.exact.nearest(queries, k, allowed)

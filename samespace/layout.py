@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace.base.arrays import unit
+from samespace.base.arrays import Array, Doubles, unit
 from samespace.neighbours import find_neighbours
 
 NEAREST = 10  # photos that a photo is drawn to; of a few photos about a quarter, for not everybody is near
@@ -19,12 +19,10 @@ TOGETHER, APART = 100, 200  # steps: first neighbours find each other, then all 
 MOMENTUM = 0.8
 FINE, COARSE = 48, 512  # strips of the grid: so many for a few photos, at most so many for very many, else 1 wide
 
-Floats = npt.NDArray[np.float64]
-Vectors = npt.NDArray[np.floating]
 Whole = npt.NDArray[np.integer]
 
 
-def lay_out(vectors: Vectors) -> npt.NDArray[np.float32]:
+def lay_out(vectors: Array) -> npt.NDArray[np.float32]:
     """(N, D) → (N, 2) around 0, none farther than 1 along either axis; the same vectors give the same map."""
     if len(vectors) < 2:
         return np.zeros((len(vectors), 2), np.float32)
@@ -37,7 +35,7 @@ def lay_out(vectors: Vectors) -> npt.NDArray[np.float32]:
     return layout
 
 
-def _start(vectors: npt.NDArray[np.float32]) -> Floats:
+def _start(vectors: npt.NDArray[np.float32]) -> Doubles:
     """Along the two directions in which the vectors differ most, (N, 2), small; no two at quite the same place."""
     random = np.random.default_rng(0)
     differences = vectors - vectors.mean(0)
@@ -46,11 +44,11 @@ def _start(vectors: npt.NDArray[np.float32]) -> Floats:
         directions = np.linalg.qr(differences.T @ (differences @ directions))[0]
     _, turned = np.linalg.eigh((differences @ directions).T @ (differences @ directions))
     places = differences @ directions @ turned[:, :-3:-1]
-    start: Floats = places / max(places.std(), 1e-6) * 1e-2 + 1e-4 * random.standard_normal((len(vectors), 2))
+    start: Doubles = places / max(places.std(), 1e-6) * 1e-2 + 1e-4 * random.standard_normal((len(vectors), 2))
     return start
 
 
-def _settle(places: Floats, heads: Whole, tails: Whole) -> Floats:
+def _settle(places: Doubles, heads: Whole, tails: Whole) -> Doubles:
     """Move all, step by step, to where pulling by neighbours and pushing by everybody are even."""
     step = np.zeros_like(places)
     # What many are drawn to moves as far as others do.
@@ -62,7 +60,7 @@ def _settle(places: Floats, heads: Whole, tails: Whole) -> Floats:
     return places
 
 
-def _pull(places: Floats, heads: Whole, tails: Whole) -> Floats:
+def _pull(places: Doubles, heads: Whole, tails: Whole) -> Doubles:
     apart = places[heads] - places[tails]
     pulls = apart / (1 + np.square(apart).sum(1, keepdims=True)) / len(heads)
     return np.stack([np.bincount(heads, side, len(places)) for side in pulls.T], 1)
@@ -73,17 +71,17 @@ class _Grid(NamedTuple):
 
     side: int
     points: npt.NDArray[np.intp]  # (16, N)
-    shares: Floats  # (16, N)
+    shares: Doubles  # (16, N)
 
-    def spread(self, amounts: Floats) -> npt.NDArray[np.complex128]:
+    def spread(self, amounts: Doubles) -> npt.NDArray[np.complex128]:
         """The spectrum of (N,) amounts put down on the grid, with as much room again so that nothing wraps round."""
         laid = np.bincount(self.points.ravel(), (self.shares * amounts).ravel(), self.side**2)
         return np.fft.rfft2(laid.reshape(self.side, self.side), (2 * self.side, 2 * self.side))
 
-    def gather(self, spectrum: npt.NDArray[np.complex128]) -> Floats:
+    def gather(self, spectrum: npt.NDArray[np.complex128]) -> Doubles:
         """(N,) what is found at each place."""
         field = np.fft.irfft2(spectrum, (2 * self.side, 2 * self.side))[: self.side, : self.side]
-        gathered: Floats = (field.ravel()[self.points] * self.shares).sum(0)
+        gathered: Doubles = (field.ravel()[self.points] * self.shares).sum(0)
         return gathered
 
     def alone(self, width: float) -> float:
@@ -93,7 +91,7 @@ class _Grid(NamedTuple):
         return float((self.shares * (closeness @ self.shares)).sum())
 
 
-def _push(places: Floats) -> Floats:
+def _push(places: Doubles) -> Doubles:
     """How strongly, and where to, each is pushed by all others: (N, 2); by a pair as 1 / (1 + distance²)²."""
     corner = places - places.min(0)
     extent = float(corner.max())
@@ -105,11 +103,11 @@ def _push(places: Floats) -> Floats:
     ones = grid.spread(np.ones(len(places)))
     total = grid.gather(ones * once).sum() - grid.alone(width)
     drawn = np.stack([grid.gather(grid.spread(side) * squared) for side in corner.T], 1)
-    push: Floats = (grid.gather(ones * squared)[:, None] * corner - drawn) / total
+    push: Doubles = (grid.gather(ones * squared)[:, None] * corner - drawn) / total
     return push
 
 
-def _grid(corner: Floats) -> _Grid:
+def _grid(corner: Doubles) -> _Grid:
     """For places in strips from a corner, (N, 2)."""
     side = -(-(int(corner.max()) + 4) // 16) * 16
     first = corner.astype(np.intp)  # of four points along each axis; the second is the last before the place
@@ -119,7 +117,7 @@ def _grid(corner: Floats) -> _Grid:
     return _Grid(side, points.reshape(16, -1), (across[:, None] * down).reshape(16, -1))
 
 
-def _shares(after: Floats) -> Floats:
+def _shares(after: Doubles) -> Doubles:
     """(N,) from 0 to 1, how far after the second of four points → (4, N): a cubic through all four, by its values."""
     before, beyond, ahead = after + 1, after - 1, after - 2
     return np.stack(

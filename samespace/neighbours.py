@@ -29,7 +29,6 @@ PENDING = 1 << 22  # so many found pairs wait before they are cut to each photo'
 
 Ids = npt.NDArray[np.int32]
 Rounded = npt.NDArray[np.int16]
-Numbers = npt.NDArray[np.int64]
 Whole = npt.NDArray[np.integer]
 Cells = npt.NDArray[np.uint16]
 
@@ -40,7 +39,7 @@ class Candidates(NamedTuple):
     Symmetric: j is listed with i if and only if i is with j, so a list may be longer than its share of best ones.
     """
 
-    starts: Numbers  # (N + 1,)
+    starts: Ints  # (N + 1,)
     ids: Ids
     cosines: Floats
     full: Flags  # (N,) where more reached the floor than are listed
@@ -168,7 +167,7 @@ def _nearest(block: Rounded, centres: Rounded, reach: int) -> Cells:
     return np.sort(np.partition(keys, reach - 1)[:, :reach]).astype(np.uint16)  # the low 16 bits: the cell
 
 
-def _visitors(nearest: Cells, sizes: Numbers, visits: int) -> list[Ints]:
+def _visitors(nearest: Cells, sizes: Ints, visits: int) -> list[Ints]:
     """For each cell, who visits it: each photo goes to its nearest cells until it has met `visits` residents."""
     photos, cells = [], []
     for rows in _blocks(len(nearest), ROWS):
@@ -269,11 +268,11 @@ def _best_of_block(rows: Rounded | Floats, visitors: Ints, residents: Ints, foun
     return visitors[place].astype(np.int32), neighbour.astype(np.int32), product.astype(np.int32)
 
 
-def _unpack(keys: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+def _unpack(keys: Ints) -> tuple[Ints, Ints, Ints]:
     return keys >> 52, TOP - (keys >> 27 & (1 << 25) - 1), keys & (1 << 27) - 1
 
 
-def _cut(keys: Numbers, visitors: Ints, found: _Found) -> Numbers:
+def _cut(keys: Ints, visitors: Ints, found: _Found) -> Ints:
     keys = np.sort(keys)
     place, product, _ = _unpack(keys)
     rank = _ranks(place)
@@ -282,7 +281,7 @@ def _cut(keys: Numbers, visitors: Ints, found: _Found) -> Numbers:
     return keys[rank < found.most]
 
 
-def _both_ways(photos: Ids, neighbours: Ids, products: Ids, count: int) -> tuple[Numbers, Ids, Ids]:
+def _both_ways(photos: Ids, neighbours: Ids, products: Ids, count: int) -> tuple[Ints, Ids, Ids]:
     """Each pair as seen from both of its photos, once: (starts, neighbours, products), by photo and neighbour."""
     key = np.concatenate([photos, neighbours]).astype(np.int64) << 32 | np.concatenate([neighbours, photos])
     order = np.argsort(key)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from samespace import near
 from samespace.base import arrays
-from samespace.base.arrays import Ints
+from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import Features
 from samespace.neighbours import Candidates, find_neighbours
@@ -18,7 +18,6 @@ from samespace.neighbours import Candidates, find_neighbours
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
-Scores = npt.NDArray[np.floating[Any]]
 
 # Of the probability that two photos show one space. A trained model's supposes as many such pairs as others, and in a
 # folder nearly all are others: on training spaces held out, 0.9 is right for 99 % of the pairs it finds.
@@ -61,7 +60,7 @@ class Scoring(NamedTuple):
     """Who might be a duplicate of whom among N photos, and how surely two of them are."""
 
     candidates: Candidates
-    score: Callable[[Ints, Ints], Scores]  # photos and their partners → (n,) of 0 to 1, either way round
+    score: Callable[[Ints, Ints], Array]  # photos and their partners → (n,) of 0 to 1, either way round
 
 
 def of_shots(features: Everywhere) -> Scoring:
@@ -70,7 +69,7 @@ def of_shots(features: Everywhere) -> Scoring:
     return Scoring(find_neighbours(outlines, near.FLOOR), lambda first, second: same_shot(features, first, second))
 
 
-def same_shot(features: Everywhere, first: Ints, second: Ints) -> Scores:
+def same_shot(features: Everywhere, first: Ints, second: Ints) -> Array:
     """How surely pairs of photos are of one shot, from their sketches."""
     return near.same_shot(features.take("grey", first), features.take("grey", second))
 
@@ -86,7 +85,7 @@ def of_model(features: Everywhere, model: Model) -> Scoring:
         parts = torch.from_numpy(features.take("parts", rows)) if model.has_parts else torch.empty(len(rows), 0, 0)
         return Embeddings(vectors, parts)
 
-    def score(first: Ints, second: Ints) -> Scores:
+    def score(first: Ints, second: Ints) -> Array:
         return model.score(embeddings(first), embeddings(second))
 
     vectors = features.take("vectors", np.arange(len(features)))
@@ -103,7 +102,7 @@ def of_features(features: Everywhere, threshold: float) -> Scoring:
         )
     whitened = _whitened(features.take("vectors", np.arange(len(features))))
 
-    def score(first: Ints, second: Ints) -> Scores:
+    def score(first: Ints, second: Ints) -> Array:
         cosines = np.einsum("nd,nd->n", whitened[first].astype(np.float32), whitened[second].astype(np.float32))
         return probability(cosines)
 
@@ -111,9 +110,9 @@ def of_features(features: Everywhere, threshold: float) -> Scoring:
     return Scoring(find_neighbours(whitened, floor), score)
 
 
-def probability(cosines: Scores) -> Scores:
+def probability(cosines: Array) -> Array:
     """That two photos show one space, from their whitened cosines."""
-    probabilities: Scores = 1 / (1 + np.exp(-_SLOPE * (cosines - _MIDDLE)))
+    probabilities: Array = 1 / (1 + np.exp(-_SLOPE * (cosines - _MIDDLE)))
     return probabilities
 
 

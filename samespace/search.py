@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from samespace import compress, near
 from samespace.base import arrays, progress
-from samespace.base.arrays import Doubles, Flags, Floats, Ints
+from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels, UnreadablePhoto, read_many
 from samespace.base.text import count, shell_word
@@ -25,7 +25,7 @@ from samespace.exact import Exact
 from samespace.grouping import Remembered
 from samespace.index import Approximate, Indexed, recall
 from samespace.library.library import FOLDER, Features, Fields, Library, Photo
-from samespace.library.read_photos import SIZE, Array
+from samespace.library.read_photos import SIZE
 from samespace.looks import Look
 from samespace.scoring import SHORTLIST, THRESHOLD
 from samespace.shots import recalled

@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from samespace.base import progress
+from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import Library
-from samespace.library.read_photos import Array, Batch, Extractor, Rows, former
+from samespace.library.read_photos import Batch, Extractor, Rows, former
 
 FORMAT = 2  # 1 lacked colours
 FILES = "batch_*.safetensors"

@@ -22,11 +22,12 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from samespace.base import progress
+from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import sync_folder
 from samespace.base.find import DATABASE, Walk, walk
 from samespace.base.photos import EXTENSIONS, Details, UnreadablePhoto, decoders, details, in_threads
-from samespace.library.read_photos import AT_ONCE, Array, Batch, Extractor, File, Rows, former, read_batch, read_batches
+from samespace.library.read_photos import AT_ONCE, Batch, Extractor, File, Rows, former, read_batch, read_batches
 from samespace.library.sqlite import Database, Tables
 
 __all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Kept", "Library", "Photo", "Scan", "read_batch"]

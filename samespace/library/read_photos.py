@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import hash_of
 from samespace.base.hashes import perceptual_hash_of_pixels
@@ -20,8 +20,6 @@ from samespace.base.photos import Pixels, UnreadablePhoto, decoders, glimpse, in
 
 SIZE = 256  # what trunks look at, as in `backbones`, which would import torch
 AT_ONCE = 256  # photos in a batch: what a scan that is killed has to do again
-
-Array = npt.NDArray[Any]
 
 
 class Extractor(Protocol):

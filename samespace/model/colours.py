@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from samespace.base.arrays import Array
 from samespace.base.photos import Pixels
 
 
@@ -30,7 +31,6 @@ AXES = (LIGHT, RED, YELLOW)
 DIM = GRID**2 * len(LIGHT.knots) * len(RED.knots) * len(YELLOW.knots)
 STEP = 8  # of so many rows of pixels one is looked at
 
-Floats = npt.NDArray[np.floating[Any]]
 Numbers = npt.NDArray[np.signedinteger[Any]]
 Bytes = npt.NDArray[np.uint8]
 
@@ -70,15 +70,15 @@ def _cells(height: int, width: int) -> Numbers:
 
 
 @cache
-def _memberships() -> Floats:
+def _memberships() -> Array:
     """(LEVELS³, colours): how much each belongs to each colour, 1 in all: to those on both sides of it on each axis."""
     light, red, yellow = map(_nearness, AXES)
-    shares: Floats = np.einsum("ai,bj,ck->abcijk", light, red, yellow).reshape(LEVELS**3, -1).astype(np.float32)
+    shares: Array = np.einsum("ai,bj,ck->abcijk", light, red, yellow).reshape(LEVELS**3, -1).astype(np.float32)
     return shares
 
 
-def _nearness(axis: Axis) -> Floats:
+def _nearness(axis: Axis) -> Array:
     """(LEVELS, knots), each row 1 together."""
     middles = axis.low + axis.step * np.arange(LEVELS) + (axis.step - 1) / 2
-    weights: Floats = np.stack([np.interp(middles, axis.knots, one) for one in np.eye(len(axis.knots))], 1)
+    weights: Array = np.stack([np.interp(middles, axis.knots, one) for one in np.eye(len(axis.knots))], 1)
     return weights

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from samespace.base.arrays import Array
 
 PRECISION = 0.99
 RANKING = ("average_precision", "recall_at_99_precision", "roc_auc")

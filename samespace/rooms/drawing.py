@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from samespace.base.arrays import Array, Flags
 from samespace.rooms.light import falling, gleam, light_grid
 from samespace.rooms.scene import Camera, Keys, Scene, Shape, dot, unit
-from samespace.rooms.surfaces import Floats, Spots, paint
+from samespace.rooms.surfaces import Spots, paint
 
 Faces = npt.NDArray[np.int8]
-Hits = npt.NDArray[np.bool_]
 
 FINE = 2  # edges are drawn at this many times the photo's resolution
 CHUNK = 16384  # samples lit at a time: as many as stay in the processor's cache
@@ -28,17 +28,17 @@ _EDGES = np.array([(i, i + bit) for bit in (1, 2, 4) for i in range(8) if not i 
 class View:
     """A camera as vectors. Sight through (x, y) on a picture one wide goes along ahead + x·right + y·up."""
 
-    origin: Floats  # (3,)
-    right: Floats
-    up: Floats
-    ahead: Floats  # unit length, so that distances along a sight are depths in metres
+    origin: Array  # (3,)
+    right: Array
+    up: Array
+    ahead: Array  # unit length, so that distances along a sight are depths in metres
 
     def mirrored(self, shape: Shape) -> View:
         """Seen in the mirror: the same pixels, from behind the glass."""
         normal = shape.axes[:, 1]
         plane = float(normal @ np.array(shape.centre, dtype=np.float32)) - shape.half[1]
 
-        def flip(vector: Floats, about: float = 0.0) -> Floats:
+        def flip(vector: Array, about: float = 0.0) -> Array:
             return vector - 2 * (vector @ normal - about) * normal
 
         return View(flip(self.origin, plane), flip(self.right), flip(self.up), flip(self.ahead))
@@ -48,7 +48,7 @@ class View:
 class Seen:
     """What each pixel sees: depth in metres and 4 × shape + face axis; -1 sees nothing."""
 
-    depth: Floats  # (H, W)
+    depth: Array  # (H, W)
     key: Keys  # (H, W)
 
 
@@ -59,9 +59,9 @@ class Samples:
     whole: npt.NDArray[np.intp]  # flat index of the pixels coloured once, which come first
     split: npt.NDArray[np.intp]  # of those coloured FINE² times, which follow
     key: Keys  # (n,)
-    depth: Floats  # (n,)
-    x: Floats  # (n,) on the picture
-    y: Floats
+    depth: Array  # (n,)
+    x: Array  # (n,) on the picture
+    y: Array
 
 
 def draw_scene(scene: Scene, camera: Camera, size: tuple[int, int]) -> Image.Image:
@@ -97,7 +97,7 @@ def cast(shapes: Sequence[Shape], view: View, size: tuple[int, int]) -> Seen:
 
 
 def _cast_one(
-    seen: Seen, shape: Shape, number: int, view: View, rows: slice, columns: slice, beyond: float | Floats
+    seen: Seen, shape: Shape, number: int, view: View, rows: slice, columns: slice, beyond: float | Array
 ) -> None:
     region = _bounds(shape, view, seen.depth.shape, rows, columns)
     if region is None:
@@ -120,7 +120,7 @@ def _cast_one(
     np.copyto(key, np.int16(4 * number) + face, where=hit)
 
 
-def _plane(shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+def _plane(shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Where pixel centres lie on a picture one wide: x of each column, y of each row."""
     height, width = shape
     x = (np.arange(width, dtype=np.float32) + np.float32(0.5)) / np.float32(width) - np.float32(0.5)
@@ -152,10 +152,10 @@ def _bounds(
 
 # Each kind of shape says where lines of sight enter and leave it (where they miss: not enter <= leave) and by which
 # face: the number of the axis across it.
-Meeting = tuple[Floats, Floats, Faces]
+Meeting = tuple[Array, Array, Faces]
 
 
-def _meet_box(shape: Shape, origin: Floats, sight: list[Floats]) -> Meeting:
+def _meet_box(shape: Shape, origin: Array, sight: list[Array]) -> Meeting:
     (near0, far0), (near1, far1), (near2, far2) = (_slab(origin[k], shape.half[k], sight[k]) for k in range(3))
     second = near1 > near0
     near = np.maximum(near0, near1)
@@ -164,13 +164,13 @@ def _meet_box(shape: Shape, origin: Floats, sight: list[Floats]) -> Meeting:
     return np.maximum(near, near2), np.minimum(np.minimum(far0, far1), far2), face
 
 
-def _slab(origin: float, half: float, sight: Floats) -> tuple[Floats, Floats]:
+def _slab(origin: float, half: float, sight: Array) -> tuple[Array, Array]:
     slope = np.float32(1) / sight
     one, two = np.float32(-half - origin) * slope, np.float32(half - origin) * slope
     return np.minimum(one, two), np.maximum(one, two)
 
 
-def _round_off(shape: Shape, origin: Floats, sight: list[Floats], depth: Floats, hit: Hits) -> None:
+def _round_off(shape: Shape, origin: Array, sight: list[Array], depth: Array, hit: Flags) -> None:
     """Walk on from the sharp box to the rounded one inside it (sphere tracing): changes `depth` where `hit`."""
     where = np.nonzero(hit)
     step = [part[where] for part in sight]
@@ -186,18 +186,18 @@ def _round_off(shape: Shape, origin: Floats, sight: list[Floats], depth: Floats,
     hit[where] = left < 0.08 * shape.rounding
 
 
-def _meet_cylinder(shape: Shape, origin: Floats, sight: list[Floats]) -> Meeting:
+def _meet_cylinder(shape: Shape, origin: Array, sight: list[Array]) -> Meeting:
     near, far = _slab(origin[2], shape.half[2], sight[2])
     enter, leave = _quadric(shape, origin, sight, (0, 1))
     return np.maximum(near, enter), np.minimum(far, leave), 2 * (near > enter).view(np.int8)
 
 
-def _meet_ellipsoid(shape: Shape, origin: Floats, sight: list[Floats]) -> Meeting:
+def _meet_ellipsoid(shape: Shape, origin: Array, sight: list[Array]) -> Meeting:
     enter, leave = _quadric(shape, origin, sight, (0, 1, 2))
     return enter, leave, np.zeros(enter.shape, dtype=np.int8)
 
 
-def _quadric(shape: Shape, origin: Floats, sight: list[Floats], axes: tuple[int, ...]) -> tuple[Floats, Floats]:
+def _quadric(shape: Shape, origin: Array, sight: list[Array], axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Where each sight enters and leaves the circle or ball into which `half` scales the shape; NaN where it misses."""
     starts = [np.float32(origin[k] / shape.half[k]) for k in axes]
     steps = [sight[k] / np.float32(shape.half[k]) for k in axes]
@@ -259,7 +259,7 @@ def _take(samples: Samples, rows: npt.NDArray[np.intp], lowered: int) -> Samples
     return Samples(samples.whole, samples.split, key, samples.depth[rows], samples.x[rows], samples.y[rows])
 
 
-def _light(scene: Scene, view: View, samples: Samples, pixels: float) -> Floats:
+def _light(scene: Scene, view: View, samples: Samples, pixels: float) -> Array:
     """The light each sample sends to the eye: (3, n). `pixels` is the focal length in pixels."""
     order = np.argsort(scene.ranks[samples.key], kind="stable")
     key, depth = samples.key[order], samples.depth[order]
@@ -289,7 +289,7 @@ def _runs(values: Keys) -> Iterable[slice]:
     return map(slice, starts, [*starts[1:], values.size])
 
 
-def _faces(scene: Scene, key: Keys, place: Floats, sight: Floats, footprint: Floats) -> tuple[Floats, Spots]:
+def _faces(scene: Scene, key: Keys, place: Array, sight: Array, footprint: Array) -> tuple[Array, Spots]:
     """Which way the surface faces at each place, (3, n), and where on its face it lies; equal keys come together."""
     normal = np.empty_like(place)
     u, v, half_u, half_v, number = np.empty((5, key.size), dtype=np.float32)
@@ -307,13 +307,13 @@ def _faces(scene: Scene, key: Keys, place: Floats, sight: Floats, footprint: Flo
     return normal, Spots(u, v, footprint, half_u, half_v, number, sight)
 
 
-def _turned(axes: Floats, vectors: Floats) -> Floats:
+def _turned(axes: Array, vectors: Array) -> Array:
     """`axes @ vectors` without BLAS, whose threads would get in the way of ours."""
-    turned: Floats = np.einsum("ij,jn->in", axes, vectors)
+    turned: Array = np.einsum("ij,jn->in", axes, vectors)
     return turned
 
 
-def _normal(shape: Shape, local: Floats, face: int) -> Floats:
+def _normal(shape: Shape, local: Array, face: int) -> Array:
     """The direction, in the shape's own axes, that its surface faces at places in those axes: (3, n)."""
     if shape.kind == "box" and shape.rounding:
         inner = np.array(shape.half, dtype=np.float32)[:, None] - np.float32(shape.rounding)
@@ -328,7 +328,7 @@ def _normal(shape: Shape, local: Floats, face: int) -> Floats:
     return unit(normal)
 
 
-def _coordinates(shape: Shape, local: Floats, normal: Floats, face: int) -> tuple[Floats, Floats, float, float, int]:
+def _coordinates(shape: Shape, local: Array, normal: Array, face: int) -> tuple[Array, Array, float, float, int]:
     """Coordinates on the face, half its sizes, and its axis: sideways and up on upright faces, x and y on level."""
     if shape.kind == "cylinder" and face != 2:
         around = np.arctan2(local[1], local[0]) * np.float32(shape.half[0])
@@ -342,7 +342,7 @@ def _coordinates(shape: Shape, local: Floats, normal: Floats, face: int) -> tupl
     return local[u] + shift[0], local[v] + shift[1], shape.half[u], shape.half[v], face
 
 
-def _develop(light: Floats, samples: Samples, camera: Camera, size: tuple[int, int]) -> Image.Image:
+def _develop(light: Array, samples: Samples, camera: Camera, size: tuple[int, int]) -> Image.Image:
     """From light to a photo: exposure, white balance, tone curve, darker corners, noise."""
     bright = np.exp(np.log(light[1] + 0.02).mean())
     light = light * (np.float32(0.34 * camera.exposure) / bright)

@@ -12,8 +12,8 @@ from itertools import product
 
 import numpy as np
 
+from samespace.base.arrays import Array
 from samespace.rooms.scene import Scene, Window, dot, unit
-from samespace.rooms.surfaces import Floats
 
 REACH = 0.12  # metres in front of a surface at which its light is looked up; also the side of a cell
 FARTHEST = 0.6  # metres: the grid knows no distance greater than this
@@ -25,16 +25,16 @@ SUN = np.array([[3.2], [2.8], [2.2]], dtype=np.float32)
 @dataclass(frozen=True)
 class Grid:
     shape: tuple[int, int, int]
-    channels: tuple[Floats, ...]  # flat: distance, openness, daylight x, y, z
+    channels: tuple[Array, ...]  # flat: distance, openness, daylight x, y, z
 
 
-def falling(scene: Scene, grid: Grid, place: Floats, normal: Floats) -> Floats:
+def falling(scene: Scene, grid: Grid, place: Array, normal: Array) -> Array:
     """The light that falls on each place: (3, n)."""
     distance, openness, *day = _look_up(grid, place + np.float32(REACH) * normal)
     contact = np.clip(distance / np.float32(REACH), 0, 1) * _corners(scene, place, normal)
     sky = np.maximum(dot(normal, np.stack(day)), 0)
     around = (0.2 + 0.8 * contact) * openness * (np.float32(0.36) + 0.08 * normal[2])
-    light: Floats = around + DAYLIGHT * (sky * (0.3 + 0.7 * contact))
+    light: Array = around + DAYLIGHT * (sky * (0.3 + 0.7 * contact))
     for window in scene.windows:
         if window.sun is not None:
             light += _sunlight(grid, window, place, normal)
@@ -46,16 +46,16 @@ def falling(scene: Scene, grid: Grid, place: Floats, normal: Floats) -> Floats:
     return light
 
 
-def _corners(scene: Scene, place: Floats, normal: Floats) -> Floats:
+def _corners(scene: Scene, place: Array, normal: Array) -> Array:
     """Less light comes to where walls, floor and ceiling meet, which the grid leaves out: (n,)."""
-    light: Floats = np.ones_like(place[0])
+    light: Array = np.ones_like(place[0])
     for axis in range(3):
         away = np.abs(np.minimum(place[axis], np.float32(scene.size[axis]) - place[axis]))
         light *= 1 - np.float32(0.4) * np.exp(away * np.float32(-6)) * (1 - np.abs(normal[axis]))
     return light
 
 
-def _sunlight(grid: Grid, window: Window, place: Floats, normal: Floats) -> Floats:
+def _sunlight(grid: Grid, window: Window, place: Array, normal: Array) -> Array:
     """The patch of sun that the window throws into the room: (3, n)."""
     sun = np.array(window.sun, dtype=np.float32)
     through = _through(window, place, np.broadcast_to(sun[:, None], place.shape), 0.02)
@@ -67,7 +67,7 @@ def _sunlight(grid: Grid, window: Window, place: Floats, normal: Floats) -> Floa
     return SUN * strength
 
 
-def gleam(scene: Scene, place: Floats, normal: Floats, sight: Floats, gloss: Floats) -> Floats:
+def gleam(scene: Scene, place: Array, normal: Array, sight: Array, gloss: Array) -> Array:
     """The window's reflection in glossy surfaces, stronger the flatter one looks at them: (3, n)."""
     light = np.zeros_like(place)
     rows = np.flatnonzero(gloss > 0)
@@ -81,7 +81,7 @@ def gleam(scene: Scene, place: Floats, normal: Floats, sight: Floats, gloss: Flo
     return light
 
 
-def _through(window: Window, place: Floats, direction: Floats, soft: float) -> Floats:
+def _through(window: Window, place: Array, direction: Array, soft: float) -> Array:
     """How far inside the window's opening each line hits its plane: 0 outside, 1 inside, `soft` metres between."""
     axis, other = window.axis, 1 - window.axis
     to_wall = np.float32(window.at - window.inward * 0.1) - place[axis]
@@ -92,19 +92,19 @@ def _through(window: Window, place: Floats, direction: Floats, soft: float) -> F
         np.minimum(along - np.float32(window.left), np.float32(window.right) - along),
         np.minimum(z - np.float32(window.bottom), np.float32(window.top) - z),
     )
-    share: Floats = np.clip(inside / np.float32(soft) + 0.5, 0, 1)
+    share: Array = np.clip(inside / np.float32(soft) + 0.5, 0, 1)
     share *= away > 0.02
     return share
 
 
-def _nearest(grid: Grid, place: Floats) -> Floats:
+def _nearest(grid: Grid, place: Array) -> Array:
     """The distances at places, each from the one cell that holds it."""
     x, y, z = (np.clip((place[k] / np.float32(REACH)).astype(np.int32), 0, grid.shape[k] - 1) for k in range(3))
-    distance: Floats = grid.channels[0].take((x * grid.shape[1] + y) * grid.shape[2] + z, mode="clip")
+    distance: Array = grid.channels[0].take((x * grid.shape[1] + y) * grid.shape[2] + z, mode="clip")
     return distance
 
 
-def _look_up(grid: Grid, place: Floats) -> list[Floats]:
+def _look_up(grid: Grid, place: Array) -> list[Array]:
     """The grid's values at places, blended between cells."""
     shape = grid.shape
     parts, whole = [], []
@@ -144,7 +144,7 @@ def light_grid(scene: Scene) -> Grid:
     return Grid(shape, tuple(np.ascontiguousarray(part, dtype=np.float32).ravel() for part in flat))
 
 
-def _distances(scene: Scene, shape: tuple[int, int, int], centres: list[Floats]) -> Floats:
+def _distances(scene: Scene, shape: tuple[int, int, int], centres: list[Array]) -> Array:
     """From each cell to the nearest thing in the room, walls left out: (X, Y, Z)."""
     distance = np.full(shape, FARTHEST, dtype=np.float32)
     for thing in scene.shapes:
@@ -163,7 +163,7 @@ def _distances(scene: Scene, shape: tuple[int, int, int], centres: list[Floats])
     return distance
 
 
-def _blurred(values: Floats, axis: int, reach: int = 4) -> Floats:
+def _blurred(values: Array, axis: int, reach: int = 4) -> Array:
     """Mean over 2 × reach + 1 cells along one axis; beyond the walls the last cell repeats."""
     padding = [(0, 0)] * 3
     padding[axis] = (reach + 1, reach)
@@ -174,7 +174,7 @@ def _blurred(values: Floats, axis: int, reach: int = 4) -> Floats:
     ) / count
 
 
-def _daylight(scene: Scene, distance: Floats, centres: list[Floats]) -> Floats:
+def _daylight(scene: Scene, distance: Array, centres: list[Array]) -> Array:
     """Daylight through the windows as a vector in each cell, with soft shadows: (3, X, Y, Z)."""
     x, y, z = np.meshgrid(*centres, indexing="ij")
     day = np.zeros((3, *distance.shape), dtype=np.float32)
@@ -192,7 +192,7 @@ def _daylight(scene: Scene, distance: Floats, centres: list[Floats]) -> Floats:
     return day
 
 
-def _unshadowed(distance: Floats, place: tuple[Floats, ...], to: Floats, length: Floats) -> Floats:
+def _unshadowed(distance: Array, place: tuple[Array, ...], to: Array, length: Array) -> Array:
     """How freely light comes along `to`: a thing close to the line dims it, the more the nearer it is."""
     shape = distance.shape
     clear = np.ones_like(length)

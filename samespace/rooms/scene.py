@@ -13,7 +13,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from samespace.rooms.surfaces import Floats, Surface
+from samespace.base.arrays import Array
+from samespace.rooms.surfaces import Surface
 
 Point = tuple[float, float, float]
 Keys = npt.NDArray[np.int16]
@@ -36,15 +37,15 @@ class Shape:
     mirror: bool = False
 
     @cached_property
-    def axes(self) -> Floats:
+    def axes(self) -> Array:
         """Its own axes as columns: (3, 3)."""
         c, s, k, t = math.cos(self.turn), math.sin(self.turn), math.cos(self.tilt), math.sin(self.tilt)
         return np.array([[c, -s * k, s * t], [s, c * k, -c * t], [0, t, k]], dtype=np.float32)
 
     @cached_property
-    def corners(self) -> Floats:
+    def corners(self) -> Array:
         """Of the box around it, in the world: (8, 3)."""
-        turned: Floats = (_CORNERS * np.array(self.half, dtype=np.float32)) @ self.axes.T
+        turned: Array = (_CORNERS * np.array(self.half, dtype=np.float32)) @ self.axes.T
         return turned + np.array(self.centre, dtype=np.float32)
 
 
@@ -100,12 +101,12 @@ class Camera:
     seed: int = 0  # of the sensor's noise
 
 
-def dot(one: Floats, two: Floats) -> Floats:
+def dot(one: Array, two: Array) -> Array:
     """Products of vectors along the first axis: (3, n) and (3, n) or (3,) → (n,)."""
-    total: Floats = one[0] * two[0] + one[1] * two[1] + one[2] * two[2]
+    total: Array = one[0] * two[0] + one[1] * two[1] + one[2] * two[2]
     return total
 
 
-def unit(vectors: Floats) -> Floats:
-    length: Floats = np.sqrt(dot(vectors, vectors)) + np.float32(1e-9)
+def unit(vectors: Array) -> Array:
+    length: Array = np.sqrt(dot(vectors, vectors)) + np.float32(1e-9)
     return vectors / length

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]  # in practice float32: half the memory, twice the speed
+from samespace.base.arrays import Array
+
 Colour = tuple[float, float, float]  # linear light, 0..1
 
 
@@ -21,7 +21,7 @@ class Surface:
     `gloss` is how much of the window it mirrors, `glow` the light it gives off itself.
     """
 
-    pattern: Callable[[Spots, Surface], Floats]
+    pattern: Callable[[Spots, Surface], Array]
     colour: Colour
     other: Colour = (0.0, 0.0, 0.0)
     size: float = 1.0
@@ -34,13 +34,13 @@ class Surface:
 class Spots:
     """Where on the faces of things each of n samples lies."""
 
-    u: Floats  # (n,) metres from the middle of the face
-    v: Floats  # (n,)
-    footprint: Floats  # (n,) metres that one pixel covers: what is finer than this must fade, or it would flicker
-    half_u: Floats  # (n,) half the face's size
-    half_v: Floats  # (n,)
-    number: Floats  # (n,) tells things of one material apart
-    direction: Floats  # (3, n) of sight
+    u: Array  # (n,) metres from the middle of the face
+    v: Array  # (n,)
+    footprint: Array  # (n,) metres that one pixel covers: what is finer than this must fade, or it would flicker
+    half_u: Array  # (n,) half the face's size
+    half_v: Array  # (n,)
+    number: Array  # (n,) tells things of one material apart
+    direction: Array  # (3, n) of sight
 
     def part(self, rows: slice) -> Spots:
         ends = self.half_u[rows], self.half_v[rows]
@@ -52,7 +52,7 @@ class Spots:
         return replace(self, u=self.v, v=self.u, half_u=self.half_v, half_v=self.half_u)
 
     @property
-    def edge(self) -> Floats:
+    def edge(self) -> Array:
         """Metres to the nearest edge of the face."""
         return np.minimum(self.half_u - np.abs(self.u), self.half_v - np.abs(self.v))
 
@@ -63,16 +63,16 @@ def colour(code: str) -> Colour:
     return (red**2.2, green**2.2, blue**2.2)
 
 
-def paint(spots: Spots, surface: Surface) -> Floats:
+def paint(spots: Spots, surface: Surface) -> Array:
     """Colours of `surface` at `spots`: (3, n)."""
     return surface.pattern(spots.turned() if surface.turned else spots, surface)
 
 
-def plain(spots: Spots, surface: Surface) -> Floats:
+def plain(spots: Spots, surface: Surface) -> Array:
     return _lit(surface.colour, 1 + 0.03 * noise(spots, 0.5))
 
 
-def planks(spots: Spots, surface: Surface) -> Floats:
+def planks(spots: Spots, surface: Surface) -> Array:
     row = np.floor(spots.v / surface.size)
     along = spots.u + 1.7 * _random(row, row * 0)
     tone = _random(row, np.floor(along / 1.3))
@@ -81,30 +81,30 @@ def planks(spots: Spots, surface: Surface) -> Floats:
     return _mix(surface.colour, surface.other, 0.75 * tone + 0.22 * grain) * (1 - 0.65 * gaps)
 
 
-def parquet(spots: Spots, surface: Surface) -> Floats:
+def parquet(spots: Spots, surface: Surface) -> Array:
     """Squares of strips, each square at right angles to its neighbours."""
     column, row = np.floor(spots.u / surface.size), np.floor(spots.v / surface.size)
     across = np.where((column + row) % 2 == 0, spots.u, spots.v)
     strip = surface.size / 5
     tone = _random(np.floor(across / strip) + 31 * row, column)
     gaps = np.maximum(_lines(across, strip, 0.003, spots), 0.9 * _grid(spots, surface.size, surface.size, 0.004))
-    strips: Floats = _mix(surface.colour, surface.other, 0.8 * tone + 0.15 * noise(spots, 0.04)) * (1 - 0.5 * gaps)
+    strips: Array = _mix(surface.colour, surface.other, 0.8 * tone + 0.15 * noise(spots, 0.04)) * (1 - 0.5 * gaps)
     return strips
 
 
-def tiles(spots: Spots, surface: Surface) -> Floats:
+def tiles(spots: Spots, surface: Surface) -> Array:
     tone = _random(np.floor(spots.u / surface.size), np.floor(spots.v / surface.size))
     body = _lit(surface.colour, 0.92 + 0.12 * tone + 0.03 * noise(spots, 0.15))
     return _over(body, surface.other, _grid(spots, surface.size, surface.size, 0.008))
 
 
-def checker(spots: Spots, surface: Surface) -> Floats:
+def checker(spots: Spots, surface: Surface) -> Array:
     column, row = np.floor(spots.u / surface.size), np.floor(spots.v / surface.size)
     body = _mix(surface.colour, surface.other, (column + row) % 2) * (0.9 + 0.15 * _random(column, row))
     return _over(body, (0.35, 0.34, 0.32), _grid(spots, surface.size, surface.size, 0.006))
 
 
-def bricks(spots: Spots, surface: Surface) -> Floats:
+def bricks(spots: Spots, surface: Surface) -> Array:
     """Two to one, each row moved by half: metro tiles, or a brick wall, depending on colours and size."""
     row = np.floor(spots.v / surface.size)
     along = spots.u + surface.size * (row % 2)
@@ -115,64 +115,64 @@ def bricks(spots: Spots, surface: Surface) -> Floats:
     return _over(body, surface.other, seams)
 
 
-def stripes(spots: Spots, surface: Surface) -> Floats:
+def stripes(spots: Spots, surface: Surface) -> Array:
     return _mix(surface.colour, surface.other, _wave(spots.u, surface.size, spots)) * (1 + 0.02 * noise(spots, 0.3))
 
 
-def checks(spots: Spots, surface: Surface) -> Floats:
+def checks(spots: Spots, surface: Surface) -> Array:
     bands = _wave(spots.u, surface.size, spots) + _wave(spots.v, surface.size, spots)
     return _mix(surface.colour, surface.other, 0.5 * bands) * (1 + 0.05 * noise(spots, 0.01))
 
 
-def motifs(spots: Spots, surface: Surface) -> Floats:
+def motifs(spots: Spots, surface: Surface) -> Array:
     """Wallpaper: leaf-like lozenges in every second field of a grid."""
     turn = 2 * np.pi / surface.size
     field = np.cos(turn * spots.u) * np.cos(turn * spots.v) + 0.35 * np.cos(3 * turn * spots.u)
     return _mix(surface.colour, surface.other, _step(field - 0.45, turn * 1.4, spots))
 
 
-def panels(spots: Spots, surface: Surface) -> Floats:
+def panels(spots: Spots, surface: Surface) -> Array:
     """Painted boards with a groove between them."""
     return _lit(surface.colour, 1 - 0.35 * _lines(spots.u, surface.size, 0.012, spots) + 0.02 * noise(spots, 0.4))
 
 
-def wood(spots: Spots, surface: Surface) -> Floats:
+def wood(spots: Spots, surface: Surface) -> Array:
     grain = noise(spots, 0.03, 0.7) + 0.7 * noise(spots, 0.008, 0.3)
     return _mix(surface.colour, surface.other, 0.4 + 0.3 * grain)
 
 
-def fabric(spots: Spots, surface: Surface) -> Floats:
+def fabric(spots: Spots, surface: Surface) -> Array:
     return _lit(surface.colour, 1 + 0.1 * noise(spots, 0.008) + 0.06 * noise(spots, 0.12))
 
 
-def carpet(spots: Spots, surface: Surface) -> Floats:
+def carpet(spots: Spots, surface: Surface) -> Array:
     return _lit(surface.colour, 1 + 0.16 * noise(spots, 0.015) + 0.07 * noise(spots, 0.35))
 
 
-def marble(spots: Spots, surface: Surface) -> Floats:
+def marble(spots: Spots, surface: Surface) -> Array:
     cloud = noise(spots, 0.35) + 0.5 * noise(spots, 0.12)
     veins = np.clip(1 - 5 * np.abs(cloud - 0.15), 0, 1) ** 2 * np.clip(0.3 + 1.2 * noise(spots, 0.5), 0, 1)
     return _mix(surface.colour, surface.other, 0.4 * veins + 0.14 * np.abs(cloud))
 
 
-def metal(spots: Spots, surface: Surface) -> Floats:
+def metal(spots: Spots, surface: Surface) -> Array:
     return _lit(surface.colour, 1 + 0.06 * noise(spots, 0.6, 0.004) + 0.12 * noise(spots, 0.9))
 
 
-def folds(spots: Spots, surface: Surface) -> Floats:
+def folds(spots: Spots, surface: Surface) -> Array:
     """Hanging cloth: light and dark down its folds."""
     drape = np.sin(2 * np.pi * spots.u / surface.size + 1.2 * noise(spots, 0.4))
     return _lit(surface.colour, 0.82 + 0.22 * drape)
 
 
-def framed(spots: Spots, surface: Surface) -> Floats:
+def framed(spots: Spots, surface: Surface) -> Array:
     """A door or cupboard front: a groove runs round inside its edge."""
     groove = np.clip((0.006 - np.abs(spots.edge - surface.size)) / spots.footprint + 0.5, 0, 1)
     groove *= np.minimum(1, 0.012 / spots.footprint)
     return _lit(surface.colour, 1 - 0.4 * groove + 0.02 * noise(spots, 0.3))
 
 
-def bordered(spots: Spots, surface: Surface) -> Floats:
+def bordered(spots: Spots, surface: Surface) -> Array:
     """A rug: two bands round its edge, lozenges in the middle."""
     band = np.clip((0.04 - np.abs(spots.edge - 0.14)) / spots.footprint + 0.5, 0, 1)
     turn = 2 * np.pi / surface.size
@@ -180,7 +180,7 @@ def bordered(spots: Spots, surface: Surface) -> Floats:
     return _mix(surface.colour, surface.other, np.maximum(band, middle)) * (1 + 0.12 * noise(spots, 0.012))
 
 
-def books(spots: Spots, surface: Surface) -> Floats:
+def books(spots: Spots, surface: Surface) -> Array:
     """Spines side by side, some shorter than others; dark shelf above them."""
     spine = np.floor(spots.u / 0.035)
     hue = _random(spine, spots.number)
@@ -188,18 +188,18 @@ def books(spots: Spots, surface: Surface) -> Floats:
     body = np.stack(waves) * (0.35 + 0.75 * _random(spine + 7, spots.number))
     body = body * (1 - 0.6 * _lines(spots.u, 0.035, 0.005, spots))
     height = 1 - 0.35 * _random(spine + 3, spots.number)
-    above: Floats = ((spots.v + spots.half_v) > 2 * spots.half_v * height).astype(np.float32)
+    above: Array = ((spots.v + spots.half_v) > 2 * spots.half_v * height).astype(np.float32)
     return _over(body, (0.015, 0.015, 0.015), above)
 
 
-def hob(spots: Spots, surface: Surface) -> Floats:
+def hob(spots: Spots, surface: Surface) -> Array:
     """Four rings on black glass."""
     u, v = np.abs(np.abs(spots.u) - 0.13), np.abs(np.abs(spots.v) - 0.12)
     ring = np.clip((0.006 - np.abs(np.hypot(u, v) - 0.085)) / spots.footprint + 0.5, 0, 1)
     return _mix(surface.colour, surface.other, 0.7 * ring)
 
 
-def landscape(spots: Spots, surface: Surface) -> Floats:
+def landscape(spots: Spots, surface: Surface) -> Array:
     """A painting: sky, sun, two ridges of hills, white mount."""
     x, y = spots.u / spots.half_u, spots.v / spots.half_v
     shift = 1.7 * spots.number
@@ -213,7 +213,7 @@ def landscape(spots: Spots, surface: Surface) -> Floats:
     return _mounted(spots, picture)
 
 
-def abstract(spots: Spots, surface: Surface) -> Floats:
+def abstract(spots: Spots, surface: Surface) -> Array:
     """A painting: blocks and discs of two colours."""
     x, y = spots.u / spots.half_u, spots.v / spots.half_v
     random = np.random.default_rng(int(spots.number[0]))
@@ -227,7 +227,7 @@ def abstract(spots: Spots, surface: Surface) -> Floats:
     return _mounted(spots, picture)
 
 
-def outside(spots: Spots, surface: Surface) -> Floats:
+def outside(spots: Spots, surface: Surface) -> Array:
     """The view through a window: bright sky over blurred trees; as far away as the sky, so it moves with the eye."""
     x, y, z = spots.direction
     level = np.hypot(x, y)
@@ -237,11 +237,11 @@ def outside(spots: Spots, surface: Surface) -> Floats:
     crowns = 0.02 + 0.1 * noise(far, 0.35, 9.0) + 0.05 * noise(far, 0.1, 9.0)
     sky = _mix((0.95, 0.97, 1.0), surface.colour, np.clip(height * 1.6, 0, 0.8))
     trees = _mix(surface.other, (0.75, 0.8, 0.7), np.clip(0.35 + 0.35 * noise(far, 0.06), 0, 1))
-    ground: Floats = np.clip((crowns - height) / 0.03 + 0.5, 0, 1)
+    ground: Array = np.clip((crowns - height) / 0.03 + 0.5, 0, 1)
     return sky * (1 - ground) + 0.6 * trees * ground
 
 
-def noise(spots: Spots, size: float, size_v: float | None = None) -> Floats:
+def noise(spots: Spots, size: float, size_v: float | None = None) -> Array:
     """Smooth random values, -1..1, about `size` metres from hill to hill; fades where a pixel covers a whole hill."""
     size_v = size_v or size
     x, y = spots.u / np.float32(size) + 17.3 * spots.number, spots.v / np.float32(size_v)
@@ -251,61 +251,61 @@ def noise(spots: Spots, size: float, size_v: float | None = None) -> Floats:
     i, j = column.astype(np.int32), row.astype(np.int32)
     low = _table(i, j) * (1 - x) + _table(i + 1, j) * x
     high = _table(i, j + 1) * (1 - x) + _table(i + 1, j + 1) * x
-    seen: Floats = np.clip(1.6 - 1.2 * spots.footprint / np.float32(min(size, size_v)), 0, 1)
+    seen: Array = np.clip(1.6 - 1.2 * spots.footprint / np.float32(min(size, size_v)), 0, 1)
     seen *= 2 * (low + (high - low) * y) - 1
     return seen
 
 
-def _table(i: npt.NDArray[np.int32], j: npt.NDArray[np.int32]) -> Floats:
+def _table(i: npt.NDArray[np.int32], j: npt.NDArray[np.int32]) -> Array:
     return _random_table().take(((j & 255) << 8) | (i & 255))
 
 
 @lru_cache(maxsize=1)
-def _random_table() -> Floats:
+def _random_table() -> Array:
     return np.random.default_rng(7).random(256 * 256, dtype=np.float32)
 
 
-def _random(column: Floats, row: Floats) -> Floats:
+def _random(column: Array, row: Array) -> Array:
     """A random number, 0..1, for each cell of a grid."""
     return _table(column.astype(np.int32) * 5, row.astype(np.int32) * 11)
 
 
-def _lines(x: Floats, period: float, width: float, spots: Spots) -> Floats:
+def _lines(x: Array, period: float, width: float, spots: Spots) -> Array:
     """How much of each pixel a line every `period` metres covers."""
     away = np.abs(x - np.round(x / np.float32(period)) * np.float32(period))
-    covered: Floats = np.clip((np.float32(width / 2) - away) / spots.footprint + 0.5, 0, 1)
+    covered: Array = np.clip((np.float32(width / 2) - away) / spots.footprint + 0.5, 0, 1)
     covered *= np.minimum(1, np.float32(width) / spots.footprint)
     return covered
 
 
-def _grid(spots: Spots, width: float, height: float, line: float) -> Floats:
+def _grid(spots: Spots, width: float, height: float, line: float) -> Array:
     return np.maximum(_lines(spots.u, width, line, spots), _lines(spots.v, height, line, spots))
 
 
-def _wave(x: Floats, period: float, spots: Spots) -> Floats:
+def _wave(x: Array, period: float, spots: Spots) -> Array:
     """0 and 1 in equal bands."""
     turn = 2 * np.pi / period
     return _step(np.sin(np.float32(turn) * x), turn, spots)
 
 
-def _step(field: Floats, slope: float, spots: Spots) -> Floats:
+def _step(field: Array, slope: float, spots: Spots) -> Array:
     """1 where `field` is above zero, 0 below, blurred over one pixel; `field` changes by up to `slope` in a metre."""
-    share: Floats = np.clip(field / (np.float32(slope) * spots.footprint) + 0.5, 0, 1)
+    share: Array = np.clip(field / (np.float32(slope) * spots.footprint) + 0.5, 0, 1)
     return share
 
 
-def _lit(base: Colour, strength: Floats) -> Floats:
+def _lit(base: Colour, strength: Array) -> Array:
     return np.stack([np.float32(part) * strength for part in base])
 
 
-def _mix(first: Colour, second: Colour, share: Floats) -> Floats:
+def _mix(first: Colour, second: Colour, share: Array) -> Array:
     """`first` where `share` is 0, `second` where it is 1."""
     return np.stack([np.float32(a) + np.float32(b - a) * share for a, b in zip(first, second, strict=True)])
 
 
-def _over(below: Floats, top: Colour, cover: Floats) -> Floats:
+def _over(below: Array, top: Colour, cover: Array) -> Array:
     return below + (np.array(top, dtype=np.float32)[:, None] - below) * cover
 
 
-def _mounted(spots: Spots, picture: Floats) -> Floats:
+def _mounted(spots: Spots, picture: Array) -> Array:
     return _over(picture, (0.85, 0.84, 0.8), (spots.edge < 0.045).astype(np.float32))

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from samespace.base.arrays import Floats
+from samespace.base.arrays import Array, Floats, Ints
 from samespace.exact import Exact
 from samespace.words import models
 from samespace.words.features import Featured, Trunk
@@ -29,9 +28,6 @@ KIND = "borrower"  # of file
 # others: held against the ten most like it, as the paper has it by some number, it was 0.18 for 0.23 and 1.43 for 1.56,
 # without colours.
 NEAREST = 20
-
-Array = npt.NDArray[Any]
-Numbers = npt.NDArray[np.int64]
 
 
 class Borrower:
@@ -61,7 +57,7 @@ class Borrower:
         found = self._index.nearest(rows, min(nearest, len(self.said))).rows
         return [self._captions[self._consensus(photos)] for photos in found]
 
-    def _consensus(self, photos: Numbers) -> int:
+    def _consensus(self, photos: Ints) -> int:
         """Which of all captions is most like the others of these photos."""
         captions = np.concatenate([self._starts[one] + np.arange(len(self.said[one])) for one in photos])
         return int(captions[self._grams.consensus(captions)])
@@ -101,7 +97,7 @@ def borrow(featured: Featured) -> Borrower:
 class Grams:
     """C captions as the runs of 1 to 4 words they have, weighed as CIDEr does: by how few photos have them."""
 
-    def __init__(self, captions: Sequence[str], photo_of: Numbers) -> None:
+    def __init__(self, captions: Sequence[str], photo_of: Ints) -> None:
         """`photo_of` (C,) numbers the photos from 0."""
         sentences = [split_words(caption) for caption in captions]
         numbers: dict[str, int] = {}
@@ -116,7 +112,7 @@ class Grams:
         self._grams = np.concatenate([gram for _, gram, _ in orders])[order]
         self._weights = np.concatenate([weight for _, _, weight in orders])[order]
 
-    def consensus(self, captions: Numbers) -> int:
+    def consensus(self, captions: Ints) -> int:
         """Which of them is most like all the others together; of several the first."""
         sizes = self._starts[captions + 1] - self._starts[captions]
         rows = np.repeat(np.arange(len(captions)), sizes)
@@ -126,9 +122,7 @@ class Grams:
         return int(np.bincount(rows, weights * others, len(captions)).argmax())
 
 
-def _by_order(
-    words: Numbers, left: Numbers, caption_of: Numbers, photo_of: Numbers
-) -> list[tuple[Numbers, Numbers, Floats]]:
+def _by_order(words: Ints, left: Ints, caption_of: Ints, photo_of: Ints) -> list[tuple[Ints, Ints, Floats]]:
     """Of runs of 1 word, of 2, and so on: the captions that have one, its number, and its weight there."""
     found, known = [], 0
     photos, captions = int(photo_of.max()) + 1, len(photo_of)

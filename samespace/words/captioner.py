@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.words import models
 from samespace.words.features import Trunk
@@ -27,7 +27,6 @@ BEAM = 3
 LONGEST = 40  # words: people hardly ever write more
 PHOTOS_AT_ONCE = 256
 
-Array = npt.NDArray[Any]
 State = tuple[Tensor, Tensor]  # the LSTM's, each (1, B, hidden_size)
 
 

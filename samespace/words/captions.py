@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import find
 from samespace.base.text import count, readable
@@ -25,8 +25,6 @@ SHARES = (0.8, 0.1, 0.1)  # of the photos, where a format has no splits
 
 # What Flickr8k's captions come with. Photos that are in none of the lists have no split.
 LISTS = {"train": "Flickr_8k.trainImages.txt", "val": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"}
-
-Numbers = npt.NDArray[np.int64]
 
 
 class Captioned(NamedTuple):
@@ -54,12 +52,12 @@ class CaptionSet:
         return tuple(caption for image in self.images for caption in image.captions)
 
     @cached_property
-    def image_of(self) -> Numbers:
+    def image_of(self) -> Ints:
         """(C,): the number of each caption's photo."""
         return np.repeat(np.arange(len(self.images)), [len(image.captions) for image in self.images])
 
     @cached_property
-    def rows(self) -> Numbers:
+    def rows(self) -> Ints:
         """(N,): the row of each photo in features of all photos of the source."""
         return np.array([image.row for image in self.images], np.int64)
 

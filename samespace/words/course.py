@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from samespace.base import progress
+from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
 from samespace.words.features import Featured
 from samespace.words.vocabulary import Vocabulary
-
-Numbers = npt.NDArray[np.int64]
 
 
 class Recipe(Protocol):
@@ -95,19 +93,19 @@ class Lesson:
     def __len__(self) -> int:
         return len(self.features)
 
-    def choose(self, seed: int, epoch: int) -> Numbers:
+    def choose(self, seed: int, epoch: int) -> Ints:
         """(N,): one caption of each photo, at random and another one each epoch."""
-        chosen: Numbers = self._starts + np.random.default_rng([seed, epoch, 1]).integers(self._counts)
+        chosen: Ints = self._starts + np.random.default_rng([seed, epoch, 1]).integers(self._counts)
         return chosen
 
-    def batches(self, seed: int, epoch: int, size: int) -> Iterator[Numbers]:
+    def batches(self, seed: int, epoch: int, size: int) -> Iterator[Ints]:
         """All photos, shuffled anew each epoch; one alone, which is like no others, is left out of it."""
         order = np.random.default_rng([seed, epoch]).permutation(len(self))
         for at in range(0, len(order), size):
             if len(order) - at > 1:
                 yield order[at : at + size]
 
-    def take(self, photos: Numbers, captions: Numbers) -> Batch:
+    def take(self, photos: Ints, captions: Ints) -> Batch:
         """Of B photos, and a caption of each, both given by their numbers."""
         device = self.features.device
         rows, columns = torch.from_numpy(photos), torch.from_numpy(captions)

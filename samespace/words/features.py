@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from samespace.base import progress
-from samespace.base.arrays import Floats
+from samespace.base.arrays import Array, Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash, save_whole
 from samespace.base.once import compute_once
 from samespace.base.photos import Pixels, UnreadablePhoto, read_many
 from samespace.library.library import Features
-from samespace.library.read_photos import SIZE, Array, Extractor
+from samespace.library.read_photos import SIZE, Extractor
 from samespace.words.captions import CaptionSet, Located
 from samespace.words.formats import Note
 from samespace.words.precomputed import read_features, unit_rows

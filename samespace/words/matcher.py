@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samespace.base.arrays import Floats
+from samespace.base.arrays import Array, Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.words import models
@@ -32,11 +31,9 @@ SENTENCES_AT_ONCE, PHOTOS_AT_ONCE = 256, 4096
 TILE = 1 << 18  # numbers that differences are held for at once: what a CPU's caches hold
 SHORTLIST = 500
 
-Array = npt.NDArray[Any]
-Numbers = npt.NDArray[np.int64]
 
 # Of a sentence (1, dim), the rows with the K highest cosines and these, best first.
-Nearest = Callable[[Floats, int], tuple[Numbers, Floats]]
+Nearest = Callable[[Floats, int], tuple[Ints, Floats]]
 
 
 class MatchNetwork(nn.Module):
@@ -138,7 +135,7 @@ def matching_loss(found: Tensor, photo_of: Tensor, margin: float, hardest: bool)
 class Found(NamedTuple):
     """What a search found, the best first."""
 
-    rows: Numbers  # (K,) of the photos
+    rows: Ints  # (K,) of the photos
     scores: Floats  # (K,)
     unknown: list[str]  # words of the query that were left out of account
 
@@ -220,7 +217,7 @@ class Matcher:
         photos: Floats,
         shortlist: int = SHORTLIST,
         nearest: Nearest | None = None,
-        among: Numbers | None = None,
+        among: Ints | None = None,
     ) -> Iterator[tuple[int, float]]:
         """All of N embedded photos (N, dim), or those of the rows `among`, by row and score, best first.
 
@@ -241,7 +238,7 @@ class Matcher:
         told = {row for row, _ in sure}
         yield from (one for one in self._ranked(photos, among, sentence) if one[0] not in told)
 
-    def _ranked(self, photos: Floats, rows: Numbers, sentence: Floats) -> Iterator[tuple[int, float]]:
+    def _ranked(self, photos: Floats, rows: Ints, sentence: Floats) -> Iterator[tuple[int, float]]:
         """These rows, which rise, and their scores, best first; of equally good ones the first."""
         found = np.empty(len(rows), np.float32)
         for at in range(0, len(rows), PHOTOS_AT_ONCE):
@@ -299,8 +296,8 @@ class Matcher:
         return models.load(path, KIND, build)
 
 
-def _nearest_by_product(photos: Floats, among: Numbers) -> Nearest:
-    def nearest(sentence: Floats, most: int) -> tuple[Numbers, Floats]:
+def _nearest_by_product(photos: Floats, among: Ints) -> Nearest:
+    def nearest(sentence: Floats, most: int) -> tuple[Ints, Floats]:
         cosines = photos[among] @ sentence[0]
         best = np.argsort(-cosines, kind="stable")[:most]
         return among[best], cosines[best]

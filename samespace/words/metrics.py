@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count
 from samespace.words.vocabulary import split_words
@@ -22,8 +22,6 @@ ORDER = 4  # n-grams of so many words at most
 SIGMA = 6.0  # how much longer or shorter CIDEr-D lets a caption be
 FEWEST = 100  # photos: what is rare among the captions of fewer is chance, and CIDEr-D weighs by it
 
-Array = npt.NDArray[Any]
-Numbers = npt.NDArray[np.int64]
 Score = Callable[[slice, slice], Array]  # of some photos, of some captions: (photos, captions), higher is better
 Gram = tuple[str, ...]
 
@@ -34,11 +32,11 @@ Gram = tuple[str, ...]
 class Ranks(NamedTuple):
     """Where what belongs comes, from 1 on, if all that scores the same comes before it."""
 
-    text_to_photo: Numbers  # (C,): of each caption's photo among all photos
-    photo_to_text: Numbers  # (N,): of the best of each photo's captions among all captions
+    text_to_photo: Ints  # (C,): of each caption's photo among all photos
+    photo_to_text: Ints  # (N,): of the best of each photo's captions among all captions
 
 
-def ranks(score: Score, image_of: Numbers, block: int = BLOCK) -> Ranks:
+def ranks(score: Score, image_of: Ints, block: int = BLOCK) -> Ranks:
     """Rank all photos for each caption and all captions for each photo, `image_of` (C,) being each caption's photo.
 
     Scores are asked for tile by tile and never held together. A tile that has captions of its own photos is asked for
@@ -64,7 +62,7 @@ def ranks(score: Score, image_of: Numbers, block: int = BLOCK) -> Ranks:
     return Ranks(text_to_photo, photo_to_text)
 
 
-def ranks_of(scores: Array, image_of: Numbers) -> Ranks:
+def ranks_of(scores: Array, image_of: Ints) -> Ranks:
     """`ranks` of scores that are all there, (photos, captions)."""
     assert scores.shape == (image_of.max() + 1, len(image_of)), scores.shape
     return ranks(lambda rows, columns: scores[rows, columns], image_of)
@@ -107,13 +105,13 @@ def text_to_photo(found: Ranks) -> Retrieval:
     return _retrieval(found.text_to_photo, photos, (photos + 1) / 2)
 
 
-def photo_to_text(found: Ranks, image_of: Numbers) -> Retrieval:
+def photo_to_text(found: Ranks, image_of: Ints) -> Retrieval:
     """Of searches by a photo: the first of k captions among C comes by chance at (C + 1) / (k + 1)."""
     captions = len(image_of)
     return _retrieval(found.photo_to_text, captions, float(((captions + 1) / (np.bincount(image_of) + 1)).mean()))
 
 
-def _retrieval(found: Numbers, candidates: int, chance: float) -> Retrieval:
+def _retrieval(found: Ints, candidates: int, chance: float) -> Retrieval:
     one, five, ten = (float((found <= k).mean()) for k in (1, 5, 10))
     return Retrieval(one, five, ten, int(np.median(found)), float(found.mean()), chance, candidates, len(found))
 

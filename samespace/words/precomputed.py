@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from samespace.base.arrays import Floats
+from samespace.base.arrays import Array, Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
 from samespace.words.captions import CaptionSet
 
 KEY = "feats"
-
-Array = npt.NDArray[Any]
 
 
 def read_features(path: Path, captions: CaptionSet) -> Floats:

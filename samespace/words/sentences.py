@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace import looks
-from samespace.base.arrays import Floats
+from samespace.base.arrays import Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.text import readable
@@ -36,8 +36,6 @@ TRUST = 0.2
 
 _NOTE = "matcher"  # its name in the library's notes
 _FIELD = "photos"
-
-Numbers = npt.NDArray[np.int64]
 
 
 class Embedded(NamedTuple):
@@ -93,7 +91,7 @@ class Sentences:
             allowed[self._rows(among)] = True
         allowed[self._rows(but)] = False
 
-        def nearest(query: Floats, most: int) -> tuple[Numbers, Floats]:
+        def nearest(query: Floats, most: int) -> tuple[Ints, Floats]:
             found = self._exact.nearest(query, most, allowed)
             return found.rows[0], found.cosines[0]
 
@@ -108,7 +106,7 @@ class Sentences:
         scores = self.matcher.score(photos, self.matcher.embed_sentences([sentence]))[:, 0]
         return {content: self.matcher.fit(score) for content, score in zip(known, scores.tolist(), strict=True)}
 
-    def _rows(self, contents: Iterable[str]) -> Numbers:
+    def _rows(self, contents: Iterable[str]) -> Ints:
         return np.array([self._row_of[content] for content in contents if content in self._row_of], np.int64)
 
 

@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ PAD, START, STOP, UNKNOWN = range(4)
 SPECIALS = ("<pad>", "<start>", "<stop>", "<unk>")  # no sentence has them: angle brackets are punctuation
 THRESHOLD = 4  # how often a word has to be met to be learnt
 FORMAT = 1
-
-Ids = npt.NDArray[np.int64]
 
 
 def split_words(sentence: str) -> list[str]:
@@ -117,7 +115,7 @@ class Vocabulary:
         """START, an id for each word, STOP; for words it does not know UNKNOWN."""
         return [START, *(self._ids.get(word, UNKNOWN) for word in split_words(sentence)), STOP]
 
-    def encode_all(self, sentences: Sequence[str]) -> tuple[Ids, Ids]:
+    def encode_all(self, sentences: Sequence[str]) -> tuple[Ints, Ints]:
         """N sentences as ids (N, T), each filled up with PAD to the longest, and how many ids each has (N,)."""
         encoded = [self.encode(sentence) for sentence in sentences]
         lengths = np.array([len(ids) for ids in encoded], np.int64)
