@@ -78,7 +78,7 @@ class Exact:
         return found.best()
 
     def _panels(self, queries: int) -> list[slice]:
-        """Ints to go through at a time: their scores stay in a thread's cache, and no thread is without work."""
+        """Rows to go through at a time: their scores stay in a thread's cache, and no thread is without work."""
         rows = max(WORTHWHILE // (queries * self._vectors.shape[1]), len(self) // (4 * self._workers))
         panels = -(-len(self) // max(1, min(rows, PANEL // queries)))
         if panels > 1:
@@ -130,7 +130,7 @@ class Exact:
 
 
 class _Found:
-    """Ints that may be among a query's nearest, kept while several threads find them."""
+    """Rows that may be among a query's nearest, kept while several threads find them."""
 
     def __init__(self, exact: Exact, queries: Floats, k: int, slack: float) -> None:
         self._exact, self._queries, self._k, self._slack = exact, queries, k, slack
