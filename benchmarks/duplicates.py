@@ -66,7 +66,7 @@ def run_row(count: int, size: int) -> dict[str, float]:
 
     from data import peak_mb
     from samespace.grouping import Similar, by_keeper
-    from samespace.neighbours import find_neighbours
+    from samespace.search.neighbours import find_neighbours
 
     with tempfile.TemporaryDirectory() as folder:
         copies, originals = made_up_vectors(Path(folder, "vectors.npy"), count, size)

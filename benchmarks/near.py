@@ -52,7 +52,7 @@ from samespace.library.library import Library
 from samespace.model.backbone import make_trunk
 from samespace.model.metrics import recall_at_precision
 from samespace.model.pairs import AIRBNB
-from samespace.near import Sketches
+from samespace.search.same_shot import Sketches
 
 BITS, COSINE = 10, 0.9  # imagededup's defaults
 PRECISION = 0.99

@@ -76,7 +76,7 @@ def forget_cached(folder: Path) -> None:
 
 def scan(arguments: argparse.Namespace, embed: bool = True, cold: bool = False) -> Row:
     from samespace.library.library import Library
-    from samespace.near import Sketches
+    from samespace.search.same_shot import Sketches
 
     extractors: list[Any] = [Sketches()]
     if embed:
@@ -126,7 +126,7 @@ def inference(arguments: argparse.Namespace) -> Row:
 
 def unchanged(arguments: argparse.Namespace) -> Row:
     from samespace.library.library import Library
-    from samespace.near import Sketches
+    from samespace.search.same_shot import Sketches
 
     photos = find_photos(arguments.folder)
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:

@@ -53,7 +53,7 @@ def made_up_vectors(folder: Path, count: int) -> None:
     """Write `vectors.npy`, in half precision, and `queries.npy`, and of these the exact neighbours."""
     import numpy as np
 
-    from samespace.exact import Exact
+    from samespace.search.exact import Exact
 
     random = np.random.default_rng(0)
     spread = np.arange(1, DIM + 1, dtype=np.float32) ** -0.5
@@ -92,8 +92,8 @@ def run_row(method: str, folder: Path, needed: float) -> Rows:
     """Measure one row in this interpreter."""
     import numpy as np
 
-    from samespace.exact import Exact
-    from samespace.index import EXPANSIONS
+    from samespace.search.approximate import EXPANSIONS
+    from samespace.search.exact import Exact
 
     vectors, queries = np.load(folder / "vectors.npy", mmap_mode="r"), np.load(folder / "queries.npy")
     Exact(queries).nearest(queries, TOP)  # what is imported is not counted
@@ -117,8 +117,8 @@ def prepare(method: str, vectors: np.ndarray, folder: Path) -> tuple[Any, int]:
     """What answers, and the size of the files that it reads."""
     import numpy as np
 
-    from samespace import index
-    from samespace.exact import Exact
+    from samespace.search import approximate as index
+    from samespace.search.exact import Exact
 
     if method.startswith("exact"):
         return Exact(vectors), vectors.nbytes if vectors.dtype == np.float16 else 0
@@ -155,8 +155,8 @@ def hnsw(vectors: np.ndarray, path: Path) -> tuple[Any, int]:
     """Built, written, and opened as a command finds it."""
     import numpy as np
 
-    from samespace.exact import Exact
-    from samespace.index import Approximate, Indexed
+    from samespace.search.approximate import Approximate, Indexed
+    from samespace.search.exact import Exact
 
     keys = np.random.default_rng(0).permutation(len(vectors)).astype(np.uint64)
 

@@ -81,7 +81,7 @@ def _room(number: int) -> Image:
 def library_of(photos: int, keep: Path | None) -> Iterator[Path]:
     """A folder with that many photos, scanned."""
     from samespace.library.library import FOLDER, Library
-    from samespace.near import Sketches
+    from samespace.search.same_shot import Sketches
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)

@@ -24,9 +24,9 @@ from torch import Tensor
 from experiments.config import check_names, read_config
 from experiments.trial import GlobalBatches, Rows, TrialLog, check_mounted, train_on_cluster
 from samespace.base.errors import SameSpaceError, exit_status
-from samespace.looks import look
 from samespace.model.backbone import CUTS
 from samespace.model.feature_bank import default_cache
+from samespace.search.look import choose_look
 from samespace.words.course import Batch, Lesson, into_file
 from samespace.words.data import read
 from samespace.words.features import Featured
@@ -38,7 +38,7 @@ def read_data(
     """Captioned photos with their features, by the experiment's `hparams` and its section `data`."""
     root = Path(settings["dir"])
     captions, features = (root / settings[name] if settings.get(name) else None for name in ("captions", "features"))
-    chosen = partial(look, None, hparams["backbone"], hparams["weights"])
+    chosen = partial(choose_look, None, hparams["backbone"], hparams["weights"])
     return read(root, captions, features, chosen, Path(settings.get("cache", "")), tell)
 
 

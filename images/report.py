@@ -21,8 +21,8 @@ from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.files import write_whole
 from samespace.duplicates import Search, find_duplicates
 from samespace.library.library import FOLDER, Library
-from samespace.near import Sketches
 from samespace.report import write_report
+from samespace.search.same_shot import Sketches
 
 PICTURE = Path(__file__).resolve().parent / "report.png"
 WINDOW = (1400, 900)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
+from samespace.search.look import choose_look, remembered_look
 
 if TYPE_CHECKING:
     from samespace.library.library import Library, Scan
-    from samespace.looks import Look
+    from samespace.search.look import Look
 
 
 def real(folders: Sequence[Path]) -> list[Path]:
@@ -69,26 +70,25 @@ def libraries_above(*folders: Path) -> list[Path]:
 def scan_for(library: Library, folders: Sequence[Path], arguments: argparse.Namespace, look: Look) -> Scan:
     """All that `look` and `looks.shots` compare."""
     from samespace.base.photos import EXTENSIONS
-    from samespace.looks import remember
-    from samespace.near import Sketches
-    from samespace.search import vectors_of
+    from samespace.search.look import remember_look
+    from samespace.search.same_shot import Sketches
+    from samespace.search.vectors import vectors_of
 
     with library.hold():
         extractors = [Sketches(), look.extractor]
         scanned = library.scan(folders, extractors, arguments.extensions or EXTENSIONS, arguments.follow_links)
         vectors_of(library, look)
         if arguments.model or arguments.backbone:
-            remember(library, look)
+            remember_look(library, look)
     return scanned
 
 
 def look_of(arguments: argparse.Namespace, library: Library) -> Look:
     """What was asked for, or else what the library was scanned with."""
-    from samespace import looks
 
     if not arguments.model and not arguments.backbone:
-        return looks.remembered(library)
-    chosen = looks.look(arguments.model, arguments.backbone, arguments.weights)
+        return remembered_look(library)
+    chosen = choose_look(arguments.model, arguments.backbone, arguments.weights)
     library.take_over(chosen.extractor)
     return chosen
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from samespace import near
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
@@ -23,7 +22,8 @@ from samespace.base.find import find
 from samespace.base.photos import UnreadablePhoto, glimpse, in_threads, open_photo
 from samespace.grouping import Similar, by_keeper
 from samespace.library.read_photos import SIZE
-from samespace.neighbours import find_neighbours
+from samespace.search import same_shot
+from samespace.search.neighbours import find_neighbours
 
 Encoding = npt.NDArray[np.uint8]
 Encodings = Mapping[str, Encoding]
@@ -47,7 +47,7 @@ def encode_images(image_dir: str | Path, recursive: bool = False) -> dict[str, E
 def find_duplicates(
     image_dir: str | Path | None = None,
     encoding_map: Encodings | None = None,
-    min_similarity_threshold: float = near.THRESHOLD,
+    min_similarity_threshold: float = same_shot.THRESHOLD,
     scores: bool = False,
     outfile: str | Path | None = None,
     recursive: bool = False,
@@ -67,7 +67,7 @@ def find_duplicates(
 def find_duplicates_to_remove(
     image_dir: str | Path | None = None,
     encoding_map: Encodings | None = None,
-    min_similarity_threshold: float = near.THRESHOLD,
+    min_similarity_threshold: float = same_shot.THRESHOLD,
     outfile: str | Path | None = None,
     recursive: bool = False,
 ) -> list[str]:
@@ -118,7 +118,7 @@ def _encode(folder: Path, recursive: bool) -> dict[str, _Encoded]:
 def _encode_one(path: Path) -> _Encoded | UnreadablePhoto:
     try:
         seen = glimpse(path, SIZE)
-        return _Encoded(near.sketch(seen.pixels[None])[0], (-seen.width * seen.height, -path.stat().st_size))
+        return _Encoded(same_shot.sketch(seen.pixels[None])[0], (-seen.width * seen.height, -path.stat().st_size))
     except UnreadablePhoto as error:
         return error
 
@@ -140,9 +140,9 @@ def _compare(
     else:
         names, sketches = list(encoding_map or {}), list((encoding_map or {}).values())
         order = list(range(len(names)))
-    grey = np.stack(sketches) if sketches else np.empty((0, near.SIDE, near.SIDE), np.uint8)
-    candidates = find_neighbours(near.outline(grey), near.FLOOR)
-    similar = Similar(candidates, lambda first, second: near.same_shot(grey[first], grey[second]), threshold)
+    grey = np.stack(sketches) if sketches else np.empty((0, same_shot.SIDE, same_shot.SIDE), np.uint8)
+    candidates = find_neighbours(same_shot.outline(grey), same_shot.FLOOR)
+    similar = Similar(candidates, lambda first, second: same_shot.same_shot(grey[first], grey[second]), threshold)
     return names, similar, np.array(order, np.intp)
 
 

@@ -33,12 +33,14 @@ from samespace.arguments import (
     sentence_of,
 )
 from samespace.base.errors import SameSpaceError, exit_status
+from samespace.search.look import choose_look, compare_pair, look_for_copies
 
 if TYPE_CHECKING:
     from samespace.base.photos import UnreadablePhoto
     from samespace.library.library import Library
-    from samespace.looks import Look
-    from samespace.search import Answer, Space
+    from samespace.search.answers import Answer
+    from samespace.search.look import Look
+    from samespace.search.space import Space
 
 MATCHER, CAPTIONER = "match.safetensors", "caption.safetensors"  # in the current folder, where nobody names others
 FOUND = 11  # what `dedupe` exits with when there are duplicates, as czkawka_cli does
@@ -55,10 +57,14 @@ def compare(arguments: argparse.Namespace) -> None:
         model = samespace.load(arguments.model)
         score, threshold, meaning = model.compare(*photos), model.threshold, "probability"
     else:
-        from samespace import baseline
-
         print("no --model given: comparing ImageNet features, which knows nothing of rooms", file=sys.stderr)
-        score, threshold = baseline.cosine(photos, arguments.backbone, arguments.weights), baseline.THRESHOLD
+        import numpy as np
+
+        from samespace.base.photos import read_pixels
+        from samespace.library.read_photos import SIZE
+
+        pixels = np.stack([read_pixels(photo, SIZE) for photo in photos])
+        score, threshold = compare_pair(choose_look(None, arguments.backbone, arguments.weights), pixels)
         meaning = "cosine"
     same = score >= threshold
     if arguments.json:
@@ -119,10 +125,10 @@ def scan(arguments: argparse.Namespace) -> None:
     keeps what `dedupe --kind same-space` compares, and is what `search` compares by from then on. --matcher is what it
     understands sentences by.
     """
-    from samespace import looks, terminal
+    from samespace import terminal
 
     folders = real(arguments.folders)
-    look = looks.look(arguments.model, arguments.backbone, arguments.weights)
+    look = choose_look(arguments.model, arguments.backbone, arguments.weights)
     if arguments.matcher:
         from samespace.words import sentences
 
@@ -156,17 +162,17 @@ def dedupe(arguments: argparse.Namespace) -> int:
     or re-lit. same-space: another shot of the same room, by --model or else by ImageNet features. Exits with 0 if
     there are no duplicates, with 11 if there are some, with 1 after an error.
     """
-    from samespace import looks, terminal
+    from samespace import terminal
     from samespace.duplicates import Search, find_duplicates, threshold_of
     from samespace.plans import make_plan, write_plan
 
     folders, reference, against = map(real, (arguments.folders, arguments.reference, arguments.against))
     _refuse_what_cannot_work(arguments, folders, [*reference, *against])
     everywhere = outermost([*folders, *reference, *against])
-    look = looks.shots()
+    look = look_for_copies()
     if arguments.kind == "same-space":
         backbone = arguments.backbone or (None if arguments.model else "mobilenet_v3_large")
-        look = looks.look(arguments.model, backbone, arguments.weights)
+        look = choose_look(arguments.model, backbone, arguments.weights)
     search = Search(
         arguments.kind,
         arguments.threshold,
@@ -211,7 +217,7 @@ def search(arguments: argparse.Namespace) -> int:
     """
     from samespace import terminal
     from samespace.base.photos import UnreadablePhoto
-    from samespace.search import refuse_nonsense
+    from samespace.search.space import refuse_nonsense
 
     _refuse_mixture(arguments)
     refuse_nonsense(arguments.top, arguments.threshold)
@@ -248,8 +254,8 @@ def compress(arguments: argparse.Namespace) -> None:
     nearest, and how many bytes a photo takes. auto keeps PCA, unless the autoencoder is better.
     """
     from samespace import terminal
-    from samespace.compress import compare
-    from samespace.search import imported_compression, keep_compression, vectors_to_compress
+    from samespace.search.choose_compression import compare
+    from samespace.search.vectors import imported_compression, keep_compression, vectors_to_compress
 
     (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
     look = look_of(arguments, library)
@@ -272,7 +278,8 @@ def index(arguments: argparse.Namespace) -> None:
     --check says how many of the 10 nearest photos it finds.
     """
     from samespace import terminal
-    from samespace.search import Space, index_path, recall_of_index
+    from samespace.search.space import Space, recall_of_index
+    from samespace.search.vectors import index_path
 
     (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
     with library.hold():
@@ -454,7 +461,8 @@ Searched = tuple["Space", "float | None", "Iterator[Answer | UnreadablePhoto]"]
 def _search_photos(arguments: argparse.Namespace) -> Searched:
     """For photos from anywhere, in the library here or else in theirs."""
     from samespace import terminal
-    from samespace.search import Space, answers_to
+    from samespace.search.answers import answers_to
+    from samespace.search.space import Space
 
     photos = [Path(word) for word in arguments.asked]
     places = [Path.cwd(), *(Path(os.path.realpath(photo)).parent for photo in photos)]
@@ -473,7 +481,8 @@ def _search_photos(arguments: argparse.Namespace) -> Searched:
 
 def _search_folder(arguments: argparse.Namespace) -> Searched:
     """For the photos of one folder, in another; both are scanned."""
-    from samespace.search import Space, answers_of
+    from samespace.search.answers import answers_of
+    from samespace.search.space import Space
 
     like, within = real([arguments.like, arguments.within])
     opened = libraries_of(outermost([like, within]), arguments.library)

@@ -69,7 +69,7 @@ def _check_captioner(path: Path) -> None:
 
 
 def _check_encoder(path: Path) -> None:
-    from samespace.compress import Compression
+    from samespace.search.compression import Compression
 
     Compression.load(path)
 

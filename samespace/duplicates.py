@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from samespace import near, scoring, shots
+from samespace import scoring
 from samespace.base.arrays import Array, Flags, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.hashes import hamming
 from samespace.base.photos import Details, UnreadablePhoto
-from samespace.grouping import Remembered, ScorePairs, Similar, by_components, by_dbscan, by_keeper, listed, weakest
+from samespace.grouping import Similar, by_components, by_dbscan, by_keeper, listed, weakest
 from samespace.keeping import PROTECTED, RULES, Standing, is_tied, standing, why_kept, why_removed
 from samespace.library.library import Library, Photo
 from samespace.library.read_photos import Extractor
-from samespace.neighbours import Candidates, from_pairs
+from samespace.search import look, same_shot
+from samespace.search.neighbours import Candidates, from_pairs
+from samespace.search.pair_scores import Remembered, ScorePairs, recalled_scores, remember_scores
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
 KINDS = ("exact", "near", "same-space")
 GROUPINGS = ("keeper", "components", "dbscan")
-THRESHOLDS = {"exact": 1.0, "near": near.THRESHOLD, "same-space": scoring.THRESHOLD}
+THRESHOLDS = {"exact": 1.0, "near": same_shot.THRESHOLD, "same-space": look.THRESHOLD}
 
 # A JPEG decoded at a fraction of its size hashes a little differently from the same pixels in another format.
 _ALIKE = 10
@@ -123,12 +125,12 @@ class Comparison:
             error for library in libraries for error in library.unreadable() if _below(error.path, folders)
         ]
         candidates, score = _scoring(photos, libraries, search.kind, self.lowest, extractor, model)
-        known = None if search.kind == "exact" else shots.recalled(libraries, list(photos.rows))
+        known = None if search.kind == "exact" else recalled_scores(libraries, list(photos.rows))
         self._recalled = len(known.scores) if known else 0
         self._score = Remembered(score, len(photos.copies), known if search.kind == "near" else None)
         self._shot = self._score
         if search.kind == "same-space" and photos.all:
-            sketches = photos.features(libraries, near.Sketches())
+            sketches = photos.features(libraries, same_shot.Sketches())
             self._shot = Remembered(
                 lambda one, other: scoring.same_shot(sketches, one, other), len(photos.copies), known
             )
@@ -167,7 +169,7 @@ class Comparison:
         scored = self._shot.known
         if self.search.kind != "exact" and len(scored.scores) > self._recalled:
             for library in libraries:
-                shots.remember(library, list(self._photos.rows), scored)
+                remember_scores(library, list(self._photos.rows), scored)
 
     def counts(
         self, thresholds: Sequence[float], verdicts: Verdicts | None = None, without: Collection[Path] = ()
@@ -221,7 +223,7 @@ class Comparison:
         """Of pairs of rows the strictest kind that joins them."""
         kinds = np.full(len(first), self.search.kind, object)
         if self.search.kind == "same-space":
-            kinds[self._shot(first, second) >= near.THRESHOLD] = "near"
+            kinds[self._shot(first, second) >= same_shot.THRESHOLD] = "near"
         kinds[self._photos.have_same_pixels(first, second)] = "exact"
         found: list[str] = kinds.tolist()
         return found
@@ -262,7 +264,7 @@ def _scoring(
     if kind == "exact" or not photos.all:
         return scoring.Scoring(photos.equal(libraries), lambda first, _: np.ones(len(first)))
     if kind == "near":
-        return scoring.of_shots(photos.features(libraries, near.Sketches()))
+        return scoring.of_shots(photos.features(libraries, same_shot.Sketches()))
     assert extractor is not None, "same-space needs features"
     features = photos.features(libraries, extractor)
     return scoring.of_model(features, model) if model else scoring.of_features(features, threshold)

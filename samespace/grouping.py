@@ -7,79 +7,23 @@ out, as if it were not there.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from samespace.base import progress
 from samespace.base.arrays import Doubles, Flags, Ints
-from samespace.neighbours import Candidates, Ids
+from samespace.search.neighbours import Candidates, Ids
+from samespace.search.pair_scores import ScorePairs, score_in_blocks
 
-# Two arrays of photos to the score of each pair; which photo of a pair comes first must not matter.
-ScorePairs = Callable[[Ints, Ints], npt.NDArray[np.floating]]
 Pairs = Iterable[tuple[int, int]]
 
-AT_ONCE = 1 << 12  # pairs that are scored in one call
 AHEAD = 32  # photos with cut lists that share one pass over all vectors
 ROOM = 1 << 24  # photos in all that whole lists, where they were cut, may name: 64 MB
 EVERY_PAIR = 20_000  # a group with no more pairs than this has them all scored for its weakest
-
-
-class Scored(NamedTuple):
-    """Pairs of photos and their scores, (n,) each."""
-
-    first: Ints
-    second: Ints
-    scores: Doubles
-
-
-class Remembered:
-    """A score that asks for each pair once. Threads may share it: if two ask at once, one may have to ask again."""
-
-    def __init__(
-        self, score_pairs: ScorePairs, count: int, known: Scored | None = None, room: float = math.inf
-    ) -> None:
-        """Of `count` photos; what is `known` already, each pair once, is not asked for. `room` is for so many pairs."""
-        self.score_pairs = score_pairs
-        self.count = count
-        self.room = room
-        # Pairs, rising, and their scores, replaced as one; the last stands for none, and comes after all.
-        self._known = np.array([count * count]), np.zeros(1)
-        if known is not None:
-            pairs = self._numbers(known.first, known.second)
-            order = np.argsort(pairs)
-            self._known = np.append(pairs[order], self._known[0]), np.append(known.scores[order], self._known[1])
-
-    @property
-    def known(self) -> Scored:
-        """All pairs that have a score, each once."""
-        pairs, scores = self._known
-        return Scored(pairs[:-1] // self.count, pairs[:-1] % self.count, scores[:-1])
-
-    def _numbers(self, first: Ints, second: Ints) -> Ints:
-        """A pair as one number, whichever way round."""
-        return np.minimum(first, second) * self.count + np.maximum(first, second)
-
-    def __call__(self, first: Ints, second: Ints) -> Doubles:
-        pairs = self._numbers(first, second)
-        known, scores = self._known
-        places = np.searchsorted(known, pairs)
-        if (known[places] != pairs).any():
-            new = np.unique(pairs[known[places] != pairs])
-            found = score_in_blocks(new // self.count, new % self.count, self.score_pairs)
-            before = np.searchsorted(known, new)
-            known, scores = np.insert(known, before, new), np.insert(scores, before, found)
-            if len(known) <= self.room:
-                self._known = known, scores
-            places = np.searchsorted(known, pairs)
-        asked: Doubles = scores[places]
-        return asked
 
 
 def listed(candidates: Candidates) -> tuple[Ints, Ints]:
@@ -189,18 +133,6 @@ def _sides(pairs: Pairs) -> dict[int, set[int]]:
 def _both_ways(first: Ints, second: Ints, scores: Doubles) -> tuple[Ints, Ints, Doubles]:
     order = np.lexsort((np.append(second, first), np.append(first, second)))
     return np.append(first, second)[order], np.append(second, first)[order], np.append(scores, scores)[order]
-
-
-def score_in_blocks(first: Ints, second: Ints, score_pairs: ScorePairs) -> Doubles:
-    """The score of each pair, asked for a block at a time and with the lower number first."""
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    scores = np.empty(len(low))
-    with progress.bar("comparing", len(low), " pairs", disable=len(low) <= AT_ONCE) as bar:
-        for start in range(0, len(low), AT_ONCE):
-            rows = slice(start, start + AT_ONCE)
-            scores[rows] = score_pairs(low[rows], high[rows])
-            bar.update(len(low[rows]))
-    return scores
 
 
 # By keeper

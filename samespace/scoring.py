@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace import near
 from samespace.base import arrays
 from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import Features
-from samespace.neighbours import Candidates, find_neighbours
+from samespace.search import same_shot as near
+from samespace.search.look import SHORTLIST
+from samespace.search.neighbours import Candidates, find_neighbours
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
-
-# Of the probability that two photos show one space. A trained model's supposes as many such pairs as others, and in a
-# folder nearly all are others: on training spaces held out, 0.9 is right for 99 % of the pairs it finds.
-THRESHOLD = 0.9
-SHORTLIST = 16  # on training spaces held out, and among 400 other photos, these hold every photo of the same space
 
 # Probability from the cosine of whitened ImageNet features: how many of the pairs with this cosine or more are of one
 # space was one half at 0.21, 0.9 at 0.33 and 0.99 at 0.46, on training spaces with and without other photos.

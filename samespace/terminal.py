@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import count, readable, score_words, shell_word, size_words
 from samespace.cleanup import Applied, Deleted, Run, Skipped, Undone
-from samespace.compress import Compared
 from samespace.duplicates import Found, Group, Member
 from samespace.library.library import Photo, Scan
-from samespace.search import Answer, Hit, Space
+from samespace.search.answers import Answer
+from samespace.search.choose_compression import Compared
+from samespace.search.space import Hit, Space
 from samespace.verdicts import Exported
 
 if TYPE_CHECKING:

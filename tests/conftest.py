@@ -27,10 +27,10 @@ from samespace.model.feature_bank import Maps, bank
 from samespace.model.network import CompareHead, TwinNetwork
 from samespace.model.pairs import AIRBNB, TRAINING, find_photos
 from samespace.model.saved import Model, describe
-from samespace.near import Sketches
 from samespace.rooms.dataset import SPACE_TYPES, make_room, viewpoints, write_dataset
 from samespace.rooms.dataset import describe as sentences
 from samespace.rooms.dataset import draw as draw_room
+from samespace.search.same_shot import Sketches
 from samespace.words.captions import Captioned, CaptionSet
 from samespace.words.features import Featured, Trunk
 from samespace.words.formats import KARPATHY
@@ -267,10 +267,10 @@ def album(scanned_album: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def desk(album: Path) -> Desk:
     """On the album, by the same-shot look."""
-    from samespace.looks import shots
+    from samespace.search.look import look_for_copies
     from samespace.web.desk import Desk
 
-    desk = Desk(album / FOLDER, [album], shots())
+    desk = Desk(album / FOLDER, [album], look_for_copies())
     desk.refresh()
     return desk
 

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import samespace
-from samespace import near
 from samespace.as_imagededup import encode_images, find_duplicates, find_duplicates_to_remove, plot_duplicates
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import open_photo
 from samespace.model.pairs import TEST, find_photos
+from samespace.search import same_shot
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_the_dictionary_of_duplicates(folder: Path) -> None:
     for name, others in found.items():
         assert [score for _, score in others] == sorted((score for _, score in others), reverse=True)
         for other, score in others:
-            assert near.THRESHOLD <= score <= 1 and dict(found[other])[name] == pytest.approx(score, abs=1e-5)
+            assert same_shot.THRESHOLD <= score <= 1 and dict(found[other])[name] == pytest.approx(score, abs=1e-5)
 
 
 def test_encodings_give_the_same_as_their_folder(folder: Path) -> None:

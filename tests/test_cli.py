@@ -19,13 +19,13 @@ from conftest import ROOT
 from PIL import Image
 
 import samespace
-from samespace import baseline
 from samespace.base.files import content_hash
-from samespace.base.photos import open_photo
+from samespace.base.photos import open_photo, read_pixels
 from samespace.cli import main
-from samespace.compress import fit_pca
 from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import TEST, find_photos
+from samespace.search.compression import fit_pca
+from samespace.search.look import choose_look, compare_pair
 from samespace.words.library_captions import LibraryCaptions
 
 COMMANDS = (
@@ -91,7 +91,8 @@ def test_compare_without_a_model_says_how_little_that_means(run: Run, photos: tu
     assert (status, out) == (0, "same space (cosine 1.0000, from 0.9 on the same)\n")
     assert err == "no --model given: comparing ImageNet features, which knows nothing of rooms\n"
     _, out, _ = run("compare", photos[0], photos[1], *RANDOM, "--json")
-    cosine = baseline.cosine(photos[:2], "mobilenet_v3_small", "none")
+    pixels = np.stack([read_pixels(photo, 256) for photo in photos[:2]])
+    cosine, _ = compare_pair(choose_look(None, "mobilenet_v3_small", "none"), pixels)
     assert json.loads(out) == {"cosine": pytest.approx(cosine), "threshold": 0.9, "same_space": cosine >= 0.9}
 
 
@@ -378,7 +379,7 @@ def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.Monke
     assert run("compress")[2].startswith("error: what finds copies is as short as it can be: scan with --backbone")
     run("scan", ".", *RANDOM)
     assert run("compress")[2].startswith("error: 4 photos are too few to learn from")
-    monkeypatch.setattr("samespace.compress.FEWEST", 4)
+    monkeypatch.setattr("samespace.search.choose_compression.FEWEST", 4)
     status, out, _ = run("compress", "--method", "pca")
     assert status == 0
     rows = [line.split() for line in out.splitlines()]
@@ -712,7 +713,6 @@ def test_help_does_not_wait_for_torch(code: str) -> None:
 @pytest.fixture
 def matcher(album: Path, tmp_path: Path) -> Path:
     """Trained on what is said of five photos of the album, by the features of a random trunk."""
-    from samespace import looks
     from samespace.words.captions import locate, read_captions
     from samespace.words.features import from_photos
     from samespace.words.training import Recipe, begin
@@ -720,7 +720,7 @@ def matcher(album: Path, tmp_path: Path) -> Path:
     said = tmp_path / "said.csv"
     names = [photo.relative_to(album) for photo in sorted(album.rglob("*.png"))]
     said.write_text("file,caption\n" + "".join(f"{name},a bed and a sofa number {name.stem}\n" for name in names))
-    look = looks.look(None, "mobilenet_v3_small", "none")
+    look = choose_look(None, "mobilenet_v3_small", "none")
     featured = from_photos(locate(read_captions(said, "train"), album), look.extractor, look.name)
     made = begin(featured, Recipe(dim=8, word_dim=4, threshold=1))
     made.trunk = made.trunk._replace(options=look.options)

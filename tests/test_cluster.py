@@ -26,9 +26,9 @@ import model_def
 import samespace
 from experiments.embed import embed
 from samespace.cli import main
-from samespace.compress import fit_pca
 from samespace.library import cluster_files
-from samespace.near import Sketches
+from samespace.search.compression import fit_pca
+from samespace.search.same_shot import Sketches
 from samespace.words import captioning, training
 from samespace.words.captions import Captioned, CaptionSet
 from samespace.words.features import Featured

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from experiments.compress import compress as trial
 from experiments.compress.compress import AutoencoderTrial, read_vectors
-from samespace import autoencoder
 from samespace.base.errors import SameSpaceError
-from samespace.compress import Compression, fit_pca, recall
 from samespace.library import cluster_files
 from samespace.library.read_photos import Batch, Rows
+from samespace.search import autoencoder
+from samespace.search.choose_compression import recall
+from samespace.search.compression import Compression, fit_pca
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore

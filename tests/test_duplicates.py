@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from samespace import near
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import open_photo
 from samespace.duplicates import GROUPINGS, THRESHOLDS, Comparison, Found, Group, Search, find_duplicates
@@ -24,6 +23,7 @@ from samespace.library.read_photos import Extractor
 from samespace.model.extract import for_model, for_trunk
 from samespace.model.pairs import TEST, TRAINING, find_photos
 from samespace.model.saved import Model, load
+from samespace.search import same_shot
 
 NOON = 1_700_000_000
 
@@ -54,7 +54,7 @@ def search(folder: Path, *others: Path, **options: Any) -> Found:
     folders = [folder, *others]
     libraries = [Library(each / FOLDER, create=True) for each in folders]
     for library, each in zip(libraries, folders, strict=True):
-        library.scan([each], [near.Sketches()])
+        library.scan([each], [same_shot.Sketches()])
     return find_duplicates(libraries, folders, Search(**options))
 
 
@@ -125,9 +125,9 @@ def test_a_group_does_not_chain(folder: Path) -> None:
         save(photo.crop((0, 0, round(photo.width * side), round(photo.height * side))), folder / f"crop {step}.png")
     by_keeper, chained = search(folder), search(folder, grouping="components")
     assert max(map(len, names(chained))) == 5
-    assert all(member.score >= near.THRESHOLD for group in by_keeper.groups for member in group.members)
+    assert all(member.score >= same_shot.THRESHOLD for group in by_keeper.groups for member in group.members)
     assert max(map(len, names(by_keeper))) < 5
-    assert chained.groups[0].weakest < near.THRESHOLD <= min(group.weakest for group in by_keeper.groups[:1])
+    assert chained.groups[0].weakest < same_shot.THRESHOLD <= min(group.weakest for group in by_keeper.groups[:1])
 
 
 def test_dbscan_and_its_core(folder: Path) -> None:
@@ -268,7 +268,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
     for head in ("compare", "concat"):
         model = load(model_folders[head])
         library, extractor = Library(tmp_path / head, create=True), for_model(model)
-        library.scan([rooms], [near.Sketches(), extractor])
+        library.scan([rooms], [same_shot.Sketches(), extractor])
         found = find_duplicates([library], [rooms], Search("same-space", threshold=0.5), extractor, model)
         paths = {photo.content: photo.path for photo in library.photos()}
         assert found.photos == len(library.photos()) and found.groups
@@ -282,7 +282,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
 
 def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_path: Path) -> None:
     library, extractor = Library(tmp_path / "library", create=True), for_trunk("mobilenet_v3_small", "none")
-    library.scan([rooms], [near.Sketches(), extractor])
+    library.scan([rooms], [same_shot.Sketches(), extractor])
     found = find_duplicates([library], [rooms], Search("same-space", threshold=0.9), extractor)
     assert found.groups
     right = [
@@ -365,7 +365,7 @@ def scanned(
     model = load(model_folders["compare"])
     with_model, without = for_model(model), for_trunk("mobilenet_v3_small", "none")
     library = Library(tmp_path_factory.mktemp("library") / FOLDER, create=True)
-    library.scan([album], [near.Sketches(), with_model, without])
+    library.scan([album], [same_shot.Sketches(), with_model, without])
     contents = {photo.path.name: photo.content for photo in library.photos()}
     for number in (0, 3, 6):
         library.add_verdict(contents[f"{number}.png"], contents[f"{number} less.png"], same=False)
@@ -419,7 +419,7 @@ def test_a_look_that_a_lower_threshold_asked_for_changes_nothing(folder: Path) -
         photo.crop((0, 0, round(width * 0.88), height)).resize(photo.size).filter(ImageFilter.BLUR), folder / "soft.bmp"
     )
     library = Library(folder / FOLDER, create=True)
-    library.scan([folder], [near.Sketches()])
+    library.scan([folder], [same_shot.Sketches()])
     given, chained = Scanned(library, folder), Search("near", 0.1, "components")
     comparison = given.compare(chained)
     threshold = comparison.at().groups[0].weakest + 0.001
@@ -438,7 +438,7 @@ def without(paths: Iterable[Path], folder: Path, scanned: Scanned, tmp_path: Pat
     for path in paths:
         (tmp_path / "album" / path.relative_to(folder)).unlink()
     library = Library(tmp_path / FOLDER, create=True)
-    library.scan([tmp_path / "album"], [near.Sketches()])
+    library.scan([tmp_path / "album"], [same_shot.Sketches()])
     for pair, same in scanned.library.verdicts().items():
         library.add_verdict(*pair, same=same)
     return scanned._replace(library=library, folder=tmp_path / "album")
@@ -493,7 +493,7 @@ def test_other_threads_ask_once_libraries_are_closed(by: str, scanned: dict[str,
 def test_nothing_is_scored_again(scanned: dict[str, Scanned], monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = scanned["near"].compare(Search("near", 0.5))
     expected = comparison.at(0.5)
-    monkeypatch.setattr(near, "same_shot", None)
+    monkeypatch.setattr(same_shot, "same_shot", None)
     assert comparison.at(0.5) == expected
     assert comparison.counts([0.5, 0.9])[0] == len(expected.groups)
     assert comparison.at(0.9).groups != expected.groups
@@ -511,7 +511,7 @@ def test_where_libraries_contradict_each_other_photos_differ(folder: Path, tmp_p
     smaller(folder / "a.png", folder / "a small.png")
     libraries = [Library(tmp_path / name, create=True) for name in ("one", "two", "three")]
     for library in libraries:
-        library.scan([folder], [near.Sketches()])
+        library.scan([folder], [same_shot.Sketches()])
     contents = [photo.content for photo in libraries[0].photos() if photo.path.name[0] == "a"]
     for library, same in zip(libraries, (True, False, True), strict=True):
         library.add_verdict(*contents, same=same)

@@ -33,7 +33,7 @@ from samespace.library.cluster_files import import_folder, to_bytes
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import Batch, Extractor, Rows, former, read_batch
 from samespace.model import extract as engine
-from samespace.near import Sketches
+from samespace.search.same_shot import Sketches
 
 CONST = Path(embed.__file__).with_name("const.yaml")
 BACKBONE = {"backbone": "mobilenet_v3_small", "weights": "none", "batch_size": 2}

@@ -15,8 +15,9 @@ from sklearn.datasets import make_blobs
 
 from samespace import grouping as grouping_module
 from samespace.base.arrays import Ints
-from samespace.grouping import EVERY_PAIR, Remembered, Similar, by_components, by_dbscan, by_keeper, weakest
-from samespace.neighbours import find_neighbours
+from samespace.grouping import EVERY_PAIR, Similar, by_components, by_dbscan, by_keeper, weakest
+from samespace.search.neighbours import find_neighbours
+from samespace.search.pair_scores import Remembered
 
 THRESHOLD = 0.5
 Matrix = npt.NDArray[np.float64]

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samespace import looks
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import former
-from samespace.looks import Look
-from samespace.near import Sketches
 from samespace.rooms.dataset import SPACE_TYPES, describe, draw, make_room, viewpoints
-from samespace.search import Space
+from samespace.search.look import Look, choose_look, look_for_copies, remembered_look
+from samespace.search.same_shot import Sketches
+from samespace.search.space import Space
 from samespace.words.captions import Captioned, CaptionSet, locate
 from samespace.words.features import Trunk, from_photos, told
 from samespace.words.formats import KARPATHY
@@ -30,7 +29,7 @@ PHOTOS = 24
 
 @pytest.fixture(scope="module")
 def look() -> Look:
-    return looks.look(None, "mobilenet_v3_small", "none")
+    return choose_look(None, "mobilenet_v3_small", "none")
 
 
 @pytest.fixture(scope="module")
@@ -207,11 +206,11 @@ def test_no_more_is_ranked_than_is_asked_for(library: Library, look: Look, match
 
 
 def test_the_matcher_is_remembered_with_its_look(library: Library, matcher: Path) -> None:
-    chosen = look_for(matcher, looks.shots())
+    chosen = look_for(matcher, look_for_copies())
     assert chosen.name == "mobilenet_v3_small"
     remember(library, chosen, matcher)
     assert remembered(library) == matcher.resolve()
-    assert looks.remembered(library).options == chosen.options
+    assert remembered_look(library).options == chosen.options
 
 
 def test_a_matcher_that_has_gone_is_one_sentence(library: Library, look: Look, matcher: Path, tmp_path: Path) -> None:
@@ -224,7 +223,7 @@ def test_a_matcher_that_has_gone_is_one_sentence(library: Library, look: Look, m
 
 
 def test_a_matcher_of_another_trunk_is_refused(library: Library, matcher: Path) -> None:
-    other = looks.look(None, "mobilenet_v2", "none")
+    other = choose_look(None, "mobilenet_v2", "none")
     for refused in (lambda: look_for(matcher, other), lambda: Sentences(library, other, matcher)):
         with pytest.raises(
             SameSpaceError, match="trained on features of mobilenet_v3_small, and these are of mobilenet_v2"
@@ -233,7 +232,7 @@ def test_a_matcher_of_another_trunk_is_refused(library: Library, matcher: Path) 
     with pytest.raises(
         SameSpaceError, match="trained on features of mobilenet_v3_small, and these are of the same shot"
     ):
-        Sentences(library, looks.shots(), matcher)
+        Sentences(library, look_for_copies(), matcher)
 
 
 def test_a_matcher_of_features_from_a_file_needs_to_be_told_of_a_look(matcher: Path, tmp_path: Path) -> None:
@@ -241,7 +240,7 @@ def test_a_matcher_of_features_from_a_file_needs_to_be_told_of_a_look(matcher: P
     silent.trunk = Trunk("vgg_feats.mat", "")
     silent.save(tmp_path / "silent.safetensors")
     with pytest.raises(SameSpaceError, match=r"trained on features of vgg_feats\.mat: give the --backbone or the"):
-        look_for(tmp_path / "silent.safetensors", looks.shots())
+        look_for(tmp_path / "silent.safetensors", look_for_copies())
 
 
 @pytest.mark.parametrize("writable", [True, False])

@@ -13,7 +13,7 @@ from conftest import Served
 from starlette.testclient import TestClient
 
 from samespace.library.library import Library, Photo
-from samespace.near import Sketches
+from samespace.search.same_shot import Sketches
 from samespace.web.desk import Desk, photo_id
 from samespace.words.library_captions import FILE, Caption, LibraryCaptions
 

@@ -22,7 +22,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from samespace.library.library import FOLDER, Library
-from samespace.looks import look, shots
+from samespace.search.look import choose_look, look_for_copies
 from samespace.web import jobs
 from samespace.web.app import make_app
 from samespace.web.desk import Desk
@@ -94,7 +94,7 @@ def test_it_tells_how_far_it_is(desk: Desk, album: Path, seen: list[Scan]) -> No
 
 
 def test_it_tells_that_it_loads_a_network_before_it_looks_for_photos(desk: Desk, seen: list[Scan]) -> None:
-    desk.look = look(backbone=BACKBONE, weights="none")
+    desk.look = choose_look(backbone=BACKBONE, weights="none")
     scans = Scans(desk)
     scans.start(desk.roots)
     assert told(scans)[-1].state == "done"
@@ -269,7 +269,7 @@ def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(desk: Desk, monke
 
 
 def test_a_mistake_of_a_person_is_told_in_its_sentence(desk: Desk, tmp_path: Path, seen: list[Scan]) -> None:
-    desk.look = shots()._replace(options=("--model", str(tmp_path / "gone")))
+    desk.look = look_for_copies()._replace(options=("--model", str(tmp_path / "gone")))
     scans = Scans(desk)
     scans.start(desk.roots)
     last = told(scans)[-1]

@@ -18,7 +18,7 @@ from test_web import check
 from samespace import cleanup
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import FOLDER, Library
-from samespace.near import Sketches
+from samespace.search.same_shot import Sketches
 from samespace.web import comparing, decisions, review
 from samespace.web.app import make_app
 from samespace.web.desk import Desk

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from conftest import ROOT, draw
 from PIL import Image
-from test_search import COLOURS, Colours
+from search.test_space import COLOURS, Colours
 
 from samespace.base.photos import read_pixels
-from samespace.compress import fit_pca
 from samespace.library.library import FOLDER, Library
-from samespace.looks import shots
 from samespace.model.colours import DIM, colours
-from samespace.near import Sketches
 from samespace.rooms.dataset import SPACE_TYPES, describe, make_room, viewpoints
-from samespace.search import keep_compression, vectors_to_compress
+from samespace.search.compression import fit_pca
+from samespace.search.look import look_for_copies
+from samespace.search.same_shot import Sketches
+from samespace.search.vectors import keep_compression, vectors_to_compress
 from samespace.web import search
 from samespace.web.desk import Desk, photo_id
 from samespace.web.search import Kept
@@ -360,28 +360,28 @@ def test_what_is_no_photo_is_refused(client, album):
 
 def test_what_was_used_last_is_kept_longest():
     kept = Kept(most=2)
-    first, second = kept.add("one", shots()), kept.add("two", shots())
-    assert kept.find(first, shots()) == "one"
-    kept.add("three", shots())
-    assert (kept.find(first, shots()), kept.find(second, shots())) == ("one", None)
+    first, second = kept.add("one", look_for_copies()), kept.add("two", look_for_copies())
+    assert kept.find(first, look_for_copies()) == "one"
+    kept.add("three", look_for_copies())
+    assert (kept.find(first, look_for_copies()), kept.find(second, look_for_copies())) == ("one", None)
 
 
 def test_what_is_not_used_is_forgotten(monkeypatch):
     now = 0.0
     monkeypatch.setattr(search, "monotonic", lambda: now)
     kept = Kept(seconds=60)
-    key = kept.add("one", shots())
+    key = kept.add("one", look_for_copies())
     now = 59.0
-    assert kept.find(key, shots()) == "one"
+    assert kept.find(key, look_for_copies()) == "one"
     now = 118.0
-    assert kept.find(key, shots()) == "one"
+    assert kept.find(key, look_for_copies()) == "one"
     now = 179.0
-    assert kept.find(key, shots()) is None
+    assert kept.find(key, look_for_copies()) is None
 
 
 def test_another_look_needs_the_photo_again():
-    kept, other = Kept(), shots()._replace(extractor=SimpleNamespace(fingerprint="other"))
-    assert kept.find(kept.add("one", shots()), other) is None
+    kept, other = Kept(), look_for_copies()._replace(extractor=SimpleNamespace(fingerprint="other"))
+    assert kept.find(kept.add("one", look_for_copies()), other) is None
 
 
 # The page
@@ -615,7 +615,7 @@ def _client_on(album: Path):
     library = Library(album / FOLDER, create=True)
     library.scan([album], [Sketches()])
     library.close()
-    desk = Desk(album / FOLDER, [album], shots())
+    desk = Desk(album / FOLDER, [album], look_for_copies())
     desk.refresh()
     return TestClient(make_app(desk, Guard()), base_url="http://127.0.0.1")
 

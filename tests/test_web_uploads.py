@@ -22,7 +22,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import samespace
-from samespace.looks import look
+from samespace.search.look import choose_look
 from samespace.web import uploads
 from samespace.web.app import make_app
 from samespace.web.desk import Desk
@@ -73,7 +73,7 @@ def test_a_model_tells_the_probability_that_the_command_tells(
 
 
 def test_a_trunk_tells_a_cosine(desk: Desk) -> None:
-    desk.look = look(backbone="mobilenet_v3_small", weights="none")
+    desk.look = choose_look(backbone="mobilenet_v3_small", weights="none")
     with TestClient(make_app(desk, Guard()), "http://127.0.0.1") as client:
         answer = compare(client, photo_of(desk, 0), photo_of(desk, 0)).json()
     assert (answer["meaning"], answer["threshold"], answer["same"]) == ("cosine", 0.9, True)

@@ -25,10 +25,10 @@ from torch import Tensor
 
 from experiments.config import check_names, read_config
 from experiments.trial import GlobalBatches, Rows, TrialLog, check_mounted, train_on_cluster
-from samespace import compress
-from samespace.autoencoder import Autoencoder, loss_of, split, to_tensor, train, validation_loss
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.library import cluster_files
+from samespace.search import choose_compression, compression
+from samespace.search.autoencoder import Autoencoder, loss_of, split, to_tensor, train, validation_loss
 
 CONST = Path(__file__).with_name("const.yaml")
 ENCODER = "encoder.safetensors"  # in a checkpoint
@@ -87,12 +87,12 @@ class AutoencoderTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determine
         self.log = TrialLog(context, METRICS, "vectors", ENCODER)
         settings = context.get_data_config()
         vectors = read_vectors(Path(settings["dir"]))
-        compress.check(vectors, hparams["dim"])
+        choose_compression.check(vectors, hparams["dim"])
         # By rows alone: every trial of a search holds out the same ones.
         learnt, held = split(len(vectors))
         self.held_vectors = vectors[held.numpy()]
-        self.pca_recall = compress.recall(
-            compress.fit_pca(vectors[learnt.numpy()], hparams["dim"], 0), self.held_vectors
+        self.pca_recall = choose_compression.recall(
+            compression.fit_pca(vectors[learnt.numpy()], hparams["dim"], 0), self.held_vectors
         )
         self.learnt, self.held = (to_tensor(vectors[rows.numpy()]).to(context.device) for rows in (learnt, held))
         self.log.start(
@@ -129,7 +129,7 @@ class AutoencoderTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determine
         """Neighbours are counted among all that is held out, so no batch can be validated alone."""
         return {
             "validation_loss": validation_loss(self.network, self.held),
-            "recall_at_10": compress.recall(self.network.compression(), self.held_vectors),
+            "recall_at_10": choose_compression.recall(self.network.compression(), self.held_vectors),
             "recall_at_10_of_pca": self.pca_recall,  # what is to be beaten
         }
 
@@ -166,7 +166,7 @@ def train_here(config: dict[str, Any], output: Path) -> None:
     hparams = config["hyperparameters"]
     check(hparams)
     vectors = read_vectors(Path(config["data"]["dir"]))
-    compress.check(vectors, hparams["dim"])
+    choose_compression.check(vectors, hparams["dim"])
     encoder = train(
         vectors,
         hparams["dim"],
@@ -177,8 +177,10 @@ def train_here(config: dict[str, Any], output: Path) -> None:
     )
     encoder.save(output)
     learnt, held = (vectors[rows.numpy()] for rows in split(len(vectors)))
-    print(f"recall@10 {compress.recall(encoder, held):.3f} of {len(held):,} vectors that were held out", end="")
-    print(f", PCA {compress.recall(compress.fit_pca(learnt, hparams['dim'], 0), held):.3f}")
+    print(
+        f"recall@10 {choose_compression.recall(encoder, held):.3f} of {len(held):,} vectors that were held out", end=""
+    )
+    print(f", PCA {choose_compression.recall(compression.fit_pca(learnt, hparams['dim'], 0), held):.3f}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -29,7 +29,7 @@ from samespace.base.photos import EXTENSIONS
 from samespace.library import cluster_files
 from samespace.library.read_photos import Extractor, read_batch
 from samespace.model import extract
-from samespace.near import Sketches
+from samespace.search.same_shot import Sketches
 
 BATCHES_BETWEEN_CHECKPOINTS = 5  # a worker's; also what it holds in memory and has to do again
 BATCHES_A_WORKER = 4  # at least, or some would idle while others are busy with one large batch

@@ -16,8 +16,8 @@ from samespace.base.find import DATABASE
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import as_sentence, readable
 from samespace.library.library import Library, Photo
-from samespace.looks import Look
-from samespace.search import Space
+from samespace.search.look import Look
+from samespace.search.space import Space
 from samespace.web.thumbnails import forget_thumbnails
 from samespace.words import library_captions, sentences
 from samespace.words.library_captions import Caption, LibraryCaptions, captions_of

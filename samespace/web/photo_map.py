@@ -18,8 +18,8 @@ from starlette.routing import Route
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
-from samespace.layout import lay_out
 from samespace.library.library import Photo
+from samespace.search.map_layout import lay_out
 from samespace.web.describing import NUMBER, TEXT, WHOLE, answer, explained, listed, record
 from samespace.web.desk import Desk, Snapshot, photo_id, was_away
 from samespace.web.names import base_of, name_from

@@ -20,9 +20,9 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable
 from samespace.library.library import Library
-from samespace.looks import from_options, remember
-from samespace.near import Sketches
-from samespace.search import vectors_of
+from samespace.search.look import look_from_options, remember_look
+from samespace.search.same_shot import Sketches
+from samespace.search.vectors import vectors_of
 from samespace.web.pages import below, told
 
 
@@ -35,11 +35,11 @@ def scan(options: Sequence[str], folder: Path, roots: Sequence[Path]) -> None:
     with library.hold():
         if options:  # torch and a network, which may take many seconds
             _tell("loading", what=_named(options))
-        look = from_options(options)
+        look = look_from_options(options)
         _tell("looking")
         found = library.scan(roots, [Sketches(), look.extractor], tell=_tell_progress)
         vectors_of(library, look)
-        remember(library, look)
+        remember_look(library, look)
     _tell("done", **found._asdict() | {"unreadable": [_as_json(error, roots) for error in found.unreadable]})
 
 

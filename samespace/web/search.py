@@ -46,8 +46,8 @@ from samespace.words.library_captions import LONGEST, LibraryCaptions
 from samespace.words.sentences import ask
 
 if TYPE_CHECKING:
-    from samespace.looks import Look
-    from samespace.search import Hit, Query, Space
+    from samespace.search.look import Look
+    from samespace.search.space import Hit, Query, Space
 
 NAMES = 12  # photos that typed words are completed to
 BEGIN = 12  # photos that an empty page offers to begin with

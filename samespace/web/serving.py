@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
-from samespace.looks import Look
+from samespace.search.look import Look
 from samespace.web.app import make_app
 from samespace.web.desk import Desk
 from samespace.web.pages import compile_pages

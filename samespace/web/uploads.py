@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import anyio
 import numpy as np
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -20,13 +19,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from samespace import near
-from samespace.base import arrays
 from samespace.base.photos import Pixels, UnreadablePhoto, glimpse_foreign
 from samespace.base.text import size_words
 from samespace.library.read_photos import SIZE
-from samespace.looks import Look
-from samespace.search import extracted
+from samespace.search.look import compare_pair
 from samespace.web.describing import FLAG, IMAGE, NUMBER, answer, explained, fields, record, takes
 from samespace.web.pages import as_json, desk_of
 from samespace.web.safety import PHOTO
@@ -141,23 +137,9 @@ def _compare(request: Request, sent: Sent) -> Response:
             400, f"Send two photos, as photo0 and photo1 of multipart/form-data: {missing[0]} is missing."
         )
     look = desk_of(request).look
-    score, threshold = _score(look, np.stack([sent.photos["photo0"], sent.photos["photo1"]]))
+    score, threshold = compare_pair(look, np.stack([sent.photos["photo0"], sent.photos["photo1"]]))
     answer = {"meaning": look.meaning, "score": score, "threshold": threshold, "same": score >= threshold}
     return JSONResponse(answer | ({"probability": score} if look.model else {}))
-
-
-def _score(look: Look, pixels: Pixels) -> tuple[float, float]:
-    """Of photos (2, 256, 256, 3), and from which score on they are the same."""
-    if look.model is not None:
-        first, second = map(Image.fromarray, pixels)
-        return look.model.compare(first, second), look.model.threshold
-    if look.meaning == "same shot":
-        grey = near.sketch(pixels)
-        return float(near.same_shot(grey[:1], grey[1:])[0]), near.THRESHOLD
-    from samespace import baseline  # which imports torch
-
-    vectors = arrays.unit(extracted(look, pixels)["vectors"].astype(np.float32))
-    return float(vectors[0] @ vectors[1]), baseline.THRESHOLD
 
 
 ROUTES = [Route("/api/compare", takes_photos("photo0", "photo1")(_compare), methods=["POST"])]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from samespace.base.arrays import Array, Floats, Ints
-from samespace.exact import Exact
+from samespace.search.exact import Exact
 from samespace.words import models
 from samespace.words.features import Featured, Trunk
 from samespace.words.metrics import ORDER

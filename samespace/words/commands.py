@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from samespace import looks, terminal
+from samespace import terminal
 from samespace.arguments import libraries_of, library_above, look_of, open_libraries, real, scan_for
 from samespace.base import progress
 from samespace.base.arrays import Floats
@@ -23,9 +23,9 @@ from samespace.base.photos import read_pixels
 from samespace.base.text import count, readable
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import SIZE
-from samespace.looks import Look
 from samespace.model.feature_bank import default_cache
-from samespace.search import Space, extracted
+from samespace.search.look import Look, choose_look, extracted, look_from_options
+from samespace.search.space import Space
 from samespace.words import captioning, sentences
 from samespace.words import training as matching
 from samespace.words.borrowing import borrow
@@ -176,8 +176,8 @@ def _data(arguments: argparse.Namespace, trunk: Trunk | None = None) -> Featured
 def _look_of(arguments: argparse.Namespace, trunk: Trunk | None) -> Look:
     """What was asked for, or else what a model of words was trained with, or else the usual trunk."""
     if arguments.model or arguments.backbone:
-        return looks.look(arguments.model, arguments.backbone, arguments.weights)
-    return looks.from_options(trunk.options) if trunk else looks.look(None, BACKBONE, arguments.weights)
+        return choose_look(arguments.model, arguments.backbone, arguments.weights)
+    return look_from_options(trunk.options) if trunk else choose_look(None, BACKBONE, arguments.weights)
 
 
 def _seen(look: Look, photo: Path) -> Floats:

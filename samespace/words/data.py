@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
-from samespace.looks import Look
+from samespace.search.look import Look
 from samespace.words.captions import locate, read_captions
 from samespace.words.features import Featured, Trunk, from_file, from_photos, origin
 

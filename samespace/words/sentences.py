@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace import looks
 from samespace.base.arrays import Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.text import readable
-from samespace.exact import Exact
 from samespace.library.library import Features, Fields, Library
-from samespace.looks import Look
+from samespace.search.exact import Exact
+from samespace.search.look import Look, look_from_options, remember_look
 from samespace.words.data import trunk_of
 from samespace.words.features import told_of
 from samespace.words.library_captions import LibraryCaptions
@@ -154,7 +153,7 @@ def look_for(file: Path, look: Look) -> Look:
     """
     matcher = _load(file)
     if not look.options:
-        look = looks.from_options(matcher.trunk.options)
+        look = look_from_options(matcher.trunk.options)
     if not look.options:
         raise SameSpaceError(
             f"{file} was trained on features of {matcher.trunk.name}: give the --backbone or the --model they are of"
@@ -172,7 +171,7 @@ def _load(file: Path) -> Matcher:
 def remember(library: Library, look: Look, file: Path) -> None:
     """Sentences are understood by the matcher in this file from now on, and photos compared by its look."""
     Sentences(library, look, file)  # makes the photos ready
-    looks.remember(library, look)
+    remember_look(library, look)
     library.write_note(_NOTE, json.dumps({"path": os.path.realpath(file)}))
 
 

@@ -22,7 +22,6 @@ from samespace.base.find import find
 from samespace.base.photos import Pixels, read_pixels
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import former
-from samespace.looks import Look
 from samespace.model import extract
 from samespace.model.backbone import SIZE, make_trunk
 from samespace.model.colours import DIM, colours
@@ -30,7 +29,8 @@ from samespace.model.extract import NetworkExtractor, for_model, for_trunk
 from samespace.model.feature_bank import to_tensor
 from samespace.model.network import Embeddings
 from samespace.model.saved import Model
-from samespace.search import Space
+from samespace.search.look import Look
+from samespace.search.space import Space
 
 HEADS = ("compare", "concat")
 

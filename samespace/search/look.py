@@ -1,4 +1,4 @@
-"""What photos are compared by: as shots, by a trunk's features or by a trained model. A library remembers which."""
+"""What photos are compared by: copies, a backbone's features or a trained model. A library remembers which."""
 
 from __future__ import annotations
 
@@ -6,17 +6,35 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from samespace import near, scoring
+import numpy as np
+from PIL import Image
+
+from samespace.base.arrays import Array, unit
 from samespace.base.errors import SameSpaceError
+from samespace.base.photos import Pixels
 from samespace.base.text import shell_word
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor, former
+from samespace.search import same_shot
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
+
+# Of the probability that two photos show one space. A trained model's supposes as many such pairs as others, and in a
+# folder nearly all are others: on training spaces held out, 0.9 is right for 99 % of the pairs it finds.
+THRESHOLD = 0.9
+SHORTLIST = 16  # on training spaces held out, and among 400 other photos, these hold every photo of the same space
+
+
+# From this cosine on two photos are called the same space without a trained model. A habit of deduplicators, not a
+# calibrated choice: imagededup's default.
+COSINE_THRESHOLD = 0.9
+
+_extracting = Lock()  # an extractor is for one caller at a time
 _NOTE = "look"  # its name in the library's notes
 
 
@@ -38,20 +56,20 @@ class Look(NamedTuple):
     @property
     def threshold(self) -> float | None:
         """From this score on two photos are the same; a trunk's cosine knows no such mark."""
-        return {"same shot": near.THRESHOLD, "probability": scoring.THRESHOLD}.get(self.meaning)
+        return {"same shot": same_shot.THRESHOLD, "probability": THRESHOLD}.get(self.meaning)
 
 
-def shots() -> Look:
+def look_for_copies() -> Look:
     """Finds copies of one shot, however they were edited: needs no network and no weights."""
-    return Look("the same shot", "same shot", near.Sketches(), "outline")
+    return Look("the same shot", "same shot", same_shot.Sketches(), "outline")
 
 
-def look(model: Path | None = None, backbone: str | None = None, weights: str = "imagenet") -> Look:
+def choose_look(model: Path | None = None, backbone: str | None = None, weights: str = "imagenet") -> Look:
     """A trained model's, or else a trunk's; without either it is `shots`."""
     if model and backbone:
         raise SameSpaceError("a model has a backbone of its own: give --model or --backbone, not both")
     if not model and not backbone:
-        return shots()
+        return look_for_copies()
     from samespace.model import extract  # which imports torch
 
     if model:
@@ -66,18 +84,18 @@ def look(model: Path | None = None, backbone: str | None = None, weights: str = 
     return Look(backbone, "cosine", extract.for_trunk(backbone, weights), "vectors", options=options)
 
 
-def remember(library: Library, chosen: Look) -> None:
+def remember_look(library: Library, chosen: Look) -> None:
     """What the library was scanned with is what it is searched by, until it is scanned with something else."""
     if chosen.options:
         note = {"options": chosen.options, "fingerprint": chosen.extractor.fingerprint}
         library.write_note(_NOTE, json.dumps(note))
 
 
-def remembered(library: Library) -> Look:
+def remembered_look(library: Library) -> Look:
     """What the library was scanned with last; `shots`, which every scan makes ready, where it was nothing more."""
     note = library.note(_NOTE)
     if note is None:
-        return shots()
+        return look_for_copies()
     options: list[str] = json.loads(note)["options"]
     names, typed = _by_name(options), " ".join(map(shell_word, options))
     for path in (names.get("model"), names.get("weights")):
@@ -86,7 +104,7 @@ def remembered(library: Library) -> Look:
                 f"{library.folder} was scanned with {typed}, which has gone: give the --model or the --backbone to "
                 "compare by, and scan with it first"
             )
-    chosen, noted = from_options(options), json.loads(note)["fingerprint"]
+    chosen, noted = look_from_options(options), json.loads(note)["fingerprint"]
     if noted != chosen.extractor.fingerprint and noted not in former(chosen.extractor):
         raise SameSpaceError(
             f"{library.folder} was scanned with another version of {typed}: scan again with these options"
@@ -95,12 +113,33 @@ def remembered(library: Library) -> Look:
     return chosen
 
 
-def from_options(options: Sequence[str]) -> Look:
+def look_from_options(options: Sequence[str]) -> Look:
     """The look that these words, its `options`, are typed for."""
     names = _by_name(options)
     model = Path(names["model"]) if "model" in names else None
-    return look(model, names.get("backbone"), names.get("weights", "imagenet"))
+    return choose_look(model, names.get("backbone"), names.get("weights", "imagenet"))
 
 
 def _by_name(options: Sequence[str]) -> dict[str, str]:
     return dict(zip((option.lstrip("-") for option in options[::2]), options[1::2], strict=True))
+
+
+def extracted(look: Look, pixels: Pixels) -> dict[str, Array]:
+    """Return what a look's extractor says of photos (N, 256, 256, 3), N rows a field; any thread may ask."""
+    with _extracting:
+        batch, fields = look.extractor.batch, look.extractor.fields
+        blocks = [look.extractor.extract(pixels[at : at + batch]) for at in range(0, len(pixels), batch)]
+    nothing = {name: np.empty((0, *shape), dtype) for name, (shape, dtype) in fields.items()}
+    return {name: np.concatenate([nothing[name], *(block[name] for block in blocks)]) for name in fields}
+
+
+def compare_pair(look: Look, pixels: Pixels) -> tuple[float, float]:
+    """Return the score of two photos, (2, 256, 256, 3), and the score from which they are the same."""
+    if look.model is not None:
+        first, second = map(Image.fromarray, pixels)
+        return look.model.compare(first, second), look.model.threshold
+    if look.meaning == "same shot":
+        grey = same_shot.sketch(pixels)
+        return float(same_shot.same_shot(grey[:1], grey[1:])[0]), same_shot.THRESHOLD
+    first, second = unit(extracted(look, pixels)["vectors"].astype(np.float32))
+    return float(first @ second), COSINE_THRESHOLD

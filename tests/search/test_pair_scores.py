@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from samespace import near, shots
 from samespace.base import arrays
 from samespace.duplicates import Found, Search, find_duplicates
-from samespace.grouping import Scored
 from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import TEST, find_photos
-from samespace.near import Sketches
+from samespace.search import pair_scores
+from samespace.search import same_shot as near
+from samespace.search.pair_scores import Scored, recalled_scores, remember_scores
+from samespace.search.same_shot import Sketches
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_a_damaged_memory_is_as_good_as_none(library: Library, folder: Path, con
     file = file_of(library)
     file.write_bytes(file.read_bytes()[:-7] if content is None else content)
     assert groups(library, folder) == found
-    assert len(shots.recalled([library], contents_of(library)).scores) >= 3
+    assert len(recalled_scores([library], contents_of(library)).scores) >= 3
 
 
 def contents_of(library: Library) -> list[str]:
@@ -110,9 +111,9 @@ def test_pairs_of_photos_that_have_gone_are_forgotten(library: Library, folder: 
     contents = contents_of(library)
     (folder / "c.jpg").unlink()
     library.scan([folder], [Sketches()])
-    shots.remember(library, contents, Scored(*(np.array([each]) for each in (0, 1)), np.array([0.5])))
+    remember_scores(library, contents, Scored(*(np.array([each]) for each in (0, 1)), np.array([0.5])))
     left = set(contents_of(library))
-    known = shots.recalled([library], contents)
+    known = recalled_scores([library], contents)
     assert len(known.scores)
     assert {contents[row] for rows in known[:2] for row in rows} <= left
 
@@ -127,7 +128,7 @@ def test_a_full_disk_is_no_reason_to_fail(library: Library, folder: Path, monkey
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shots, "write_whole", full)
+    monkeypatch.setattr(pair_scores, "write_whole", full)
     assert len(groups(library, folder).groups) == 3
 
 
@@ -144,7 +145,7 @@ def test_each_library_remembers_pairs_of_its_own_photos(
     together = find_duplicates([library, second], [folder, other], Search())
     for one in (library, second):
         contents = contents_of(one)
-        known = shots.recalled([one], [*contents_of(library), *contents_of(second)])
+        known = recalled_scores([one], [*contents_of(library), *contents_of(second)])
         names = [*contents_of(library), *contents_of(second)]
         assert {names[row] for rows in known[:2] for row in rows} <= set(contents)
         assert len(known.scores)
@@ -180,10 +181,10 @@ def test_what_was_remembered_is_recalled_in_any_order(
     expected: dict[frozenset[str], float] = {}
     for some in told:
         first, second = np.array(list(some), np.intp).reshape(-1, 2).T
-        shots.remember(greys, contents, Scored(second, first, np.array(list(some.values()))))
+        remember_scores(greys, contents, Scored(second, first, np.array(list(some.values()))))
         expected |= {frozenset(contents[row] for row in pair): score for pair, score in some.items()}
     names = [contents[row] for row in order[:4]]
-    known = shots.recalled([greys], names)
+    known = recalled_scores([greys], names)
     recalled = {
         frozenset((names[one], names[other])): score
         for one, other, score in zip(*(each.tolist() for each in known), strict=True)

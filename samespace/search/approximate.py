@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from samespace.base.arrays import Array, Flags, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
-from samespace.directions import main_directions
-from samespace.exact import Exact, Nearest
+from samespace.search.compression import main_directions
+from samespace.search.exact import Exact, Nearest
 
 Keys = npt.NDArray[np.uint64]
 

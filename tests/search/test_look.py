@@ -10,11 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from samespace import near
 from samespace.base.errors import SameSpaceError
+from samespace.base.photos import read_pixels
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import former
-from samespace.looks import Look, look, remember, remembered, shots
+from samespace.model.backbone import make_trunk
+from samespace.search import same_shot
+from samespace.search.look import (
+    COSINE_THRESHOLD,
+    Look,
+    choose_look,
+    compare_pair,
+    look_for_copies,
+    remember_look,
+    remembered_look,
+)
 
 TRUNK = "mobilenet_v3_small"
 
@@ -32,9 +42,13 @@ def is_as(look0: Look, look1: Look) -> bool:
 
 
 def test_without_anything_photos_are_compared_as_shots(library: Library) -> None:
-    assert (look().name, look().meaning, look().threshold) == ("the same shot", "same shot", near.THRESHOLD)
-    remember(library, shots())
-    assert is_as(remembered(library), shots())
+    assert (choose_look().name, choose_look().meaning, choose_look().threshold) == (
+        "the same shot",
+        "same shot",
+        same_shot.THRESHOLD,
+    )
+    remember_look(library, look_for_copies())
+    assert is_as(remembered_look(library), look_for_copies())
 
 
 def test_a_trunk_is_remembered_with_its_weights(
@@ -44,64 +58,75 @@ def test_a_trunk_is_remembered_with_its_weights(
 
     torch.save(torchvision.models.get_model(TRUNK).state_dict(), tmp_path / "weights.pth")
     monkeypatch.chdir(tmp_path)
-    chosen = look(backbone=TRUNK, weights="weights.pth")
+    chosen = choose_look(backbone=TRUNK, weights="weights.pth")
     assert (chosen.name, chosen.meaning, chosen.threshold, chosen.is_unit) == (TRUNK, "cosine", None, False)
     assert chosen.options == ("--backbone", TRUNK, "--weights", str(tmp_path / "weights.pth"))
-    remember(library, chosen)
+    remember_look(library, chosen)
     monkeypatch.chdir("/")
-    assert is_as(remembered(library), chosen)
+    assert is_as(remembered_look(library), chosen)
     (tmp_path / "weights.pth").unlink()
     with pytest.raises(SameSpaceError, match=r"was scanned with --backbone .*weights.pth, which has gone: give"):
-        remembered(library)
+        remembered_look(library)
 
 
 @pytest.mark.parametrize("head", ["compare", "concat"])
 def test_a_model_is_remembered_by_its_folder(head: str, library: Library, model_folders: dict[str, Path]) -> None:
-    chosen = look(model_folders[head])
+    chosen = choose_look(model_folders[head])
     assert (chosen.name, chosen.meaning, chosen.threshold) == (f"the model {head}", "probability", 0.9)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8)
     lengths = np.linalg.norm(chosen.extractor.extract(pixels)[chosen.field].astype(np.float32), axis=1)
     assert chosen.is_unit is bool(np.allclose(lengths, 1, atol=0.01))
-    remember(library, chosen)
-    again = remembered(library)
+    remember_look(library, chosen)
+    again = remembered_look(library)
     assert is_as(again, chosen) and again.model is not None
 
 
 def test_what_was_scanned_with_last_is_remembered(library: Library) -> None:
-    remember(library, look(backbone="mobilenet_v2", weights="none"))
-    remember(library, look(backbone=TRUNK, weights="none"))
-    remember(library, shots())  # a plain scan: what was kept before is kept up to date, and searched by
-    assert remembered(library).options == ("--backbone", TRUNK, "--weights", "none")
+    remember_look(library, choose_look(backbone="mobilenet_v2", weights="none"))
+    remember_look(library, choose_look(backbone=TRUNK, weights="none"))
+    remember_look(library, look_for_copies())  # a plain scan: what was kept before is kept up to date, and searched by
+    assert remembered_look(library).options == ("--backbone", TRUNK, "--weights", "none")
 
 
 @pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("writable", [True, False])
 def test_a_trunk_is_remembered_by_a_former_fingerprint(library: Library, version: int, writable: bool) -> None:
-    chosen = look(backbone=TRUNK, weights="none")
+    chosen = choose_look(backbone=TRUNK, weights="none")
     note = {"options": chosen.options, "fingerprint": former(chosen.extractor)[version]}
     library.write_note("look", json.dumps(note))
     library.is_writable = writable
-    assert is_as(remembered(library), chosen)
+    assert is_as(remembered_look(library), chosen)
     library.write_note("look", json.dumps(note | {"fingerprint": "another"}))
     with pytest.raises(SameSpaceError, match=f"another version of --backbone {TRUNK} --weights none: scan again"):
-        remembered(library)
+        remembered_look(library)
 
 
 def test_a_model_that_has_gone_or_changed_is_said(
     library: Library, tmp_path: Path, model_folders: dict[str, Path]
 ) -> None:
     folder = shutil.copytree(model_folders["compare"], tmp_path / "my model")
-    remember(library, look(folder))
+    remember_look(library, choose_look(folder))
     shutil.rmtree(folder)
     with pytest.raises(
         SameSpaceError, match=r"was scanned with --model '.*/my model', which has gone: give the --model"
     ):
-        remembered(library)
+        remembered_look(library)
     shutil.copytree(model_folders["concat"], folder)
     with pytest.raises(SameSpaceError, match=r"another version of --model .*: scan again with these options"):
-        remembered(library)
+        remembered_look(library)
 
 
 def test_a_model_has_a_trunk_of_its_own(model_folders: dict[str, Path]) -> None:
     with pytest.raises(SameSpaceError, match="give --model or --backbone, not both"):
-        look(model_folders["compare"], TRUNK)
+        choose_look(model_folders["compare"], TRUNK)
+
+
+def test_without_a_model_a_pair_is_compared_by_the_cosine_of_the_backbone(blocks: list[Path]) -> None:
+    trunk = make_trunk("mobilenet_v3_small", "none")
+    pixels = np.stack([read_pixels(path, 256) for path in blocks[:2]])
+    with torch.no_grad():
+        first, second = trunk(torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)).double().numpy()
+    expected = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    look = choose_look(None, "mobilenet_v3_small", "none")
+    assert compare_pair(look, pixels) == (pytest.approx(expected, abs=1e-3), COSINE_THRESHOLD)
+    assert compare_pair(look, pixels[[0, 0]])[0] == pytest.approx(1, abs=1e-5)

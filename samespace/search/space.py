@@ -8,27 +8,21 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, takewhile
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from samespace import compress, near
-from samespace.base import arrays, progress
 from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints
 from samespace.base.errors import SameSpaceError
-from samespace.base.photos import Pixels, UnreadablePhoto, read_many
-from samespace.base.text import count, shell_word
-from samespace.compress import Compression
-from samespace.exact import Exact
-from samespace.grouping import Remembered
-from samespace.index import Approximate, Indexed, recall
-from samespace.library.library import FOLDER, Features, Fields, Library, Photo
-from samespace.library.read_photos import SIZE
-from samespace.looks import Look
-from samespace.scoring import SHORTLIST, THRESHOLD
-from samespace.shots import recalled
+from samespace.base.photos import Pixels
+from samespace.library.library import Features, Library, Photo
+from samespace.search import same_shot
+from samespace.search.approximate import Approximate, Indexed, recall
+from samespace.search.exact import Exact
+from samespace.search.look import SHORTLIST, THRESHOLD, Look, extracted
+from samespace.search.pair_scores import Remembered, recalled_scores
+from samespace.search.vectors import index_path, nothing_to_search, vectors_of
 
 if TYPE_CHECKING:
     from samespace.model.network import Embeddings
@@ -44,15 +38,8 @@ COPY = {"none": 0.85, "pca": 0.7, "autoencoder": 0.94}
 
 ROOM = 1 << 22  # pairs whose scores are kept in memory: 64 MB
 AHEAD, PAIRS = 10, 256  # hits whose copies are looked for at once, and in how many pairs
-_COMPRESSION, _INDEX = "compression.safetensors", "hnsw.usearch"  # files among a look's features
 
-_AT_ONCE = 256  # photos that are asked for together
 _NOBODY = np.uint64(2**64 - 1)  # the key of rows without a content: none has it
-
-
-Item = TypeVar("Item")
-
-_extracting = Lock()  # an extractor is for one caller at a time
 
 
 class Query(NamedTuple):
@@ -77,16 +64,6 @@ class Hit(NamedTuple):
     also: tuple[Photo, ...]  # further hits that show the same as this one, best first
 
 
-class Vectors(NamedTuple):
-    """What is searched: a field whose rows are of length 1, an extractor's own or derived from it."""
-
-    fingerprint: str
-    fields: Fields
-    field: str
-    compress: Callable[[Array], Floats]  # from the extractor's own rows (N, D)
-    compression: str = "none"  # the method
-
-
 class _Near(NamedTuple):
     """Contents, by falling cosine; equal ones in the order of their photos."""
 
@@ -100,13 +77,6 @@ class _Among(NamedTuple):
     photos: Flags  # (N,)
     rows: Flags | None  # of the file of vectors; None for all
     contents: int  # how many have such a row
-
-
-class Answer(NamedTuple):
-    """What was found for a photo."""
-
-    path: Path
-    hits: list[Hit]
 
 
 class Space:
@@ -130,7 +100,7 @@ class Space:
         self.photos = [photo for photo in everything if photo.content in ready]  # sorted by the bytes of their paths
         self.lacking = len(everything) - len(self.photos)  # photos that this look has not been shown
         if not self.photos:
-            raise _nothing_to_search(library, self.look, everything)
+            raise nothing_to_search(library, self.look, everything)
         first = {photo.content: photo for photo in reversed(self.photos)}
         self._contents = list(dict.fromkeys(photo.content for photo in self.photos))  # in the order of the photos
         self._number = number = {content: at for at, content in enumerate(self._contents)}
@@ -144,7 +114,7 @@ class Space:
         self._owner = np.full(len(self._matrix), -1, np.intp)  # the content that has a row of the file
         self._owner[self._unit.rows] = np.arange(len(some))
         self._sketches = _sketches(library, some)
-        self._shots = Remembered(self._one_shot, len(some), recalled([library], self._contents), ROOM)
+        self._shots = Remembered(self._one_shot, len(some), recalled_scores([library], self._contents), ROOM)
         self._spaces = Remembered(self._one_space, len(some), room=ROOM)
         self._told = _by_number(library.verdicts(), number)
 
@@ -338,13 +308,13 @@ class Space:
         if self.look.meaning == "cosine":
             return block.cosines
         scores = np.zeros(len(block.contents))
-        likely = block.cosines >= near.FLOOR
+        likely = block.cosines >= same_shot.FLOOR
         contents = block.contents[likely]
         if own is not None:
             scores[likely] = self._shots(np.full(len(contents), own), contents)
         else:
             greys = self._seen.take("grey", contents)
-            scores[likely] = near.same_shot(np.repeat(query.fields["grey"], len(greys), 0), greys)
+            scores[likely] = same_shot.same_shot(np.repeat(query.fields["grey"], len(greys), 0), greys)
         return scores
 
     def _embeddings(self, contents: Ints) -> Embeddings:
@@ -388,8 +358,8 @@ class Space:
         tests: list[tuple[Flags, Callable[[Ints, Ints], Doubles | Floats], float]] = []
         if self._sketches is not None:
             outlines = self._sketches.take("outline", contents).astype(np.float32)
-            likely = outlines[:AHEAD] @ outlines.T >= near.FLOOR
-            tests.append((np.triu(likely, 1), self._shots, near.THRESHOLD))
+            likely = outlines[:AHEAD] @ outlines.T >= same_shot.FLOOR
+            tests.append((np.triu(likely, 1), self._shots, same_shot.THRESHOLD))
         if self.look.model is not None:
             vectors = self._unit.take(self.vectors.field, contents).astype(np.float32)
             cosines = np.where(np.tri(len(vectors[:AHEAD]), len(vectors), dtype=bool), -2, vectors[:AHEAD] @ vectors.T)
@@ -406,7 +376,7 @@ class Space:
 
     def _one_shot(self, first: Ints, second: Ints) -> Floats:
         assert self._sketches is not None
-        return near.same_shot(self._sketches.take("grey", first), self._sketches.take("grey", second))
+        return same_shot.same_shot(self._sketches.take("grey", first), self._sketches.take("grey", second))
 
     def _one_space(self, first: Ints, second: Ints) -> Doubles:
         assert self.look.model is not None
@@ -437,51 +407,10 @@ class Space:
         return Indexed(Exact(self._matrix), keys, index)
 
 
-def index_path(library: Library, vectors: Vectors) -> Path:
-    """The index's file."""
-    return library.features_folder(vectors.fingerprint) / _INDEX
-
-
 def recall_of_index(space: Space) -> float:
     """The share of the 10 nearest that the space's index finds."""
     assert space.index is not None
     return recall(space._indexed(space.index), space._owner >= 0)
-
-
-def answers_to(
-    photos: Sequence[Path], space: Space, top: int, threshold: float | None, folder: Path | None, collapse: bool
-) -> Iterator[Answer | UnreadablePhoto]:
-    """What is found for photos from anywhere, as they are now."""
-    for some in _blocks(photos, _AT_ONCE):
-        read = dict(zip(some, read_many(some, SIZE), strict=True))
-        pixels = {path: found for path, found in read.items() if not isinstance(found, UnreadablePhoto)}
-        if pixels:
-            query = space.query(np.stack(list(pixels.values())), [Path(os.path.realpath(path)) for path in pixels])
-            found = dict(zip(pixels, space.search(query, top, threshold, folder, collapse), strict=True))
-        for path in some:
-            yield Answer(path, found[path]) if path in pixels else cast(UnreadablePhoto, read[path])
-
-
-def answers_of(
-    photos: Sequence[Photo],
-    source: Space,
-    space: Space,
-    top: int,
-    threshold: float | None,
-    folder: Path | None,
-    collapse: bool,
-) -> Iterator[Answer]:
-    """What is found for photos of one space in another."""
-    for some in _blocks(photos, _AT_ONCE):
-        found = space.search(source.query_of(some), top, threshold, folder, collapse)
-        yield from (Answer(photo.path, hits) for photo, hits in zip(some, found, strict=True))
-
-
-def _blocks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    with progress.bar("searching", len(items), disable=len(items) == 1) as bar:
-        for start in range(0, len(items), size):
-            yield items[start : start + size]
-            bar.update(len(items[start : start + size]))
 
 
 def refuse_nonsense(top: int, threshold: float | None, start: int = 0) -> None:
@@ -492,86 +421,10 @@ def refuse_nonsense(top: int, threshold: float | None, start: int = 0) -> None:
         raise SameSpaceError(f"a threshold of {threshold:g} makes no sense: no score is higher than 1")
 
 
-def extracted(look: Look, pixels: Pixels) -> dict[str, Array]:
-    """What a look's extractor says of photos (N, 256, 256, 3), N rows a field; any thread may ask."""
-    with _extracting:
-        batch, fields = look.extractor.batch, look.extractor.fields
-        blocks = [look.extractor.extract(pixels[at : at + batch]) for at in range(0, len(pixels), batch)]
-    nothing = {name: np.empty((0, *shape), dtype) for name, (shape, dtype) in fields.items()}
-    return {name: np.concatenate([nothing[name], *(block[name] for block in blocks)]) for name in fields}
-
-
-def vectors_of(library: Library, look: Look) -> Vectors:
-    """What is searched by this look, made ready for every photo that has been scanned for it."""
-    library.take_over(look.extractor)
-    source, compression = look.extractor, compression_of(library, look)
-    if compression is None and look.is_unit:
-        return Vectors(source.fingerprint, source.fields, look.field, _unit)
-    if compression is None:
-        dim, compress, suffix = source.fields[look.field][0], _unit, "unit"
-    else:
-        dim, compress, suffix = (compression.dim,), compression, compression.fingerprint
-    method = "none" if compression is None else compression.method
-    derived = Vectors(f"{source.fingerprint}-{suffix}", {"vectors": (dim, "float16")}, "vectors", compress, method)
-
-    def derive(features: Features) -> dict[str, Array]:
-        return {"vectors": compress(features.take(look.field)).astype(np.float16)}
-
-    library.derive(source, derived, derive)
-    return derived
-
-
-def compression_of(library: Library, look: Look) -> Compression | None:
-    """What the library keeps the look's vectors as; None for as they are."""
-    path = library.features_folder(look.extractor.fingerprint) / _COMPRESSION
-    return Compression.load(path) if path.is_file() else None
-
-
-def vectors_to_compress(library: Library, look: Look) -> Array:
-    """(N, D) of photos that a compression is to be learnt from, the same whatever order they were scanned in."""
-    if look.meaning == "same shot":
-        raise SameSpaceError(
-            "what finds copies is as short as it can be: scan with --backbone or --model to compress that"
-        )
-    everything = library.photos()
-    by_content = {photo.content: photo for photo in everything}
-    rows = library.rows(look.extractor)
-    photos = [by_content[content] for content in sorted(by_content.keys() & rows.keys())]
-    if not photos:
-        raise _nothing_to_search(library, look, everything)
-    return library.features(look.extractor, photos[:: -(-len(photos) // (2 * compress.SAMPLE))]).take(look.field)
-
-
-def imported_compression(file: Path, look: Look) -> Compression:
-    """One that was trained elsewhere, for vectors as long as this look's."""
-    compression, dim = Compression.load(file), look.extractor.fields[look.field][0][0]
-    if compression.dim_in != dim:
-        raise SameSpaceError(
-            f"{file} was trained on vectors of {compression.dim_in} numbers, and {look.name} has {dim}: "
-            "give the --backbone or the --model that it was trained for"
-        )
-    return compression
-
-
-def keep_compression(library: Library, look: Look, compression: Compression | None) -> None:
-    """Search by vectors compressed like this from now on; what was derived otherwise is let go of."""
-    path = library.features_folder(look.extractor.fingerprint) / _COMPRESSION
-    with library.hold():
-        if compression is None:
-            path.unlink(missing_ok=True)
-        else:
-            compression.save(path)
-        library.drop_derived(look.extractor, but=vectors_of(library, look).fingerprint)
-
-
-def _unit(vectors: Array) -> Floats:
-    return arrays.unit(vectors.astype(np.float32))
-
-
 def _sketches(library: Library, photos: Sequence[Photo]) -> Features | None:
     """None where some lack them: an import need not bring them."""
     try:
-        return library.features(near.Sketches(), photos)
+        return library.features(same_shot.Sketches(), photos)
     except SameSpaceError:
         return None
 
@@ -599,14 +452,3 @@ def _embeddings(fields: Mapping[str, Array]) -> Embeddings:
 
 def _is_there(photo: Photo) -> bool:
     return os.path.exists(photo.path)  # noqa: PTH110 - a folder that may not be entered is no error here
-
-
-def _nothing_to_search(library: Library, look: Look, photos: Sequence[Photo]) -> SameSpaceError:
-    if not photos:
-        return SameSpaceError(f"{library.folder} has no photos: scan the folder that holds them")
-    roots = sorted({photo.root for photo in photos})
-    words = ["samespace", "scan", *map(os.fspath, roots), *look.options]
-    if [root / FOLDER for root in roots] != [library.folder]:
-        words += ["--library", os.fspath(library.folder)]
-    scan = " ".join(map(shell_word, words))
-    return SameSpaceError(f"none of the {count(len(photos), 'photo')} has been scanned for {look.name}: {scan}")

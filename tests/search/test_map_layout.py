@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.manifold import trustworthiness
 
 from samespace.base.arrays import unit
-from samespace.layout import _push, lay_out
+from samespace.search.map_layout import _push, lay_out
 
 Vectors = npt.NDArray[np.float32]
 

@@ -14,9 +14,9 @@ from conftest import ROOT, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samespace import neighbours
 from samespace.base.errors import SameSpaceError
-from samespace.neighbours import Candidates, find_neighbours
+from samespace.search import neighbours
+from samespace.search.neighbours import Candidates, find_neighbours
 
 Vectors = npt.NDArray[np.float32]
 ROUNDING = 0.001
@@ -162,8 +162,8 @@ def test_lists_are_symmetric_and_in_order(exact: int) -> None:
 DIGEST = """
 import hashlib, sys
 sys.path[:0] = {paths!r}
-from test_neighbours import album
-from samespace.neighbours import find_neighbours
+from search.test_neighbours import album
+from samespace.search.neighbours import find_neighbours
 for exact in (3000, 0):
     found = find_neighbours(album(3000), 0.5, most=8, exact=exact, visits=500)
     print(hashlib.sha256(b"".join(array.tobytes() for array in found[:4])).hexdigest())

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from samespace import autoencoder, compress
 from samespace.base.arrays import unit
 from samespace.base.errors import SameSpaceError
-from samespace.compress import Compression, Row, compare, fit_pca, recall
+from samespace.search import autoencoder, choose_compression
+from samespace.search.choose_compression import Row, compare, recall
+from samespace.search.compression import Compression, digest, fit_pca
 
 
 def made(count: int, dim: int = 96, kept: int = 12, noise: float = 0.01, seed: int = 0) -> np.ndarray:
@@ -69,7 +70,7 @@ def test_a_vectors_code_does_not_depend_on_its_company(
 ) -> None:
     vectors = made(30, seed=1)
     whole = compression(vectors)
-    monkeypatch.setattr(compress, "BLOCK", 7)
+    monkeypatch.setattr(choose_compression, "BLOCK", 7)
     np.testing.assert_allclose(compression(vectors), whole, atol=1e-6)
 
 
@@ -109,7 +110,7 @@ def test_pca_does_not_depend_on_order_on_blocks_or_on_lengths(monkeypatch: pytes
     vectors, probe = made(300).astype(np.float64), made(50, seed=2)
     whole = fit_pca(vectors, 12)(probe)
     assert fit_pca(vectors, 12).fingerprint == fit_pca(vectors.copy(), 12).fingerprint
-    monkeypatch.setattr(compress, "BLOCK", 64)
+    monkeypatch.setattr(choose_compression, "BLOCK", 64)
     lengths = np.random.default_rng(0).uniform(0.5, 9, (300, 1))
     np.testing.assert_allclose(fit_pca((vectors * lengths)[::-1], 12)(probe), whole, atol=1e-3)
 
@@ -263,9 +264,9 @@ def test_nothing_that_was_learnt_from_is_measured(monkeypatch: pytest.MonkeyPatc
         measured.append(rows)
         return 0.5
 
-    monkeypatch.setattr(compress, "fit_pca", learn)
+    monkeypatch.setattr(choose_compression, "fit_pca", learn)
     monkeypatch.setattr(autoencoder, "train", learn)
-    monkeypatch.setattr(compress, "recall", counted)
+    monkeypatch.setattr(choose_compression, "recall", counted)
     compare(made(101), dim=8)
     halves, last = [{row.tobytes() for row in rows} for rows in (*learnt[:3], *measured)], learnt[3]
     assert [len(half) for half in halves] == [51, 51, 51, 50, 50, 50]
@@ -306,7 +307,7 @@ def test_by_what_is_kept_the_autoencoder_must_beat_pca(
 ) -> None:
     recalls = iter([0.5, whitened, encoder])
     monkeypatch.setattr(autoencoder, "train", lambda rows, dim: Compression("autoencoder", fit_pca(rows, dim).layers))
-    monkeypatch.setattr(compress, "recall", lambda compression, rows: next(recalls))
+    monkeypatch.setattr(choose_compression, "recall", lambda compression, rows: next(recalls))
     rows, best = compare(made(60), dim=8)
     assert (best.method, [row.recall for row in rows]) == (chosen, [1.0, 0.5, whitened, encoder])
 
@@ -328,9 +329,9 @@ def test_a_large_library_is_learnt_from_in_part(monkeypatch: pytest.MonkeyPatch)
         sizes.append(len(rows))
         return fit_pca(rows, dim)
 
-    monkeypatch.setattr(compress, "SAMPLE", 30)
-    monkeypatch.setattr(compress, "QUERIES", 5)
-    monkeypatch.setattr(compress, "fit_pca", learn)
+    monkeypatch.setattr(choose_compression, "SAMPLE", 30)
+    monkeypatch.setattr(choose_compression, "QUERIES", 5)
+    monkeypatch.setattr(choose_compression, "fit_pca", learn)
     assert isinstance(compare(made(100), "pca", 8).rows[1], Row)
     assert sizes == [30, 30, 30]
 
@@ -409,7 +410,7 @@ def test_other_files_are_refused(tmp_path: Path, whole: Path, about: str) -> Non
 def test_what_a_newer_version_wrote_is_refused(tmp_path: Path, pca: Compression, change: dict[str, object]) -> None:
     arrays = pca._arrays()
     method = str(change.get("method", "pca"))
-    about = {"format": 1, "method": method, "sha256": compress._digest(method, arrays)}
+    about = {"format": 1, "method": method, "sha256": digest(method, arrays)}
     for name, expected in (("good", about), ("newer", about | change)):
         (tmp_path / name).write_bytes(save(arrays, {"compression": json.dumps(expected)}))
     if method == "pca":
@@ -424,7 +425,7 @@ def test_what_a_newer_version_wrote_is_refused(tmp_path: Path, pca: Compression,
 def test_layers_that_do_not_fit_are_refused(tmp_path: Path, shapes: list[tuple[int, ...]]) -> None:
     names = ("0 weight", "0 bias", "1 weight", "1 bias")
     arrays = {name: np.ones(shape, np.float32) for name, shape in zip(names, shapes, strict=False)}
-    about = {"format": 1, "method": "pca", "sha256": compress._digest("pca", arrays)}
+    about = {"format": 1, "method": "pca", "sha256": digest("pca", arrays)}
     (tmp_path / "file").write_bytes(save(arrays, {"compression": json.dumps(about)}))
     with pytest.raises(SameSpaceError, match="is no compression"):
         Compression.load(tmp_path / "file")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from samespace.base import progress
 from samespace.base.arrays import Array, unit
-from samespace.compress import Compression
+from samespace.search.compression import Compression
 
 HIDDEN = 1024
 HELD_OUT = 0.1

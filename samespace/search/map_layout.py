@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base.arrays import Array, Doubles, unit
-from samespace.neighbours import find_neighbours
+from samespace.search.neighbours import find_neighbours
 
 NEAREST = 10  # photos that a photo is drawn to; of a few photos about a quarter, for not everybody is near
 TOGETHER, APART = 100, 200  # steps: first neighbours find each other, then all take their room

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pytest
 from conftest import album_vectors, unit
 
-from samespace import index
 from samespace.base.errors import SameSpaceError
-from samespace.exact import Exact
-from samespace.index import Approximate, Indexed, recall
+from samespace.search import approximate as index
+from samespace.search.approximate import Approximate, Indexed, recall
+from samespace.search.exact import Exact
 
 Vectors = npt.NDArray[np.float32]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samespace import directions
-from samespace.directions import main_directions
+from samespace.search import compression
+from samespace.search.compression import main_directions
 
 Vectors = npt.NDArray[np.float32]
 
@@ -39,7 +39,7 @@ def test_the_length_of_a_vector_does_not_count() -> None:
 def test_their_order_and_the_blocks_they_come_in_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given = vectors(500, 6)
     spread, axes = main_directions(given)
-    monkeypatch.setattr(directions, "BLOCK", 7)
+    monkeypatch.setattr(compression, "BLOCK", 7)
     again, turned = main_directions(given[::-1])
     assert again == pytest.approx(spread, abs=1e-9)
     assert turned == pytest.approx(axes, abs=1e-6)  # with their signs

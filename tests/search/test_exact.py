@@ -15,8 +15,8 @@ from conftest import ROOT, album_vectors, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samespace import exact
-from samespace.exact import Exact
+from samespace.search import exact
+from samespace.search.exact import Exact
 
 Vectors = npt.NDArray[np.float32]
 SMALL = {"PANEL": 64, "WORTHWHILE": 64, "QUERIES": 3}  # so that a few rows are many blocks
@@ -98,7 +98,7 @@ def test_threads_that_ask_at_once_get_their_own_answers() -> None:
 MEMORY = """
 import resource, sys
 import numpy as np
-from samespace.exact import Exact
+from samespace.search.exact import Exact
 
 vectors = np.load(sys.argv[1], mmap_mode="r")
 Exact(np.asarray(vectors[:1000])).nearest(vectors[:300], 10)

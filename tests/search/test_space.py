@@ -15,18 +15,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from samespace import near, search
 from samespace.base import arrays
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.find import find
 from samespace.base.photos import UnreadablePhoto, read_pixels
-from samespace.compress import fit_pca
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Batch, read_batch
-from samespace.looks import Look, look, shots
-from samespace.near import Sketches
-from samespace.search import Answer, Hit, Query, Space, answers_of, answers_to, extracted
+from samespace.search import same_shot, vectors
+from samespace.search import space as search
+from samespace.search.answers import Answer, answers_of, answers_to
+from samespace.search.compression import fit_pca
+from samespace.search.look import Look, choose_look, extracted
+from samespace.search.look import look_for_copies as shots
+from samespace.search.same_shot import Sketches
+from samespace.search.space import Hit, Query, Space
 
 
 class Colours:
@@ -144,7 +147,7 @@ def test_the_order_of_scans_does_not_matter(
         known = [row for row in everything.contents if row.content in contents]
         rows = {name: rows_of(everything, name, contents) for name in everything.features}
         library.import_batch(photos, everything._replace(files=files, contents=known, features=rows))
-        search.vectors_of(library, COLOURS)
+        vectors.vectors_of(library, COLOURS)
     other = Space(library, COLOURS)
     assert [photo.path for photo in other.photos] == [photo.path for photo in space.photos]
     for asked in space.photos[::9]:
@@ -362,7 +365,7 @@ def _other() -> Colours:
 
 def test_a_bare_trunks_vectors_are_searched_at_length_1(photos: Path, space: Space) -> None:
     library = Library(photos / FOLDER)
-    kept = library.features(search.vectors_of(library, COLOURS), space.photos).take("vectors").astype(np.float32)
+    kept = library.features(vectors.vectors_of(library, COLOURS), space.photos).take("vectors").astype(np.float32)
     assert np.allclose(np.linalg.norm(kept, axis=1), 1, atol=1e-3)
     raw = library.features(Colours(), space.photos).take("vectors").astype(np.float32)
     assert np.linalg.norm(raw, axis=1).min() > 2
@@ -385,18 +388,18 @@ def test_shots_are_scored_as_pairs_of_sketches(photos: Path) -> None:
     asked = space.photos[0]
     (hits,) = space.search(space.query_of([asked]), 1000, collapse=False)
     greys = Sketches().extract(pixels_of([asked, *(hit.photo for hit in hits)]))["grey"]
-    expected = near.same_shot(np.repeat(greys[:1], len(hits), 0), greys[1:])
-    sure = expected >= near.THRESHOLD
+    expected = same_shot.same_shot(np.repeat(greys[:1], len(hits), 0), greys[1:])
+    sure = expected >= same_shot.THRESHOLD
     assert sure.any()
     assert np.allclose(np.array([hit.score for hit in hits])[sure], expected[sure], atol=1e-4)
-    assert all(hit.score < near.THRESHOLD for hit, is_sure in zip(hits, sure, strict=True) if not is_sure)
+    assert all(hit.score < same_shot.THRESHOLD for hit, is_sure in zip(hits, sure, strict=True) if not is_sure)
 
 
 @pytest.mark.parametrize("head", ["compare", "concat"])
 def test_a_model_decides_on_what_its_vectors_shortlist(
     head: str, rooms: Path, model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = look(model_folders[head])
+    chosen = choose_look(model_folders[head])
     library = Library(tmp_path / FOLDER, create=True)
     library.scan([rooms], [Sketches(), chosen.extractor])
     space = Space(library, chosen)
@@ -421,7 +424,7 @@ def test_a_model_decides_on_what_its_vectors_shortlist(
 
 def one_shot(photo0: Photo, photo1: Photo) -> bool:
     first, second = Sketches().extract(pixels_of([photo0, photo1]))["grey"]
-    return bool(near.same_shot(first[None], second[None])[0] >= near.THRESHOLD)
+    return bool(same_shot.same_shot(first[None], second[None])[0] >= same_shot.THRESHOLD)
 
 
 # Compression
@@ -430,8 +433,8 @@ def one_shot(photo0: Photo, photo1: Photo) -> bool:
 def test_a_compression_is_kept_with_the_library(own: Path) -> None:
     library = scanned(own)
     plain = Space(library, COLOURS)
-    pca = fit_pca(search.vectors_to_compress(library, COLOURS), 8)
-    search.keep_compression(library, COLOURS, pca)
+    pca = fit_pca(vectors.vectors_to_compress(library, COLOURS), 8)
+    vectors.keep_compression(library, COLOURS, pca)
     assert sorted(path.name for path in (own / FOLDER / "features").iterdir()) == [
         *("colours-1", f"colours-1-{pca.fingerprint}", "sketch-1")
     ]
@@ -444,7 +447,7 @@ def test_a_compression_is_kept_with_the_library(own: Path) -> None:
             (hits,) = space.search(asked, 1000, collapse=False)
             for hit in hits[1:]:
                 assert hit.score == pytest.approx(short[at] @ short[space.photos.index(hit.photo)], abs=2e-3)
-    search.keep_compression(library, COLOURS, None)
+    vectors.keep_compression(library, COLOURS, None)
     again = Space(library, COLOURS)
     assert not (own / FOLDER / "features" / f"colours-1-{pca.fingerprint}").exists()
     assert again.search(again.query_of(again.photos)) == plain.search(plain.query_of(plain.photos))
@@ -453,21 +456,21 @@ def test_a_compression_is_kept_with_the_library(own: Path) -> None:
 def test_an_index_of_other_vectors_is_built_anew(own: Path) -> None:
     library = scanned(own)
     Space(library, COLOURS, "hnsw")
-    search.keep_compression(library, COLOURS, fit_pca(search.vectors_to_compress(library, COLOURS), 8))
+    vectors.keep_compression(library, COLOURS, fit_pca(vectors.vectors_to_compress(library, COLOURS), 8))
     exact, hnsw = Space(library, COLOURS), Space(library, COLOURS, "hnsw")
     assert hnsw.added == len({photo.content for photo in hnsw.photos})
     assert exact.search(exact.query_of(exact.photos)) == hnsw.search(hnsw.query_of(hnsw.photos))
 
 
 def test_what_a_compression_is_learnt_from_does_not_depend_on_paths(own: Path, photos: Path) -> None:
-    library, before = scanned(own), search.vectors_to_compress(Library(photos / FOLDER), COLOURS)
+    library, before = scanned(own), vectors.vectors_to_compress(Library(photos / FOLDER), COLOURS)
     (own / "2023").rename(own / "zzz")
     library.scan([own], [Sketches(), Colours()])
-    assert (search.vectors_to_compress(library, COLOURS) == before).all()
+    assert (vectors.vectors_to_compress(library, COLOURS) == before).all()
     with pytest.raises(SameSpaceError, match="what finds copies is as short as it can be"):
-        search.vectors_to_compress(library, shots())
+        vectors.vectors_to_compress(library, shots())
     with pytest.raises(SameSpaceError, match="none of the 31 photos has been scanned for"):
-        search.vectors_to_compress(library, COLOURS._replace(extractor=_other()))
+        vectors.vectors_to_compress(library, COLOURS._replace(extractor=_other()))
 
 
 def test_a_compression_of_other_vectors_is_refused(space: Space, tmp_path: Path) -> None:
@@ -475,7 +478,7 @@ def test_a_compression_of_other_vectors_is_refused(space: Space, tmp_path: Path)
     with pytest.raises(
         SameSpaceError, match=r"30.safetensors was trained on vectors of 30 numbers, and colours has 48"
     ):
-        search.imported_compression(tmp_path / "30.safetensors", COLOURS)
+        vectors.imported_compression(tmp_path / "30.safetensors", COLOURS)
 
 
 # The index
@@ -507,11 +510,11 @@ def test_an_index_answers_as_exactly_and_keeps_up(own: Path) -> None:
 
 def test_an_index_that_changed_is_tuned_and_remembers_it(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = scanned(own)
-    monkeypatch.setattr("samespace.index.EXPANSIONS", (50, 60))  # of so few photos the first find all
+    monkeypatch.setattr("samespace.search.approximate.EXPANSIONS", (50, 60))  # of so few photos the first find all
     first, again = Space(library, COLOURS, "hnsw").index, Space(library, COLOURS, "hnsw").index
     assert first is not None and again is not None
     assert first.expansion == again.expansion == 50
-    monkeypatch.setattr("samespace.index.Indexed.tune", lambda *given: pytest.fail("nothing has changed"))
+    monkeypatch.setattr("samespace.search.approximate.Indexed.tune", lambda *given: pytest.fail("nothing has changed"))
     Space(library, COLOURS, "hnsw")
 
 
@@ -542,7 +545,7 @@ def test_a_library_of_an_earlier_version_is_searched_as_before(own: Path, compre
     library = Library(own / FOLDER)
     library.scan([own], [Sketches(), old.extractor])
     if compressed:
-        search.keep_compression(library, old, fit_pca(search.vectors_to_compress(library, old), 8))
+        vectors.keep_compression(library, old, fit_pca(vectors.vectors_to_compress(library, old), 8))
     before = Space(library, old, "hnsw")
     expected = before.search(before.query_of(before.photos), 5)
     library = Library(own / FOLDER)
