@@ -70,7 +70,7 @@ def test_a_vectors_code_does_not_depend_on_its_company(
 ) -> None:
     vectors = made(30, seed=1)
     whole = compression(vectors)
-    monkeypatch.setattr(choose_compression, "BLOCK", 7)
+    monkeypatch.setattr("samespace.search.compression.BLOCK", 7)
     np.testing.assert_allclose(compression(vectors), whole, atol=1e-6)
 
 
