@@ -65,7 +65,7 @@ def run_row(count: int, size: int) -> dict[str, float]:
     import numpy as np
 
     from data import peak_mb
-    from samespace.grouping import Similar, by_keeper
+    from samespace.duplicates.grouping import Similar, by_keeper
     from samespace.search.neighbours import find_neighbours
 
     with tempfile.TemporaryDirectory() as folder:

@@ -47,7 +47,8 @@ from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.find import find
 from samespace.base.hashes import hamming
 from samespace.base.photos import UnreadablePhoto, details, in_threads, open_photo
-from samespace.duplicates import Search, find_duplicates
+from samespace.duplicates.find import find_duplicates
+from samespace.duplicates.group import Search
 from samespace.library.library import Library
 from samespace.model.backbone import make_trunk
 from samespace.model.metrics import recall_at_precision

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from samespace.as_imagededup import encode_images, find_duplicates, find_duplicates_to_remove, plot_duplicates
+    from samespace.duplicates.imagededup import (
+        encode_images,
+        find_duplicates,
+        find_duplicates_to_remove,
+        plot_duplicates,
+    )
     from samespace.model.saved import Model
 
 __version__ = "0.1.0"
@@ -23,6 +28,6 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'samespace' has no attribute {name!r}")
-    from samespace import as_imagededup  # imported when asked for, as above
+    from samespace.duplicates import imagededup  # imported when asked for, as above
 
-    return getattr(as_imagededup, name)
+    return getattr(imagededup, name)

@@ -163,8 +163,9 @@ def dedupe(arguments: argparse.Namespace) -> int:
     there are no duplicates, with 11 if there are some, with 1 after an error.
     """
     from samespace import terminal
-    from samespace.duplicates import Search, find_duplicates, threshold_of
-    from samespace.plans import make_plan, write_plan
+    from samespace.duplicates.find import find_duplicates
+    from samespace.duplicates.group import Search, threshold_of
+    from samespace.duplicates.plan import make_plan, write_plan
 
     folders, reference, against = map(real, (arguments.folders, arguments.reference, arguments.against))
     _refuse_what_cannot_work(arguments, folders, [*reference, *against])
@@ -317,15 +318,16 @@ def apply(arguments: argparse.Namespace) -> int:
     Every photo and its keeper are checked first; one that is not as planned is left alone. --to hardlink or symlink
     leaves a link to the keeper in each one's place. `samespace undo` brings all of it back.
     """
-    from samespace import cleanup, terminal
-    from samespace.plans import read_plan
+    from samespace import terminal
+    from samespace.duplicates.apply import apply as carry_out
+    from samespace.duplicates.plan import read_plan
 
     plan = read_plan(arguments.plan)
     if not any(group.remove for group in plan.groups):
         print("this plan removes nothing")
         return 0
     try:
-        applied = cleanup.apply(plan, arguments.to, arguments.dry_run)
+        applied = carry_out(plan, arguments.to, arguments.dry_run)
     except KeyboardInterrupt:
         raise SameSpaceError("stopped: `samespace undo` brings back what was moved") from None
     terminal.show_applied(applied, arguments.to, arguments.dry_run)
@@ -337,19 +339,21 @@ def undo(arguments: argparse.Namespace) -> int:
 
     RUN is the folder that `apply` named; without it the newest run of the library at or above the current folder.
     """
-    from samespace import cleanup, terminal
+    from samespace import terminal
+    from samespace.duplicates import quarantine
+    from samespace.duplicates.undo import undo as put_back
 
     run = arguments.run
     if run is None:
         folder = arguments.library or library_above(Path.cwd())
-        runs = cleanup.runs(folder)
+        runs = quarantine.runs(folder)
         held = [run for run in runs if run.photos]
         if not held:
             broken = [run.folder for run in runs if run.state == "unreadable"]
             lies = f"holds runs without a manifest, {terminal.words(broken)}" if broken else "is empty"
             raise SameSpaceError(f"nothing to undo: the quarantine of {folder} {lies}")
         run = held[0].folder
-    undone = cleanup.undo(run)
+    undone = put_back(run)
     terminal.show_undone(undone)
     return 1 if undone.skipped else 0
 
@@ -359,10 +363,11 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
 
     The only command that deletes photos. It says how much, and asks.
     """
-    from samespace import cleanup, terminal
+    from samespace import terminal
+    from samespace.duplicates import quarantine
 
     folder = arguments.library or library_above(Path.cwd())
-    old = cleanup.runs_older_than(folder, arguments.older_than)
+    old = quarantine.runs_older_than(folder, arguments.older_than)
     terminal.show_runs(old)
     if not old:
         print(f"nothing in the quarantine of {folder} is that old")
@@ -370,7 +375,7 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not terminal.asks(f"delete {terminal.held(old)} for good?"):
         print("nothing was deleted")
         return 0
-    deleted = cleanup.delete_runs(old)
+    deleted = quarantine.delete_runs(old)
     terminal.show_deleted(deleted)
     return 1 if deleted.skipped else 0
 
@@ -398,7 +403,7 @@ def verdicts(arguments: argparse.Namespace) -> None:
     --export writes the photos and their labels into a data set's folder, which `model_def.py --data ROOT` reads.
     """
     from samespace import terminal
-    from samespace.verdicts import export_verdicts, told
+    from samespace.duplicates.verdicts import export_verdicts, told
 
     (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
     if arguments.export:

@@ -20,7 +20,7 @@ from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, in_threads, open_photo
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
-from samespace.duplicates import Found, Group, Member
+from samespace.duplicates.group import Found, Group, Member
 
 SIDE = 176  # pixels of a thumbnail's longer side
 

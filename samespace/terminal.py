@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import count, readable, score_words, shell_word, size_words
-from samespace.cleanup import Applied, Deleted, Run, Skipped, Undone
-from samespace.duplicates import Found, Group, Member
+from samespace.duplicates.apply import Applied
+from samespace.duplicates.group import Found, Group, Member
+from samespace.duplicates.manifest import Skipped
+from samespace.duplicates.quarantine import Deleted, Run
+from samespace.duplicates.undo import Undone
+from samespace.duplicates.verdicts import Exported
 from samespace.library.library import Photo, Scan
 from samespace.search.answers import Answer
 from samespace.search.choose_compression import Compared
 from samespace.search.space import Hit, Space
-from samespace.verdicts import Exported
 
 if TYPE_CHECKING:
     from samespace.cluster import Brought

@@ -22,7 +22,7 @@ from samespace import report
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable, score_words, shell_word, size_words
-from samespace.duplicates import Found, Group, Member
+from samespace.duplicates.group import Found, Group, Member
 from samespace.library.library import Photo
 from samespace.report import write_report
 from tests.conftest import draw

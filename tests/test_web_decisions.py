@@ -13,7 +13,8 @@ import pytest
 from starlette.testclient import TestClient
 from test_web_review import Token, decided, files, group_of, listed, names, post, rescan, restarted
 
-from samespace import cleanup
+from samespace.duplicates import quarantine, undo
+from samespace.duplicates.manifest import MANIFEST
 from samespace.web import comparing, decisions
 from samespace.web.desk import Desk, photo_id
 
@@ -48,8 +49,8 @@ def test_a_person_may_keep_another_than_the_suggestion(
     group = group_of(client, 3)
     post(client, token, "/api/apply", {"groups": [decided(group, keep=[2])]})
     assert not (album / names(group)[0]).exists() and (album / names(group)[2]).exists()
-    (run,) = cleanup.runs(desk.folder)
-    manifest = (run.folder / cleanup.MANIFEST).read_text()
+    (run,) = quarantine.runs(desk.folder)
+    manifest = (run.folder / MANIFEST).read_text()
     assert manifest.count(f'"keeper": "{album / names(group)[2]}"') == 2
 
 
@@ -70,7 +71,7 @@ def test_what_was_undone_elsewhere_is_not_undone_again(
     before, groups = files(album), listed(client)["groups"]
     post(client, token, "/api/apply", {"groups": [decided(groups[0])]})
     post(client, token, "/api/apply", {"groups": [decided(groups[1])]})
-    cleanup.undo(cleanup.runs(desk.folder)[0].folder)
+    undo.undo(quarantine.runs(desk.folder)[0].folder)
     assert post(client, token, "/api/undo", {"earlier": False})["groups"] == [groups[0]["id"]]
     post(client, token, "/api/undo", {}, 409)
     assert files(album) == before
@@ -150,7 +151,7 @@ def test_a_decision_that_is_not_whole_is_refused_and_nothing_moves(
     before, (sent, sentence) = files(album), refusals()[case]
     groups = [decided(group) for group in listed(client)["groups"] if len(group["members"]) == 3]
     assert sentence in post(client, token, "/api/apply", sent(groups), 422)["error"]
-    assert files(album) == before and cleanup.runs(desk.folder) == [] and desk.gone == frozenset()
+    assert files(album) == before and quarantine.runs(desk.folder) == [] and desk.gone == frozenset()
 
 
 def test_what_has_changed_since_it_was_scanned_is_left_and_told(client: TestClient, token: Token, album: Path) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 from test_web import check
 
-from samespace import cleanup
 from samespace.base.errors import SameSpaceError
+from samespace.duplicates import quarantine
 from samespace.library.library import FOLDER, Library
 from samespace.search.same_shot import Sketches
 from samespace.web import comparing, decisions, review
@@ -340,12 +340,12 @@ def test_ten_groups_by_keyboard_alone_and_all_of_it_undone(
             f"{left} group{'' if left == 1 else 's'} to review" if left else "Nothing to review"
         )
     expect(reviewing.locator(".empty h2")).to_have_text("All decided")
-    assert len(files(album)) == len(before) - 14 and len(cleanup.runs(desk.folder)) == 10
+    assert len(files(album)) == len(before) - 14 and len(quarantine.runs(desk.folder)) == 10
     for back in range(1, 11):
         reviewing.keyboard.press("u")
         told(reviewing).to_contain_text("Brought back")
         expect(reviewing.locator("h1")).to_have_text(f"{back} group{'s' if back > 1 else ''} to review")
-    assert files(album) == before and cleanup.runs(desk.folder) == []
+    assert files(album) == before and quarantine.runs(desk.folder) == []
     reviewing.keyboard.press("u")
     told(reviewing).to_have_text("There is nothing to undo.")
     complaints.clear()  # the browser tells of the refusal

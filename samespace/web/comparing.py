@@ -11,7 +11,8 @@ from concurrent.futures import TimeoutError as NotYet
 from typing import Any, NamedTuple
 
 from samespace.base.errors import SameSpaceError
-from samespace.duplicates import THRESHOLDS, Comparison, Group, Search
+from samespace.duplicates.find import Comparison
+from samespace.duplicates.group import THRESHOLDS, Group, Search
 from samespace.web.desk import Desk, Snapshot, photo_id, was_away
 
 LOWEST = {"exact": 1.0, "near": 0.5, "same-space": 0.5}  # threshold that groups can be asked for

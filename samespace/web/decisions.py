@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from samespace import cleanup
 from samespace.base.text import count, readable, size_words
-from samespace.duplicates import Member
+from samespace.duplicates import apply, manifest, quarantine, undo
+from samespace.duplicates.group import Member
+from samespace.duplicates.plan import Plan, PlannedGroup, PlannedPhoto
 from samespace.library.library import Photo
-from samespace.plans import Plan, PlannedGroup, PlannedPhoto
 from samespace.web.comparing import Shown
 from samespace.web.describing import FLAG, TEXT, WHOLE, answer, explained, fields, listed, or_null, record, takes
 from samespace.web.desk import Desk, photo_id
@@ -160,12 +160,12 @@ def _name(photo: Photo) -> str:
     return below(photo.path, photo.root)
 
 
-def _carry_out(desk: Desk, asked: Asked, decided: Sequence[Decided]) -> cleanup.Applied:
+def _carry_out(desk: Desk, asked: Asked, decided: Sequence[Decided]) -> apply.Applied:
     if not decided:
-        return cleanup.Applied(0, 0, (), ())
+        return apply.Applied(0, 0, (), ())
     _refuse_while_busy(desk)
     plan = _plan(desk, asked, decided)
-    applied = cleanup.apply(plan)
+    applied = apply.apply(plan)
     # Also what somebody else took away, a keeper perhaps: the group is then another one, and can be decided.
     named = (photo.path for group in plan.groups for photo in (*group.keep, *group.remove))
     desk.remove(path for path in named if not os.path.lexists(path))
@@ -197,7 +197,7 @@ def _planned(member: Member) -> PlannedPhoto:
     return PlannedPhoto(photo.path, photo.root, photo.library, photo.size, photo.mtime_ns, photo.content, member.why)
 
 
-def _skipped(skipped: Sequence[cleanup.Skipped], desk: Desk) -> list[dict[str, Any]]:
+def _skipped(skipped: Sequence[manifest.Skipped], desk: Desk) -> list[dict[str, Any]]:
     photos = {photo.path: photo for photo in desk.snapshot.photos.values()} if skipped else {}
     return [
         {
@@ -216,7 +216,7 @@ def _reason(words: str, desk: Desk) -> str:
     return readable(words.replace(" since the plan", ""))
 
 
-def _applied_words(applied: cleanup.Applied, decided: Sequence[Decided]) -> str:
+def _applied_words(applied: apply.Applied, decided: Sequence[Decided]) -> str:
     words = [f"{count(len(applied.skipped), 'photo')} had to be left."] if applied.skipped else []
     of_groups = f" of {count(len(decided), 'group')}" if len(decided) > 1 else ""
     if applied.photos:
@@ -240,7 +240,7 @@ def _undo(request: Request, sent: dict[str, Any]) -> Response:
         step = _step(review, sent.get("run"))
         if step not in review.steps and sent.get("earlier") is False and step.run:
             return JSONResponse(_told(step.run))
-        undone = _undo_run(desk, step.run) if step.run else cleanup.Undone(0, False, ())
+        undone = _undo_run(desk, step.run) if step.run else undo.Undone(0, False, ())
         _say(desk, step.verdicts)
         review.keep_together((), less=step.together)
         review.steps = [other for other in review.steps if other is not step]
@@ -260,7 +260,7 @@ def _undo(request: Request, sent: dict[str, Any]) -> Response:
 def _step(review: Review, name: Any) -> Step:
     """What to undo: of the runs only those that still hold photos."""
     review.desk.must_be_there()
-    runs = [run.folder for run in cleanup.runs(review.desk.folder) if run.photos]
+    runs = [run.folder for run in quarantine.runs(review.desk.folder) if run.photos]
     review.steps = [step for step in review.steps if step.run is None or step.run in runs]
     if name is None and review.steps:
         return review.steps[-1]
@@ -272,15 +272,15 @@ def _step(review: Review, name: Any) -> Step:
 
 def _told(folder: Path) -> dict[str, Any]:
     """What undoing a run of before the start would bring back."""
-    run = next(run for run in cleanup.runs(folder.parent.parent) if run.folder == folder)
+    run = next(run for run in quarantine.runs(folder.parent.parent) if run.folder == folder)
     made = run.made.astimezone().strftime("%Y-%m-%d %H:%M")
     words = f"Nothing was decided here since the start. Bring back {count(run.photos, 'photo')} that went on {made}?"
     return {"undone": None, "run": folder.name, "groups": [], "photos": [], "skipped": [], "words": words}
 
 
-def _undo_run(desk: Desk, run: Path) -> cleanup.Undone:
+def _undo_run(desk: Desk, run: Path) -> undo.Undone:
     _refuse_while_busy(desk)
-    undone = cleanup.undo(run)
+    undone = undo.undo(run)
     desk.restore([path for path in desk.gone if os.path.lexists(path)])
     return undone
 

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from samespace import cleanup
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable, shell_word
+from samespace.duplicates import quarantine
 from samespace.library.library import Photo
 from samespace.web import jobs
 from samespace.web.describing import TEXT, WHOLE, answer, explained, listed, or_null, record
@@ -111,7 +111,7 @@ def _runs(folder: Path) -> list[dict[str, Any]]:
             "size": run.bytes_to_free,
             "state": run.state,
         }
-        for run in cleanup.runs(folder)
+        for run in quarantine.runs(folder)
         if run.photos or run.state == "unreadable"
     ]
 

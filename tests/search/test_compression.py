@@ -110,7 +110,7 @@ def test_pca_does_not_depend_on_order_on_blocks_or_on_lengths(monkeypatch: pytes
     vectors, probe = made(300).astype(np.float64), made(50, seed=2)
     whole = fit_pca(vectors, 12)(probe)
     assert fit_pca(vectors, 12).fingerprint == fit_pca(vectors.copy(), 12).fingerprint
-    monkeypatch.setattr(choose_compression, "BLOCK", 64)
+    monkeypatch.setattr("samespace.search.compression.BLOCK", 64)
     lengths = np.random.default_rng(0).uniform(0.5, 9, (300, 1))
     np.testing.assert_allclose(fit_pca((vectors * lengths)[::-1], 12)(probe), whole, atol=1e-3)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samespace.base import arrays
-from samespace.duplicates import Found, Search, find_duplicates
+from samespace.duplicates.find import find_duplicates
+from samespace.duplicates.group import Found, Search
 from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import TEST, find_photos
 from samespace.search import pair_scores

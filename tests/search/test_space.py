@@ -590,7 +590,7 @@ def test_an_extractor_is_asked_by_one_thread_at_a_time(space: Space) -> None:
 def test_photos_that_cannot_be_read_do_not_stop_the_rest(
     photos: Path, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_AT_ONCE", 3)
+    monkeypatch.setattr("samespace.search.answers._AT_ONCE", 3)
     asked = [photos / "2023 b.jpg", photos / "2023" / "damaged.jpg", tmp_path / "none.jpg", *find(photos / "phone")[:3]]
     found = list(answers_to(asked, space, 2, None, None, True))
     assert [answer.path for answer in found] == asked

@@ -22,12 +22,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from samespace import cleanup
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
-from samespace.cleanup import WAYS, apply, delete_runs, runs, runs_older_than, undo
+from samespace.duplicates import apply as cleanup
+from samespace.duplicates.apply import apply
+from samespace.duplicates.manifest import MANIFEST, QUARANTINE, WAYS, Skipped, note
+from samespace.duplicates.plan import Plan, PlannedGroup, PlannedPhoto, read_plan, write_plan
+from samespace.duplicates.quarantine import delete_runs, runs, runs_older_than
+from samespace.duplicates.undo import undo
 from samespace.library.library import FOLDER, Library
-from samespace.plans import Plan, PlannedGroup, PlannedPhoto, read_plan, write_plan
 
 NOON = 1_700_000_000_000_000_123  # ns: no file system that rounds to seconds keeps it by chance
 
@@ -480,7 +483,7 @@ def test_undo_overwrites_nothing_and_the_run_can_be_undone_again(folder: Folder,
     write(folder.b, b"someone else's")
     undone = undo(run)
     assert (undone.photos, undone.removed) == (3, False)
-    assert undone.skipped == (cleanup.Skipped(folder.b, "its place is taken"),)
+    assert undone.skipped == (Skipped(folder.b, "its place is taken"),)
     assert folder.b.read_bytes() == b"someone else's"
     assert runs(folder.library.folder)[0].state == "undone in part"
     folder.b.unlink()
@@ -550,13 +553,13 @@ def test_a_run_with_others_files_in_it_stays_and_says_so(folder: Folder) -> None
     undone = undo(run)
     assert (undone.photos, undone.removed, undone.skipped[0].path) == (4, False, run)
     assert (run / "0" / "mine.txt").exists()
-    assert (run / cleanup.MANIFEST).exists()
+    assert (run / MANIFEST).exists()
     assert runs(folder.library.folder)[0].state == "empty"
 
 
 def test_a_manifest_that_leads_elsewhere_or_is_none_is_not_followed(folder: Folder, tmp_path: Path) -> None:
     [run] = apply(folder.plan).runs
-    manifest = run / cleanup.MANIFEST
+    manifest = run / MANIFEST
     manifest.write_text(manifest.read_text().replace(str(folder.root / "b" / "one.jpg"), str(tmp_path / "out.jpg")))
     undone = undo(run)
     assert undone.photos == 3
@@ -599,7 +602,7 @@ def test_nothing_moves_where_the_quarantine_cannot_be_made(
     mkdir = Path.mkdir
 
     def refuse(self: Path, *args: Any, **kwargs: Any) -> None:
-        if cleanup.QUARANTINE in self.parts:
+        if QUARANTINE in self.parts:
             raise OSError(number, os.strerror(number), str(self))
         mkdir(self, *args, **kwargs)
 
@@ -629,13 +632,13 @@ def test_a_library_that_vanishes_before_the_first_move_is_not_made_anew(
 def test_a_quarantine_that_vanishes_between_two_moves_stops_the_rest(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note, take, taken = cleanup._note, cleanup._take, []
+    take, taken = cleanup._take, []
 
     def note_then_vanish(manifest: Any, move: Any, state: str, why: str = "") -> None:
         note(manifest, move, state, why)
         manifest.folder.rename(tmp_path / "run")
 
-    monkeypatch.setattr(cleanup, "_note", note_then_vanish)
+    monkeypatch.setattr(cleanup, "note", note_then_vanish)
     monkeypatch.setattr(cleanup, "_take", lambda *args: (taken.append(args), take(*args)))
     applied = apply(folder.plan)
     assert (applied.photos, len(applied.skipped), len(taken)) == (1, 3, 1)
@@ -653,7 +656,7 @@ def test_a_quarantine_that_vanishes_during_a_move_gives_the_photo_back(
 
     def take_and_vanish(move: Any, where: Path, *args: Any) -> None:
         take(move, where, *args)
-        for manifest in folder.library.folder.rglob(cleanup.MANIFEST):
+        for manifest in folder.library.folder.rglob(MANIFEST):
             manifest.unlink()
 
     monkeypatch.setattr(cleanup, "_take", take_and_vanish)
@@ -1012,7 +1015,7 @@ def test_emptying_leaves_others_files(folder: Folder) -> None:
     write(run / "notes.txt", b"mine")
     [skipped] = delete_runs(runs(folder.library.folder)).skipped
     assert skipped.path == run
-    assert {path.name for path in run.iterdir()} == {"notes.txt", cleanup.MANIFEST}
+    assert {path.name for path in run.iterdir()} == {"notes.txt", MANIFEST}
 
 
 def test_a_full_disk_can_be_emptied(folder: Folder) -> None:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import samespace
-from samespace.as_imagededup import encode_images, find_duplicates, find_duplicates_to_remove, plot_duplicates
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import open_photo
+from samespace.duplicates.imagededup import encode_images, find_duplicates, find_duplicates_to_remove, plot_duplicates
 from samespace.model.pairs import TEST, find_photos
 from samespace.search import same_shot
 

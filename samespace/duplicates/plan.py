@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
-from samespace.duplicates import Found, Member
+from samespace.duplicates.group import Found, Member
 from samespace.library.library import Library
 
 FORMAT = 1

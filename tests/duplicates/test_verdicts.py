@@ -22,9 +22,9 @@ from data import training_rows
 from samespace import terminal
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
+from samespace.duplicates.verdicts import Exported, export_verdicts, told
 from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
-from samespace.verdicts import Exported, export_verdicts, told
 
 Labels = dict[frozenset[str], int]
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from sklearn.datasets import make_blobs
 
-from samespace import grouping as grouping_module
 from samespace.base.arrays import Ints
-from samespace.grouping import EVERY_PAIR, Similar, by_components, by_dbscan, by_keeper, weakest
+from samespace.duplicates import grouping as grouping_module
+from samespace.duplicates.grouping import EVERY_PAIR, Similar, by_components, by_dbscan, by_keeper, weakest
 from samespace.search.neighbours import find_neighbours
 from samespace.search.pair_scores import Remembered
 

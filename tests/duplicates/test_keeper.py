@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samespace.keeping import PROTECTED, RULES, is_tied, standing, why_kept, why_removed
+from samespace.duplicates.keeper import PROTECTED, RULES, is_tied, standing, why_kept, why_removed
 from samespace.library.library import Photo
 
 NOON_NS = 1_700_000_000 * 10**9

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samespace import scoring
 from samespace.base.errors import SameSpaceError
+from samespace.duplicates import scores
+from samespace.duplicates.scores import Everywhere
 from samespace.library.library import Features
 from samespace.model.saved import load
-from samespace.scoring import Everywhere
 
 FIELDS = {"vectors": ((4,), "float16")}
 
@@ -42,14 +42,14 @@ def test_libraries_read_as_one(everywhere: tuple[Everywhere, np.ndarray], rows: 
 
 @given(st.floats(0.01, 0.99))
 def test_probability_and_cosine_are_each_others_inverse(probability: float) -> None:
-    cosine = scoring.cosine(probability)
+    cosine = scores.cosine(probability)
     if cosine > 0:
-        assert float(scoring.probability(np.array([cosine]))[0]) == pytest.approx(probability)
+        assert float(scores.probability(np.array([cosine]))[0]) == pytest.approx(probability)
 
 
 def test_probabilities_are_those_that_were_measured() -> None:
     measured = {0.21: 0.5, 0.33: 0.9, 0.46: 0.99}
-    assert scoring.probability(np.array([*measured])) == pytest.approx([*measured.values()], abs=0.01)
+    assert scores.probability(np.array([*measured])) == pytest.approx([*measured.values()], abs=0.01)
 
 
 def crowd(count: int, tmp_path: Path) -> Everywhere:
@@ -61,7 +61,7 @@ def crowd(count: int, tmp_path: Path) -> Everywhere:
 
 
 def test_what_photos_have_in_common_does_not_make_them_alike(tmp_path: Path) -> None:
-    found = scoring.of_features(crowd(60, tmp_path), threshold=0.97)
+    found = scores.of_features(crowd(60, tmp_path), threshold=0.97)
     assert found.score(np.array([0]), np.array([59]))[0] > 0.97
     assert 59 in found.candidates.of(0)[0]
     others = np.arange(1, 59)
@@ -71,13 +71,13 @@ def test_what_photos_have_in_common_does_not_make_them_alike(tmp_path: Path) -> 
 
 def test_too_few_photos_have_nothing_in_common_yet(tmp_path: Path) -> None:
     with pytest.raises(SameSpaceError, match="29 are too few"):
-        scoring.of_features(crowd(29, tmp_path), threshold=0.9)
-    assert scoring.of_features(crowd(30, tmp_path / "more"), threshold=0.9)
+        scores.of_features(crowd(29, tmp_path), threshold=0.9)
+    assert scores.of_features(crowd(30, tmp_path / "more"), threshold=0.9)
 
 
 def test_photos_that_do_not_differ_at_all_are_one_space(tmp_path: Path) -> None:
     same = Everywhere([features(tmp_path / "same", np.ones((30, 4)), list(range(30)))])
-    found = scoring.of_features(same, threshold=0.9)
+    found = scores.of_features(same, threshold=0.9)
     assert found.score(np.array([0]), np.array([29]))[0] > 0.99
     assert 29 in found.candidates.of(0)[0]
 
@@ -86,5 +86,5 @@ def test_a_photo_alone_has_no_candidates_by_a_model_without_parts(
     tmp_path: Path, model_folders: dict[str, Path]
 ) -> None:
     alone = Everywhere([features(tmp_path / "alone", np.ones((1, 4)), [0])])
-    found = scoring.of_model(alone, load(model_folders["concat"]))
+    found = scores.of_model(alone, load(model_folders["concat"]))
     assert len(found.candidates.of(0)[0]) == 0

@@ -16,8 +16,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import open_photo
-from samespace.duplicates import GROUPINGS, THRESHOLDS, Comparison, Found, Group, Search, find_duplicates
-from samespace.keeping import PROTECTED
+from samespace.duplicates.find import Comparison, find_duplicates
+from samespace.duplicates.group import GROUPINGS, THRESHOLDS, Found, Group, Search
+from samespace.duplicates.keeper import PROTECTED
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
 from samespace.model.extract import for_model, for_trunk

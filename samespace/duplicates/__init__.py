@@ -1,0 +1,1 @@
+"""Duplicates: found, grouped, planned, moved into quarantine, and brought back."""

@@ -1,0 +1,119 @@
+"""The runs that a library's quarantine holds, and their deletion."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import DATABASE
+from samespace.duplicates.manifest import (
+    QUARANTINE,
+    Manifest,
+    Move,
+    Skipped,
+    bytes_to_free,
+    changed,
+    finish,
+    held_if_sound,
+    held_photos,
+    note,
+    read_manifest,
+)
+
+
+class Run(NamedTuple):
+    """One apply's photos in one library's quarantine, as they lie there now."""
+
+    folder: Path
+    made: datetime
+    photos: int
+    bytes_to_free: int
+    state: str  # "complete", "interrupted" (by a kill), "undone in part", "emptied in part", "empty" or "unreadable"
+
+
+class Deleted(NamedTuple):
+    """What `delete_runs` did."""
+
+    photos: int
+    bytes_freed: int
+    skipped: tuple[Skipped, ...]
+
+
+def runs(library: Path) -> list[Run]:
+    """Every run in the quarantine of the library at this folder, newest first."""
+    quarantine = library / QUARANTINE
+    try:
+        folders = [path for path in quarantine.iterdir() if path.is_dir() and not path.is_symlink()]
+    except FileNotFoundError:
+        if not (library / DATABASE).is_file():
+            raise SameSpaceError(f"no library at {library}: give the .samespace of a scanned folder") from None
+        return []
+    except OSError as error:
+        raise SameSpaceError(f"{quarantine} cannot be read: {error.strerror}") from error
+    return sorted(map(_describe, folders), key=lambda run: (run.made, run.folder), reverse=True)
+
+
+def _describe(folder: Path) -> Run:
+    try:
+        manifest = read_manifest(folder)
+    except SameSpaceError:
+        return Run(folder, changed(folder), 0, 0, "unreadable")
+    held = held_photos(manifest)
+    return Run(folder, manifest.made, len(held), bytes_to_free(held.values()), _state(manifest, len(held)))
+
+
+def _state(manifest: Manifest, held: int) -> str:
+    noted = set(manifest.states.values())
+    if not held:
+        return "empty"
+    if "deleted" in noted:
+        return "emptied in part"
+    if "restored" in noted:
+        return "undone in part"
+    return "complete" if len(manifest.states) == len(manifest.moves) else "interrupted"
+
+
+def runs_older_than(library: Path, age: timedelta) -> list[Run]:
+    """What emptying the quarantine would delete: to be shown before `delete_runs` is asked for it."""
+    now = datetime.now(timezone.utc)
+    return [run for run in runs(library) if now - run.made >= age]
+
+
+def delete_runs(old: Iterable[Run]) -> Deleted:
+    """Delete for good what these runs still hold. Killed half-way, the rest can be undone or deleted."""
+    photos = freed = 0
+    skipped: list[Skipped] = []
+    for run in old:
+        with held_if_sound(run.folder.parent.parent):
+            try:
+                manifest = read_manifest(run.folder)
+            except SameSpaceError as error:
+                skipped.append(Skipped(run.folder, str(error)))
+                continue
+            for move in progress.over(held_photos(manifest), "deleting"):
+                won = _delete(manifest, move)
+                if isinstance(won, Skipped):
+                    skipped.append(won)
+                else:
+                    photos, freed = photos + 1, freed + won
+            skipped += finish(manifest)[1]
+    return Deleted(photos, freed, tuple(skipped))
+
+
+def _delete(manifest: Manifest, move: Move) -> int | Skipped:
+    """The bytes won."""
+    where = manifest.folder / move.quarantined
+    with contextlib.suppress(OSError):  # emptying is what a full disk needs
+        # Noted before: once the photo is gone no later look can tell why.
+        note(manifest, move, "deleted")
+    try:
+        status = where.lstat()
+        where.unlink()
+    except OSError as error:
+        return Skipped(where, f"it cannot be deleted: {error.strerror}")
+    return status.st_size if status.st_nlink == 1 else 0
