@@ -30,10 +30,10 @@ from samespace.base.errors import exit_status  # noqa: E402
 from samespace.model.extract import for_trunk  # noqa: E402
 from samespace.model.feature_bank import default_cache  # noqa: E402
 from samespace.rooms.dataset import write_dataset  # noqa: E402
-from samespace.words.borrowing import Grams, borrow  # noqa: E402
-from samespace.words.captioning import QUICK, Recipe, judged, train  # noqa: E402
-from samespace.words.captions import locate, read_captions  # noqa: E402
-from samespace.words.features import Featured, from_photos  # noqa: E402
+from samespace.words.caption_set import locate, read_captions  # noqa: E402
+from samespace.words.nearest_captions import Grams, borrow  # noqa: E402
+from samespace.words.photo_features import Featured, from_photos  # noqa: E402
+from samespace.words.train_captioner import QUICK, Recipe, judged, train  # noqa: E402
 
 BACKBONE = "mobilenet_v2"
 BEAMS = (1, 2, 3, 5)

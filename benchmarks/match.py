@@ -39,12 +39,13 @@ from samespace.base.errors import exit_status  # noqa: E402
 from samespace.model.extract import for_trunk  # noqa: E402
 from samespace.model.feature_bank import default_cache  # noqa: E402
 from samespace.rooms.dataset import write_dataset  # noqa: E402
-from samespace.words.captions import locate, read_captions  # noqa: E402
-from samespace.words.course import Lesson  # noqa: E402
-from samespace.words.features import Featured, from_photos  # noqa: E402
+from samespace.words.caption_set import locate, read_captions  # noqa: E402
 from samespace.words.metrics import ranks_of, text_to_photo  # noqa: E402
-from samespace.words.training import QUICK, Recipe, begin, course_of, evaluate, shuffled, train  # noqa: E402
-from samespace.words.vocabulary import Vocabulary, split_words  # noqa: E402
+from samespace.words.photo_features import Featured, from_photos  # noqa: E402
+from samespace.words.tokens import split_words  # noqa: E402
+from samespace.words.train_matcher import QUICK, Recipe, begin, course_of, evaluate, shuffled, train  # noqa: E402
+from samespace.words.training_loop import Lesson  # noqa: E402
+from samespace.words.vocabulary import Vocabulary  # noqa: E402
 
 BACKBONE = "mobilenet_v2"
 NEAREST = 10

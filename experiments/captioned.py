@@ -27,9 +27,9 @@ from samespace.base.errors import SameSpaceError, exit_status
 from samespace.model.backbone import CUTS
 from samespace.model.feature_bank import default_cache
 from samespace.search.look import choose_look
-from samespace.words.course import Batch, Lesson, into_file
 from samespace.words.data import read
-from samespace.words.features import Featured
+from samespace.words.photo_features import Featured
+from samespace.words.training_loop import Batch, Lesson, into_file
 
 
 def read_data(

@@ -130,7 +130,7 @@ def scan(arguments: argparse.Namespace) -> None:
     folders = real(arguments.folders)
     look = choose_look(arguments.model, arguments.backbone, arguments.weights)
     if arguments.matcher:
-        from samespace.words import sentences
+        from samespace.words import search as sentences
 
         look = sentences.look_for(arguments.matcher, look)
     if arguments.imported and len(folders) > 1:
@@ -197,7 +197,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         write_plan(plan, make_plan(found, libraries))
     if arguments.report:
         from samespace.report import write_report
-        from samespace.words.library_captions import captions_of
+        from samespace.words.stored_captions import captions_of
 
         captions = {content: each.text for library in libraries for content, each in captions_of(library).items()}
         write_report(arguments.report, found, arguments.folders, plan, captions)

@@ -63,7 +63,7 @@ def _check_matcher(path: Path) -> None:
 
 
 def _check_captioner(path: Path) -> None:
-    from samespace.words.captioning import load
+    from samespace.words.train_captioner import load
 
     load(path)
 

@@ -23,7 +23,7 @@ from samespace.search.space import Hit, Space
 
 if TYPE_CHECKING:
     from samespace.cluster import Brought
-    from samespace.words.library_captions import Caption
+    from samespace.words.stored_captions import Caption
 
 GROUPS, FILES = 5, 10  # shown of each; the report and --json have them all
 

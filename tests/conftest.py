@@ -31,10 +31,10 @@ from samespace.rooms.dataset import SPACE_TYPES, make_room, viewpoints, write_da
 from samespace.rooms.dataset import describe as sentences
 from samespace.rooms.dataset import draw as draw_room
 from samespace.search.same_shot import Sketches
-from samespace.words.captions import Captioned, CaptionSet
-from samespace.words.features import Featured, Trunk
-from samespace.words.formats import KARPATHY
-from samespace.words.precomputed import unit_rows
+from samespace.words.caption_files import KARPATHY
+from samespace.words.caption_set import Captioned, CaptionSet
+from samespace.words.feature_files import unit_rows
+from samespace.words.photo_features import Featured, Trunk
 
 if TYPE_CHECKING:
     from determined.pytorch import PyTorchTrial

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
 import samespace
@@ -26,7 +25,8 @@ from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import TEST, find_photos
 from samespace.search.compression import fit_pca
 from samespace.search.look import choose_look, compare_pair
-from samespace.words.library_captions import LibraryCaptions
+from samespace.words.stored_captions import LibraryCaptions
+from tests.conftest import ROOT
 
 COMMANDS = (
     "compare",
@@ -713,9 +713,9 @@ def test_help_does_not_wait_for_torch(code: str) -> None:
 @pytest.fixture
 def matcher(album: Path, tmp_path: Path) -> Path:
     """Trained on what is said of five photos of the album, by the features of a random trunk."""
-    from samespace.words.captions import locate, read_captions
-    from samespace.words.features import from_photos
-    from samespace.words.training import Recipe, begin
+    from samespace.words.caption_set import locate, read_captions
+    from samespace.words.photo_features import from_photos
+    from samespace.words.train_matcher import Recipe, begin
 
     said = tmp_path / "said.csv"
     names = [photo.relative_to(album) for photo in sorted(album.rglob("*.png"))]
@@ -747,7 +747,7 @@ def test_a_sentence_finds_photos(run: Run, album: Path, matcher: Path, monkeypat
 
 def test_captions_are_found_and_shown(run: Run, album: Path) -> None:
     from samespace.library.library import Library
-    from samespace.words.library_captions import LibraryCaptions
+    from samespace.words.stored_captions import LibraryCaptions
 
     run("scan", album)
     assert run("search", "a green sofa", "--library", album / ".samespace") == (

@@ -16,11 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import stub_master
 import yaml
-from conftest import BACKBONE, COLOURS, ROOT, draw
 from determined.common.api.authentication import TokenStore
-from stub_master import Checkpoint, StubMaster
 
 import model_def
 import samespace
@@ -29,11 +26,14 @@ from samespace.cli import main
 from samespace.library import cluster_files
 from samespace.search.compression import fit_pca
 from samespace.search.same_shot import Sketches
-from samespace.words import captioning, training
-from samespace.words.captions import Captioned, CaptionSet
-from samespace.words.features import Featured
-from samespace.words.formats import KARPATHY
-from samespace.words.precomputed import unit_rows
+from samespace.words import train_captioner, train_matcher
+from samespace.words.caption_files import KARPATHY
+from samespace.words.caption_set import Captioned, CaptionSet
+from samespace.words.feature_files import unit_rows
+from samespace.words.photo_features import Featured
+from tests import stub_master
+from tests.conftest import BACKBONE, COLOURS, ROOT, draw
+from tests.stub_master import Checkpoint, StubMaster
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore
@@ -251,8 +251,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     vectors = np.random.default_rng(0).standard_normal((80, 8)).astype(np.float32)
     images = tuple(Captioned(f"{number}.jpg", "train", ("a bed", "a red rug"), number) for number in range(80))
     captioned = Featured(CaptionSet(Path("dataset.json"), KARPATHY, images, 80), unit_rows(vectors), COLOURS)
-    training.begin(captioned, training.Recipe(dim=8, word_dim=4)).save(folder / "match.safetensors")
-    captioning.begin(captioned, captioning.Recipe(embed_size=4, hidden_size=4)).save(folder / "caption.safetensors")
+    train_matcher.begin(captioned, train_matcher.Recipe(dim=8, word_dim=4)).save(folder / "match.safetensors")
+    train_captioner.begin(captioned, train_captioner.Recipe(embed_size=4, hidden_size=4)).save(
+        folder / "caption.safetensors"
+    )
     fit_pca(vectors, 4).save(folder / "encoder.safetensors")
     return {path.name: path for path in folder.iterdir()}
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
 from determined.common import constants, context, v1file_utils
+
+from tests.conftest import ROOT
 
 TRAININGS = ("adaptive.yaml", "const.yaml", "distributed.yaml")
 EMBED = "experiments/embed/const.yaml"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.conftest import ROOT
 
 FOLDERS = ("samespace", "experiments", "benchmarks", "images", "tests")
 

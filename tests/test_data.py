@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, draw
 from PIL import Image
 
 import data
 from samespace.base.errors import SameSpaceError
 from samespace.model.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos
+from tests.conftest import ROOT, draw
 
 # ---- commands
 

@@ -20,11 +20,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Killed, call_at, stop_at
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from stub_master import StubMaster
 from torch import Tensor
 
 import experiments.trial
@@ -39,6 +37,8 @@ from samespace.model.checkpoint import export
 from samespace.model.evaluate import evaluate
 from samespace.model.pairs import splits
 from samespace.model.saved import Model
+from tests.conftest import ROOT, Killed, call_at, stop_at
+from tests.stub_master import StubMaster
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,7 +24,7 @@ from samespace.base.text import readable, score_words, shell_word, size_words
 from samespace.duplicates.group import Found, Group, Member
 from samespace.library.library import Photo
 from samespace.report import write_report
-from tests.conftest import draw
+from tests.conftest import ROOT, draw
 
 VOID = {"meta", "img", "input", "link", "br", "hr", "rect", "path", "circle"}
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import ROOT, Served
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -28,6 +27,7 @@ from samespace.web.app import ROOMS, make_app
 from samespace.web.desk import Desk
 from samespace.web.safety import Guard
 from samespace.web.serving import make_server
+from tests.conftest import ROOT, Served
 
 TOKEN = "sixteen-letters-or-more"
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import Served
 from starlette.testclient import TestClient
 
 from samespace.library.library import Library, Photo
 from samespace.search.same_shot import Sketches
 from samespace.web.desk import Desk, photo_id
-from samespace.words.library_captions import FILE, Caption, LibraryCaptions
+from samespace.words.stored_captions import FILE, Caption, LibraryCaptions
+from tests.conftest import Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from test_web_review import Token, decided, files, group_of, listed, names, post, rescan, restarted
 
 from samespace.duplicates import quarantine, undo
 from samespace.duplicates.manifest import MANIFEST
 from samespace.web import comparing, decisions
 from samespace.web.desk import Desk, photo_id
+from tests.test_web_review import Token, decided, files, group_of, listed, names, post, rescan, restarted
 
 # Apply and undo
 

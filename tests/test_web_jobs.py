@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import BACKBONE, Served
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -28,6 +27,7 @@ from samespace.web.app import make_app
 from samespace.web.desk import Desk
 from samespace.web.jobs import Scan, Scans, left_words, outermost, progress_words
 from samespace.web.safety import Guard
+from tests.conftest import BACKBONE, Served
 
 Token = dict[str, str]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from conftest import Served
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -21,6 +20,7 @@ from samespace.library.library import Library, Photo
 from samespace.web import library as library_module
 from samespace.web.desk import Desk, photo_id
 from samespace.web.library import Folder, tree
+from tests.conftest import Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

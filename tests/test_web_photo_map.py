@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
-from test_web_library import WAIT, expect
 
 from samespace.web import photo_map
 from samespace.web.desk import Desk
+from tests.test_web_library import WAIT, expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from conftest import Served
 from PIL import Image, ImageCms
 from starlette.testclient import TestClient
 
@@ -20,6 +19,7 @@ from samespace.web import pictures
 from samespace.web.desk import Desk, photo_id
 from samespace.web.pages import photo_as_json
 from samespace.web.thumbnails import forget_thumbnails, make_thumbnail
+from tests.conftest import Served
 
 
 def first(desk: Desk) -> Photo:

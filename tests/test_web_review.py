@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from test_web import check
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates import quarantine
@@ -23,6 +22,7 @@ from samespace.web import comparing, decisions, review
 from samespace.web.app import make_app
 from samespace.web.desk import Desk
 from samespace.web.safety import Guard
+from tests.test_web import check
 
 Token = dict[str, str]
 

@@ -13,9 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, draw
 from PIL import Image
-from search.test_space import COLOURS, Colours
 
 from samespace.base.photos import read_pixels
 from samespace.library.library import FOLDER, Library
@@ -28,14 +26,16 @@ from samespace.search.vectors import keep_compression, vectors_to_compress
 from samespace.web import search
 from samespace.web.desk import Desk, photo_id
 from samespace.web.search import Kept
-from samespace.words import sentences
-from samespace.words.captions import Captioned, CaptionSet
+from samespace.words import search as sentences
+from samespace.words.caption_files import KARPATHY
+from samespace.words.caption_set import Captioned, CaptionSet
 from samespace.words.data import trunk_of
-from samespace.words.features import Featured, Trunk, told
-from samespace.words.formats import KARPATHY
-from samespace.words.library_captions import LibraryCaptions
 from samespace.words.matcher import Matcher
-from samespace.words.training import Recipe, train
+from samespace.words.photo_features import Featured, Trunk, told
+from samespace.words.stored_captions import LibraryCaptions
+from samespace.words.train_matcher import Recipe, train
+from tests.conftest import ROOT, draw
+from tests.search.test_space import COLOURS, Colours
 
 BEST = "2023/01 bedroom.jpg"  # it has a smaller copy in phone and a brighter one in edited
 COPIES = {"phone/01 bedroom.jpg", "edited/01 bedroom.jpg"}

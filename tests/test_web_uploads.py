@@ -17,7 +17,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import Served
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -27,6 +26,7 @@ from samespace.web import uploads
 from samespace.web.app import make_app
 from samespace.web.desk import Desk
 from samespace.web.safety import Guard
+from tests.conftest import Served
 
 
 def photo_of(desk: Desk, number: int) -> bytes:

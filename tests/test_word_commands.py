@@ -13,9 +13,9 @@ import torch
 from samespace.cli import main
 from samespace.library.library import Library
 from samespace.rooms.dataset import write_dataset
-from samespace.words import commands, training
-from samespace.words.borrowing import Borrower
-from samespace.words.library_captions import Caption, LibraryCaptions
+from samespace.words import commands, train_matcher
+from samespace.words.nearest_captions import Borrower
+from samespace.words.stored_captions import Caption, LibraryCaptions
 
 RANDOM = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
 Run = Callable[..., tuple[int, str, str]]
@@ -87,7 +87,7 @@ def test_training_that_was_stopped_goes_on(
     request.addfinalizer(lambda: torch.set_num_threads(threads))
     command = ("match", "train", described, *RANDOM, "--epochs", "3", "-o", "whole.safetensors")
     run(*command)
-    evaluate, evaluations = training.evaluate, []
+    evaluate, evaluations = train_matcher.evaluate, []
 
     def interrupted(*given: object) -> object:
         evaluations.append(given)
@@ -96,7 +96,7 @@ def test_training_that_was_stopped_goes_on(
         return evaluate(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "evaluate", interrupted)
+        patch.setattr(train_matcher, "evaluate", interrupted)
         assert run(*command[:-1], "stopped.safetensors")[0] != 0
     assert not (tmp_path / "stopped.safetensors").exists()
     assert (tmp_path / "stopped.safetensors.unfinished").exists()

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from experiments import captioned
 from experiments.captioned import CaptionedTrial
-from samespace.words import captioning
-from samespace.words.captioning import Evaluation, evaluate, loss
-from samespace.words.course import Batch
+from samespace.words import train_captioner
+from samespace.words.train_captioner import Evaluation, evaluate, loss
+from samespace.words.training_loop import Batch
 
 
 class CaptionTrial(CaptionedTrial):
@@ -26,7 +26,7 @@ class CaptionTrial(CaptionedTrial):
 
     CONST = Path(__file__).with_name("const.yaml")
     FILE = "caption.safetensors"
-    LEARNING = captioning
+    LEARNING = train_captioner
     LEARNT_BY = ("epochs", "embed_size", "hidden_size", "threshold", "learning_rate")
     METRICS = ("cider_d", "bleu_1", "bleu_4", "distinct")
 

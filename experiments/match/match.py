@@ -16,9 +16,9 @@ from torch import Tensor
 
 from experiments import captioned
 from experiments.captioned import CaptionedTrial
-from samespace.words import training
-from samespace.words.course import Batch
-from samespace.words.training import Evaluation, evaluate, loss
+from samespace.words import train_matcher
+from samespace.words.train_matcher import Evaluation, evaluate, loss
+from samespace.words.training_loop import Batch
 
 
 class MatchTrial(CaptionedTrial):
@@ -26,7 +26,7 @@ class MatchTrial(CaptionedTrial):
 
     CONST = Path(__file__).with_name("const.yaml")
     FILE = "match.safetensors"
-    LEARNING = training
+    LEARNING = train_matcher
     LEARNT_BY = ("epochs", "measure", "negatives", "margin", "dim", "word_dim", "threshold", "learning_rate")
     METRICS = ("recall", "recall_at_10", "mean_rank", "mean_rank_of_chance")
 

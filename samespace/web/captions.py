@@ -16,7 +16,7 @@ from samespace.library.library import Photo
 from samespace.web.describing import PHOTO, TEXT, answer, explained, fields, in_path, takes
 from samespace.web.pages import desk_of, photo_as_json, takes_json
 from samespace.web.safety import Guard
-from samespace.words.library_captions import LONGEST
+from samespace.words.stored_captions import LONGEST
 
 PAGES = ("/search", "/review")  # whose forms come here
 

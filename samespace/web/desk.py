@@ -19,9 +19,10 @@ from samespace.library.library import Library, Photo
 from samespace.search.look import Look
 from samespace.search.space import Space
 from samespace.web.thumbnails import forget_thumbnails
-from samespace.words import library_captions, sentences
-from samespace.words.library_captions import Caption, LibraryCaptions, captions_of
-from samespace.words.sentences import Sentences
+from samespace.words import search as sentences
+from samespace.words import stored_captions
+from samespace.words.search import Sentences
+from samespace.words.stored_captions import Caption, LibraryCaptions, captions_of
 
 
 class Snapshot(NamedTuple):
@@ -113,7 +114,7 @@ class Desk:
 
     def _version(self) -> tuple[int, ...]:
         try:
-            status = (self.folder / library_captions.FILE).stat()
+            status = (self.folder / stored_captions.FILE).stat()
         except OSError:
             return ()
         return status.st_ino, status.st_size, status.st_mtime_ns

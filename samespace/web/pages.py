@@ -22,7 +22,7 @@ from samespace.base.text import as_sentence, count, readable, score_words, size_
 from samespace.library.library import Photo
 from samespace.web.describing import FLAG, TEXT, WHOLE, explained, fields, or_null
 from samespace.web.desk import Desk, LibraryAway, photo_id
-from samespace.words.library_captions import Caption
+from samespace.words.stored_captions import Caption
 
 
 def below(path: Path, root: Path) -> str:

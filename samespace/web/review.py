@@ -23,7 +23,7 @@ from samespace.web.comparing import LOWEST, POSITIONS, Comparings, Shown, kinds,
 from samespace.web.describing import FLAG, NUMBER, TEXT, WHOLE, answer, explained, listed, parameter, photo_and, record
 from samespace.web.desk import Desk, LibraryAway
 from samespace.web.pages import desk_of, page, photo_as_json, told
-from samespace.words.library_captions import Caption
+from samespace.words.stored_captions import Caption
 
 SORTS = {"largest": "largest first", "certain": "most certain first"}
 PAGE = 20  # groups that come at once

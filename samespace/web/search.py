@@ -42,8 +42,8 @@ from samespace.web.names import Names, names_of
 from samespace.web.pages import desk_of, page, photo_as_json, told
 from samespace.web.uploads import Sent, takes_photos
 from samespace.web.wanted import MOST, PAGE, Wanted, wanted_of
-from samespace.words.library_captions import LONGEST, LibraryCaptions
-from samespace.words.sentences import ask
+from samespace.words.search import ask
+from samespace.words.stored_captions import LONGEST, LibraryCaptions
 
 if TYPE_CHECKING:
     from samespace.search.look import Look

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
-from samespace.words import models
-from samespace.words.features import Trunk
+from samespace.words import model_files
+from samespace.words.photo_features import Trunk
 from samespace.words.vocabulary import PAD, START, STOP, UNKNOWN, Vocabulary
 
 EMBED_SIZE, HIDDEN_SIZE = 256, 512
@@ -138,7 +138,7 @@ class Captioner:
 
     def check(self, trunk: Trunk) -> None:
         """Refuse features of another trunk."""
-        models.check_trunk(KIND, self.trunk, trunk)
+        model_files.check_trunk(KIND, self.trunk, trunk)
 
     @torch.no_grad()
     def captions(self, features: Array, beam: int = BEAM, longest: int = LONGEST) -> list[str]:
@@ -147,7 +147,7 @@ class Captioner:
         self.network.eval()
         written = []
         for at in range(0, len(features), PHOTOS_AT_ONCE):
-            rows = models.taken(KIND, self.trunk, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
+            rows = model_files.taken(KIND, self.trunk, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
             found = write(self.network, torch.from_numpy(rows).to(self.network.photo.weight.device), beam, longest)
             written += [self.vocabulary.decode(ids) for ids in found.ids.tolist()]
         return written
@@ -162,7 +162,7 @@ class Captioner:
             "vocabulary": self.vocabulary.to_json(),
             "about": self.about,
         }
-        models.save(path, KIND, about, self.network.state_dict())
+        model_files.save(path, KIND, about, self.network.state_dict())
 
     @staticmethod
     def load(path: Path, device: str = "cpu") -> Captioner:
@@ -174,4 +174,4 @@ class Captioner:
             network.load_state_dict(weights)
             return Captioner(network.to(device), vocabulary, Trunk.from_json(about["trunk"]), about["about"])
 
-        return models.load(path, KIND, build)
+        return model_files.load(path, KIND, build)

@@ -26,16 +26,17 @@ from samespace.library.read_photos import SIZE
 from samespace.model.feature_bank import default_cache
 from samespace.search.look import Look, choose_look, extracted, look_from_options
 from samespace.search.space import Space
-from samespace.words import captioning, sentences
-from samespace.words import training as matching
-from samespace.words.borrowing import borrow
-from samespace.words.captions import read_captions
-from samespace.words.course import into_file
+from samespace.words import search as sentences
+from samespace.words import train_captioner
+from samespace.words import train_matcher as matching
+from samespace.words.caption_set import read_captions
 from samespace.words.data import captions_in, read, trunk_of
-from samespace.words.features import Featured, Trunk, told, told_of
-from samespace.words.library_captions import LibraryCaptions
 from samespace.words.matcher import Matcher
-from samespace.words.sentences import Sentences, ask
+from samespace.words.nearest_captions import borrow
+from samespace.words.photo_features import Featured, Trunk, told, told_of
+from samespace.words.search import Sentences, ask
+from samespace.words.stored_captions import LibraryCaptions
+from samespace.words.training_loop import into_file
 from samespace.words.vocabulary import SPECIALS
 
 BACKBONE = "mobilenet_v3_large"
@@ -84,20 +85,20 @@ def match_rank(arguments: argparse.Namespace) -> None:
 def caption_train(arguments: argparse.Namespace) -> None:
     """Stopped, it goes on where it was."""
     featured = _data(arguments)
-    writer: captioning.Writer
+    writer: train_captioner.Writer
     if arguments.method == "nearest":
         writer = borrow(featured)
         writer.save(arguments.output)
     else:
-        recipe = captioning.QUICK._replace(**_chosen(arguments, "epochs", "seed"))
-        writer = into_file(arguments.output, partial(captioning.train, featured, recipe))
-    _show_splits(featured, partial(captioning.evaluate, writer))
+        recipe = train_captioner.QUICK._replace(**_chosen(arguments, "epochs", "seed"))
+        writer = into_file(arguments.output, partial(train_captioner.train, featured, recipe))
+    _show_splits(featured, partial(train_captioner.evaluate, writer))
     print(f"\nwritten to {terminal.from_here(arguments.output)}")
 
 
 def caption_evaluate(arguments: argparse.Namespace) -> None:
-    writer = captioning.load(arguments.captioner)
-    evaluation = captioning.evaluate(writer, _data(arguments, writer.trunk).only(arguments.split))
+    writer = train_captioner.load(arguments.captioner)
+    evaluation = train_captioner.evaluate(writer, _data(arguments, writer.trunk).only(arguments.split))
     if arguments.json:
         print(json.dumps({**evaluation._asdict(), "variety": evaluation.variety._asdict()}))
     else:
@@ -106,7 +107,7 @@ def caption_evaluate(arguments: argparse.Namespace) -> None:
 
 def caption_write(arguments: argparse.Namespace) -> None:
     """Into the libraries of folders, which are scanned first; of photos into theirs, if they have one."""
-    writer, version = captioning.load(arguments.captioner), content_hash(arguments.captioner)[:16]
+    writer, version = train_captioner.load(arguments.captioner), content_hash(arguments.captioner)[:16]
     look = _look_of(arguments, writer.trunk)
     writer.check(trunk_of(look))
     folders = [path for path in arguments.paths if path.is_dir()]
@@ -126,7 +127,7 @@ def _caption(
     library: Library,
     photos: Sequence[Photo],
     look: Look,
-    writer: captioning.Writer,
+    writer: train_captioner.Writer,
     version: str,
     captions: LibraryCaptions,
 ) -> None:
@@ -141,7 +142,7 @@ def _caption(
             bar.update(len(some))
 
 
-def _caption_photo(path: Path, look: Look, writer: captioning.Writer, version: str, chosen: Path | None) -> None:
+def _caption_photo(path: Path, look: Look, writer: train_captioner.Writer, version: str, chosen: Path | None) -> None:
     """Kept if a library knows the photo, unless a person has captioned it."""
     (text,) = writer.captions(_seen(look, path))
     content = content_hash(path)

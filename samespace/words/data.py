@@ -7,8 +7,8 @@ from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
 from samespace.search.look import Look
-from samespace.words.captions import locate, read_captions
-from samespace.words.features import Featured, Trunk, from_file, from_photos, origin
+from samespace.words.caption_set import locate, read_captions
+from samespace.words.photo_features import Featured, Trunk, from_file, from_photos, origin
 
 CAPTIONS = "dataset.json"
 

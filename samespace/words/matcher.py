@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from samespace.base.arrays import Array, Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
-from samespace.words import models
-from samespace.words.features import Trunk
+from samespace.words import model_files
 from samespace.words.gru import last_states
-from samespace.words.vocabulary import PAD, SPECIALS, Vocabulary, split_words
+from samespace.words.photo_features import Trunk
+from samespace.words.tokens import split_words
+from samespace.words.vocabulary import PAD, SPECIALS, Vocabulary
 
 MEASURES = ("order", "cosine")
 DIM, WORD_DIM = 1024, 300
@@ -170,14 +171,14 @@ class Matcher:
 
     def check(self, trunk: Trunk) -> None:
         """Refuse features of another trunk."""
-        models.check_trunk(KIND, self.trunk, trunk)
+        model_files.check_trunk(KIND, self.trunk, trunk)
 
     @torch.no_grad()
     def embed_photos(self, features: Array) -> Floats:
         """Features (N, photo_dim) of any length → (N, dim)."""
         found = np.empty((len(features), self.dim), np.float32)
         for at in range(0, len(features), PHOTOS_AT_ONCE):
-            rows = models.taken(KIND, self.trunk, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
+            rows = model_files.taken(KIND, self.trunk, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
             found[at : at + len(rows)] = self.network.photos(torch.from_numpy(rows).to(self._device)).cpu()
         return found
 
@@ -280,7 +281,7 @@ class Matcher:
             "vocabulary": self.vocabulary.to_json(),
             "about": self.about,
         }
-        models.save(path, KIND, about, self.network.state_dict())
+        model_files.save(path, KIND, about, self.network.state_dict())
 
     @staticmethod
     def load(path: Path, device: str = "cpu") -> Matcher:
@@ -293,7 +294,7 @@ class Matcher:
             network.load_state_dict(weights)
             return Matcher(network.to(device), vocabulary, Trunk.from_json(about["trunk"]), about["about"])
 
-        return models.load(path, KIND, build)
+        return model_files.load(path, KIND, build)
 
 
 def _nearest_by_product(photos: Floats, among: Ints) -> Nearest:

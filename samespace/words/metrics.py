@@ -15,7 +15,7 @@ import numpy as np
 from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count
-from samespace.words.vocabulary import split_words
+from samespace.words.tokens import split_words
 
 BLOCK = 1024  # photos and captions in a tile of scores
 ORDER = 4  # n-grams of so many words at most

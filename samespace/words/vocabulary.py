@@ -1,11 +1,9 @@
-"""The words a model knows, as numbers; one way to cut a sentence into words, for all that read or write one."""
+"""The words that a model knows, as numbers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -15,68 +13,15 @@ import numpy as np
 
 from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
+from samespace.words.tokens import CLITICS, split_words
 
 if TYPE_CHECKING:
-    from samespace.words.captions import CaptionSet
+    from samespace.words.caption_set import CaptionSet
 
 PAD, START, STOP, UNKNOWN = range(4)
 SPECIALS = ("<pad>", "<start>", "<stop>", "<unk>")  # no sentence has them: angle brackets are punctuation
 THRESHOLD = 4  # how often a word has to be met to be learnt
 FORMAT = 1
-
-
-def split_words(sentence: str) -> list[str]:
-    """The words of a sentence, in lower case, cut as the Penn Treebank cuts them and without punctuation.
-
-    "Don't touch the man's T-shirt!" is do, n't, touch, the, man, 's, t-shirt. Numbers, hyphens and apostrophes inside
-    words stay; slashes part words, which the Treebank leaves together. The words, joined by spaces, split as they are.
-    """
-    text = sentence.lower() if sentence.isascii() else _plain(sentence)
-    words: list[str] = []
-    for word in _WORD.findall(text.translate(_KEPT)):
-        words += _without_clitics(word) if "'" in word else [word]
-    return words
-
-
-_CLITICS = ("n't", "'s", "'re", "'ve", "'ll", "'d", "'m")
-_WORD = re.compile(
-    r"""
-      (?<![^\s'.,:-]) [^\W\d] (?:\.[^\W\d])+ (?![^\s'.,:-])    # u.s, of "U.S."
-    | '(?:s|re|ve|ll|d|m) (?![^\s'.,:-])                       # 's, of "man's", once it is cut off
-    | [^\s'.,:-]+ (?:(?:['-] | (?<=\d)[.,:](?=\d)) [^\s'.,:-]+)*
-    """,
-    re.VERBOSE,
-)
-_CLITIC = re.compile(rf"(.*[^'-])({'|'.join(_CLITICS)})")
-_QUOTES = str.maketrans(dict.fromkeys("’‘ʼ‛`´＇", "'") | dict.fromkeys("‐‑－", "-"))
-
-
-def _plain(sentence: str) -> str:
-    """In lower case, characters that look alike made the same: composed, of usual width, none that cannot be seen."""
-    text = unicodedata.normalize("NFKC", sentence.translate(_QUOTES)).translate(_QUOTES)
-    text = "".join(character for character in text if unicodedata.category(character) != "Cf")
-    return unicodedata.normalize("NFKC", text.lower())
-
-
-class _Kept(dict[int, int | str]):
-    """For `str.translate`: letters, marks, digits and what joins them stay; all else becomes a space."""
-
-    def __missing__(self, code: int) -> int | str:
-        character = chr(code)
-        keep = unicodedata.category(character)[0] in "LMN" or character in "'-.,:"
-        return self.setdefault(code, code if keep else " ")
-
-
-_KEPT = _Kept()
-
-
-def _without_clitics(word: str) -> list[str]:
-    """ "shouldn't've" → should, n't, 've. What is left is a word, so that "rock'n't" stays as it is."""
-    ends: list[str] = []
-    while found := _CLITIC.fullmatch(word):
-        word = found[1]
-        ends.append(found[2])
-    return [word, *reversed(ends)]
 
 
 class Vocabulary:
@@ -167,7 +112,7 @@ class Vocabulary:
 
 def _append(sentence: list[str], word: str) -> None:
     """Add a word, as part of the one before if the two would be split there again."""
-    if sentence and word in _CLITICS and split_words(sentence[-1] + word) == [*split_words(sentence[-1]), word]:
+    if sentence and word in CLITICS and split_words(sentence[-1] + word) == [*split_words(sentence[-1]), word]:
         sentence[-1] += word
     else:
         sentence.append(word)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, draw
 from PIL import Image
 
 from data import training_rows
@@ -25,6 +24,7 @@ from samespace.base.files import content_hash
 from samespace.duplicates.verdicts import Exported, export_verdicts, told
 from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
+from tests.conftest import ROOT, draw
 
 Labels = dict[frozenset[str], int]
 

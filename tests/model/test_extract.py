@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import BACKBONE, ROOT
 
 from samespace import load
 from samespace.base.errors import SameSpaceError
@@ -31,6 +30,7 @@ from samespace.model.network import Embeddings
 from samespace.model.saved import Model
 from samespace.search.look import Look
 from samespace.search.space import Space
+from tests.conftest import BACKBONE, ROOT
 
 HEADS = ("compare", "concat")
 

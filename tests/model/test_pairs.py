@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from samespace.model.pairs import (
     make_pairs,
     sample_negatives,
 )
+from tests.conftest import draw
 
 
 def table(spaces: list[int], hashes: list[int] | None = None) -> Photos:

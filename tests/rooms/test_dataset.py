@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
 from samespace.base.errors import SameSpaceError
@@ -22,9 +21,10 @@ from samespace.rooms.drawing import cast, look
 from samespace.rooms.floorplan import CLOTH_COLOURS, Piece
 from samespace.rooms.scene import Shape
 from samespace.rooms.surfaces import colour
-from samespace.words.captions import read_captions
-from samespace.words.formats import KARPATHY
-from samespace.words.vocabulary import split_words
+from samespace.words.caption_files import KARPATHY
+from samespace.words.caption_set import read_captions
+from samespace.words.tokens import split_words
+from tests.conftest import ROOT
 
 SMALL = (96, 72)
 

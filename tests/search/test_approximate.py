@@ -11,12 +11,12 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import album_vectors, unit
 
 from samespace.base.errors import SameSpaceError
 from samespace.search import approximate as index
 from samespace.search.approximate import Approximate, Indexed, recall
 from samespace.search.exact import Exact
+from tests.conftest import album_vectors, unit
 
 Vectors = npt.NDArray[np.float32]
 

@@ -11,12 +11,12 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import ROOT, album_vectors, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samespace.search import exact
 from samespace.search.exact import Exact
+from tests.conftest import ROOT, album_vectors, unit
 
 Vectors = npt.NDArray[np.float32]
 SMALL = {"PANEL": 64, "WORTHWHILE": 64, "QUERIES": 3}  # so that a few rows are many blocks

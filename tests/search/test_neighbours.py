@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import ROOT, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
 from samespace.search import neighbours
 from samespace.search.neighbours import Candidates, find_neighbours
+from tests.conftest import ROOT, unit
 
 Vectors = npt.NDArray[np.float32]
 ROUNDING = 0.001
@@ -162,7 +162,7 @@ def test_lists_are_symmetric_and_in_order(exact: int) -> None:
 DIGEST = """
 import hashlib, sys
 sys.path[:0] = {paths!r}
-from search.test_neighbours import album
+from tests.search.test_neighbours import album
 from samespace.search.neighbours import find_neighbours
 for exact in (3000, 0):
     found = find_neighbours(album(3000), 0.5, most=8, exact=exact, visits=500)
@@ -171,8 +171,7 @@ for exact in (3000, 0):
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
-    tests = ROOT / "tests"
-    code = DIGEST.format(paths=[str(tests), str(ROOT)])
+    code = DIGEST.format(paths=[str(ROOT)])
 
     def digests(threads: int) -> bytes:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

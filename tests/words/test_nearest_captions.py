@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COLOURS
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from samespace.base.errors import SameSpaceError
-from samespace.words.borrowing import Borrower, Grams, borrow
-from samespace.words.captioning import evaluate
-from samespace.words.features import Featured, Trunk
 from samespace.words.metrics import bleu
-from samespace.words.training import shuffled
-from samespace.words.vocabulary import split_words
+from samespace.words.nearest_captions import Borrower, Grams, borrow
+from samespace.words.photo_features import Featured, Trunk
+from samespace.words.tokens import split_words
+from samespace.words.train_captioner import evaluate
+from samespace.words.train_matcher import shuffled
+from tests.conftest import COLOURS
 
 
 @pytest.fixture(scope="module")

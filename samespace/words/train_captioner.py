@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
-from samespace.words import borrowing
-from samespace.words.borrowing import Borrower
+from samespace.words import nearest_captions
 from samespace.words.captioner import EMBED_SIZE, HIDDEN_SIZE, Captioner, CaptionNetwork
-from samespace.words.course import Batch, Course, Lesson, check_recipe, digest
-from samespace.words.features import Featured, Trunk
 from samespace.words.metrics import FEWEST, Variety, bleu, cider_d, variety
-from samespace.words.models import kind_of
+from samespace.words.model_files import kind_of
+from samespace.words.nearest_captions import Borrower
+from samespace.words.photo_features import Featured, Trunk
+from samespace.words.training_loop import Batch, Course, Lesson, check_recipe, digest
 from samespace.words.vocabulary import PAD, THRESHOLD, UNKNOWN, Vocabulary
 
 
@@ -34,7 +34,7 @@ class Writer(Protocol):
 
 def load(path: Path, device: str = "cpu") -> Writer:
     """Either, whichever the file is of; a borrower has nothing to do on a device."""
-    if kind_of(path) == borrowing.KIND:
+    if kind_of(path) == nearest_captions.KIND:
         return Borrower.load(path)
     return Captioner.load(path, device)
 

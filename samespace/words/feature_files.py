@@ -9,7 +9,7 @@ import numpy as np
 from samespace.base.arrays import Array, Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
-from samespace.words.captions import CaptionSet
+from samespace.words.caption_set import CaptionSet
 
 KEY = "feats"
 

@@ -21,7 +21,7 @@ from samespace.base import progress
 from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
-from samespace.words.features import Featured
+from samespace.words.photo_features import Featured
 from samespace.words.vocabulary import Vocabulary
 
 

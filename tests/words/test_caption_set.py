@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import draw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
-from samespace.words.captions import LISTS, SPLITS, Captioned, CaptionSet, join, locate, read_captions, split_of
+from samespace.words.caption_set import LISTS, SPLITS, Captioned, CaptionSet, join, locate, read_captions, split_of
+from tests.conftest import draw
 
 Said = dict[str, list[str]]
 

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import BACKBONE, Killed, stop_at
-from stub_master import StubMaster
 from torch import Tensor
 
 from experiments.captioned import read_data
 from experiments.match import match as trial
 from experiments.match.match import MatchTrial
 from samespace.base.errors import SameSpaceError
-from samespace.words.captions import read_captions
-from samespace.words.course import Course, Lesson
-from samespace.words.features import Featured
+from samespace.words.caption_set import read_captions
 from samespace.words.matcher import Matcher
-from samespace.words.training import begin, evaluate, loss, train
+from samespace.words.photo_features import Featured
+from samespace.words.train_matcher import begin, evaluate, loss, train
+from samespace.words.training_loop import Course, Lesson
+from tests.conftest import BACKBONE, Killed, stop_at
+from tests.stub_master import StubMaster
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import BACKBONE, draw
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -17,9 +16,10 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels, read_pixels
 from samespace.library.read_photos import SIZE
 from samespace.model.extract import for_trunk
-from samespace.words import features
-from samespace.words.captions import Located, locate, read_captions
-from samespace.words.features import SHARES, TOLD, Featured, Trunk, from_file, from_photos, told
+from samespace.words import photo_features
+from samespace.words.caption_set import Located, locate, read_captions
+from samespace.words.photo_features import SHARES, TOLD, Featured, Trunk, from_file, from_photos, told
+from tests.conftest import BACKBONE, draw
 
 SPLITS = ("train", "val", "train", "test", "train")
 
@@ -120,8 +120,8 @@ def test_what_is_told_otherwise_is_computed_anew_and_of_another_origin(
 ) -> None:
     means = Means()
     before = from_photos(located, means, "means", tmp_path / "cache")
-    monkeypatch.setattr(features, "SHARES", {"colours": 1.0})
-    monkeypatch.setattr(features, "TOLD", "colours alone")
+    monkeypatch.setattr(photo_features, "SHARES", {"colours": 1.0})
+    monkeypatch.setattr(photo_features, "TOLD", "colours alone")
     after = from_photos(located, means, "means", tmp_path / "cache")
     assert (before.features.shape, after.features.shape) == ((4, 9), (4, 6))
     assert before.trunk.origin != after.trunk.origin
@@ -153,4 +153,4 @@ def test_a_real_trunk_says_of_photos_what_it_says_in_a_library(located: Located)
     found = from_photos(located, extractor, BACKBONE)
     pixels = np.stack([read_pixels(located.paths[number], SIZE) for number in (0, 1, 3, 4)])
     np.testing.assert_array_equal(found.features, told(extractor.extract(pixels)))
-    assert found.trunk == Trunk(BACKBONE, features.origin(extractor))
+    assert found.trunk == Trunk(BACKBONE, photo_features.origin(extractor))

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
-from samespace.words.captions import Captioned, CaptionSet
-from samespace.words.vocabulary import PAD, SPECIALS, START, STOP, UNKNOWN, Vocabulary, split_words
+from samespace.words.caption_set import Captioned, CaptionSet
+from samespace.words.tokens import split_words
+from samespace.words.vocabulary import PAD, SPECIALS, START, STOP, UNKNOWN, Vocabulary
 
 # Whatever people type, and what is cut most often.
 PIECES = [

@@ -20,9 +20,9 @@ from samespace.library.library import Features, Fields, Library
 from samespace.search.exact import Exact
 from samespace.search.look import Look, look_from_options, remember_look
 from samespace.words.data import trunk_of
-from samespace.words.features import told_of
-from samespace.words.library_captions import LibraryCaptions
-from samespace.words.vocabulary import split_words
+from samespace.words.photo_features import told_of
+from samespace.words.stored_captions import LibraryCaptions
+from samespace.words.tokens import split_words
 
 if TYPE_CHECKING:
     from samespace.words.matcher import Matcher

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import BACKBONE, Killed, stop_at
-from stub_master import StubMaster
 
 from experiments.caption import caption as trial
 from experiments.caption.caption import CaptionTrial
 from experiments.captioned import read_data
 from samespace.base.errors import SameSpaceError
 from samespace.words.captioner import Captioner
-from samespace.words.captioning import evaluate, train
-from samespace.words.course import Course
-from samespace.words.features import Featured
+from samespace.words.photo_features import Featured
+from samespace.words.train_captioner import evaluate, train
+from samespace.words.training_loop import Course
+from tests.conftest import BACKBONE, Killed, stop_at
+from tests.stub_master import StubMaster
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import COLOURS, Killed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -17,15 +16,16 @@ from safetensors.torch import save_file
 
 from samespace.base.errors import SameSpaceError
 from samespace.words import matcher as matching
-from samespace.words import training
-from samespace.words.captions import CaptionSet
-from samespace.words.course import Course, Lesson
-from samespace.words.features import Featured, Trunk
-from samespace.words.formats import KARPATHY
+from samespace.words import train_matcher
+from samespace.words.caption_files import KARPATHY
+from samespace.words.caption_set import CaptionSet
+from samespace.words.feature_files import unit_rows
 from samespace.words.matcher import MEASURES, Matcher, MatchNetwork, matching_loss, scores
-from samespace.words.precomputed import unit_rows
-from samespace.words.training import Recipe, begin, evaluate, rank, shuffled, train
+from samespace.words.photo_features import Featured, Trunk
+from samespace.words.train_matcher import Recipe, begin, evaluate, rank, shuffled, train
+from samespace.words.training_loop import Course, Lesson
 from samespace.words.vocabulary import Vocabulary
+from tests.conftest import COLOURS, Killed
 
 QUICK = Recipe(dim=48, word_dim=24, threshold=2, batch=12, learning_rate=0.005, epochs=20)
 
@@ -370,7 +370,7 @@ def test_hardest_negatives_wait_for_the_sum(drawn: Featured, monkeypatch: pytest
         asked.append(hardest)
         return matching_loss(found, photo_of, margin, hardest)
 
-    monkeypatch.setattr(training, "matching_loss", noted)
+    monkeypatch.setattr(train_matcher, "matching_loss", noted)
     train(drawn, QUICK._replace(negatives="hardest", epochs=4, batch=120))
     assert asked == [False, False, True, True]
 
@@ -435,9 +435,9 @@ def test_it_stops_when_validation_photos_gain_no_more_and_keeps_the_best(
         states.append(matcher.network.photo.weight.clone())
         value = next(recalls)
         text = found.text_to_photo._replace(recall_at_1=value, recall_at_5=value, recall_at_10=value)
-        return training.Evaluation(text, text)
+        return train_matcher.Evaluation(text, text)
 
-    monkeypatch.setattr(training, "evaluate", judged)
+    monkeypatch.setattr(train_matcher, "evaluate", judged)
     matcher = train(drawn, QUICK._replace(patience=3))
     assert len(states) == 5
     assert matcher.network.photo.weight.equal(states[1])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import FOLDER, Library
-from samespace.words.library_captions import FILE, LONGEST, Caption, LibraryCaptions
+from samespace.words.stored_captions import FILE, LONGEST, Caption, LibraryCaptions
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from samespace.library.library import Library
-from samespace.words.library_captions import LibraryCaptions
+from samespace.words.stored_captions import LibraryCaptions
 
 captions = LibraryCaptions(Library(Path(sys.argv[1])))
 captions._db.connection.set_trace_callback(lambda done: os._exit(9) if done == "COMMIT" else None)

@@ -17,8 +17,8 @@ from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import find
 from samespace.base.text import count, readable
-from samespace.words.formats import KNOWN, Note, Said, read_said, read_text
-from samespace.words.vocabulary import split_words
+from samespace.words.caption_files import KNOWN, Note, Said, read_said, read_text
+from samespace.words.tokens import split_words
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)  # of the photos, where a format has no splits

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import Library
 from samespace.library.sqlite import Database, Tables
-from samespace.words.vocabulary import split_words
+from samespace.words.tokens import split_words
 
 FILE = "captions.sqlite"  # in the library's folder: what persons wrote outlives the library's own file
 LONGEST = 1000  # characters

@@ -22,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load, save
-from stub_master import StubMaster
 
 from experiments.embed import embed
 from samespace.base import progress
@@ -34,6 +33,7 @@ from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import Batch, Extractor, Rows, former, read_batch
 from samespace.model import extract as engine
 from samespace.search.same_shot import Sketches
+from tests.stub_master import StubMaster
 
 CONST = Path(embed.__file__).with_name("const.yaml")
 BACKBONE = {"backbone": "mobilenet_v3_small", "weights": "none", "batch_size": 2}

@@ -11,15 +11,15 @@ from typing import Any
 import determined
 import pytest
 import torch
-from conftest import call_at
 from determined import pytorch
-from stub_master import StubMaster
 from torch import nn
 
 from experiments import trial
 from experiments.trial import TrialLog, check_mounted, train_on_cluster
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError, exit_status
+from tests.conftest import call_at
+from tests.stub_master import StubMaster
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
-from samespace.words.captions import CaptionSet
-from samespace.words.course import Batch, Course, Lesson, check_recipe, digest
-from samespace.words.features import Featured
+from samespace.words.caption_set import CaptionSet
 from samespace.words.matcher import DIM, MEASURES, WORD_DIM, Matcher, MatchNetwork, matching_loss, scores
 from samespace.words.metrics import Ranks, Retrieval, photo_to_text, ranks, text_to_photo
+from samespace.words.photo_features import Featured
+from samespace.words.training_loop import Batch, Course, Lesson, check_recipe, digest
 from samespace.words.vocabulary import THRESHOLD, Vocabulary
 
 NEGATIVES = ("sum", "hardest")

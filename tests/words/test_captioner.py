@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import COLOURS, Killed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -18,17 +17,19 @@ from safetensors.torch import save_file
 
 from samespace.base.errors import SameSpaceError
 from samespace.words import captioner as writing
-from samespace.words import captioning
-from samespace.words.borrowing import Grams, borrow
+from samespace.words import train_captioner
+from samespace.words.caption_files import KARPATHY
+from samespace.words.caption_set import Captioned, CaptionSet
 from samespace.words.captioner import Captioner, CaptionNetwork, write
-from samespace.words.captioning import Evaluation, Recipe, begin, evaluate, judged, load, loss, train
-from samespace.words.captions import Captioned, CaptionSet
-from samespace.words.course import Batch, Course, Lesson
-from samespace.words.features import Featured, Trunk
-from samespace.words.formats import KARPATHY
 from samespace.words.metrics import bleu, cider_d, variety
-from samespace.words.training import shuffled
-from samespace.words.vocabulary import PAD, START, STOP, UNKNOWN, Vocabulary, split_words
+from samespace.words.nearest_captions import Grams, borrow
+from samespace.words.photo_features import Featured, Trunk
+from samespace.words.tokens import split_words
+from samespace.words.train_captioner import Evaluation, Recipe, begin, evaluate, judged, load, loss, train
+from samespace.words.train_matcher import shuffled
+from samespace.words.training_loop import Batch, Course, Lesson
+from samespace.words.vocabulary import PAD, START, STOP, UNKNOWN, Vocabulary
+from tests.conftest import COLOURS, Killed
 
 QUICK = Recipe(embed_size=32, hidden_size=48, threshold=2, batch=12, learning_rate=0.01, epochs=40)
 WORDS = ("bed", "rug", "sofa")
@@ -375,7 +376,7 @@ def test_it_stops_when_validation_photos_gain_no_more_and_keeps_the_best(
         states.append(captioner.network.photo.weight.clone())
         return judged(["a bed"] * 20, featured)._replace(cider_d=next(scores))
 
-    monkeypatch.setattr(captioning, "evaluate", told)
+    monkeypatch.setattr(train_captioner, "evaluate", told)
     found = train(drawn, QUICK._replace(patience=3))
     assert len(states) == 5
     assert found.network.photo.weight.equal(states[1])

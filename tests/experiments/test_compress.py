@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Killed, stop_at
-from stub_master import StubMaster
 from torch import Tensor
 
 from experiments.compress import compress as trial
@@ -23,6 +21,8 @@ from samespace.library.read_photos import Batch, Rows
 from samespace.search import autoencoder
 from samespace.search.choose_compression import recall
 from samespace.search.compression import Compression, fit_pca
+from tests.conftest import Killed, stop_at
+from tests.stub_master import StubMaster
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern"),  # Determined, reading .detignore

@@ -20,8 +20,8 @@ from torch import Tensor
 from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
-from samespace.words.features import Trunk
-from samespace.words.precomputed import unit_rows
+from samespace.words.feature_files import unit_rows
+from samespace.words.photo_features import Trunk
 
 FORMAT = 1
 

@@ -21,9 +21,9 @@ from samespace.base.once import compute_once
 from samespace.base.photos import Pixels, UnreadablePhoto, read_many
 from samespace.library.library import Features
 from samespace.library.read_photos import SIZE, Extractor
-from samespace.words.captions import CaptionSet, Located
-from samespace.words.formats import Note
-from samespace.words.precomputed import read_features, unit_rows
+from samespace.words.caption_files import Note
+from samespace.words.caption_set import CaptionSet, Located
+from samespace.words.feature_files import read_features, unit_rows
 
 # Of what extractors say: the share of a row's squared length that each field has. With a tenth of colours drawn rooms
 # are found nearly as well as with a half, and photos of Flickr8k as well as without; with more these are found worse.

@@ -16,13 +16,13 @@ from samespace.rooms.dataset import SPACE_TYPES, describe, draw, make_room, view
 from samespace.search.look import Look, choose_look, look_for_copies, remembered_look
 from samespace.search.same_shot import Sketches
 from samespace.search.space import Space
-from samespace.words.captions import Captioned, CaptionSet, locate
-from samespace.words.features import Trunk, from_photos, told
-from samespace.words.formats import KARPATHY
-from samespace.words.library_captions import LibraryCaptions
+from samespace.words.caption_files import KARPATHY
+from samespace.words.caption_set import Captioned, CaptionSet, locate
 from samespace.words.matcher import MEASURES, Matcher
-from samespace.words.sentences import TRUST, Asked, Sentences, ask, look_for, remember, remembered
-from samespace.words.training import Recipe, begin
+from samespace.words.photo_features import Trunk, from_photos, told
+from samespace.words.search import TRUST, Asked, Sentences, ask, look_for, remember, remembered
+from samespace.words.stored_captions import LibraryCaptions
+from samespace.words.train_matcher import Recipe, begin
 
 PHOTOS = 24
 

@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.io import savemat
 
 from samespace.base.errors import SameSpaceError
-from samespace.words.captions import CaptionSet, read_captions
-from samespace.words.precomputed import read_features, unit_rows
+from samespace.words.caption_set import CaptionSet, read_captions
+from samespace.words.feature_files import read_features, unit_rows
 
 FEATURES = np.arange(28, dtype=np.float32).reshape(4, 7) - 3  # of four photos
 

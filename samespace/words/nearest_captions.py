@@ -17,10 +17,10 @@ from torch import Tensor
 
 from samespace.base.arrays import Array, Floats, Ints
 from samespace.search.exact import Exact
-from samespace.words import models
-from samespace.words.features import Featured, Trunk
+from samespace.words import model_files
 from samespace.words.metrics import ORDER
-from samespace.words.vocabulary import split_words
+from samespace.words.photo_features import Featured, Trunk
+from samespace.words.tokens import split_words
 
 KIND = "borrower"  # of file
 # Photos whose captions are looked at. Of 5, 10, 20 and 40 CIDEr-D on validation photos was 0.18, 0.22, 0.25 and 0.20
@@ -49,11 +49,11 @@ class Borrower:
 
     def check(self, trunk: Trunk) -> None:
         """Refuse features of another trunk."""
-        models.check_trunk(KIND, self.trunk, trunk)
+        model_files.check_trunk(KIND, self.trunk, trunk)
 
     def captions(self, features: Array, nearest: int = NEAREST) -> list[str]:
         """Of N photos by their features (N, D) of any length."""
-        rows = models.taken(KIND, self.trunk, features, self.features.shape[1])
+        rows = model_files.taken(KIND, self.trunk, features, self.features.shape[1])
         found = self._index.nearest(rows, min(nearest, len(self.said))).rows
         return [self._captions[self._consensus(photos)] for photos in found]
 
@@ -70,7 +70,7 @@ class Borrower:
             "captions": torch.frombuffer(bytearray(text), dtype=torch.uint8),
             "counts": torch.tensor([len(captions) for captions in self.said]),
         }
-        models.save(path, KIND, {"trunk": self.trunk._asdict(), "about": self.about}, tensors)
+        model_files.save(path, KIND, {"trunk": self.trunk._asdict(), "about": self.about}, tensors)
 
     @staticmethod
     def load(path: Path) -> Borrower:
@@ -84,7 +84,7 @@ class Borrower:
             said = [captions[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
             return Borrower(tensors["features"].numpy(), said, Trunk.from_json(about["trunk"]), about["about"])
 
-        return models.load(path, KIND, build)
+        return model_files.load(path, KIND, build)
 
 
 def borrow(featured: Featured) -> Borrower:
