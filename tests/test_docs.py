@@ -9,14 +9,17 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import ImageEnhance
-from starlette.testclient import TestClient
 
 from samespace.cli import _in_full, _parser, main
 from samespace.pairs import TEST, find_photos
 from samespace.rooms import draw, make_room, viewpoints
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
