@@ -81,7 +81,7 @@ def anchors(page: Path) -> set[str]:
 
 @pages
 def test_links_and_pictures_lead_to_files_and_headings(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+    for link in re.findall(r"""(?:\]\(|src=")([^)"\s]+)""", prose(page)):
         if "://" in link:
             continue
         name, _, anchor = link.partition("#")
