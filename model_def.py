@@ -278,7 +278,7 @@ def train_there(info: det.ClusterInfo) -> None:
     if not data.is_there(root) and data.find_key() is None:
         raise SameSpaceError(
             f"no photos in {root} on agent {info.agent_id}: put the folder '{AIRBNB}' there (the YAML's bind_mounts "
-            "say which folder of the agent that is), or give a Kaggle key as the README says"
+            "say which folder of the agent that is), or give a Kaggle key as docs/training.md says"
         )
     data.download(root)  # at once if it is there; otherwise one worker does, the others wait
     train_on_cluster(SameSpaceTrial, info)

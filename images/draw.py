@@ -1,4 +1,4 @@
-"""Draws the pictures of the README into this folder.
+"""Draws the pictures of the README and the docs into this folder.
 
 python images/draw.py                                                               all but parts.png
 python images/draw.py rooms model-architecture                                      only these
@@ -359,7 +359,7 @@ def save(picture: Image.Image, name: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Draw the pictures of the README.")
+    parser = argparse.ArgumentParser(description="Draw the pictures of the README and the docs.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*PICTURES, 'parts'])}")
     parser.add_argument("--weights", metavar="FILE", help="a trunk's state dict, for parts, which is not drawn without")
     parser.add_argument("--backbone", default="mobilenet_v2", help="the trunk they are of (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""Draws review.png, compare.png, search.png and library.png of the README into this folder: the pages, as they look.
+"""Draws review.png, compare.png, search.png and library.png into this folder: the pages, as they look.
 
 python images/pages.py --backbone mobilenet_v2 --weights FILE     needs Chromium and playwright
 python images/pages.py … --dark --to FOLDER                       in dark, and somewhere else

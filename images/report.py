@@ -1,4 +1,4 @@
-"""Draws report.png of the README into this folder: the report on a small folder of rooms with copies among them.
+"""Draws report.png into this folder: the report on a small folder of rooms with copies among them.
 
 python images/report.py                       needs Chromium
 python images/report.py --keep FOLDER         also leaves the photos and report.html there, to open in a browser

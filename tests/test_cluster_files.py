@@ -185,7 +185,7 @@ def test_the_search_is_the_one_described() -> None:
     assert hyperparameters["head"] == {"type": "categorical", "vals": ["compare", "concat"]}
 
 
-def test_the_readme_counts_the_trials_as_det_preview_search_does() -> None:
+def test_the_docs_count_the_trials_as_det_preview_search_does() -> None:
     """The master's arithmetic, by which it said so of this file: brackets of ASHA, in which a quarter goes on."""
     searcher = read("adaptive.yaml")["searcher"]
     trials, longest = searcher["max_trials"], searcher["max_time"]
@@ -205,7 +205,7 @@ def test_the_readme_counts_the_trials_as_det_preview_search_does() -> None:
     said = (
         f"says {counts[0]} trials of {first} epoch, {counts[1]} of {second} and {counts[2]} of {last}: {epochs} epochs"
     )
-    assert said in " ".join((ROOT / "README.md").read_text().split())
+    assert said in " ".join((ROOT / "docs/training.md").read_text().split())
 
 
 def test_many_gpus_change_only_how_it_is_launched() -> None:

@@ -29,13 +29,13 @@ from pathlib import Path
 import torch
 import torchvision
 from PIL import Image, ImageEnhance
+from samespace.words.library_captions import LibraryCaptions
 
 import samespace
 from samespace import looks
 from samespace.library import Library
 from samespace.rooms import SPACE_TYPES, draw, make_room, viewpoints
 from samespace.words import borrowing, captioning, data, training
-from samespace.words.library_captions import LibraryCaptions
 
 HERE = Path(__file__).parent
 WHERE = Path("/tmp/written_by_0_1")  # plans and manifests name it: tests put another in its place
