@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from hypothesis import settings
 from PIL import Image, ImageEnhance
 
-from samespace import progress
+from samespace import engine, progress
 from samespace.backbones import make_trunk
 from samespace.features import Maps, bank
 from samespace.library import FOLDER, Library
@@ -62,6 +63,28 @@ def _bars() -> Iterator[None]:
     before = progress._wanted
     yield
     progress._wanted = before
+
+
+class Unsynced(sqlite3.Connection):
+    """Waits for no disk."""
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        return super().execute(statement.replace("synchronous = FULL", "synchronous = OFF"), *values)
+
+
+@pytest.fixture(autouse=True)
+def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests are many and disks slow; a kill, unlike a power cut, loses nothing that was written."""
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Unsynced))
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pytorch() -> Iterator[None]:
+    """OpenVINO works on a network for seconds before it sees a photo: test_engine.py waits for that, nobody else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "openvino", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")

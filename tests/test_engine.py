@@ -32,7 +32,13 @@ from samespace.search import Space
 
 HEADS = ("compare", "concat")
 
-needs_openvino = pytest.mark.skipif(engine.openvino() is None, reason="OpenVINO is not installed")
+openvino = engine.openvino  # the tests of everything else do without
+needs_openvino = pytest.mark.skipif(openvino() is None, reason="OpenVINO is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "openvino", openvino)
 
 
 @pytest.fixture(params=["PyTorch", pytest.param("OpenVINO", marks=needs_openvino)])
