@@ -23,8 +23,9 @@ demo: $(READY)
 	@echo
 	@echo "Look at demo/rooms (the photos), demo/model (what you take away), demo/precision-recall.png (how good it is)."
 
+# A process for each core, up to four; each takes whole files.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -p xdist --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: lint types test
 

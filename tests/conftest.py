@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from PIL import Image, ImageEnhance
 
 from samespace.base import progress
 from samespace.library.library import FOLDER, Library
+from samespace.model import extract
 from samespace.model.backbone import make_trunk
 from samespace.model.feature_bank import Maps, bank
 from samespace.model.network import CompareHead, TwinNetwork
@@ -63,6 +65,28 @@ def _bars() -> Iterator[None]:
     before = progress._wanted
     yield
     progress._wanted = before
+
+
+class Unsynced(sqlite3.Connection):
+    """Waits for no disk."""
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        return super().execute(statement.replace("synchronous = FULL", "synchronous = OFF"), *values)
+
+
+@pytest.fixture(autouse=True)
+def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests are many and disks slow; a kill, unlike a power cut, loses nothing that was written."""
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Unsynced))
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pytorch() -> Iterator[None]:
+    """OpenVINO works on a network for seconds before it sees a photo: test_engine.py waits for that, nobody else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extract, "openvino", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -815,6 +815,25 @@ def test_one_photo_large(browser, desk):
     expect(browser.locator("#of-name")).to_have_text("01 bedroom.jpg")
 
 
+def test_keys_act_at_once_when_the_large_view_is_left(browser, desk):
+    from playwright.sync_api import expect
+
+    browser.goto(f"/search?like={like(desk)}")
+    for key in ("ArrowRight", "o", "ArrowRight"):
+        browser.keyboard.press(key)
+    # In one go, so that the browser has had no time to tell that the view was closed.
+    browser.evaluate(
+        """() => {
+          for (const key of ["Escape", "+", "o"])
+            document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+        }"""
+    )
+    opened = browser.locator("#viewer").get_by_role("heading")
+    expect(opened).to_have_text(results(browser).nth(1).get_attribute("title"))
+    browser.keyboard.press("ArrowLeft")
+    expect(opened).to_have_text(results(browser).first.get_attribute("title"))
+
+
 def test_the_keys_are_told(browser):
     from playwright.sync_api import expect
 

@@ -933,11 +933,10 @@ def test_an_apply_and_then_its_undo_killed_at_any_two_steps_lose_nothing(
 
 @pytest.mark.parametrize("to", ["quarantine", "symlink"])
 def test_copies_to_another_file_system_killed_at_any_step_can_be_undone(
-    tmp_path: Path, elsewhere: Path, in_child: InChild, monkeypatch: pytest.MonkeyPatch, to: str
+    tmp_path: Path, elsewhere: Path, in_child: InChild, to: str
 ) -> None:
     folder = Folder(elsewhere / "photos", tmp_path / "library")
     plan = make_plan(folder.library, folder.root, ([folder.a], [folder.copy]))
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     for step in count(1):
         ended = in_child(apply, plan, to, fatal=step)
         assert_back(folder, in_child)

@@ -75,12 +75,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests wait for no disk."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)
-
-
 def experiment(photos: Path, **hparams: Any) -> dict[str, Any]:
     """The YAML file, of these photos."""
     config: dict[str, Any] = yaml.safe_load(CONST.read_text())

@@ -54,20 +54,6 @@ class Mean:
         return {"mean": means, "corner": np.ascontiguousarray(pixels[:, :2, :2, 0])}
 
 
-class Unsynced(sqlite3.Connection):
-    """Waits for no disk."""
-
-    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        return super().execute(statement.replace("synchronous = FULL", "synchronous = OFF"), *values)
-
-
-@pytest.fixture(autouse=True)
-def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests are many and disks slow; a kill, unlike a power cut, loses nothing that was written."""
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Unsynced))
-    monkeypatch.setattr(os, "fsync", lambda file: None)
-
-
 def draw(path: Path, seed: int, **options: Any) -> Path:
     """A small photo of coarse random blocks."""
     path.parent.mkdir(parents=True, exist_ok=True)

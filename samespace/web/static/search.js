@@ -182,7 +182,7 @@ function inNextRow(all, now, down) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (viewer.open || !isForPage(event) || document.querySelector("dialog[open]") || event.target.type === "range") return;
+  if (event.defaultPrevented || !isForPage(event) || document.querySelector("dialog[open]") || event.target.type === "range") return;
   const card = event.target.closest?.(".hit");
   if (event.key.startsWith("Arrow") && cards().length) move(event.key);
   else if (card && (event.key === "o" || event.key === " ") && !event.target.closest("summary")) open(card.querySelector(".open"));
@@ -228,6 +228,16 @@ function step(by) {
   open(all[all.indexOf(shown) + by]);
 }
 
+/** Leave the large view for the card of the photo in it, at once: the next key is for that card. */
+function close() {
+  const card = shown?.closest(".hit");
+  shown = null;
+  viewer.close();
+  viewer.querySelector("img").removeAttribute("src");
+  card?.querySelector(".like").focus({ preventScroll: true });
+  card?.scrollIntoView({ block: "nearest" });
+}
+
 document.addEventListener("click", (event) => {
   const link = event.target.closest(".open");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -237,25 +247,20 @@ document.addEventListener("click", (event) => {
 viewer.addEventListener("click", (event) => {
   const button = event.target.closest(".step");
   if (button) step(Number(button.dataset.step));
-  else if (event.target === viewer) viewer.close();
+  else if (event.target === viewer) close();
 });
 viewer.addEventListener("keydown", (event) => {
   if (!isForPage(event)) return;
   if (event.key === "e") edit($("viewed-caption"), viewer);
   else if (event.key === "ArrowLeft" || event.key === "ArrowUp") step(-1);
   else if (event.key === "ArrowRight" || event.key === "ArrowDown") step(1);
-  else if (event.key === "o" || (event.key === " " && !event.target.closest("button, a, summary"))) viewer.close();
+  else if (["o", "Escape"].includes(event.key) || (event.key === " " && !event.target.closest("button, a, summary"))) close();
   else if (event.key === "Enter" && !event.target.closest("button, a, summary") && !$("viewed-like").hidden) go($("viewed-like").href);
   else return;
   event.preventDefault();
 });
-viewer.addEventListener("close", () => {
-  const card = shown?.closest(".hit");
-  shown = null;
-  viewer.querySelector("img").removeAttribute("src");
-  card?.querySelector(".like").focus({ preventScroll: true });
-  card?.scrollIntoView({ block: "nearest" });
-});
+// By its button, or as the browser has it. The browser tells late: by then another photo may be open.
+viewer.addEventListener("close", () => { if (!viewer.open && shown) close(); });
 $("copy").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText($("viewed-path").textContent);
