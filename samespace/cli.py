@@ -300,16 +300,16 @@ def serve(arguments: argparse.Namespace) -> None:
     if missing:
         raise SameSpaceError(f"{missing[0]} is not installed: pip install 'samespace[web]'")
     from samespace.base import progress
-    from samespace.web import serving
+    from samespace.web import server
 
     progress.off()
-    with serving.open_door(arguments.host, arguments.port, arguments.token) as door:
+    with server.open_door(arguments.host, arguments.port, arguments.token) as door:
         if arguments.folder:
             ((library, roots),) = libraries_of(real([arguments.folder]), arguments.library)
         else:
             (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
             roots = library.roots
-        serving.serve(door, library.folder, roots, look_of(arguments, library), arguments.host, arguments.token)
+        server.serve(door, library.folder, roots, look_of(arguments, library), arguments.host, arguments.token)
 
 
 def apply(arguments: argparse.Namespace) -> int:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
     from starlette.testclient import TestClient
 
-    from samespace.web.desk import Desk
+    from samespace.web.state import Desk
 
 ROOT = Path(__file__).resolve().parents[1]  # of the project
 BACKBONE = "mobilenet_v3_small"
@@ -83,7 +83,7 @@ def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _pytorch() -> Iterator[None]:
-    """OpenVINO works on a network for seconds before it sees a photo: test_engine.py waits for that, nobody else."""
+    """OpenVINO works on a network for seconds before it sees a photo: test_extract.py waits for that, nobody else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extract, "openvino", lambda: None)
         yield
@@ -292,7 +292,7 @@ def album(scanned_album: Path, tmp_path: Path) -> Path:
 def desk(album: Path) -> Desk:
     """On the album, by the same-shot look."""
     from samespace.search.look import look_for_copies
-    from samespace.web.desk import Desk
+    from samespace.web.state import Desk
 
     desk = Desk(album / FOLDER, [album], look_for_copies())
     desk.refresh()
@@ -305,7 +305,7 @@ def client(desk: Desk) -> Iterator[TestClient]:
     from starlette.testclient import TestClient
 
     from samespace.web.app import make_app
-    from samespace.web.safety import Guard
+    from samespace.web.guard import Guard
 
     with TestClient(make_app(desk, Guard()), base_url="http://127.0.0.1", follow_redirects=False) as client:
         yield client
@@ -328,8 +328,8 @@ class Served(NamedTuple):
 def served(desk: Desk) -> Iterator[Served]:
     """The desk on a real server, for clients that `client` cannot be: browsers, crowds, and those that hang up."""
     from samespace.web.app import make_app
-    from samespace.web.safety import Guard
-    from samespace.web.serving import make_server
+    from samespace.web.guard import Guard
+    from samespace.web.server import make_server
 
     guard = Guard()
     server = make_server(make_app(desk, guard))

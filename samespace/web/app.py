@@ -13,25 +13,19 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from samespace.base.errors import SameSpaceError
-from samespace.web import (
-    captions,
-    decisions,
-    jobs,
-    library,
-    login,
-    openapi,
-    photo_map,
-    pictures,
-    review,
-    search,
-    uploads,
-)
-from samespace.web.desk import Desk
-from samespace.web.pages import on_crash, on_hang_up, on_mistake
-from samespace.web.safety import Guard
+from samespace.web import login, openapi, pictures, uploads
+from samespace.web.guard import Guard
+from samespace.web.library import page as library
+from samespace.web.library import photo_map, scan_job
+from samespace.web.render import on_crash, on_hang_up, on_mistake
+from samespace.web.review import decisions
+from samespace.web.review import page as review
+from samespace.web.search import captions
+from samespace.web.search import page as search
+from samespace.web.state import Desk
 
 STATIC = Path(__file__).parent / "static"
-ROOMS = (review, decisions, search, captions, library, photo_map, jobs, pictures, uploads, login, openapi)
+ROOMS = (review, decisions, search, captions, library, photo_map, scan_job, pictures, uploads, login, openapi)
 
 
 def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
@@ -51,7 +45,7 @@ def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
     app.state.described = {path: item for room in ROOMS for path, item in getattr(room, "DESCRIBED", {}).items()}
     app.state.search = search.Room()
     app.state.review = review.Review(desk)
-    app.state.scans, app.state.maps = jobs.Scans(desk), photo_map.Maps(desk)
+    app.state.scans, app.state.maps = scan_job.Scans(desk), photo_map.Maps(desk)
     if ahead and desk.snapshot.photos:
         app.state.review.comparings.of("near")
     return guard.around(app)

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from samespace.web.describing import TEXT, answer, record
-from samespace.web.pages import page
-from samespace.web.safety import Guard
+from samespace.web.guard import Guard
+from samespace.web.render import page
+from samespace.web.schema import TEXT, answer, record
 
 
 def _form(request: Request) -> Response:

@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import samespace
-from samespace.web.describing import TEXT, answer, explained, record
-from samespace.web.pages import PHOTO
-from samespace.web.safety import ASKING
+from samespace.web.guard import ASKING
+from samespace.web.render import PHOTO
+from samespace.web.schema import TEXT, answer, explained, record
 
 DESCRIBED = {
     "/api/openapi.json": {

@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import Photo
-from samespace.web.desk import Desk
-from samespace.web.pages import desk_of
+from samespace.web.render import desk_of
+from samespace.web.state import Desk
 from samespace.web.thumbnails import converted, kept_thumbnail, make_thumbnail
 
 # However many ask, no more photos than this are in memory.

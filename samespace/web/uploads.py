@@ -23,9 +23,9 @@ from samespace.base.photos import Pixels, UnreadablePhoto, glimpse_foreign
 from samespace.base.text import size_words
 from samespace.library.read_photos import SIZE
 from samespace.search.look import compare_pair
-from samespace.web.describing import FLAG, IMAGE, NUMBER, answer, explained, fields, record, takes
-from samespace.web.pages import as_json, desk_of
-from samespace.web.safety import PHOTO
+from samespace.web.guard import PHOTO
+from samespace.web.render import as_json, desk_of
+from samespace.web.schema import FLAG, IMAGE, NUMBER, answer, explained, fields, record, takes
 
 SECONDS = 60  # that a request has to arrive
 REQUESTS = 8  # that are read or decoded at once; one more is told to come back

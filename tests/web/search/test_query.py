@@ -1,0 +1,27 @@
+"""A search as an address says it, and as it is read from there."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlsplit
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samespace.web.search.query import MOST, Wanted, wanted_of
+
+
+@given(
+    st.builds(
+        Wanted,
+        *(st.text().map(str.strip) for _ in range(3)),
+        names=st.booleans(),
+        folder=st.text().map(str.strip),
+        threshold=st.none() | st.integers(1, 100).map(lambda percent: percent / 100),
+        all=st.booleans(),
+        start=st.integers(0, 10**6),
+        top=st.integers(1, MOST),
+    )
+)
+def test_an_address_says_the_whole_search(wanted: Wanted) -> None:
+    said = dict(parse_qsl(urlsplit(wanted.address()).query, keep_blank_values=True))
+    assert wanted_of(said) == wanted
