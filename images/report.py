@@ -19,10 +19,10 @@ from PIL import Image
 
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.files import write_whole
+from samespace.cli.report import write_report
 from samespace.duplicates.find import find_duplicates
 from samespace.duplicates.group import Search
 from samespace.library.library import FOLDER, Library
-from samespace.report import write_report
 from samespace.search.same_shot import Sketches
 
 PICTURE = Path(__file__).resolve().parent / "report.png"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import ImageEnhance
 
-from samespace.cli import _in_full, _parser, main
+from samespace.cli.main import _parser, main
+from samespace.cli.words import in_full
 from samespace.model.pairs import TEST, find_photos
 from samespace.rooms.dataset import draw, make_room, viewpoints
 
@@ -106,7 +107,7 @@ def test_the_readme_leads_to_every_page() -> None:
 @pytest.mark.parametrize(("page", "line"), samespace_lines())
 def test_a_command_in_a_block_parses(page: str, line: str) -> None:
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)[1:]]
-    _parser().parse_args(_in_full(words))
+    _parser().parse_args(in_full(words))
 
 
 def inner(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -121,7 +122,7 @@ def test_commands_and_options_in_sentences_exist(page: Path) -> None:
         if not span.startswith("samespace "):
             continue
         parser = _parser()
-        words = _in_full(shlex.split(span)[1:])
+        words = in_full(shlex.split(span)[1:])
         assert words[0] in inner(parser), span
         while words and words[0] in inner(parser):
             parser = inner(parser)[words.pop(0)]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto
 from samespace.duplicates.keeper import RULES
 from samespace.library.library import Photo
 from samespace.search import look, same_shot
-
-if TYPE_CHECKING:
-    pass
-
 
 KINDS = ("exact", "near", "same-space")
 GROUPINGS = ("keeper", "components", "dbscan")

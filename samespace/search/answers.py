@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -14,10 +14,6 @@ from samespace.base.photos import UnreadablePhoto, read_many
 from samespace.library.library import Photo
 from samespace.library.read_photos import SIZE
 from samespace.search.space import Hit, Space
-
-if TYPE_CHECKING:
-    pass
-
 
 _AT_ONCE = 256  # photos that are asked for together
 

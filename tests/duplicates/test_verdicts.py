@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from data import training_rows
-from samespace import terminal
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
+from samespace.cli import show
 from samespace.duplicates.verdicts import Exported, export_verdicts, told
 from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
@@ -91,10 +91,10 @@ def test_told_names_photos_that_are_there_in_a_stable_order(album: Library) -> N
 
 
 def test_a_terminal_shows_one_verdict_a_line(album: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.show_verdicts(told(album))
+    show.show_verdicts(told(album))
     assert "to say one: samespace verdict" in capsys.readouterr().out
     say(album, "ab cd!")
-    terminal.show_verdicts(told(album))
+    show.show_verdicts(told(album))
     a, b, c, d = (photo(album, name) for name in "abcd")
     assert capsys.readouterr().out == f"same       {a} {b}\ndifferent  {c} {d}\n"
 
@@ -248,7 +248,7 @@ def test_what_an_export_says(album: Library, tmp_path: Path, capsys: pytest.Capt
     say(album, "ab bc ac! de! fg")
     photo(album, "g").unlink()
     root = tmp_path / "root"
-    terminal.show_exported(export_verdicts(album, root), root)
+    show.show_exported(export_verdicts(album, root), root)
     assert capsys.readouterr().out.splitlines() == [
         f"4 verdicts in {root}: 2 same, 2 different",
         "5 photos, 5 of them new",

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from samespace.base.errors import SameSpaceError
-from samespace.cli import main
+from samespace.cli.main import main
 from samespace.rooms import dataset as rooms
 from samespace.rooms.dataset import SPACE_TYPES, describe, draw, make_room, things, viewpoints, write_dataset
 from samespace.rooms.drawing import cast, look

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from samespace import cli
+from samespace.cli import main
 from samespace.library.library import FOLDER
 from samespace.web.app import ROOMS, make_app
 from samespace.web.guard import Guard
@@ -274,7 +274,7 @@ def test_serve_finds_the_library_of_the_folder_it_is_started_in(
     album: Path, monkeypatch: pytest.MonkeyPatch, served_with: list[Any]
 ) -> None:
     monkeypatch.chdir(album / "2023")
-    assert cli.main(["serve", "--port", "0"]) == 0
+    assert main.main(["serve", "--port", "0"]) == 0
     ((_, folder, roots, look, host, token),) = served_with
     assert (folder, roots, look.meaning, host, token) == (album / FOLDER, [album], "same shot", "127.0.0.1", None)
 
@@ -292,9 +292,9 @@ def served_with(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_serve_takes_a_library_that_lies_elsewhere(
     scanned_album: Path, served_with: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["serve", "--library", str(scanned_album / FOLDER), "--port", "0"]) == 0
+    assert main.main(["serve", "--library", str(scanned_album / FOLDER), "--port", "0"]) == 0
     assert served_with[0][1:3] == (scanned_album / FOLDER, [scanned_album])
-    assert cli.main(["serve", "--library", str(scanned_album), "--port", "0"]) == 1
+    assert main.main(["serve", "--library", str(scanned_album), "--port", "0"]) == 1
     assert "no library at" in capsys.readouterr().err
 
 
@@ -316,20 +316,20 @@ def test_serve_takes_a_library_that_lies_elsewhere(
 def test_serve_refuses_what_would_let_others_in(
     album: Path, words: list[str], sentence: str, served_with: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["serve", str(album), "--port", "0", *words]) == 1
+    assert main.main(["serve", str(album), "--port", "0", *words]) == 1
     assert sentence in capsys.readouterr().err
     assert served_with == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.5"])
 def test_serve_listens_on_this_machine_without_a_token(album: Path, host: str, served_with: list[Any]) -> None:
-    assert cli.main(["serve", str(album), "--port", "0", "--host", host]) == 0
+    assert main.main(["serve", str(album), "--port", "0", "--host", host]) == 0
 
 
 def test_serve_refuses_a_port_that_is_taken(album: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
-        assert cli.main(["serve", str(album), "--port", str(port)]) == 1
+        assert main.main(["serve", str(album), "--port", str(port)]) == 1
     error = capsys.readouterr().err
     assert error == f"error: port {port} is taken: give another --port, or end what listens there\n"
 
@@ -337,8 +337,8 @@ def test_serve_refuses_a_port_that_is_taken(album: Path, capsys: pytest.CaptureF
 def test_serve_says_what_to_install(
     album: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
-    assert cli.main(["serve", str(album)]) == 1
+    monkeypatch.setattr("samespace.cli.serve.find_spec", lambda name: None)
+    assert main.main(["serve", str(album)]) == 1
     assert capsys.readouterr().err == "error: jinja2 is not installed: pip install 'samespace[web]'\n"
 
 

@@ -111,7 +111,7 @@ def thumbnail(path: Path) -> Thumbnail | UnreadablePhoto:
 
 
 def _template() -> str:
-    return resources.files("samespace").joinpath("report.html").read_text(encoding="utf-8")
+    return resources.files("samespace.cli").joinpath("report.html").read_text(encoding="utf-8")
 
 
 def _filled(template: str, pieces: dict[str, str]) -> str:

@@ -17,13 +17,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from samespace import report
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable, score_words, shell_word, size_words
+from samespace.cli import report
+from samespace.cli.report import write_report
 from samespace.duplicates.group import Found, Group, Member
 from samespace.library.library import Photo
-from samespace.report import write_report
 from tests.conftest import ROOT, draw
 
 VOID = {"meta", "img", "input", "link", "br", "hr", "rect", "path", "circle"}
@@ -335,7 +335,7 @@ def test_scores_are_rounded_down() -> None:
 
 def test_the_page_lies_in_the_package(tmp_path: Path) -> None:
     """As an installed copy has it: found from anywhere."""
-    code = "from samespace.report import _template; print(_template().count('<!--groups-->'))"
+    code = "from samespace.cli.report import _template; print(_template().count('<!--groups-->'))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.stdout == "1\n", run.stderr

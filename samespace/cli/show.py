@@ -22,7 +22,7 @@ from samespace.search.choose_compression import Compared
 from samespace.search.space import Hit, Space
 
 if TYPE_CHECKING:
-    from samespace.cluster import Brought
+    from samespace.cli.cluster import Brought
     from samespace.words.stored_captions import Caption
 
 GROUPS, FILES = 5, 10  # shown of each; the report and --json have them all

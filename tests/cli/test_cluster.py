@@ -22,7 +22,7 @@ from determined.common.api.authentication import TokenStore
 import model_def
 import samespace
 from experiments.embed import embed
-from samespace.cli import main
+from samespace.cli.main import main
 from samespace.library import cluster_files
 from samespace.search.compression import fit_pca
 from samespace.search.same_shot import Sketches
@@ -497,7 +497,7 @@ def test_without_a_terminal_nobody_is_asked_for_a_password(register: Callable[..
 
 
 def test_determined_is_imported_for_this_alone() -> None:
-    code = "import sys, samespace, samespace.cluster, samespace.cli; print('determined' in sys.modules)"
+    code = "import sys, samespace, samespace.cli.cluster, samespace.cli.main; print('determined' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert told.stdout == "False\n"

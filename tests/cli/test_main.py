@@ -20,7 +20,7 @@ from PIL import Image
 import samespace
 from samespace.base.files import content_hash
 from samespace.base.photos import open_photo, read_pixels
-from samespace.cli import main
+from samespace.cli.main import main
 from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import TEST, find_photos
 from samespace.search.compression import fit_pca
@@ -597,7 +597,7 @@ def test_the_next_command_sees_the_same_photos(run: Run, album: Path, monkeypatc
 
 
 def test_a_reader_that_has_seen_enough_and_a_stop_are_no_errors(album: Path) -> None:
-    code = "import sys; from samespace import cli; sys.exit(cli.main(['scan', sys.argv[1]]))"
+    code = "import sys; from samespace.cli import main as cli; sys.exit(cli.main(['scan', sys.argv[1]]))"
     command = [sys.executable, "-c", code, str(album)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
@@ -693,7 +693,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     "code",
     [
-        "import samespace, samespace.cli",
+        "import samespace, samespace.cli.main",
         "from samespace.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from samespace.cli import main\ntry: main(['evaluate', '--help'])\nexcept SystemExit: pass",
     ],

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from samespace.cli import main
+from samespace.cli import captioners
+from samespace.cli.main import main
 from samespace.library.library import Library
 from samespace.rooms.dataset import write_dataset
-from samespace.words import commands, train_matcher
+from samespace.words import train_matcher
 from samespace.words.nearest_captions import Borrower
 from samespace.words.stored_captions import Caption, LibraryCaptions
 
@@ -209,7 +210,7 @@ def test_hand_edited_captions_stay_and_nothing_is_written_twice(
 def test_captioning_that_was_stopped_goes_on(
     run: Run, album: Path, captioner: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "BLOCK", 1)
+    monkeypatch.setattr(captioners, "BLOCK", 1)
     write, blocks = Borrower.captions, []
 
     def stopped(borrower: Borrower, features: np.ndarray) -> list[str]:
