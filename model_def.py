@@ -31,7 +31,7 @@ from experiments.config import PROJECT, read_config
 from experiments.trial import GlobalBatches, Rows, TrialLog, fit, train_on_cluster
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.model import metrics
-from samespace.model.backbone import CUTS, make_trunk
+from samespace.model.backbone import CUTS, make_backbone
 from samespace.model.feature_bank import Maps, bank, default_cache, fingerprint
 from samespace.model.network import HEADS, TRAINABLE, CompareHead, Embeddings, Frozen, TwinNetwork
 from samespace.model.pairs import AIRBNB, Photos, splits
@@ -93,7 +93,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         workers, cache = self.context.distributed, Path(self.context.get_data_config()["cache"])
         if workers.get_local_rank() > 0:
             workers.broadcast_local(None)
-        maps = bank(photos.paths, self.network.trunk, cache, str(self.context.device), self.log.say)
+        maps = bank(photos.paths, self.network.backbone, cache, str(self.context.device), self.log.say)
         if workers.get_local_rank() == 0:
             workers.broadcast_local("done")
         return maps
@@ -164,8 +164,8 @@ def _left_out(photos: Photos) -> str:
 
 def make_network(hparams: dict[str, Any]) -> TwinNetwork:
     """The network that these hyperparameters describe, before anything is fitted."""
-    trunk = make_trunk(hparams["backbone"], hparams["weights"])
-    return TwinNetwork(trunk, hparams["head"], hparams.get("trainable"), [hparams[f"dropout{i}"] for i in (1, 2, 3)])
+    backbone = make_backbone(hparams["backbone"], hparams["weights"])
+    return TwinNetwork(backbone, hparams["head"], hparams.get("trainable"), [hparams[f"dropout{i}"] for i in (1, 2, 3)])
 
 
 def _reduce(scores: list[tuple[Any, Any, Any]]) -> dict[str, float]:

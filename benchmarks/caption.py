@@ -27,7 +27,7 @@ sys.path.insert(0, str(PROJECT))
 import numpy as np  # noqa: E402
 
 from samespace.base.errors import exit_status  # noqa: E402
-from samespace.model.extract import for_trunk  # noqa: E402
+from samespace.model.extract import for_backbone  # noqa: E402
 from samespace.model.feature_bank import default_cache  # noqa: E402
 from samespace.rooms.dataset import write_dataset  # noqa: E402
 from samespace.words.caption_set import locate, read_captions  # noqa: E402
@@ -85,7 +85,7 @@ def commonest(featured: Featured) -> str:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    extractor = for_trunk(BACKBONE, arguments.weights)
+    extractor = for_backbone(BACKBONE, arguments.weights)
     root = arguments.rooms or folder / "rooms"
     if not arguments.rooms:
         write_dataset(root, arguments.photos, arguments.test_photos, seed=5)

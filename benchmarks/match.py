@@ -36,7 +36,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from samespace.base.errors import exit_status  # noqa: E402
-from samespace.model.extract import for_trunk  # noqa: E402
+from samespace.model.extract import for_backbone  # noqa: E402
 from samespace.model.feature_bank import default_cache  # noqa: E402
 from samespace.rooms.dataset import write_dataset  # noqa: E402
 from samespace.words.caption_set import locate, read_captions  # noqa: E402
@@ -199,7 +199,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    extractor = for_trunk(BACKBONE, arguments.weights)
+    extractor = for_backbone(BACKBONE, arguments.weights)
     root = arguments.rooms or folder / "rooms"
     if not arguments.rooms:
         write_dataset(root, arguments.photos, arguments.test_photos, seed=5)

@@ -50,7 +50,7 @@ from samespace.base.photos import UnreadablePhoto, details, in_threads, open_pho
 from samespace.duplicates.find import find_duplicates
 from samespace.duplicates.group import Search
 from samespace.library.library import Library
-from samespace.model.backbone import make_trunk
+from samespace.model.backbone import make_backbone
 from samespace.model.metrics import recall_at_precision
 from samespace.model.pairs import AIRBNB
 from samespace.search.same_shot import Sketches
@@ -274,15 +274,15 @@ def by_hash(files: Files, encode: Callable[[Path], str]) -> Peer:
     return Peer(lambda rows: -hamming(hashes[rows], hashes[rows]).astype(np.int16), -BITS, time.perf_counter() - start)
 
 
-def by_cnn(files: Files, methods: Any, backbone: str | None, weights: str) -> Peer:
+def by_cnn(files: Files, methods: Any, name: str | None, weights: str) -> Peer:
     models = importlib.import_module("imagededup.utils.models")
-    if backbone:
-        trunk = make_trunk(backbone, weights)
-        last = next(trunk.last.children())  # the last convolution and its mean over all places: imagededup's cut
-        model = nn.Sequential(trunk.early, trunk.middle, last).eval()
-        config = models.CustomModel(backbone, model, models.MobilenetV3.transform)
+    if name:
+        backbone = make_backbone(name, weights)
+        last = next(backbone.last.children())  # the last convolution and its mean over all places: imagededup's cut
+        model = nn.Sequential(backbone.early, backbone.middle, last).eval()
+        config = models.CustomModel(name, model, models.MobilenetV3.transform)
     try:
-        cnn = methods.CNN(verbose=False, model_config=config if backbone else None)
+        cnn = methods.CNN(verbose=False, model_config=config if name else None)
     except OSError as error:
         raise SameSpaceError(
             f"imagededup could not fetch its weights ({error}): give --peer-backbone and --peer-weights, a file that "

@@ -29,7 +29,7 @@ from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.hashes import hamming, perceptual_hash
 from samespace.base.photos import open_photo
 from samespace.model import metrics
-from samespace.model.backbone import make_trunk
+from samespace.model.backbone import make_backbone
 from samespace.model.evaluate import evaluate
 from samespace.model.feature_bank import bank, default_cache
 from samespace.model.network import HEADS, TRAINABLE, TwinNetwork
@@ -64,9 +64,9 @@ def hashes(photos: Photos) -> dict[str, Figures]:
 
 @torch.no_grad()
 def cosines(training: Photos, test: Photos, backbone: str, weights: str) -> dict[str, Figures]:
-    network = TwinNetwork(make_trunk(backbone, weights), "compare", "head")
-    network.fit(bank(training.paths, network.trunk, default_cache()))
-    maps = bank(test.paths, network.trunk, default_cache())
+    network = TwinNetwork(make_backbone(backbone, weights), "compare", "head")
+    network.fit(bank(training.paths, network.backbone, default_cache()))
+    maps = bank(test.paths, network.backbone, default_cache())
     frozen = network.freeze(maps.parts[:, 0], maps.seen[:, 0])
     plain, whitened = F.normalize(frozen.start, dim=1), network.tower(frozen).vectors
     return {
@@ -88,11 +88,11 @@ def train(root: Path, output: Path, hyperparameters: dict[str, str], epochs: int
 
 def table(root: Path, backbone: str, weights: str, concat_epochs: int) -> dict[str, Figures]:
     training, test = find_photos(root, TRAINING), find_photos(root, TEST)
-    trunk = {"backbone": backbone, "weights": weights}
+    pretrained = {"backbone": backbone, "weights": weights}
     with tempfile.TemporaryDirectory() as folder:
         rows = {**hashes(test), **cosines(training, test, backbone, weights)}
         for head, hyperparameters, epochs in (("concat", CONCAT, concat_epochs), ("compare", {}, None)):
-            train(root, Path(folder, head, "model"), {**trunk, **hyperparameters}, epochs)
+            train(root, Path(folder, head, "model"), {**pretrained, **hyperparameters}, epochs)
             model = load(Path(folder, head, "model"))
             rows[f"{head}, trained"] = evaluate(model, root, TEST, default_cache()).figures
             if head == "compare":

@@ -92,9 +92,9 @@ def warm_extractor(arguments: argparse.Namespace) -> Any:
     """The network, converted: its first photos wait for that."""
     import numpy as np
 
-    from samespace.model.extract import for_trunk
+    from samespace.model.extract import for_backbone
 
-    extractor = for_trunk(arguments.backbone, arguments.weights)
+    extractor = for_backbone(arguments.backbone, arguments.weights)
     extractor.extract(np.zeros((extractor.batch, 256, 256, 3), np.uint8))
     print(extractor.name, file=sys.stderr)
     return extractor

@@ -29,7 +29,7 @@ from model_def import HELD_OUT
 from samespace.base.errors import exit_status
 from samespace.base.photos import VARIANTS
 from samespace.model import metrics
-from samespace.model.backbone import make_trunk
+from samespace.model.backbone import make_backbone
 from samespace.model.feature_bank import Maps, bank, default_cache
 from samespace.model.network import CompareHead, TwinNetwork
 from samespace.model.pairs import Photos, find_photos, hold_out, known_pairs
@@ -109,8 +109,8 @@ def _evidence(network: TwinNetwork, maps: Maps, rows: Rows) -> Tensor:
 def measure(root: Path, backbone: str, weights: str, folds: int) -> dict[str, list[float]]:
     """Return the average precision, fold by fold, of what each metric picks and of the best there was to pick."""
     photos = find_photos(root)
-    network = TwinNetwork(make_trunk(backbone, weights), "compare", "head")
-    everything = bank(photos.paths, network.trunk, default_cache())
+    network = TwinNetwork(make_backbone(backbone, weights), "compare", "head")
+    everything = bank(photos.paths, network.backbone, default_cache())
     maps = {path: tuple(column[row] for column in everything) for row, path in enumerate(photos.paths)}
     picked: dict[str, list[float]] = defaultdict(list)
     for number in range(folds):

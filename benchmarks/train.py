@@ -4,7 +4,7 @@
 
 The bank's side is the real trial, run by Determined's trainer as `python3 model_def.py` runs it; an epoch's time
 leaves out validation. The loop is what a port of the published model does: it opens, squeezes and turns both photos
-of a pair, and runs both through the whole trunk. `speedup_head` and `speedup_last_conv` are those of the slower head.
+of a pair, and runs both through the whole backbone. `speedup_head` and `speedup_last_conv` are the slower head's.
 """
 
 from __future__ import annotations
@@ -77,23 +77,23 @@ class PhotoPairs(torch.utils.data.Dataset[Any]):
 
 
 class LoopedTwins(nn.Module):
-    """The same head on the same trunk, as torchvision makes it, run whole for every photo of every pair."""
+    """The same head on the same backbone, as torchvision makes it, run whole for every photo of every pair."""
 
     def __init__(self, network: TwinNetwork) -> None:
         super().__init__()
         net: Any = torchvision.models.get_model(BACKBONE, weights=None).eval().requires_grad_(False)
-        self.trunk = net.features
+        self.backbone = net.features
         self.rest = nn.Sequential(net.avgpool, nn.Flatten(), *net.classifier[:2])
         if network.trainable == "last_conv":
-            self.trunk[-1].requires_grad_(True)
+            self.backbone[-1].requires_grad_(True)
             self.rest.requires_grad_(True)
         self.network = network
 
     def tower(self, photos: Tensor) -> Embeddings:
         if isinstance(self.network.head, ConcatHead):
-            return Embeddings(self.rest(self.trunk(photos)), torch.empty(0))
-        parts = self.trunk[:13](photos)
-        vectors = self.network.whiten_vectors(self.rest(self.trunk[13:](parts)))
+            return Embeddings(self.rest(self.backbone(photos)), torch.empty(0))
+        parts = self.backbone[:13](photos)
+        vectors = self.network.whiten_vectors(self.rest(self.backbone[13:](parts)))
         return Embeddings(vectors, self.network.whiten_parts(parts.flatten(2).transpose(1, 2)) * 127)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:

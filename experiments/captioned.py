@@ -1,7 +1,7 @@
 """What experiments on captioned photos share: their data, how a trial learns from them, and how they are run.
 
 Data are a folder of photos with captions in it: a dataset.json as Karpathy's, or whatever else data.captions names, or
-a .txt beside each photo. A trunk says what is in the photos, or data.features does: vgg_feats.mat, or a .npy file.
+a .txt beside each photo. A backbone says what is in the photos, or data.features does: vgg_feats.mat, or a .npy file.
 """
 
 from __future__ import annotations

@@ -316,19 +316,19 @@ def strongest_matches(views: list[Image.Image], weights: str, backbone: str, cou
     import torch
 
     from samespace.base.photos import as_pixels
-    from samespace.model.backbone import SIZE, make_trunk
+    from samespace.model.backbone import SIZE, make_backbone
     from samespace.model.feature_bank import bank, to_tensor
     from samespace.model.network import CODE, TwinNetwork
 
-    network = TwinNetwork(make_trunk(backbone, weights)).eval()
+    network = TwinNetwork(make_backbone(backbone, weights)).eval()
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder) / "rooms", 60, 0)
-        network.fit(bank(sorted(Path(folder).rglob("*.jpg")), network.trunk))
+        network.fit(bank(sorted(Path(folder).rglob("*.jpg")), network.backbone))
     parts = network.embed(to_tensor([as_pixels(view, SIZE) for view in views])).parts.float()
     cosine = parts[0] @ parts[1].T / CODE**2
     best, partner = cosine.max(1)
     strength = torch.where(best >= cosine.amax(0)[partner], best, torch.zeros(()))
-    across = network.trunk.shapes()[0][2]
+    across = network.backbone.shapes()[0][2]
     pairs = [(part, int(partner[part])) for part in strength.topk(count).indices.tolist()]
     return [(_place(part0, across), _place(part1, across)) for part0, part1 in pairs]
 
@@ -361,8 +361,8 @@ def save(picture: Image.Image, name: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Draw the pictures of the README and the docs.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*PICTURES, 'parts'])}")
-    parser.add_argument("--weights", metavar="FILE", help="a trunk's state dict, for parts, which is not drawn without")
-    parser.add_argument("--backbone", default="mobilenet_v2", help="the trunk they are of (default: %(default)s)")
+    parser.add_argument("--weights", metavar="FILE", help="a backbone's state dict, which parts needs")
+    parser.add_argument("--backbone", default="mobilenet_v2", help="the backbone they are of (default: %(default)s)")
     return parser
 
 

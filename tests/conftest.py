@@ -24,7 +24,7 @@ from PIL import Image, ImageEnhance
 from samespace.base import progress
 from samespace.library.library import FOLDER, Library
 from samespace.model import extract
-from samespace.model.backbone import make_trunk
+from samespace.model.backbone import make_backbone
 from samespace.model.feature_bank import Maps, bank
 from samespace.model.network import CompareHead, TwinNetwork
 from samespace.model.pairs import AIRBNB, TRAINING, find_photos
@@ -36,7 +36,7 @@ from samespace.search.same_shot import Sketches
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet
 from samespace.words.feature_files import unit_rows
-from samespace.words.photo_features import Featured, Trunk
+from samespace.words.photo_features import Featured, FeatureSource
 
 if TYPE_CHECKING:
     from determined.pytorch import PyTorchTrial
@@ -99,7 +99,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def training_maps(rooms: Path) -> Maps:
-    return bank(find_photos(rooms, TRAINING).paths, make_trunk(BACKBONE, "none"))
+    return bank(find_photos(rooms, TRAINING).paths, make_backbone(BACKBONE, "none"))
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +109,7 @@ def make_network(training_maps: Maps) -> Callable[..., TwinNetwork]:
     @functools.cache
     def fitted(head: str, trainable: str | None, seed: int) -> TwinNetwork:
         torch.manual_seed(seed)
-        network = TwinNetwork(make_trunk(BACKBONE, "none"), head, trainable)
+        network = TwinNetwork(make_backbone(BACKBONE, "none"), head, trainable)
         network.fit(training_maps)
         if isinstance(network.head, CompareHead):
             photos = network.tower(network.freeze(*training_maps))
@@ -137,11 +137,11 @@ def model_folders(
 
 # Words
 
-COLOURS = Trunk("colours", "colours 1")
+COLOURS = FeatureSource("colours", "colours 1")
 
 
 def colours(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
-    """A trunk that a test can wait for: the mean colour of each of 24 tiles, and how much there is of 64 colours."""
+    """A backbone that a test can wait for: the mean colour of each of 24 tiles, and how much there is of 64 colours."""
     height, width, _ = photo.shape
     tiles = photo.reshape(4, height // 4, 6, width // 6, 3).mean(axis=(1, 3)).ravel() / 255
     counts = np.bincount(photo.reshape(-1, 3) // 64 @ [16, 4, 1], minlength=64)

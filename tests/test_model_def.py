@@ -32,7 +32,7 @@ from data import training_rows
 from experiments.trial import GlobalBatches, Rows
 from model_def import SameSpaceTrial, check
 from samespace.base.errors import SameSpaceError
-from samespace.model.backbone import make_trunk
+from samespace.model.backbone import make_backbone
 from samespace.model.checkpoint import export
 from samespace.model.evaluate import evaluate
 from samespace.model.pairs import splits
@@ -284,7 +284,7 @@ def test_only_what_is_to_learn_learns(
     steps = len(losses) // 2
     assert np.mean(losses[steps:]) < np.mean(losses[:steps])
 
-    before = make_trunk(TINY["backbone"], "none").state_dict()
+    before = make_backbone(TINY["backbone"], "none").state_dict()
     (checkpoint,) = checkpoints(output)
     state = raw_state(checkpoint)
     changed = {name.split(".")[0] for name, value in before.items() if not value.equal(state[f"trunk.{name}"])}

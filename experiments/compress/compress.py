@@ -1,4 +1,4 @@
-"""Trains the autoencoder that shortens a trunk's vectors; `samespace compress --import` takes in what comes of it.
+"""Trains the autoencoder that shortens a backbone's vectors; `samespace compress --import` takes in what comes of it.
 
 det experiment create experiments/compress/const.yaml .                          on a cluster
 python3 -m experiments.compress.compress --data FOLDER --output encoder.safetensors    here, with const.yaml's settings

@@ -81,7 +81,7 @@ def extractors(hparams: dict[str, Any]) -> list[Extractor]:
     """What a scan with this model, or with this backbone, keeps of each photo."""
     if hparams.get("model"):
         return [Sketches(), extract.for_model(hparams["model"])]
-    return [Sketches(), extract.for_trunk(hparams["backbone"], hparams.get("weights", "imagenet"))]
+    return [Sketches(), extract.for_backbone(hparams["backbone"], hparams.get("weights", "imagenet"))]
 
 
 def photos_below(root: Path, extensions: Sequence[str]) -> list[bytes]:

@@ -14,7 +14,7 @@ from samespace.library.read_photos import SIZE
 from samespace.model.feature_bank import default_cache
 from samespace.search.look import Look, choose_look, extracted, look_from_options
 from samespace.words.data import read
-from samespace.words.photo_features import Featured, Trunk, told
+from samespace.words.photo_features import Featured, FeatureSource, told
 
 BACKBONE = "mobilenet_v3_large"
 
@@ -24,21 +24,27 @@ def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
-def data(arguments: argparse.Namespace, trunk: Trunk | None = None) -> Featured:
-    """The captioned photos that a command names, as a model's trunk saw those it learnt from; says what is left out."""
+def data(arguments: argparse.Namespace, feature_source: FeatureSource | None = None) -> Featured:
+    """Read the captioned photos that a command names, as a model's backbone sees them; say what is left out."""
     featured = read(
-        arguments.root, arguments.captions, arguments.features, lambda: look_of_words(arguments, trunk), default_cache()
+        arguments.root,
+        arguments.captions,
+        arguments.features,
+        lambda: look_of_words(arguments, feature_source),
+        default_cache(),
     )
     for note in (*featured.captions.notes, *featured.notes):
         print(f"left out: {note}", file=sys.stderr)
     return featured
 
 
-def look_of_words(arguments: argparse.Namespace, trunk: Trunk | None) -> Look:
-    """What was asked for, or else what a model of words was trained with, or else the usual trunk."""
+def look_of_words(arguments: argparse.Namespace, feature_source: FeatureSource | None) -> Look:
+    """What was asked for, or else what a model of words was trained with, or else the usual backbone."""
     if arguments.model or arguments.backbone:
         return choose_look(arguments.model, arguments.backbone, arguments.weights)
-    return look_from_options(trunk.options) if trunk else choose_look(None, BACKBONE, arguments.weights)
+    return (
+        look_from_options(feature_source.options) if feature_source else choose_look(None, BACKBONE, arguments.weights)
+    )
 
 
 def seen(look: Look, photo: Path) -> Floats:

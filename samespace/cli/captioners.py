@@ -18,7 +18,7 @@ from samespace.cli.libraries import libraries_of, open_libraries, real, scan_for
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.search.look import Look
 from samespace.words import train_captioner
-from samespace.words.data import trunk_of
+from samespace.words.data import feature_source_of
 from samespace.words.nearest_captions import borrow
 from samespace.words.photo_features import told_of
 from samespace.words.stored_captions import LibraryCaptions
@@ -43,7 +43,7 @@ def caption_train(arguments: argparse.Namespace) -> None:
 
 def caption_evaluate(arguments: argparse.Namespace) -> None:
     writer = train_captioner.load(arguments.captioner)
-    evaluation = train_captioner.evaluate(writer, data(arguments, writer.trunk).only(arguments.split))
+    evaluation = train_captioner.evaluate(writer, data(arguments, writer.feature_source).only(arguments.split))
     if arguments.json:
         print(json.dumps({**evaluation._asdict(), "variety": evaluation.variety._asdict()}))
     else:
@@ -53,8 +53,8 @@ def caption_evaluate(arguments: argparse.Namespace) -> None:
 def caption_write(arguments: argparse.Namespace) -> None:
     """Into the libraries of folders, which are scanned first; of photos into theirs, if they have one."""
     writer, version = train_captioner.load(arguments.captioner), content_hash(arguments.captioner)[:16]
-    look = look_of_words(arguments, writer.trunk)
-    writer.check(trunk_of(look))
+    look = look_of_words(arguments, writer.feature_source)
+    writer.check(feature_source_of(look))
     folders = [path for path in arguments.paths if path.is_dir()]
     for library, below in libraries_of(real(folders), arguments.library) if folders else ():
         scan_for(library, below, arguments, look)

@@ -13,7 +13,7 @@ from samespace.cli import show
 from samespace.cli.captioned import chosen, data, look_of_words, seen, show_splits
 from samespace.words import train_matcher as matching
 from samespace.words.caption_set import read_captions
-from samespace.words.data import captions_in, trunk_of
+from samespace.words.data import captions_in, feature_source_of
 from samespace.words.matcher import Matcher
 from samespace.words.training_loop import into_file
 from samespace.words.vocabulary import SPECIALS
@@ -30,7 +30,7 @@ def match_train(arguments: argparse.Namespace) -> None:
 
 def match_evaluate(arguments: argparse.Namespace) -> None:
     matcher = Matcher.load(arguments.matcher)
-    evaluation = matching.evaluate(matcher, data(arguments, matcher.trunk).only(arguments.split))
+    evaluation = matching.evaluate(matcher, data(arguments, matcher.feature_source).only(arguments.split))
     if arguments.json:
         print(json.dumps({name: ranks._asdict() for name, ranks in evaluation._asdict().items()}))
     else:
@@ -39,8 +39,8 @@ def match_evaluate(arguments: argparse.Namespace) -> None:
 
 def match_rank(arguments: argparse.Namespace) -> None:
     matcher = Matcher.load(arguments.matcher)
-    look = look_of_words(arguments, matcher.trunk)
-    matcher.check(trunk_of(look))
+    look = look_of_words(arguments, matcher.feature_source)
+    matcher.check(feature_source_of(look))
     said = list(dict.fromkeys(read_captions(captions_in(arguments.captions)).captions))
     photo = matcher.embed_photos(seen(look, arguments.photo))
     scores = matcher.score(photo, matcher.embed_sentences(said))[0]

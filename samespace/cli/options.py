@@ -51,5 +51,5 @@ def library_word(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 def look_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="DIR", help="compare by this trained model")
-    parser.add_argument("--backbone", metavar="NAME", help="compare by the features of this trunk")
+    parser.add_argument("--backbone", metavar="NAME", help="compare by the features of this backbone")
     parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")

@@ -64,7 +64,7 @@ def _same_options(arguments: argparse.Namespace) -> list[str]:
 def scan_words(parser: argparse.ArgumentParser) -> None:
     folder_words(parser)
     parser.add_argument("--model", type=Path, metavar="DIR", help="also keep what this trained model compares")
-    parser.add_argument("--backbone", metavar="NAME", help="also keep the ImageNet features of this trunk")
+    parser.add_argument("--backbone", metavar="NAME", help="also keep the ImageNet features of this backbone")
     parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")
     parser.add_argument(
         "--import", dest="imported", type=Path, metavar="FOLDER", help="first take over what experiments/embed wrote"

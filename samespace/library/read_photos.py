@@ -18,7 +18,7 @@ from samespace.base.files import hash_of
 from samespace.base.hashes import perceptual_hash_of_pixels
 from samespace.base.photos import Pixels, UnreadablePhoto, decoders, glimpse, in_threads
 
-SIZE = 256  # what trunks look at, as in `backbones`, which would import torch
+SIZE = 256  # what backbones look at, as in `backbones`, which would import torch
 AT_ONCE = 256  # photos in a batch: what a scan that is killed has to do again
 
 

@@ -1,4 +1,4 @@
-"""A torchvision trunk by name: its weights, where it is cut, and the fingerprint that says which one it is."""
+"""A torchvision backbone by name: its weights, where it is cut, and the fingerprint that says which one it is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 INCEPTION_MEAN, INCEPTION_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """A classifier without its last layer, in three pieces that run one after another.
 
     early:  photo (N, 3, S, S) → a map at a sixteenth of its size, whose cells are the photo's parts
@@ -113,8 +113,8 @@ CUTS: dict[str, Callable[[Net], Pieces]] = {
 }
 
 
-def make_trunk(name: str, weights: str = "imagenet") -> Trunk:
-    """The trunk called `name` with `weights`: "imagenet", "none" (random, seeded) or a state-dict file's path."""
+def make_backbone(name: str, weights: str = "imagenet") -> Backbone:
+    """The backbone called `name` with `weights`: "imagenet", "none" (random, seeded) or a state-dict file's path."""
     if name not in CUTS:
         raise SameSpaceError(f"unknown backbone {name!r}: choose one of {', '.join(CUTS)}")
     with torch.random.fork_rng(devices=[]):
@@ -128,8 +128,8 @@ def make_trunk(name: str, weights: str = "imagenet") -> Trunk:
         _load(net, state, name, weights)
     early, middle, last = CUTS[name](net.eval())
     early, middle = (_merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
-    trunk = Trunk(name, early, middle, _merge(last, FoldedConv)).eval()
-    return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone = Backbone(name, early, middle, _merge(last, FoldedConv)).eval()
+    return backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _start(net: nn.Module) -> None:
@@ -216,7 +216,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:
-    """Load all but the classifier's last layer and auxiliary heads, which the trunk does without."""
+    """Load all but the classifier's last layer and auxiliary heads, which the backbone does without."""
     last = "fc." if hasattr(net, "fc") else f"classifier.{len(net.classifier) - 1}."
     unused = (last, "AuxLogits.")
     wanted = {key: value for key, value in net.state_dict().items() if not key.startswith(unused)}
@@ -235,11 +235,11 @@ def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Fetch a trunk's ImageNet weights into torch's cache, so that training needs no network later."""
+    """Fetch a backbone's ImageNet weights into torch's cache, so that training needs no network later."""
     parser = argparse.ArgumentParser(prog="python -m samespace.model.backbone", description=main.__doc__)
     parser.add_argument("name", choices=CUTS, metavar="NAME", help=", ".join(CUTS))
     name = parser.parse_args(words).name
-    return exit_status(lambda: make_trunk(name))
+    return exit_status(lambda: make_backbone(name))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samespace.base.errors import SameSpaceError
-from samespace.model.backbone import make_trunk
+from samespace.model.backbone import make_backbone
 from samespace.model.network import TwinNetwork
 from samespace.model.saved import Model, describe, load
 
@@ -30,8 +30,8 @@ def _rebuild(checkpoint: Path) -> Model:
     """From `state_dict.pth` and the hyperparameters beside it; neither Determined nor the photos are needed."""
     try:
         hparams = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
-        trunk = make_trunk(hparams["backbone"], "none")
-        network = TwinNetwork(trunk, hparams["head"], hparams.get("trainable"))
+        backbone = make_backbone(hparams["backbone"], "none")
+        network = TwinNetwork(backbone, hparams["head"], hparams.get("trainable"))
         network.load_state_dict(_read_state(checkpoint / "state_dict.pth"))
     except FileNotFoundError as error:
         raise SameSpaceError(

@@ -1,4 +1,4 @@
-"""How much of each colour a photo shows, and where: trunks learn to look past both, and sentences name them."""
+"""How much of each colour a photo shows, and where: backbones learn to look past both, and sentences name them."""
 
 from __future__ import annotations
 

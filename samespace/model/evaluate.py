@@ -46,7 +46,7 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
     known = known_pairs(photos, same_space_type, RANKED if split == VALIDATION else None)
     network = model.network
     with torch.no_grad():
-        maps = bank(photos.paths, network.trunk, cache, str(model.device))
+        maps = bank(photos.paths, network.backbone, cache, str(model.device))
         embeddings = network.embed_frozen(network.freeze(*maps))
         balanced = _logits(network, embeddings, pairs.rows())
         as_is = Embeddings(*(column[:: len(VARIANTS)] for column in embeddings))

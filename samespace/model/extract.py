@@ -1,4 +1,4 @@
-"""What a scan runs on every new photo, a bare trunk or a trained model, on the fastest engine this machine has."""
+"""What a scan runs on every new photo, a bare backbone or a trained model, on the fastest engine this machine has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from samespace.base.photos import Pixels
-from samespace.model.backbone import SIZE, Trunk, make_trunk
+from samespace.model.backbone import SIZE, Backbone, make_backbone
 from samespace.model.colours import DIM, colours
 from samespace.model.feature_bank import look
 from samespace.model.saved import Model, load
@@ -132,69 +132,69 @@ class NetworkExtractor:
         return run
 
 
-def for_trunk(name: str, weights: str = "imagenet") -> NetworkExtractor:
-    """Vectors as a bare trunk gives them: not whitened, not of length 1.
+def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
+    """Vectors as a bare backbone gives them: not whitened, not of length 1.
 
     In float32 on every processor, so that vectors from several machines fit together. Earlier versions used bfloat16
     where the CPU multiplies it, twice as fast, and gave each precision a fingerprint of its own.
     """
-    trunk = make_trunk(name, weights).to(_device())
-    fields: Fields = {"vectors": ((trunk.shapes()[2],), "float16")}
+    backbone = make_backbone(name, weights).to(_device())
+    fields: Fields = {"vectors": ((backbone.shapes()[2],), "float16")}
 
     def fingerprint(kind: str) -> str:
-        return _fingerprint(kind, trunk, trunk.state_dict())
+        return _fingerprint(kind, backbone, backbone.state_dict())
 
     def former() -> tuple[str, ...]:
         return fingerprint("trunk float32"), fingerprint("trunk bfloat16")
 
     return NetworkExtractor(
-        _Embedding(trunk), lambda columns: (columns[0].half(),), fields, fingerprint("trunk"), former
+        _Embedding(backbone), lambda columns: (columns[0].half(),), fields, fingerprint("trunk"), former
     )
 
 
 def for_model(model: Model | str | Path) -> NetworkExtractor:
     """Make the extractor of what `Model.embed` gives, for a model or the folder that holds it."""
     network = (model if isinstance(model, Model) else load(model, _device())).network
-    trunk = network.trunk
+    backbone = network.backbone
 
     def finish(maps: Columns) -> Columns:
         vectors, parts = network.embed_frozen(network.freeze(*maps))
         return vectors.half(), parts
 
     with torch.no_grad():
-        columns = finish(look(torch.zeros(1, 3, SIZE, SIZE, device=_device_of(trunk)), trunk))
+        columns = finish(look(torch.zeros(1, 3, SIZE, SIZE, device=_device_of(backbone)), backbone))
     shapes = [tuple(column.shape[1:]) for column in columns]
     fields: Fields = {"vectors": (shapes[0], "float16")}
     if shapes[1][0]:
         fields["parts"] = (shapes[1], "int8")
     # The head compares what was kept: another one, and nothing needs to be extracted again.
     kept = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
-    return NetworkExtractor(_Maps(trunk), finish, fields, _fingerprint("model", trunk, kept))
+    return NetworkExtractor(_Maps(backbone), finish, fields, _fingerprint("model", backbone, kept))
 
 
 class _Embedding(nn.Module):
-    """Photos (N, S, S, 3) → a bare trunk's embedding."""
+    """Photos (N, S, S, 3) → a bare backbone's embedding."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
 
     def forward(self, photos: Tensor) -> Columns:
-        return (self.trunk(photos.permute(0, 3, 1, 2)),)
+        return (self.backbone(photos.permute(0, 3, 1, 2)),)
 
 
 class _Maps(nn.Module):
-    """Photos (N, S, S, 3) → the frozen half of a trunk, rounded as in training.
+    """Photos (N, S, S, 3) → the frozen half of a backbone, rounded as in training.
 
     Only that: converted whole, a model loses the rounding, and some probabilities move by 0.04.
     """
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
 
     def forward(self, photos: Tensor) -> Columns:
-        return look(photos.permute(0, 3, 1, 2), self.trunk)
+        return look(photos.permute(0, 3, 1, 2), self.backbone)
 
 
 @cache
@@ -242,13 +242,13 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _device_of(trunk: Trunk) -> torch.device:
-    return next(trunk.parameters()).device
+def _device_of(backbone: Backbone) -> torch.device:
+    return next(backbone.parameters()).device
 
 
-def _fingerprint(kind: str, trunk: Trunk, state: dict[str, Tensor]) -> str:
+def _fingerprint(kind: str, backbone: Backbone, state: dict[str, Tensor]) -> str:
     """Name the numbers by all that decides them, but not by the engine or the processor, which only round otherwise."""
-    digest = hashlib.sha256(f"{kind} {trunk.name} {SIZE} {trunk.mean} {trunk.std}".encode())
+    digest = hashlib.sha256(f"{kind} {backbone.name} {SIZE} {backbone.mean} {backbone.std}".encode())
     for name, value in state.items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Runs a trunk's frozen half over many photos, once: the feature bank, kept on disk for whoever comes next."""
+"""Runs a backbone's frozen half over many photos, once: the feature bank, kept on disk for whoever comes next."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.once import compute_once
 from samespace.base.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
-from samespace.model.backbone import SIZE, Trunk
+from samespace.model.backbone import SIZE, Backbone
 
 EVERY_VARIANT = tuple(range(len(VARIANTS)))
 
 
 class Maps(NamedTuple):
-    """What the frozen half of a trunk says of N photos in V variants, in half precision, on disk or in memory."""
+    """What the frozen half of a backbone says of N photos in V variants, in half precision, on disk or in memory."""
 
     parts: Tensor  # (N, V, C, h, w), a sixteenth of the photo's size
     seen: Tensor  # (N, V, C', h', w'), what the last convolution sees
@@ -38,7 +38,7 @@ def default_cache() -> Path:
 
 
 def photos_at_once(device: str | torch.device) -> int:
-    """How many photos a pass through a trunk should take: more than a few fall out of a CPU's caches."""
+    """How many photos a pass through a backbone should take: more than a few fall out of a CPU's caches."""
     return 8 if torch.device(device).type == "cpu" else 128
 
 
@@ -61,32 +61,32 @@ def _turn(pixels: Tensor, degrees: float) -> Tensor:
 
 
 @torch.no_grad()
-def look(pixels: Tensor, trunk: Trunk) -> tuple[Tensor, Tensor]:
-    """The frozen half of the trunk: (N, 3, S, S) of 0..255 → parts and what the last convolution sees.
+def look(pixels: Tensor, backbone: Backbone) -> tuple[Tensor, Tensor]:
+    """The frozen half of the backbone: (N, 3, S, S) of 0..255 → parts and what the last convolution sees.
 
     Rounded to half precision wherever it is asked, so that a model in use answers from the maps it was trained on.
     """
-    parts = trunk.early(trunk.normalise(pixels).contiguous(memory_format=torch.channels_last))
-    seen = trunk.middle(parts)
+    parts = backbone.early(backbone.normalise(pixels).contiguous(memory_format=torch.channels_last))
+    seen = backbone.middle(parts)
     return parts.half().contiguous(), seen.half().contiguous()
 
 
 def bank(
     paths: Sequence[Path],
-    trunk: Trunk,
+    backbone: Backbone,
     cache: Path | None = None,
     device: str = "cpu",
     tell: Callable[[str], None] = lambda line: None,
 ) -> Maps:
     """The maps of every photo in every variant, N in the order of `paths`.
 
-    With `cache` they are computed once for these photos and this trunk, by one process while others wait, and read
+    With `cache` they are computed once for these photos and this backbone, by one process while others wait, and read
     from disk after that; `tell` is told which.
     """
     if cache is None:
-        return _bank_in_memory(paths, trunk, device)
-    folder = cache / f"{fingerprint(paths)}-{trunk.fingerprint()}"
-    compute_once(folder, "feature bank", len(paths), lambda: _write_bank(folder, paths, trunk, device), tell)
+        return _bank_in_memory(paths, backbone, device)
+    folder = cache / f"{fingerprint(paths)}-{backbone.fingerprint()}"
+    compute_once(folder, "feature bank", len(paths), lambda: _write_bank(folder, paths, backbone, device), tell)
     return Maps(*(torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in Maps._fields))
 
 
@@ -98,14 +98,14 @@ def fingerprint(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _bank_in_memory(paths: Sequence[Path], trunk: Trunk, device: str) -> Maps:
-    shapes = trunk.shapes()[:2]
+def _bank_in_memory(paths: Sequence[Path], backbone: Backbone, device: str) -> Maps:
+    shapes = backbone.shapes()[:2]
     maps = Maps(*(torch.empty((len(paths), len(VARIANTS), *shape), dtype=torch.half) for shape in shapes))
-    _fill(maps, paths, trunk, device)
+    _fill(maps, paths, backbone, device)
     return maps
 
 
-def _write_bank(folder: Path, paths: Sequence[Path], trunk: Trunk, device: str) -> None:
+def _write_bank(folder: Path, paths: Sequence[Path], backbone: Backbone, device: str) -> None:
     """Beside, then renamed: a folder of that name is a whole bank."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -113,9 +113,9 @@ def _write_bank(folder: Path, paths: Sequence[Path], trunk: Trunk, device: str) 
         partial.mkdir()
         arrays = [
             _new_array(partial / f"{name}.npy", (len(paths), len(VARIANTS), *shape))
-            for name, shape in zip(Maps._fields, trunk.shapes()[:2], strict=True)
+            for name, shape in zip(Maps._fields, backbone.shapes()[:2], strict=True)
         ]
-        _fill(Maps(*(torch.from_numpy(array) for array in arrays)), paths, trunk, device)
+        _fill(Maps(*(torch.from_numpy(array) for array in arrays)), paths, backbone, device)
         for array in arrays:
             array.flush()
         partial.replace(folder)
@@ -136,15 +136,15 @@ def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np
     return array
 
 
-def _fill(maps: Maps, paths: Sequence[Path], trunk: Trunk, device: str) -> None:
-    trunk.to(device)
+def _fill(maps: Maps, paths: Sequence[Path], backbone: Backbone, device: str) -> None:
+    backbone.to(device)
     with progress.bar("feature bank", len(paths)) as bar:
         start = 0
         for photos in _batches(read_many(paths, SIZE), photos_at_once(device)):
             rows = slice(start, start + len(photos))
             pixels = to_tensor(photos).to(device)
             for variant in EVERY_VARIANT:
-                parts, seen = look(vary(pixels, variant), trunk)
+                parts, seen = look(vary(pixels, variant), backbone)
                 maps.parts[rows, variant] = parts.cpu()
                 maps.seen[rows, variant] = seen.cpu()
             start += len(photos)

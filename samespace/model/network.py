@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
-from samespace.model.backbone import Trunk
+from samespace.model.backbone import Backbone
 from samespace.model.feature_bank import Maps, look
 
 HEADS = ("compare", "concat")
@@ -176,7 +176,7 @@ class TwinNetwork(nn.Module):
 
     def __init__(
         self,
-        trunk: Trunk,
+        backbone: Backbone,
         head: str = "compare",
         trainable: str | None = None,
         dropouts: Sequence[float] = (0.4, 0.4, 0.4),
@@ -187,9 +187,9 @@ class TwinNetwork(nn.Module):
         self.trainable = trainable or DEFAULT_TRAINABLE[head]
         if self.trainable not in TRAINABLE:
             raise SameSpaceError(f"trainable cannot be {trainable!r}: choose one of {', '.join(TRAINABLE)}")
-        self.trunk = trunk.requires_grad_(False)
+        self.trunk = backbone.requires_grad_(False)  # as files call it
         self.trunk.last.requires_grad_(self.trainable == "last_conv")
-        (channels, _, _), _, dim = trunk.shapes()
+        (channels, _, _), _, dim = backbone.shapes()
         self.head_name = head
         self.head: CompareHead | ConcatHead
         if head == "compare":
@@ -198,6 +198,10 @@ class TwinNetwork(nn.Module):
             self.head = CompareHead()
         else:
             self.head = ConcatHead(dim, dropouts)
+
+    @property
+    def backbone(self) -> Backbone:
+        return self.trunk
 
     @torch.no_grad()
     def fit(self, maps: Maps) -> None:
@@ -225,12 +229,12 @@ class TwinNetwork(nn.Module):
         return Frozen(start, (self.whiten_parts(places) * CODE).round().to(torch.int8))
 
     def _last(self, seen: Tensor) -> Tensor:
-        vectors: Tensor = self.trunk.last(seen.to(self._device).float())
+        vectors: Tensor = self.backbone.last(seen.to(self._device).float())
         return vectors
 
     @property
     def _device(self) -> torch.device:
-        return next(self.trunk.parameters()).device
+        return next(self.backbone.parameters()).device
 
     def tower(self, frozen: Frozen) -> Embeddings:
         """The half that both photos share."""
@@ -247,7 +251,7 @@ class TwinNetwork(nn.Module):
     @torch.no_grad()
     def embed(self, pixels: Tensor) -> Embeddings:
         """(N, 3, S, S) of 0..255 → what is kept of these photos."""
-        return self.embed_frozen(self.freeze(*look(pixels.to(self._device), self.trunk)))
+        return self.embed_frozen(self.freeze(*look(pixels.to(self._device), self.backbone)))
 
     @torch.no_grad()
     def embed_frozen(self, frozen: Frozen) -> Embeddings:

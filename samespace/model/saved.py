@@ -21,7 +21,7 @@ from torch import Tensor
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.photos import Pixels, as_pixels, read_pixels
-from samespace.model.backbone import SIZE, make_trunk
+from samespace.model.backbone import SIZE, make_backbone
 from samespace.model.feature_bank import photos_at_once, to_tensor
 from samespace.model.network import Embeddings, TwinNetwork
 
@@ -106,11 +106,11 @@ def describe(network: TwinNetwork, metrics: dict[str, float], data: dict[str, An
     """What `model.json` says: everything that is needed to rebuild the network, and how good it was on what."""
     return {
         "format": FORMAT,
-        "trunk": network.trunk.name,
+        "trunk": network.backbone.name,
         "cut": network.trainable,
         "size": SIZE,
-        "mean": list(network.trunk.mean),
-        "std": list(network.trunk.std),
+        "mean": list(network.backbone.mean),
+        "std": list(network.backbone.std),
         "head": network.head_name,
         "threshold": 0.5,
         "metrics": metrics,
@@ -123,9 +123,9 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     folder = Path(folder)
     description, weights = _read(folder)
     try:
-        network = TwinNetwork(make_trunk(description["trunk"], "none"), description["head"], description["cut"])
-        network.trunk.mean = tuple(float(value) for value in description["mean"])
-        network.trunk.std = tuple(float(value) for value in description["std"])
+        network = TwinNetwork(make_backbone(description["trunk"], "none"), description["head"], description["cut"])
+        network.backbone.mean = tuple(float(value) for value in description["mean"])
+        network.backbone.std = tuple(float(value) for value in description["std"])
         float(description["threshold"])
     except (KeyError, TypeError, ValueError) as error:
         raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error

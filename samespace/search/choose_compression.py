@@ -1,4 +1,4 @@
-"""Shorter vectors in place of a trunk's long ones: by PCA with whitening, or by an autoencoder's encoder."""
+"""Shorter vectors in place of a backbone's long ones: by PCA with whitening, or by an autoencoder's encoder."""
 
 from __future__ import annotations
 

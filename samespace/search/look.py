@@ -55,7 +55,7 @@ class Look(NamedTuple):
 
     @property
     def threshold(self) -> float | None:
-        """From this score on two photos are the same; a trunk's cosine knows no such mark."""
+        """From this score on two photos are the same; a backbone's cosine knows no such mark."""
         return {"same shot": same_shot.THRESHOLD, "probability": THRESHOLD}.get(self.meaning)
 
 
@@ -65,7 +65,7 @@ def look_for_copies() -> Look:
 
 
 def choose_look(model: Path | None = None, backbone: str | None = None, weights: str = "imagenet") -> Look:
-    """A trained model's, or else a trunk's; without either it is `shots`."""
+    """A trained model's, or else a backbone's; without either it is `shots`."""
     if model and backbone:
         raise SameSpaceError("a model has a backbone of its own: give --model or --backbone, not both")
     if not model and not backbone:
@@ -81,7 +81,7 @@ def choose_look(model: Path | None = None, backbone: str | None = None, weights:
     assert backbone is not None
     kept = weights if weights in ("imagenet", "none") else os.path.realpath(weights)
     options = ("--backbone", backbone, *(("--weights", kept) if kept != "imagenet" else ()))
-    return Look(backbone, "cosine", extract.for_trunk(backbone, weights), "vectors", options=options)
+    return Look(backbone, "cosine", extract.for_backbone(backbone, weights), "vectors", options=options)
 
 
 def remember_look(library: Library, chosen: Look) -> None:

@@ -1,6 +1,6 @@
 """Sentences written word by word: a photo's features are what an LSTM is given first, its own words what follows.
 
-Vinyals et al., CVPR 2015, with the batch norm of a published project between the photo and the LSTM. The trunk that
+Vinyals et al., CVPR 2015, with the batch norm of a published project between the photo and the LSTM. The backbone that
 features come from is not part of it, and is never trained.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.words import model_files
-from samespace.words.photo_features import Trunk
+from samespace.words.photo_features import FeatureSource
 from samespace.words.vocabulary import PAD, START, STOP, UNKNOWN, Vocabulary
 
 EMBED_SIZE, HIDDEN_SIZE = 256, 512
@@ -121,14 +121,18 @@ def write(network: CaptionNetwork, features: Tensor, beam: int, longest: int) ->
 
 
 class Captioner:
-    """A trained network, the words it knows, and the trunk it was trained on."""
+    """A trained network, the words it knows, and the backbone it was trained on."""
 
     def __init__(
-        self, network: CaptionNetwork, vocabulary: Vocabulary, trunk: Trunk, about: dict[str, Any] | None = None
+        self,
+        network: CaptionNetwork,
+        vocabulary: Vocabulary,
+        feature_source: FeatureSource,
+        about: dict[str, Any] | None = None,
     ) -> None:
         """`about` is what people may want to know of its training."""
         assert network.word.num_embeddings == len(vocabulary), "a row for each word"
-        self.network, self.vocabulary, self.trunk = network.eval(), vocabulary, trunk
+        self.network, self.vocabulary, self.feature_source = network.eval(), vocabulary, feature_source
         self.about = about or {}
 
     @property
@@ -136,9 +140,9 @@ class Captioner:
         """How many numbers a photo's features are."""
         return self.network.photo.in_features
 
-    def check(self, trunk: Trunk) -> None:
-        """Refuse features of another trunk."""
-        model_files.check_trunk(KIND, self.trunk, trunk)
+    def check(self, feature_source: FeatureSource) -> None:
+        """Refuse features of another backbone."""
+        model_files.check_backbone(KIND, self.feature_source, feature_source)
 
     @torch.no_grad()
     def captions(self, features: Array, beam: int = BEAM, longest: int = LONGEST) -> list[str]:
@@ -147,7 +151,7 @@ class Captioner:
         self.network.eval()
         written = []
         for at in range(0, len(features), PHOTOS_AT_ONCE):
-            rows = model_files.taken(KIND, self.trunk, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
+            rows = model_files.taken(KIND, self.feature_source, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
             found = write(self.network, torch.from_numpy(rows).to(self.network.photo.weight.device), beam, longest)
             written += [self.vocabulary.decode(ids) for ids in found.ids.tolist()]
         return written
@@ -158,7 +162,7 @@ class Captioner:
             "photo_dim": self.photo_dim,
             "embed_size": self.network.photo.out_features,
             "hidden_size": self.network.lstm.hidden_size,
-            "trunk": self.trunk._asdict(),
+            "trunk": self.feature_source._asdict(),
             "vocabulary": self.vocabulary.to_json(),
             "about": self.about,
         }
@@ -172,6 +176,6 @@ class Captioner:
             vocabulary = Vocabulary.from_json(about["vocabulary"])
             network = CaptionNetwork(len(vocabulary), about["photo_dim"], about["embed_size"], about["hidden_size"])
             network.load_state_dict(weights)
-            return Captioner(network.to(device), vocabulary, Trunk.from_json(about["trunk"]), about["about"])
+            return Captioner(network.to(device), vocabulary, FeatureSource.from_json(about["trunk"]), about["about"])
 
         return model_files.load(path, KIND, build)

@@ -8,7 +8,7 @@ from pathlib import Path
 from samespace.base.errors import SameSpaceError
 from samespace.search.look import Look
 from samespace.words.caption_set import locate, read_captions
-from samespace.words.photo_features import Featured, Trunk, from_file, from_photos, origin
+from samespace.words.photo_features import Featured, FeatureSource, from_file, from_photos, origin
 
 CAPTIONS = "dataset.json"
 
@@ -33,9 +33,11 @@ def read(
     if features:
         return from_file(features, said)
     seen = look()
-    return from_photos(locate(said, root), seen.extractor, seen.name, cache, tell)._replace(trunk=trunk_of(seen))
+    return from_photos(locate(said, root), seen.extractor, seen.name, cache, tell)._replace(
+        feature_source=feature_source_of(seen)
+    )
 
 
-def trunk_of(look: Look) -> Trunk:
+def feature_source_of(look: Look) -> FeatureSource:
     """What models of words know a look's features by."""
-    return Trunk(look.name, origin(look.extractor), look.options)
+    return FeatureSource(look.name, origin(look.extractor), look.options)

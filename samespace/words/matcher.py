@@ -21,7 +21,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.words import model_files
 from samespace.words.gru import last_states
-from samespace.words.photo_features import Trunk
+from samespace.words.photo_features import FeatureSource
 from samespace.words.tokens import split_words
 from samespace.words.vocabulary import PAD, SPECIALS, Vocabulary
 
@@ -142,14 +142,18 @@ class Found(NamedTuple):
 
 
 class Matcher:
-    """A trained network, the words it knows, and the trunk it was trained on."""
+    """A trained network, the words it knows, and the backbone it was trained on."""
 
     def __init__(
-        self, network: MatchNetwork, vocabulary: Vocabulary, trunk: Trunk, about: dict[str, Any] | None = None
+        self,
+        network: MatchNetwork,
+        vocabulary: Vocabulary,
+        feature_source: FeatureSource,
+        about: dict[str, Any] | None = None,
     ) -> None:
         """`about` is what people may want to know of its training."""
         assert network.word.num_embeddings == len(vocabulary), "a row for each word"
-        self.network, self.vocabulary, self.trunk = network.eval(), vocabulary, trunk
+        self.network, self.vocabulary, self.feature_source = network.eval(), vocabulary, feature_source
         self.about = about or {}
 
     @property
@@ -169,16 +173,16 @@ class Matcher:
     def _device(self) -> torch.device:
         return self.network.photo.weight.device
 
-    def check(self, trunk: Trunk) -> None:
-        """Refuse features of another trunk."""
-        model_files.check_trunk(KIND, self.trunk, trunk)
+    def check(self, feature_source: FeatureSource) -> None:
+        """Refuse features of another backbone."""
+        model_files.check_backbone(KIND, self.feature_source, feature_source)
 
     @torch.no_grad()
     def embed_photos(self, features: Array) -> Floats:
         """Features (N, photo_dim) of any length → (N, dim)."""
         found = np.empty((len(features), self.dim), np.float32)
         for at in range(0, len(features), PHOTOS_AT_ONCE):
-            rows = model_files.taken(KIND, self.trunk, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
+            rows = model_files.taken(KIND, self.feature_source, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
             found[at : at + len(rows)] = self.network.photos(torch.from_numpy(rows).to(self._device)).cpu()
         return found
 
@@ -277,7 +281,7 @@ class Matcher:
             "photo_dim": self.photo_dim,
             "dim": self.dim,
             "word_dim": self.network.word.embedding_dim,
-            "trunk": self.trunk._asdict(),
+            "trunk": self.feature_source._asdict(),
             "vocabulary": self.vocabulary.to_json(),
             "about": self.about,
         }
@@ -292,7 +296,7 @@ class Matcher:
             sizes = (len(vocabulary), about["photo_dim"], about["dim"], about["word_dim"])
             network = MatchNetwork(*sizes, about["measure"])
             network.load_state_dict(weights)
-            return Matcher(network.to(device), vocabulary, Trunk.from_json(about["trunk"]), about["about"])
+            return Matcher(network.to(device), vocabulary, FeatureSource.from_json(about["trunk"]), about["about"])
 
         return model_files.load(path, KIND, build)
 

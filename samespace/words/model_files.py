@@ -1,4 +1,4 @@
-"""What models of words have in common: files that tell if they are as they were written, and a trunk of their own.
+"""What models of words have in common: files that tell if they are as they were written, and a backbone of their own.
 
 Others' features would be numbers like any, and what is made of them nonsense.
 """
@@ -21,7 +21,7 @@ from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
 from samespace.words.feature_files import unit_rows
-from samespace.words.photo_features import Trunk
+from samespace.words.photo_features import FeatureSource
 
 FORMAT = 1
 
@@ -65,17 +65,17 @@ def kind_of(path: Path) -> str:
         return ""
 
 
-def check_trunk(kind: str, own: Trunk, trunk: Trunk) -> None:
-    """Refuse features of another trunk than the model's own."""
-    if trunk.origin != own.origin:
+def check_backbone(kind: str, own: FeatureSource, feature_source: FeatureSource) -> None:
+    """Refuse features of another backbone than the model's own."""
+    if feature_source.origin != own.origin:
         raise SameSpaceError(
-            f"the {kind} was trained on features of {own.name}, and these are of {trunk.name}"
-            f"{' with other weights, or of another version' if trunk.name == own.name else ''}: take those, or train "
-            "one on these"
+            f"the {kind} was trained on features of {own.name}, and these are of {feature_source.name}"
+            f"{' with other weights, or of another version' if feature_source.name == own.name else ''}: "
+            "take those, or train one on these"
         )
 
 
-def taken(kind: str, own: Trunk, features: npt.NDArray[Any], dim: int) -> Floats:
+def taken(kind: str, own: FeatureSource, features: npt.NDArray[Any], dim: int) -> Floats:
     """Features (N, dim) of any length as (N, dim) of length 1; others are refused."""
     if features.ndim != 2 or features.shape[1] != dim:
         raise SameSpaceError(

@@ -19,7 +19,7 @@ from samespace.base.arrays import Array, Floats, Ints
 from samespace.search.exact import Exact
 from samespace.words import model_files
 from samespace.words.metrics import ORDER
-from samespace.words.photo_features import Featured, Trunk
+from samespace.words.photo_features import Featured, FeatureSource
 from samespace.words.tokens import split_words
 
 KIND = "borrower"  # of file
@@ -34,26 +34,30 @@ class Borrower:
     """Training photos' features, and what was said of these photos."""
 
     def __init__(
-        self, features: Array, said: Sequence[Sequence[str]], trunk: Trunk, about: dict[str, Any] | None = None
+        self,
+        features: Array,
+        said: Sequence[Sequence[str]],
+        feature_source: FeatureSource,
+        about: dict[str, Any] | None = None,
     ) -> None:
         """`features` (N, D) of length 1, which are kept in half precision; `said` are the captions of each photo."""
         assert len(features) == len(said) > 0, "captions for each photo"
         self.features = features.astype(np.float16)
         self._index = Exact(self.features)
         self.said = [tuple(captions) for captions in said]
-        self.trunk, self.about = trunk, about or {}
+        self.feature_source, self.about = feature_source, about or {}
         self._captions = tuple(chain.from_iterable(self.said))
         counts = np.array([len(captions) for captions in self.said])
         self._starts = np.cumsum(counts) - counts
         self._grams = Grams(self._captions, np.repeat(np.arange(len(counts)), counts))
 
-    def check(self, trunk: Trunk) -> None:
-        """Refuse features of another trunk."""
-        model_files.check_trunk(KIND, self.trunk, trunk)
+    def check(self, feature_source: FeatureSource) -> None:
+        """Refuse features of another backbone."""
+        model_files.check_backbone(KIND, self.feature_source, feature_source)
 
     def captions(self, features: Array, nearest: int = NEAREST) -> list[str]:
         """Of N photos by their features (N, D) of any length."""
-        rows = model_files.taken(KIND, self.trunk, features, self.features.shape[1])
+        rows = model_files.taken(KIND, self.feature_source, features, self.features.shape[1])
         found = self._index.nearest(rows, min(nearest, len(self.said))).rows
         return [self._captions[self._consensus(photos)] for photos in found]
 
@@ -70,7 +74,7 @@ class Borrower:
             "captions": torch.frombuffer(bytearray(text), dtype=torch.uint8),
             "counts": torch.tensor([len(captions) for captions in self.said]),
         }
-        model_files.save(path, KIND, {"trunk": self.trunk._asdict(), "about": self.about}, tensors)
+        model_files.save(path, KIND, {"trunk": self.feature_source._asdict(), "about": self.about}, tensors)
 
     @staticmethod
     def load(path: Path) -> Borrower:
@@ -82,7 +86,7 @@ class Borrower:
             if ends[-1] != len(captions) or len(ends) != len(tensors["features"]) or tensors["counts"].min() < 1:
                 raise ValueError("captions of other photos")
             said = [captions[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-            return Borrower(tensors["features"].numpy(), said, Trunk.from_json(about["trunk"]), about["about"])
+            return Borrower(tensors["features"].numpy(), said, FeatureSource.from_json(about["trunk"]), about["about"])
 
         return model_files.load(path, KIND, build)
 
@@ -91,7 +95,7 @@ def borrow(featured: Featured) -> Borrower:
     """From the training photos of these."""
     learnt = featured.only("train")
     said = [image.captions for image in learnt.captions.images]
-    return Borrower(learnt.features, said, featured.trunk, {"captions": featured.captions.source.name})
+    return Borrower(learnt.features, said, featured.feature_source, {"captions": featured.captions.source.name})
 
 
 class Grams:

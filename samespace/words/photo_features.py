@@ -1,4 +1,4 @@
-"""What a trunk says of captioned photos, kept on disk for whoever comes next, or what a file of features says."""
+"""What a backbone says of captioned photos, kept on disk for whoever comes next, or what a file of features says."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHARES = {"vectors": 0.9, "colours": 0.1}
 TOLD = ", ".join(f"{name} {share:g}" for name, share in SHARES.items())  # other shares, other features
 
 
-class Trunk(NamedTuple):
+class FeatureSource(NamedTuple):
     """What says features of photos; what is learnt from those of one is of no use to those of another."""
 
     name: str  # for persons: "mobilenet_v2", "vgg_feats.mat"
@@ -39,9 +39,9 @@ class Trunk(NamedTuple):
     options: tuple[str, ...] = ()  # what to type for it: --backbone mobilenet_v2
 
     @staticmethod
-    def from_json(told: Mapping[str, Any]) -> Trunk:
+    def from_json(told: Mapping[str, Any]) -> FeatureSource:
         """What `_asdict` gave, once it has been JSON."""
-        return Trunk(told["name"], told["origin"], tuple(told["options"]))
+        return FeatureSource(told["name"], told["origin"], tuple(told["options"]))
 
 
 class Featured(NamedTuple):
@@ -49,7 +49,7 @@ class Featured(NamedTuple):
 
     captions: CaptionSet
     features: Floats  # (N, D) of its photos, each of length 1
-    trunk: Trunk
+    feature_source: FeatureSource
     notes: tuple[Note, ...] = ()  # photos that were left out
 
     def only(self, split: str) -> Featured:
@@ -79,12 +79,12 @@ def from_photos(
         located.captions, images=tuple(image for image, read in zip(images, readable, strict=True) if read)
     )
     notes = (*located.notes, *([Note("photos that cannot be read", damaged)] if damaged else []))
-    return Featured(captions, features[readable], Trunk(name, origin(extractor)), notes)
+    return Featured(captions, features[readable], FeatureSource(name, origin(extractor)), notes)
 
 
 def from_file(path: Path, captions: CaptionSet) -> Featured:
     """Of all photos that the captions' source names, computed elsewhere: see `read_features`."""
-    return Featured(captions, unit_rows(read_features(path, captions)), Trunk(path.name, ""))
+    return Featured(captions, unit_rows(read_features(path, captions)), FeatureSource(path.name, ""))
 
 
 def told(fields: Mapping[str, Array]) -> Floats:

@@ -19,7 +19,7 @@ from samespace.base.text import readable
 from samespace.library.library import Features, Fields, Library
 from samespace.search.exact import Exact
 from samespace.search.look import Look, look_from_options, remember_look
-from samespace.words.data import trunk_of
+from samespace.words.data import feature_source_of
 from samespace.words.photo_features import told_of
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.tokens import split_words
@@ -61,7 +61,7 @@ class Sentences:
     def __init__(self, library: Library, look: Look, file: Path) -> None:
         """`file` is a matcher's, trained on features of this look; every photo that has these is made ready."""
         self.matcher = matcher = _load(file)
-        matcher.check(trunk_of(look))
+        matcher.check(feature_source_of(look))
         version = content_hash(file)[:16]
         kept = Embedded(f"{look.extractor.fingerprint}-{version}", {_FIELD: ((matcher.dim,), "float16")})
 
@@ -153,12 +153,13 @@ def look_for(file: Path, look: Look) -> Look:
     """
     matcher = _load(file)
     if not look.options:
-        look = look_from_options(matcher.trunk.options)
+        look = look_from_options(matcher.feature_source.options)
     if not look.options:
         raise SameSpaceError(
-            f"{file} was trained on features of {matcher.trunk.name}: give the --backbone or the --model they are of"
+            f"{file} was trained on features of {matcher.feature_source.name}: "
+            "give the --backbone or the --model they are of"
         )
-    matcher.check(trunk_of(look))
+    matcher.check(feature_source_of(look))
     return look
 
 

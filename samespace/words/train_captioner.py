@@ -16,7 +16,7 @@ from samespace.words.captioner import EMBED_SIZE, HIDDEN_SIZE, Captioner, Captio
 from samespace.words.metrics import FEWEST, Variety, bleu, cider_d, variety
 from samespace.words.model_files import kind_of
 from samespace.words.nearest_captions import Borrower
-from samespace.words.photo_features import Featured, Trunk
+from samespace.words.photo_features import Featured, FeatureSource
 from samespace.words.training_loop import Batch, Course, Lesson, check_recipe, digest
 from samespace.words.vocabulary import PAD, THRESHOLD, UNKNOWN, Vocabulary
 
@@ -24,10 +24,10 @@ from samespace.words.vocabulary import PAD, THRESHOLD, UNKNOWN, Vocabulary
 class Writer(Protocol):
     """What says a sentence of a photo by its features: a captioner, or a borrower."""
 
-    trunk: Trunk
+    feature_source: FeatureSource
     about: dict[str, Any]
 
-    def check(self, trunk: Trunk) -> None: ...
+    def check(self, feature_source: FeatureSource) -> None: ...
 
     def captions(self, features: npt.NDArray[Any]) -> list[str]: ...
 
@@ -56,7 +56,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(writer: Writer, featured: Featured, fewest: int = FEWEST) -> Evaluation:
     """On all photos there are: take those of one split. CIDEr-D asks for `fewest` of them."""
-    writer.check(featured.trunk)
+    writer.check(featured.feature_source)
     return judged(writer.captions(featured.features), featured, fewest)
 
 
@@ -106,7 +106,7 @@ def begin(featured: Featured, recipe: Recipe) -> Captioner:
         torch.manual_seed(recipe.seed)
         sizes = (featured.features.shape[1], recipe.embed_size, recipe.hidden_size)
         network = CaptionNetwork(len(vocabulary), *sizes)
-    return Captioner(network, vocabulary, featured.trunk, {"captions": featured.captions.source.name})
+    return Captioner(network, vocabulary, featured.feature_source, {"captions": featured.captions.source.name})
 
 
 def train(

@@ -74,7 +74,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(matcher: Matcher, featured: Featured) -> Evaluation:
     """On all photos and captions there are: take those of one split."""
-    matcher.check(featured.trunk)
+    matcher.check(featured.feature_source)
     image_of = featured.captions.image_of
     found = rank(matcher, featured)
     return Evaluation(text_to_photo(found), photo_to_text(found, image_of))
@@ -109,7 +109,7 @@ def begin(featured: Featured, recipe: Recipe) -> Matcher:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = MatchNetwork(len(vocabulary), featured.features.shape[1], recipe.dim, recipe.word_dim, recipe.measure)
-    return Matcher(network, vocabulary, featured.trunk, {"captions": featured.captions.source.name})
+    return Matcher(network, vocabulary, featured.feature_source, {"captions": featured.captions.source.name})
 
 
 def train(

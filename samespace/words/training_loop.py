@@ -121,7 +121,7 @@ def digest(featured: Featured, recipe: Any) -> str:
     """Of all that decides what is learnt but for the number of epochs, which may be raised later."""
     said = [(image.file, image.split, image.captions) for image in featured.captions.images]
     told = recipe._replace(epochs=0, patience=0)
-    found = hashlib.sha256(json.dumps([told, featured.trunk, said]).encode())
+    found = hashlib.sha256(json.dumps([told, featured.feature_source, said]).encode())
     found.update(featured.features.tobytes())
     return found.hexdigest()
 

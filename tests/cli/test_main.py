@@ -221,7 +221,7 @@ def test_scan_keeps_what_same_space_compares(run: Run, album: Path, model_folder
     status, out, _ = run("scan", album, *RANDOM, "--extensions", "PNG", "--library", album.parent / "library")
     assert (status, out.splitlines()[0].split()[0]) == (0, "3")
     kept = sorted((album.parent / "library" / "features").iterdir())
-    assert [path.name[16:] for path in kept].count("-unit") == 1  # a trunk's, as they are searched
+    assert [path.name[16:] for path in kept].count("-unit") == 1  # a backbone's, as they are searched
     assert len(kept) == 4
     assert not (album / ".samespace").exists()
 
@@ -709,7 +709,7 @@ def test_help_does_not_wait_for_torch(code: str) -> None:
 
 @pytest.fixture
 def matcher(album: Path, tmp_path: Path) -> Path:
-    """Trained on what is said of five photos of the album, by the features of a random trunk."""
+    """Trained on what is said of five photos of the album, by the features of a random backbone."""
     from samespace.words.caption_set import locate, read_captions
     from samespace.words.photo_features import from_photos
     from samespace.words.train_matcher import Recipe, begin
@@ -720,7 +720,7 @@ def matcher(album: Path, tmp_path: Path) -> Path:
     look = choose_look(None, "mobilenet_v3_small", "none")
     featured = from_photos(locate(read_captions(said, "train"), album), look.extractor, look.name)
     made = begin(featured, Recipe(dim=8, word_dim=4, threshold=1))
-    made.trunk = made.trunk._replace(options=look.options)
+    made.feature_source = made.feature_source._replace(options=look.options)
     made.save(tmp_path / "match.safetensors")
     return tmp_path / "match.safetensors"
 

@@ -21,7 +21,7 @@ from samespace.duplicates.group import GROUPINGS, THRESHOLDS, Found, Group, Sear
 from samespace.duplicates.keeper import PROTECTED
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
-from samespace.model.extract import for_model, for_trunk
+from samespace.model.extract import for_backbone, for_model
 from samespace.model.pairs import TEST, TRAINING, find_photos
 from samespace.model.saved import Model, load
 from samespace.search import same_shot
@@ -282,7 +282,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
 
 
 def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_path: Path) -> None:
-    library, extractor = Library(tmp_path / "library", create=True), for_trunk("mobilenet_v3_small", "none")
+    library, extractor = Library(tmp_path / "library", create=True), for_backbone("mobilenet_v3_small", "none")
     library.scan([rooms], [same_shot.Sketches(), extractor])
     found = find_duplicates([library], [rooms], Search("same-space", threshold=0.9), extractor)
     assert found.groups
@@ -299,7 +299,7 @@ def room(photo: Photo) -> str:
 
 
 def test_few_photos_are_too_few_without_a_model(folder: Path) -> None:
-    library, extractor = Library(folder / FOLDER, create=True), for_trunk("mobilenet_v3_small", "none")
+    library, extractor = Library(folder / FOLDER, create=True), for_backbone("mobilenet_v3_small", "none")
     library.scan([folder], [extractor])
     with pytest.raises(SameSpaceError, match=r"and 4 are too few: give --model DIR"):
         find_duplicates([library], [folder], Search("same-space"), extractor)
@@ -364,7 +364,7 @@ def scanned(
 ) -> dict[str, Scanned]:
     """By kind; "model" is same-space with one. Of six pairs somebody said what they are."""
     model = load(model_folders["compare"])
-    with_model, without = for_model(model), for_trunk("mobilenet_v3_small", "none")
+    with_model, without = for_model(model), for_backbone("mobilenet_v3_small", "none")
     library = Library(tmp_path_factory.mktemp("library") / FOLDER, create=True)
     library.scan([album], [same_shot.Sketches(), with_model, without])
     contents = {photo.path.name: photo.content for photo in library.photos()}

@@ -98,7 +98,7 @@ def test_another_file_is_refused(tmp_path: Path, array: np.ndarray | None) -> No
 def test_vectors_of_two_models_are_not_mixed(tmp_path: Path) -> None:
     write(tmp_path, 0, ["a"], made(1))
     write(tmp_path, 1, ["b"], made(1), "another")
-    with pytest.raises(SameSpaceError, match=r"vectors of 2 models \(another, trunk\): give the folder of one"):
+    with pytest.raises(SameSpaceError, match=r"vectors of 2 models \(another, backbone\): give the folder of one"):
         read_vectors(tmp_path)
 
 

@@ -37,7 +37,7 @@ from tests.stub_master import StubMaster
 
 CONST = Path(embed.__file__).with_name("const.yaml")
 BACKBONE = {"backbone": "mobilenet_v3_small", "weights": "none", "batch_size": 2}
-TRUNK = engine.for_trunk("mobilenet_v3_small", "none")
+TRUNK = engine.for_backbone("mobilenet_v3_small", "none")
 
 
 class Mean:

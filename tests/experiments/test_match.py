@@ -61,7 +61,7 @@ def test_captions_are_found_in_the_folder_and_photos_below_it(rooms: Path, cache
     found = read(rooms, cache)
     assert found.captions.counts() == read_captions(rooms / "dataset.json").counts()
     assert len(found.features) == 36
-    assert found.trunk.name == BACKBONE
+    assert found.feature_source.name == BACKBONE
 
 
 def test_captions_may_lie_beside_the_photos(rooms: Path, cache: Path, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_file_of_features_needs_no_photos(rooms: Path, tmp_path: Path) -> None
     np.save(tmp_path / "some.npy", np.random.default_rng(0).random((36, 5)))
     found = read_data(TINY, {"dir": str(tmp_path), "captions": "said.json", "features": "some.npy"})
     assert found.features.shape == (36, 5)
-    assert found.trunk.origin == ""
+    assert found.feature_source.origin == ""
 
 
 # On a cluster

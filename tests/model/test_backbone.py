@@ -1,4 +1,4 @@
-"""Trunks answer as torchvision's own networks do, and refuse what is no weights of theirs."""
+"""Backbones answer as torchvision's own networks do, and refuse what is no weights of theirs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
-from samespace.model import backbone
-from samespace.model.backbone import CUTS, IMAGENET_MEAN, IMAGENET_STD, SIZE, make_trunk
+from samespace.model import backbone as backbone_module
+from samespace.model.backbone import CUTS, IMAGENET_MEAN, IMAGENET_STD, SIZE, make_backbone
 
 SMALL = "mobilenet_v3_small"
 State = dict[str, Tensor]
@@ -56,7 +56,7 @@ def weights(state: State, tmp_path: Path) -> Path:
 
 def refusal(weights: Path) -> str:
     with pytest.raises(SameSpaceError) as raised:
-        make_trunk(SMALL, str(weights))
+        make_backbone(SMALL, str(weights))
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -73,13 +73,13 @@ def refusal(weights: Path) -> str:
     ],
 )
 @torch.no_grad()
-def test_a_trunk_is_torchvisions_network_without_its_last_layer(
+def test_a_backbone_is_torchvisions_network_without_its_last_layer(
     name: str, dim: int, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = torchvision_network(name)
-    monkeypatch.setattr(backbone, "_fetch_imagenet", lambda name: net.state_dict())
-    trunk = make_trunk(name)
-    parts, _, embedding = trunk.shapes()
+    monkeypatch.setattr(backbone_module, "_fetch_imagenet", lambda name: net.state_dict())
+    backbone = make_backbone(name)
+    parts, _, embedding = backbone.shapes()
     assert parts[1:] == (cells, cells)
     assert embedding == dim
     if hasattr(net, "fc"):
@@ -89,11 +89,11 @@ def test_a_trunk_is_torchvisions_network_without_its_last_layer(
     photos = some_photos(1)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     expected = net((photos / 255 - mean) / std)
-    assert (trunk(photos) - expected).abs().max() < 1e-3 * expected.std()
+    assert (backbone(photos) - expected).abs().max() < 1e-3 * expected.std()
 
 
-def test_every_trunk_is_tested() -> None:
-    marks = test_a_trunk_is_torchvisions_network_without_its_last_layer.pytestmark
+def test_every_backbone_is_tested() -> None:
+    marks = test_a_backbone_is_torchvisions_network_without_its_last_layer.pytestmark
     assert {case[0] for mark in marks for case in mark.args[1]} == set(CUTS)
 
 
@@ -101,9 +101,9 @@ def test_random_weights_are_the_same_every_time_and_leave_chance_alone() -> None
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    first = make_trunk(SMALL, "none")
+    first = make_backbone(SMALL, "none")
     assert torch.rand(1) == expected
-    second = make_trunk(SMALL, "none")
+    second = make_backbone(SMALL, "none")
     assert first.fingerprint() == second.fingerprint()
     assert all(torch.equal(*pair) for pair in zip(first.parameters(), second.parameters(), strict=True))
 
@@ -111,8 +111,8 @@ def test_random_weights_are_the_same_every_time_and_leave_chance_alone() -> None
 @pytest.mark.parametrize("name", ["mobilenet_v3_large", "mobilenet_v2"])
 @torch.no_grad()
 def test_random_weights_tell_photos_apart_even_in_half_precision(name: str) -> None:
-    trunk = make_trunk(name, "none")
-    seen = trunk.middle(trunk.early(trunk.normalise(some_photos()))).half()
+    backbone = make_backbone(name, "none")
+    seen = backbone.middle(backbone.early(backbone.normalise(some_photos()))).half()
     assert seen.isfinite().all()
     assert (seen[0] != seen[1]).float().mean() > 0.9
 
@@ -120,54 +120,56 @@ def test_random_weights_tell_photos_apart_even_in_half_precision(name: str) -> N
 @torch.no_grad()
 def test_state_dicts_load_from_either_kind_of_file(state: State, weights: Path, tmp_path: Path) -> None:
     save_file(state, tmp_path / "weights.safetensors")
-    trunk, same = make_trunk(SMALL, str(weights)), make_trunk(SMALL, str(tmp_path / "weights.safetensors"))
-    assert torch.equal(trunk(some_photos()), same(some_photos()))
-    assert trunk.fingerprint() == same.fingerprint() != make_trunk(SMALL, "none").fingerprint()
+    backbone, same = make_backbone(SMALL, str(weights)), make_backbone(SMALL, str(tmp_path / "weights.safetensors"))
+    assert torch.equal(backbone(some_photos()), same(some_photos()))
+    assert backbone.fingerprint() == same.fingerprint() != make_backbone(SMALL, "none").fingerprint()
 
 
 @torch.no_grad()
 def test_half_precision_weights_are_taken_as_full(state: State, weights: Path, tmp_path: Path) -> None:
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     torch.save(half, tmp_path / "half.pt")
-    trunk, full = make_trunk(SMALL, str(tmp_path / "half.pt")), make_trunk(SMALL, str(weights))
-    assert {value.dtype for value in trunk.parameters()} == {torch.float32}
+    backbone, full = make_backbone(SMALL, str(tmp_path / "half.pt")), make_backbone(SMALL, str(weights))
+    assert {value.dtype for value in backbone.parameters()} == {torch.float32}
     expected = full(some_photos())
-    assert (trunk(some_photos()) - expected).abs().max() < 0.05 * expected.abs().max()
+    assert (backbone(some_photos()) - expected).abs().max() < 0.05 * expected.abs().max()
 
 
 def test_the_classifiers_own_layer_is_not_asked_for(state: State, tmp_path: Path) -> None:
     torch.save(
         {name: value for name, value in state.items() if not name.startswith("classifier.3.")}, tmp_path / "a.pt"
     )
-    assert make_trunk(SMALL, str(tmp_path / "a.pt")).shapes()[2] == 1024
+    assert make_backbone(SMALL, str(tmp_path / "a.pt")).shapes()[2] == 1024
 
 
 def test_batch_norm_keeps_its_statistics_in_training() -> None:
-    trunk = make_trunk(SMALL, "none").train()
-    norms = [layer for layer in trunk.modules() if isinstance(layer, nn.BatchNorm2d)]
+    backbone = make_backbone(SMALL, "none").train()
+    norms = [layer for layer in backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
     before = [norm.running_mean.clone() for norm in norms]
-    trunk(some_photos())
-    assert trunk.training and norms
+    backbone(some_photos())
+    assert backbone.training and norms
     assert all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms, before, strict=True))
 
 
 @pytest.mark.parametrize("piece", ["early", "middle"])
 def test_the_fingerprint_changes_with_a_single_weight(piece: str) -> None:
-    trunk = make_trunk(SMALL, "none")
-    before = trunk.fingerprint()
+    backbone = make_backbone(SMALL, "none")
+    before = backbone.fingerprint()
     with torch.no_grad():
-        list(getattr(trunk, piece).parameters())[-1].view(-1)[0] += 1e-3
-    assert trunk.fingerprint() != before
+        list(getattr(backbone, piece).parameters())[-1].view(-1)[0] += 1e-3
+    assert backbone.fingerprint() != before
 
 
 def test_the_fingerprint_does_not_depend_on_the_order_in_memory() -> None:
-    trunk = make_trunk(SMALL, "none")
-    assert trunk.to(memory_format=torch.contiguous_format).fingerprint() == make_trunk(SMALL, "none").fingerprint()
+    backbone = make_backbone(SMALL, "none")
+    assert (
+        backbone.to(memory_format=torch.contiguous_format).fingerprint() == make_backbone(SMALL, "none").fingerprint()
+    )
 
 
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(SameSpaceError, match=r"unknown backbone 'resnet51': choose one of .*resnet50.*vgg16"):
-        make_trunk("resnet51", "none")
+        make_backbone("resnet51", "none")
 
 
 def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
@@ -225,9 +227,9 @@ def test_imagenet_weights_come_through_torchvisions_download(state: State, monke
         return state
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
-    trunk = make_trunk(SMALL)
+    backbone = make_backbone(SMALL)
     assert asked == [(torchvision.models.MobileNet_V3_Small_Weights.DEFAULT.url, True)]
-    assert torch.equal(trunk.last[0].conv.conv.weight, state["features.12.0.weight"])
+    assert torch.equal(backbone.last[0].conv.conv.weight, state["features.12.0.weight"])
 
 
 @pytest.fixture
@@ -243,7 +245,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 @pytest.mark.usefixtures("no_network")
 def test_without_a_network_the_message_says_what_else_to_give() -> None:
     with pytest.raises(SameSpaceError) as raised:
-        make_trunk(SMALL)
+        make_backbone(SMALL)
     said = str(raised.value)
     assert said.startswith("could not fetch ImageNet weights for mobilenet_v3_small from https://download.pytorch.org/")
     assert "Name or service not known" in said

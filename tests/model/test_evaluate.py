@@ -76,7 +76,7 @@ def test_validation_gives_what_training_saw_of_the_spaces_it_held_out(models: di
     pairs = make_pairs(photos)
     pixels = to_tensor([read_pixels(path, 256) for path in photos.paths])
     kept = [
-        model.network.tower(model.network.freeze(*look(vary(pixels, variant), model.network.trunk)))
+        model.network.tower(model.network.freeze(*look(vary(pixels, variant), model.network.backbone)))
         for variant in range(4)
     ]
     vectors, parts = (torch.stack(column, 1) for column in zip(*kept, strict=True))

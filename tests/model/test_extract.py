@@ -22,9 +22,9 @@ from samespace.base.photos import Pixels, read_pixels
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import former
 from samespace.model import extract
-from samespace.model.backbone import SIZE, make_trunk
+from samespace.model.backbone import SIZE, make_backbone
 from samespace.model.colours import DIM, colours
-from samespace.model.extract import NetworkExtractor, for_model, for_trunk
+from samespace.model.extract import NetworkExtractor, for_backbone, for_model
 from samespace.model.feature_bank import to_tensor
 from samespace.model.network import Embeddings
 from samespace.model.saved import Model
@@ -73,10 +73,10 @@ def cosines(rows0: np.ndarray, rows1: np.ndarray) -> torch.Tensor:
     return torch.cosine_similarity(torch.tensor(rows0).double(), torch.tensor(rows1).double())
 
 
-def test_a_trunk_keeps_its_embedding(either_engine: str, pixels: Pixels) -> None:
+def test_a_backbone_keeps_its_embedding(either_engine: str, pixels: Pixels) -> None:
     with torch.no_grad():
-        expected = make_trunk(BACKBONE, "none")(to_tensor(list(pixels))).half().numpy()
-    extractor = for_trunk(BACKBONE, "none")
+        expected = make_backbone(BACKBONE, "none")(to_tensor(list(pixels))).half().numpy()
+    extractor = for_backbone(BACKBONE, "none")
     vectors = extractor.extract(pixels)["vectors"]
     assert either_engine in extractor.name
     assert cosines(vectors, expected).min() > 0.99999
@@ -128,16 +128,16 @@ def rounds_only(exact: np.ndarray, found: np.ndarray) -> bool:
 
 
 def embedded(pixels: Pixels, precision: torch.dtype) -> np.ndarray:
-    trunk = make_trunk(BACKBONE, "none")
-    seen = trunk.normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2)).to(precision)
-    trunk.to(precision)
+    backbone = make_backbone(BACKBONE, "none")
+    seen = backbone.normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2)).to(precision)
+    backbone.to(precision)
     with torch.no_grad():
-        return np.asarray(trunk.last(trunk.middle(trunk.early(seen))).double())
+        return np.asarray(backbone.last(backbone.middle(backbone.early(seen))).double())
 
 
 def test_engines_differ_by_rounding_and_no_more(either_engine: str, rooms: Path) -> None:
     pixels = np.stack([read_pixels(path, SIZE) for path in find(rooms)])
-    extractor = for_trunk(BACKBONE, "none")
+    extractor = for_backbone(BACKBONE, "none")
     assert either_engine in extractor.name
     assert rounds_only(embedded(pixels, torch.float64), extractor.extract(pixels)["vectors"])
 
@@ -161,12 +161,12 @@ def test_openvino_is_told_to_use_float32(pixels: Pixels, monkeypatch: pytest.Mon
             return super().compile_model(*given)
 
     monkeypatch.setattr(extract.openvino(), "Core", Core)
-    for_trunk(BACKBONE, "none").extract(pixels[:1])
+    for_backbone(BACKBONE, "none").extract(pixels[:1])
     assert [settings["INFERENCE_PRECISION_HINT"] for settings in told] == ["f32"]
 
 
 def extractors(models: dict[str, Model]) -> Iterator[NetworkExtractor]:
-    yield for_trunk(BACKBONE, "none")
+    yield for_backbone(BACKBONE, "none")
     yield from (for_model(models[head]) for head in HEADS)
 
 
@@ -191,11 +191,11 @@ def test_any_number_of_photos_gives_the_same_rows(
 def test_fields_are_known_without_a_photo(models: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extract, "convert", None)
     monkeypatch.setattr(extract, "ThreadPoolExecutor", None)
-    trunk, compare, concat = extractors(models)
+    backbone, compare, concat = extractors(models)
     seen = {"colours": ((DIM,), "uint8")}
-    assert trunk.fields == concat.fields == {**seen, "vectors": ((1024,), "float16")}
+    assert backbone.fields == concat.fields == {**seen, "vectors": ((1024,), "float16")}
     assert compare.fields == {**seen, "vectors": ((512,), "float16"), "parts": ((256, 32), "int8")}
-    assert min(trunk.batch, compare.batch) >= 32
+    assert min(backbone.batch, compare.batch) >= 32
 
 
 @pytest.mark.usefixtures("either_engine")
@@ -207,7 +207,7 @@ def test_colours_are_the_photos_whatever_the_network(models: dict[str, Model], p
 def test_a_library_from_before_colours_were_kept_has_to_be_scanned_again(photos: list[Path], tmp_path: Path) -> None:
     for photo in photos:
         shutil.copy(photo, tmp_path)
-    chosen = Look(BACKBONE, "cosine", for_trunk(BACKBONE, "none"), "vectors", options=("--backbone", BACKBONE))
+    chosen = Look(BACKBONE, "cosine", for_backbone(BACKBONE, "none"), "vectors", options=("--backbone", BACKBONE))
     library = Library(tmp_path / FOLDER, create=True)
     library.scan([tmp_path], [chosen.extractor])
     space = Space(library, chosen)
@@ -238,10 +238,10 @@ def test_a_model_s_fingerprint_follows_its_numbers(
     assert for_model(model_folders[head]).fingerprint == original == changed(model, lambda model: None)
     assert changed(model, lambda model: next(model.network.head.parameters()).add_(1)) == original
     others = [
-        changed(model, lambda model: next(model.network.trunk.early.parameters())[0].add_(1)),
-        changed(model, lambda model: next(model.network.trunk.last.parameters())[0].add_(1)),
-        changed(model, lambda model: setattr(model.network.trunk, "mean", (0.5, 0.5, 0.5))),
-        changed(model, lambda model: setattr(model.network.trunk, "std", (0.5, 0.5, 0.5))),
+        changed(model, lambda model: next(model.network.backbone.early.parameters())[0].add_(1)),
+        changed(model, lambda model: next(model.network.backbone.last.parameters())[0].add_(1)),
+        changed(model, lambda model: setattr(model.network.backbone, "mean", (0.5, 0.5, 0.5))),
+        changed(model, lambda model: setattr(model.network.backbone, "std", (0.5, 0.5, 0.5))),
     ]
     if head == "compare":
         others.append(changed(model, lambda model: model.network.whiten_vectors.matrix[0, 0].add_(1)))
@@ -249,13 +249,13 @@ def test_a_model_s_fingerprint_follows_its_numbers(
     assert len({original, *others}) == 1 + len(others)
 
 
-def test_a_trunk_s_fingerprint_follows_its_numbers(tmp_path: Path) -> None:
+def test_a_backbone_s_fingerprint_follows_its_numbers(tmp_path: Path) -> None:
     state = torchvision.models.get_model(BACKBONE).state_dict()
     torch.save(state, tmp_path / "first.pt")
     state["classifier.0.bias"][0] += 1
     torch.save(state, tmp_path / "second.pt")
-    first, second = (for_trunk(BACKBONE, str(tmp_path / f"{name}.pt")).fingerprint for name in ("first", "second"))
-    assert first == for_trunk(BACKBONE, str(tmp_path / "first.pt")).fingerprint
+    first, second = (for_backbone(BACKBONE, str(tmp_path / f"{name}.pt")).fingerprint for name in ("first", "second"))
+    assert first == for_backbone(BACKBONE, str(tmp_path / "first.pt")).fingerprint
     assert first != second
 
 
@@ -266,14 +266,14 @@ def test_a_fingerprint_is_the_same_on_either_engine(models: dict[str, Model], mo
     assert len(set(installed)) == 3
 
 
-def test_a_trunk_has_one_fingerprint_and_knows_those_of_earlier_versions(tmp_path: Path) -> None:
+def test_a_backbone_has_one_fingerprint_and_knows_those_of_earlier_versions(tmp_path: Path) -> None:
     """As the version before computed them: one for each precision, and the present one for what learns from either."""
     state = torchvision.models.get_model(BACKBONE).state_dict()
     halves = {
         name: torch.full_like(value, 0.5) if value.is_floating_point() else value for name, value in state.items()
     }
     torch.save(halves, tmp_path / "halves.pt")
-    extractor = for_trunk(BACKBONE, str(tmp_path / "halves.pt"))
+    extractor = for_backbone(BACKBONE, str(tmp_path / "halves.pt"))
     assert extractor.fingerprint == "40594913d133e389"
     assert former(extractor) == ("1cdd0c1d52bacf11", "2c75a68786f295fb")
 
@@ -286,7 +286,7 @@ def test_pytorch_does_it_where_openvino_is_missing(pixels: Pixels, monkeypatch: 
     monkeypatch.setitem(sys.modules, "openvino", None)
     extract.openvino.cache_clear()
     try:
-        extractor = for_trunk(BACKBONE, "none")
+        extractor = for_backbone(BACKBONE, "none")
         assert extractor.name == f"PyTorch, {torch.get_num_threads()} at once"
         assert extractor.extract(pixels[:1])["vectors"].shape == (1, 1024)
     finally:
@@ -299,7 +299,7 @@ def test_nobody_is_told(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None
     telemetry = pytest.importorskip("openvino_telemetry")
     monkeypatch.setattr(telemetry.Telemetry, "init", None)
     monkeypatch.setattr(telemetry.Telemetry, "send_event", None)
-    extractor = for_trunk(BACKBONE, "none")
+    extractor = for_backbone(BACKBONE, "none")
     assert extractor.name.startswith("OpenVINO")
     assert len(extractor.extract(pixels[:1])["vectors"]) == 1
 
@@ -324,7 +324,7 @@ def test_each_worker_is_one_thread_and_the_caller_keeps_its_own(pixels: Pixels) 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        extractor = for_trunk(BACKBONE, "none")
+        extractor = for_backbone(BACKBONE, "none")
         extractor.extract(pixels)
         assert extractor._pool.submit(torch.get_num_threads).result() == 1
         assert torch.get_num_threads() == 2

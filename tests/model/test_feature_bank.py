@@ -18,13 +18,13 @@ from torch import Tensor
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import VARIANTS, UnreadablePhoto, read_pixels
 from samespace.model import feature_bank
-from samespace.model.backbone import SIZE, Trunk, make_trunk
+from samespace.model.backbone import SIZE, Backbone, make_backbone
 from samespace.model.feature_bank import Maps, bank, fingerprint, look, to_tensor, vary
 
 
 @pytest.fixture(scope="module")
-def trunk() -> Trunk:
-    return make_trunk("mobilenet_v3_small", "none")
+def backbone() -> Backbone:
+    return make_backbone("mobilenet_v3_small", "none")
 
 
 class Counter:
@@ -33,11 +33,11 @@ class Counter:
     def __init__(self, break_at: int | None = None) -> None:
         self.calls, self.break_at = 0, break_at
 
-    def __call__(self, pixels: Tensor, trunk: Trunk) -> tuple[Tensor, Tensor]:
+    def __call__(self, pixels: Tensor, backbone: Backbone) -> tuple[Tensor, Tensor]:
         self.calls += 1
         if self.calls == self.break_at:
             raise KeyboardInterrupt
-        return look(pixels, trunk)
+        return look(pixels, backbone)
 
 
 @pytest.fixture
@@ -87,48 +87,52 @@ def test_a_turn_brings_in_no_black_corners() -> None:
 # ---- the bank
 
 
-def test_the_bank_holds_what_looking_at_each_variant_gives(blocks: list[Path], trunk: Trunk, tmp_path: Path) -> None:
-    maps = bank(blocks, trunk, tmp_path / "cache")
-    assert equal(maps, bank(blocks, trunk))
+def test_the_bank_holds_what_looking_at_each_variant_gives(
+    blocks: list[Path], backbone: Backbone, tmp_path: Path
+) -> None:
+    maps = bank(blocks, backbone, tmp_path / "cache")
+    assert equal(maps, bank(blocks, backbone))
     assert maps.parts.shape[:2] == maps.seen.shape[:2] == (3, len(VARIANTS))
     pixels = to_tensor([read_pixels(path, SIZE) for path in blocks])
     for variant in range(len(VARIANTS)):
-        parts, seen = look(vary(pixels, variant), trunk)
+        parts, seen = look(vary(pixels, variant), backbone)
         assert torch.allclose(maps.parts[:, variant].float(), parts.float(), rtol=2e-3, atol=2e-3)
         assert torch.allclose(maps.seen[:, variant].float(), seen.float(), rtol=2e-3, atol=2e-3)
 
 
-def test_the_second_call_only_reads(blocks: list[Path], trunk: Trunk, tmp_path: Path, looks: Counter) -> None:
-    first = bank(blocks, trunk, tmp_path / "cache")
+def test_the_second_call_only_reads(blocks: list[Path], backbone: Backbone, tmp_path: Path, looks: Counter) -> None:
+    first = bank(blocks, backbone, tmp_path / "cache")
     assert looks.calls == len(VARIANTS)
-    assert equal(bank(blocks, trunk, tmp_path / "cache"), first)
+    assert equal(bank(blocks, backbone, tmp_path / "cache"), first)
     assert looks.calls == len(VARIANTS)
 
 
-def test_more_photos_than_one_batch_keep_their_order(blocks: list[Path], trunk: Trunk) -> None:
+def test_more_photos_than_one_batch_keep_their_order(blocks: list[Path], backbone: Backbone) -> None:
     many = [blocks[number % 3] for number in range(10)]
-    maps = bank(many, trunk)
+    maps = bank(many, backbone)
     assert torch.allclose(maps.seen[3:6].float(), maps.seen[:3].float(), rtol=2e-3, atol=2e-3)
     assert torch.allclose(maps.seen[9].float(), maps.seen[0].float(), rtol=2e-3, atol=2e-3)
     assert not torch.allclose(maps.seen[1].float(), maps.seen[0].float(), rtol=2e-3, atol=2e-3)
 
 
-def test_a_changed_photo_is_looked_at_again(blocks: list[Path], trunk: Trunk, tmp_path: Path, looks: Counter) -> None:
-    before = bank(blocks, trunk, tmp_path / "cache")
+def test_a_changed_photo_is_looked_at_again(
+    blocks: list[Path], backbone: Backbone, tmp_path: Path, looks: Counter
+) -> None:
+    before = bank(blocks, backbone, tmp_path / "cache")
     Image.new("RGB", (90, 60), "red").save(blocks[1])
-    after = bank(blocks, trunk, tmp_path / "cache")
+    after = bank(blocks, backbone, tmp_path / "cache")
     assert looks.calls == 2 * len(VARIANTS)
     assert torch.equal(after.seen[0], before.seen[0]) and not torch.equal(after.seen[1], before.seen[1])
 
 
 def test_a_changed_weight_is_a_new_bank(blocks: list[Path], tmp_path: Path, looks: Counter) -> None:
-    trunk = make_trunk("mobilenet_v3_small", "none")
-    bank(blocks[:1], trunk, tmp_path / "cache")
+    backbone = make_backbone("mobilenet_v3_small", "none")
+    bank(blocks[:1], backbone, tmp_path / "cache")
     with torch.no_grad():
-        next(trunk.early.parameters()).mul_(1.5)
-    changed = bank(blocks[:1], trunk, tmp_path / "cache")
+        next(backbone.early.parameters()).mul_(1.5)
+    changed = bank(blocks[:1], backbone, tmp_path / "cache")
     assert looks.calls == 2 * len(VARIANTS)
-    assert equal(changed, bank(blocks[:1], trunk))
+    assert equal(changed, bank(blocks[:1], backbone))
 
 
 def test_the_fingerprint_follows_content_and_order_not_place(blocks: list[Path]) -> None:
@@ -142,24 +146,24 @@ def test_the_fingerprint_follows_content_and_order_not_place(blocks: list[Path])
 
 @pytest.mark.parametrize("break_at", [1, 3])
 def test_a_bank_broken_off_is_not_taken_for_whole(
-    break_at: int, blocks: list[Path], trunk: Trunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    break_at: int, blocks: list[Path], backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feature_bank, "look", Counter(break_at))
     with pytest.raises(KeyboardInterrupt):
-        bank(blocks, trunk, tmp_path / "cache")
+        bank(blocks, backbone, tmp_path / "cache")
     assert folders(tmp_path / "cache") == []
     monkeypatch.undo()
-    assert equal(bank(blocks, trunk, tmp_path / "cache"), bank(blocks, trunk))
+    assert equal(bank(blocks, backbone, tmp_path / "cache"), bank(blocks, backbone))
 
 
-def test_what_a_killed_process_left_is_written_over(blocks: list[Path], trunk: Trunk, tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_written_over(blocks: list[Path], backbone: Backbone, tmp_path: Path) -> None:
     """Killed outright, it cleans nothing up: half an array stays."""
-    bank(blocks, trunk, tmp_path / "cache")
+    bank(blocks, backbone, tmp_path / "cache")
     (whole,) = folders(tmp_path / "cache")
     content = (whole / "parts.npy").read_bytes()
     (whole / "parts.npy").write_bytes(content[: len(content) // 2])
     whole.rename(whole.with_name(f"{whole.name}.partial"))
-    assert equal(bank(blocks, trunk, tmp_path / "cache"), bank(blocks, trunk))
+    assert equal(bank(blocks, backbone, tmp_path / "cache"), bank(blocks, backbone))
     assert folders(tmp_path / "cache") == [whole]
 
 
@@ -167,13 +171,13 @@ COUNT_LOOKS = """
 import sys
 from pathlib import Path
 from samespace import features
-from samespace.model.backbone import make_trunk
+from samespace.model.backbone import make_backbone
 look, calls = features.look, []
 features.look = lambda *given: (calls.append(1), look(*given))[1]
-trunk = make_trunk("mobilenet_v3_small", "none")
+backbone = make_backbone("mobilenet_v3_small", "none")
 print("ready", flush=True)
 sys.stdin.readline()
-features.bank([Path(path) for path in sys.argv[2:]], trunk, Path(sys.argv[1]))
+features.bank([Path(path) for path in sys.argv[2:]], backbone, Path(sys.argv[1]))
 print(len(calls))
 """
 
@@ -193,17 +197,17 @@ def test_two_processes_at_once_compute_one_bank(blocks: list[Path], tmp_path: Pa
     assert len(folders(tmp_path / "cache")) == 1
 
 
-def test_it_is_told_whether_the_bank_was_there(blocks: list[Path], trunk: Trunk, tmp_path: Path) -> None:
+def test_it_is_told_whether_the_bank_was_there(blocks: list[Path], backbone: Backbone, tmp_path: Path) -> None:
     lines: list[str] = []
     for _ in range(2):
-        bank(blocks, trunk, tmp_path / "cache", tell=lines.append)
+        bank(blocks, backbone, tmp_path / "cache", tell=lines.append)
     (folder,) = folders(tmp_path / "cache")
     assert re.fullmatch(rf"feature bank of 3 photos: computed in \d+ s, kept in {folder}", lines[0])
     assert lines[1:] == [f"feature bank of 3 photos: found in {folder}"]
 
 
-def test_who_waits_for_another_process_says_so(blocks: list[Path], trunk: Trunk, tmp_path: Path) -> None:
-    bank(blocks, trunk, tmp_path / "cache")
+def test_who_waits_for_another_process_says_so(blocks: list[Path], backbone: Backbone, tmp_path: Path) -> None:
+    bank(blocks, backbone, tmp_path / "cache")
     (folder,) = folders(tmp_path / "cache")
     lines: list[str] = []
     lock = FileLock(f"{folder}.lock")
@@ -213,12 +217,12 @@ def test_who_waits_for_another_process_says_so(blocks: list[Path], trunk: Trunk,
         lines.append(line)
         lock.release()
 
-    bank(blocks, trunk, tmp_path / "cache", tell=tell)
+    bank(blocks, backbone, tmp_path / "cache", tell=tell)
     assert lines[0] == "feature bank: waiting for another process that computes the same"
 
 
 def test_where_there_is_no_room_nothing_is_left(
-    blocks: list[Path], trunk: Trunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blocks: list[Path], backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -227,23 +231,23 @@ def test_where_there_is_no_room_nothing_is_left(
     with pytest.raises(
         SameSpaceError, match=r"cannot keep a feature bank in .*/cache \(No space left on device\): make"
     ):
-        bank(blocks, trunk, tmp_path / "cache")
+        bank(blocks, backbone, tmp_path / "cache")
     assert not folders(tmp_path / "cache")
 
 
-def test_a_cache_that_cannot_be_made_is_named(blocks: list[Path], trunk: Trunk, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_made_is_named(blocks: list[Path], backbone: Backbone, tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
     with pytest.raises(SameSpaceError, match=r"cannot keep feature bank in .*/cache \(File exists\): make room there"):
-        bank(blocks, trunk, tmp_path / "cache")
+        bank(blocks, backbone, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_an_unreadable_photo_is_named_and_leaves_no_bank(
-    cached: bool, blocks: list[Path], trunk: Trunk, tmp_path: Path
+    cached: bool, blocks: list[Path], backbone: Backbone, tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
     blocks[1].write_text("no photo")
     with pytest.raises(UnreadablePhoto, match=r"boston_1_1\.png: not an image"):
-        bank(blocks, trunk, cache if cached else None)
+        bank(blocks, backbone, cache if cached else None)
     assert folders(cache) == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
-from samespace.model.backbone import make_trunk
+from samespace.model.backbone import make_backbone
 from samespace.model.feature_bank import Maps, look
 from samespace.model.network import (
     CODE,
@@ -164,7 +164,7 @@ def test_evidence_is_brought_to_one_scale() -> None:
 
 
 def test_dropouts_are_used_in_training_only() -> None:
-    network = TwinNetwork(make_trunk("mobilenet_v3_small", "none"), "concat", dropouts=(0.1, 0.2, 0.3))
+    network = TwinNetwork(make_backbone("mobilenet_v3_small", "none"), "concat", dropouts=(0.1, 0.2, 0.3))
     assert [layer.p for layer in network.head.modules() if isinstance(layer, nn.Dropout)] == [0.1, 0.2, 0.3]
     first, second = some_embeddings(3, 1024, 1), some_embeddings(3, 1024, 2)
     network.train()
@@ -185,7 +185,7 @@ def test_photos_score_as_their_frozen_halves_do(
     network = make_network(head, trainable)
     pixels = torch.randint(0, 256, (4, 3, 256, 256), dtype=torch.uint8)
     kept = network.embed(pixels)
-    frozen = network.freeze(*look(pixels, network.trunk))
+    frozen = network.freeze(*look(pixels, network.backbone))
     first, second = torch.tensor([0, 1, 2]), torch.tensor([3, 3, 2])
     logits = network(*frozen.take(first), *frozen.take(second))
     assert torch.allclose(logits, network.head(kept.take(first), kept.take(second)), atol=1e-4)
@@ -238,13 +238,13 @@ def test_only_what_is_trainable_learns(
 
 
 def test_each_head_has_its_own_default_of_what_learns() -> None:
-    networks = [TwinNetwork(make_trunk("mobilenet_v3_small", "none"), head) for head in ("compare", "concat")]
+    networks = [TwinNetwork(make_backbone("mobilenet_v3_small", "none"), head) for head in ("compare", "concat")]
     assert [network.trainable for network in networks] == ["head", "last_conv"]
 
 
 def test_unknown_choices_list_the_known() -> None:
-    trunk = make_trunk("mobilenet_v3_small", "none")
+    backbone = make_backbone("mobilenet_v3_small", "none")
     with pytest.raises(SameSpaceError, match="unknown head 'cosine': choose one of compare, concat"):
-        TwinNetwork(trunk, "cosine")
+        TwinNetwork(backbone, "cosine")
     with pytest.raises(SameSpaceError, match="trainable cannot be 'all': choose one of head, last_conv"):
-        TwinNetwork(trunk, "compare", "all")
+        TwinNetwork(backbone, "compare", "all")

@@ -21,7 +21,7 @@ from samespace.search.compression import Compression, digest, fit_pca
 
 
 def made(count: int, dim: int = 96, kept: int = 12, noise: float = 0.01, seed: int = 0) -> np.ndarray:
-    """Vectors about a mean, most of whose differences lie along a few directions, as a trunk's do."""
+    """Vectors about a mean, most of whose differences lie along a few directions, as a backbone's do."""
     random = np.random.default_rng(seed)
     directions = np.random.default_rng(99).standard_normal((kept, dim)) * np.linspace(1, 0.2, kept)[:, None]
     vectors = 3 + random.standard_normal((count, kept)) @ directions + noise * random.standard_normal((count, dim))

@@ -14,7 +14,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import read_pixels
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import former
-from samespace.model.backbone import make_trunk
+from samespace.model.backbone import make_backbone
 from samespace.search import same_shot
 from samespace.search.look import (
     COSINE_THRESHOLD,
@@ -51,7 +51,7 @@ def test_without_anything_photos_are_compared_as_shots(library: Library) -> None
     assert is_as(remembered_look(library), look_for_copies())
 
 
-def test_a_trunk_is_remembered_with_its_weights(
+def test_a_backbone_is_remembered_with_its_weights(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torchvision
@@ -90,7 +90,7 @@ def test_what_was_scanned_with_last_is_remembered(library: Library) -> None:
 
 @pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("writable", [True, False])
-def test_a_trunk_is_remembered_by_a_former_fingerprint(library: Library, version: int, writable: bool) -> None:
+def test_a_backbone_is_remembered_by_a_former_fingerprint(library: Library, version: int, writable: bool) -> None:
     chosen = choose_look(backbone=TRUNK, weights="none")
     note = {"options": chosen.options, "fingerprint": former(chosen.extractor)[version]}
     library.write_note("look", json.dumps(note))
@@ -116,16 +116,16 @@ def test_a_model_that_has_gone_or_changed_is_said(
         remembered_look(library)
 
 
-def test_a_model_has_a_trunk_of_its_own(model_folders: dict[str, Path]) -> None:
+def test_a_model_has_a_backbone_of_its_own(model_folders: dict[str, Path]) -> None:
     with pytest.raises(SameSpaceError, match="give --model or --backbone, not both"):
         choose_look(model_folders["compare"], TRUNK)
 
 
 def test_without_a_model_a_pair_is_compared_by_the_cosine_of_the_backbone(blocks: list[Path]) -> None:
-    trunk = make_trunk("mobilenet_v3_small", "none")
+    backbone = make_backbone("mobilenet_v3_small", "none")
     pixels = np.stack([read_pixels(path, 256) for path in blocks[:2]])
     with torch.no_grad():
-        first, second = trunk(torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)).double().numpy()
+        first, second = backbone(torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2)).double().numpy()
     expected = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
     look = choose_look(None, "mobilenet_v3_small", "none")
     assert compare_pair(look, pixels) == (pytest.approx(expected, abs=1e-3), COSINE_THRESHOLD)

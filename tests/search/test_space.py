@@ -33,7 +33,7 @@ from samespace.search.space import Hit, Query, Space
 
 
 class Colours:
-    """The mean colour of each of 4×4 squares, in half precision and of any length, as a trunk's vectors are."""
+    """The mean colour of each of 4×4 squares, in half precision and of any length, as a backbone's vectors are."""
 
     fingerprint = "colours-1"
     fields = {"vectors": ((48,), "float16")}  # noqa: RUF012
@@ -363,7 +363,7 @@ def _other() -> Colours:
 # Looks
 
 
-def test_a_bare_trunks_vectors_are_searched_at_length_1(photos: Path, space: Space) -> None:
+def test_a_bare_backbones_vectors_are_searched_at_length_1(photos: Path, space: Space) -> None:
     library = Library(photos / FOLDER)
     kept = library.features(vectors.vectors_of(library, COLOURS), space.photos).take("vectors").astype(np.float32)
     assert np.allclose(np.linalg.norm(kept, axis=1), 1, atol=1e-3)

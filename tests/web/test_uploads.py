@@ -72,7 +72,7 @@ def test_a_model_tells_the_probability_that_the_command_tells(
     assert answer["threshold"] == model.threshold
 
 
-def test_a_trunk_tells_a_cosine(desk: Desk) -> None:
+def test_a_backbone_tells_a_cosine(desk: Desk) -> None:
     desk.look = choose_look(backbone="mobilenet_v3_small", weights="none")
     with TestClient(make_app(desk, Guard()), "http://127.0.0.1") as client:
         answer = compare(client, photo_of(desk, 0), photo_of(desk, 0)).json()

@@ -23,7 +23,7 @@ from samespace.words.caption_set import Captioned, CaptionSet
 from samespace.words.captioner import Captioner, CaptionNetwork, write
 from samespace.words.metrics import bleu, cider_d, variety
 from samespace.words.nearest_captions import Grams, borrow
-from samespace.words.photo_features import Featured, Trunk
+from samespace.words.photo_features import Featured, FeatureSource
 from samespace.words.tokens import split_words
 from samespace.words.train_captioner import Evaluation, Recipe, begin, evaluate, judged, load, loss, train
 from samespace.words.train_matcher import shuffled
@@ -209,10 +209,10 @@ def test_weights_that_are_no_numbers_are_told_of(drawn: Featured) -> None:
         broken.captions(drawn.features)
 
 
-def test_features_of_another_trunk_or_length_are_refused(captioner: Captioner, drawn: Featured) -> None:
+def test_features_of_another_backbone_or_length_are_refused(captioner: Captioner, drawn: Featured) -> None:
     captioner.check(COLOURS)
     with pytest.raises(SameSpaceError, match=r"captioner was trained on features of colours, and these are of vgg16"):
-        evaluate(captioner, drawn._replace(trunk=Trunk("vgg16", "other")))
+        evaluate(captioner, drawn._replace(feature_source=FeatureSource("vgg16", "other")))
     with pytest.raises(SameSpaceError, match=r"captioner takes features of 136 numbers, not of shape \(190, 135\)"):
         captioner.captions(drawn.features[:, :-1])
 
@@ -229,7 +229,7 @@ def saved(captioner: Captioner, tmp_path: Path) -> Path:
 def test_a_saved_captioner_writes_the_same_captions(captioner: Captioner, saved: Path, drawn: Featured) -> None:
     loaded = Captioner.load(saved)
     assert loaded.captions(drawn.features) == captioner.captions(drawn.features)
-    assert (loaded.trunk, loaded.about) == (captioner.trunk, captioner.about)
+    assert (loaded.feature_source, loaded.about) == (captioner.feature_source, captioner.about)
     loaded.save(saved.with_name("again"))
     assert saved.with_name("again").read_bytes() == saved.read_bytes()
 
@@ -240,7 +240,7 @@ def test_either_kind_is_loaded_by_what_is_in_the_file(saved: Path, captioner: Ca
         found = load(saved.with_name(name))
         assert type(found) is type(writer)
         assert found.captions(drawn.features) == writer.captions(drawn.features)
-        assert (found.trunk, found.about) == (writer.trunk, writer.about)
+        assert (found.feature_source, found.about) == (writer.feature_source, writer.about)
 
 
 def test_a_damaged_captioner_is_refused(saved: Path) -> None:

@@ -21,7 +21,7 @@ from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import CaptionSet
 from samespace.words.feature_files import unit_rows
 from samespace.words.matcher import MEASURES, Matcher, MatchNetwork, matching_loss, scores
-from samespace.words.photo_features import Featured, Trunk
+from samespace.words.photo_features import Featured, FeatureSource
 from samespace.words.train_matcher import Recipe, begin, evaluate, rank, shuffled, train
 from samespace.words.training_loop import Course, Lesson
 from samespace.words.vocabulary import Vocabulary
@@ -171,12 +171,12 @@ def test_features_of_another_length_are_refused(matcher: Matcher, drawn: Feature
         matcher.embed_photos(drawn.features[:, :-1])
 
 
-def test_features_of_another_trunk_are_refused(matcher: Matcher, drawn: Featured) -> None:
+def test_features_of_another_backbone_are_refused(matcher: Matcher, drawn: Featured) -> None:
     matcher.check(COLOURS)
     with pytest.raises(SameSpaceError, match=r"trained on features of colours, and these are of vgg16: take those"):
-        matcher.check(Trunk("vgg16", "other"))
+        matcher.check(FeatureSource("vgg16", "other"))
     with pytest.raises(SameSpaceError, match=r"these are of colours with other weights"):
-        evaluate(matcher, drawn._replace(trunk=Trunk("colours", "colours 2")))
+        evaluate(matcher, drawn._replace(feature_source=FeatureSource("colours", "colours 2")))
 
 
 def test_an_unknown_measure_is_refused() -> None:
@@ -282,7 +282,11 @@ def test_a_saved_matcher_gives_the_same_scores_to_the_byte(matcher: Matcher, dra
         each.score(each.embed_photos(drawn.features), each.embed_sentences(sentences)) for each in (matcher, loaded)
     )
     assert one.tobytes() == two.tobytes()
-    assert (loaded.trunk, loaded.measure, loaded.about) == (matcher.trunk, matcher.measure, matcher.about)
+    assert (loaded.feature_source, loaded.measure, loaded.about) == (
+        matcher.feature_source,
+        matcher.measure,
+        matcher.about,
+    )
     assert loaded.vocabulary.words == matcher.vocabulary.words
     loaded.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == file.read_bytes()

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from samespace.base.errors import SameSpaceError
 from samespace.words.metrics import bleu
 from samespace.words.nearest_captions import Borrower, Grams, borrow
-from samespace.words.photo_features import Featured, Trunk
+from samespace.words.photo_features import Featured, FeatureSource
 from samespace.words.tokens import split_words
 from samespace.words.train_captioner import evaluate
 from samespace.words.train_matcher import shuffled
@@ -102,10 +102,10 @@ def test_few_photos_and_strange_words_will_do() -> None:
     assert one.captions(np.zeros((1, 1))) == ["a room"]
 
 
-def test_features_of_another_trunk_or_length_are_refused(borrower: Borrower, drawn: Featured) -> None:
+def test_features_of_another_backbone_or_length_are_refused(borrower: Borrower, drawn: Featured) -> None:
     borrower.check(COLOURS)
     with pytest.raises(SameSpaceError, match=r"borrower was trained on features of colours, and these are of vgg16"):
-        evaluate(borrower, drawn._replace(trunk=Trunk("vgg16", "other")))
+        evaluate(borrower, drawn._replace(feature_source=FeatureSource("vgg16", "other")))
     with pytest.raises(SameSpaceError, match=r"takes features of 136 numbers, not of shape \(190, 135\)"):
         borrower.captions(drawn.features[:, :-1])
 
@@ -126,7 +126,11 @@ def saved(borrower: Borrower, tmp_path: Path) -> Path:
 def test_a_saved_borrower_writes_the_same_captions(borrower: Borrower, saved: Path, drawn: Featured) -> None:
     loaded = Borrower.load(saved)
     assert loaded.captions(drawn.features) == borrower.captions(drawn.features)
-    assert (loaded.trunk, loaded.about, loaded.said) == (borrower.trunk, borrower.about, borrower.said)
+    assert (loaded.feature_source, loaded.about, loaded.said) == (
+        borrower.feature_source,
+        borrower.about,
+        borrower.said,
+    )
     loaded.save(saved.with_name("again"))
     assert saved.with_name("again").read_bytes() == saved.read_bytes()
 

@@ -15,10 +15,10 @@ from hypothesis.extra.numpy import arrays
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels, read_pixels
 from samespace.library.read_photos import SIZE
-from samespace.model.extract import for_trunk
+from samespace.model.extract import for_backbone
 from samespace.words import photo_features
 from samespace.words.caption_set import Located, locate, read_captions
-from samespace.words.photo_features import SHARES, TOLD, Featured, Trunk, from_file, from_photos, told
+from samespace.words.photo_features import SHARES, TOLD, Featured, FeatureSource, from_file, from_photos, told
 from tests.conftest import BACKBONE, draw
 
 SPLITS = ("train", "val", "train", "test", "train")
@@ -85,7 +85,7 @@ def test_photos_that_cannot_be_read_are_left_out_with_their_captions(located: Lo
     found = from_photos(located, Means(), "means")
     assert [image.file for image in found.captions.images] == ["0.png", "1.png", "3.png", "4.png"]
     np.testing.assert_array_equal(found.features, expected(located, [0, 1, 3, 4]))
-    assert found.trunk == Trunk("means", f"means, {TOLD}")
+    assert found.feature_source == FeatureSource("means", f"means, {TOLD}")
     assert [str(note) for note in found.notes] == ["photos that cannot be read: 1 (2.png)"]
 
 
@@ -111,7 +111,7 @@ def test_features_of_another_extractor_are_others(located: Located, tmp_path: Pa
     from_photos(located, Means(), "means", tmp_path / "cache")
     other = Means()
     other.fingerprint = "other means"
-    assert from_photos(located, other, "means", tmp_path / "cache").trunk.origin == f"other means, {TOLD}"
+    assert from_photos(located, other, "means", tmp_path / "cache").feature_source.origin == f"other means, {TOLD}"
     assert other.seen == 4
 
 
@@ -124,7 +124,7 @@ def test_what_is_told_otherwise_is_computed_anew_and_of_another_origin(
     monkeypatch.setattr(photo_features, "TOLD", "colours alone")
     after = from_photos(located, means, "means", tmp_path / "cache")
     assert (before.features.shape, after.features.shape) == ((4, 9), (4, 6))
-    assert before.trunk.origin != after.trunk.origin
+    assert before.feature_source.origin != after.feature_source.origin
     assert means.seen == 8
 
 
@@ -142,15 +142,15 @@ def test_a_file_has_features_of_all_photos_that_are_named(located: Located, tmp_
     np.save(tmp_path / "some.npy", rows)
     captions = located.captions.only("train")
     found = from_file(tmp_path / "some.npy", captions)
-    assert found.trunk == Trunk("some.npy", "")
+    assert found.feature_source == FeatureSource("some.npy", "")
     chosen = rows[[0, 2, 4]]
     np.testing.assert_allclose(found.features, chosen / np.linalg.norm(chosen, axis=1, keepdims=True), rtol=1e-6)
     assert isinstance(found, Featured)
 
 
-def test_a_real_trunk_says_of_photos_what_it_says_in_a_library(located: Located) -> None:
-    extractor = for_trunk(BACKBONE, "none")
+def test_a_real_backbone_says_of_photos_what_it_says_in_a_library(located: Located) -> None:
+    extractor = for_backbone(BACKBONE, "none")
     found = from_photos(located, extractor, BACKBONE)
     pixels = np.stack([read_pixels(located.paths[number], SIZE) for number in (0, 1, 3, 4)])
     np.testing.assert_array_equal(found.features, told(extractor.extract(pixels)))
-    assert found.trunk == Trunk(BACKBONE, photo_features.origin(extractor))
+    assert found.feature_source == FeatureSource(BACKBONE, photo_features.origin(extractor))

@@ -19,7 +19,7 @@ from samespace.search.space import Space
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet, locate
 from samespace.words.matcher import MEASURES, Matcher
-from samespace.words.photo_features import Trunk, from_photos, told
+from samespace.words.photo_features import FeatureSource, from_photos, told
 from samespace.words.search import TRUST, Asked, Sentences, ask, look_for, remember, remembered
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, begin
@@ -52,7 +52,7 @@ def matcher(
     """A matcher's file. It has learnt nothing, which shows in no test of how it is asked."""
     featured = from_photos(locate(described, described.source), look.extractor, look.name)
     made = begin(featured, Recipe(measure=request.param, dim=16, word_dim=8, threshold=1))
-    made.trunk = made.trunk._replace(options=look.options)
+    made.feature_source = made.feature_source._replace(options=look.options)
     file = tmp_path_factory.mktemp("matcher") / "match.safetensors"
     made.save(file)
     return file
@@ -222,7 +222,7 @@ def test_a_matcher_that_has_gone_is_one_sentence(library: Library, look: Look, m
         remembered(library)
 
 
-def test_a_matcher_of_another_trunk_is_refused(library: Library, matcher: Path) -> None:
+def test_a_matcher_of_another_backbone_is_refused(library: Library, matcher: Path) -> None:
     other = choose_look(None, "mobilenet_v2", "none")
     for refused in (lambda: look_for(matcher, other), lambda: Sentences(library, other, matcher)):
         with pytest.raises(
@@ -237,7 +237,7 @@ def test_a_matcher_of_another_trunk_is_refused(library: Library, matcher: Path) 
 
 def test_a_matcher_of_features_from_a_file_needs_to_be_told_of_a_look(matcher: Path, tmp_path: Path) -> None:
     silent = Matcher.load(matcher)
-    silent.trunk = Trunk("vgg_feats.mat", "")
+    silent.feature_source = FeatureSource("vgg_feats.mat", "")
     silent.save(tmp_path / "silent.safetensors")
     with pytest.raises(SameSpaceError, match=r"trained on features of vgg_feats\.mat: give the --backbone or the"):
         look_for(tmp_path / "silent.safetensors", look_for_copies())

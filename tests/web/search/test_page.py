@@ -29,9 +29,9 @@ from samespace.web.state import Desk, photo_id
 from samespace.words import search as sentences
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet
-from samespace.words.data import trunk_of
+from samespace.words.data import feature_source_of
 from samespace.words.matcher import Matcher
-from samespace.words.photo_features import Featured, Trunk, told
+from samespace.words.photo_features import Featured, FeatureSource, told
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, train
 from tests.conftest import ROOT, draw
@@ -83,7 +83,7 @@ def matcher_file(scanned_album, tmp_path_factory) -> Path:
         for room in [make_room(SPACE_TYPES[number % len(SPACE_TYPES)], number)]
     ]
     captions = CaptionSet(Path("album"), KARPATHY, tuple(images), len(images))
-    featured = Featured(captions, np.concatenate([vectors, vectors]), trunk_of(SEEN))
+    featured = Featured(captions, np.concatenate([vectors, vectors]), feature_source_of(SEEN))
     recipe = Recipe(dim=32, word_dim=16, threshold=1, batch=12, learning_rate=0.01, epochs=20)
     file = tmp_path_factory.mktemp("matcher") / "match.safetensors"
     train(featured, recipe).save(file)
@@ -256,7 +256,7 @@ def spoil(file: Path, how: str) -> None:
         file.write_bytes(file.read_bytes()[:-9])
     else:
         found = Matcher.load(file)
-        Matcher(found.network, found.vocabulary, Trunk("vgg16", "elsewhere")).save(file)
+        Matcher(found.network, found.vocabulary, FeatureSource("vgg16", "elsewhere")).save(file)
 
 
 @pytest.mark.parametrize(
