@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -19,7 +16,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from samespace.base import progress
 from samespace.base.arrays import Array
@@ -27,6 +23,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import sync_folder
 from samespace.base.find import DATABASE, Walk, walk
 from samespace.base.photos import EXTENSIONS, Details, UnreadablePhoto, decoders, details, in_threads
+from samespace.library.lock import Lock
 from samespace.library.read_photos import AT_ONCE, Batch, Extractor, File, Rows, former, read_batch, read_batches
 from samespace.library.sqlite import Database, Tables
 
@@ -153,8 +150,7 @@ class Library:
             self._make_folder()
         if not create and not self._file.is_file():
             raise SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
-        self._lock = FileLock(os.path.join(self._place, "lock"))  # noqa: PTH118
-        self._held = 0
+        self._lock = Lock(self.folder)
         self._read_as: dict[str, str] = {}  # in place of a present fingerprint a former one
         file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
         self.is_writable = os.access(self._place, os.W_OK) and file_is_writable
@@ -183,47 +179,18 @@ class Library:
 
     # One at a time
 
-    @contextmanager
-    def hold(self, wait: bool = True) -> Iterator[bool]:
-        """Nobody else scans this library or cleans up in it meanwhile; waits for whoever does, and says for whom.
+    def hold(self, wait: bool = True) -> AbstractContextManager[bool]:
+        """Keep others from scanning this library or cleaning up in it meanwhile; wait for whoever does now.
 
-        Who holds it may hold it again. A holder that is killed lets go. Without `wait` it may be False: not held.
+        The wait is announced on stderr. A holder may hold it again, and one that is killed lets go. Without `wait` the
+        value is False if another process holds it.
         """
-        holder = Path(self._place, "holder.json")
-        if not self._acquire(wait):
-            yield False
-            return
-        self._held += 1
-        try:
-            if self._held == 1:
-                _sign(holder)
-            yield True
-        finally:
-            if self._held == 1:
-                with suppress(OSError):
-                    holder.unlink()
-            self._held -= 1
-            self._lock.release()
+        return self._lock.hold(wait)
 
     @property
     def holder(self) -> str:
-        """Who holds it, as a person reads it."""
-        return _who_holds(Path(self._place, "holder.json"), self.folder)
-
-    def _acquire(self, wait: bool) -> bool:
-        try:
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                if not wait:
-                    return False
-                print(f"waiting for {self.holder}", file=sys.stderr, flush=True)
-                self._lock.acquire()
-        except OSError as error:
-            raise SameSpaceError(
-                f"{self.folder} cannot be written ({error.strerror}): give --library PATH, a folder that can"
-            ) from error
-        return True
+        """Return who holds the library, in words."""
+        return self._lock.holder
 
     # Scanning
 
@@ -829,20 +796,3 @@ def _signed(number: int) -> int:
 
 def _unsigned(number: int) -> int:
     return number & (2**64 - 1)
-
-
-def _sign(holder: Path) -> None:
-    """Say who holds the library, for those who have to wait; the lock itself does without."""
-    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().strftime("%Y-%m-%d %H:%M")}
-    with suppress(OSError):  # a full disk
-        holder.write_text(json.dumps(who))
-
-
-def _who_holds(holder: Path, folder: Path) -> str:
-    try:
-        who = json.loads(holder.read_text())
-        date, _, clock = who["since"].partition(" ")
-        since = clock if date == datetime.now().strftime("%Y-%m-%d") else who["since"]
-        return f"process {who['pid']} on {who['host']}, which holds {folder} since {since}"
-    except (OSError, ValueError, KeyError, TypeError):  # it has not signed yet, or was killed while it did
-        return f"another process, which holds {folder}"

@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 import imagehash
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -846,7 +848,7 @@ def test_a_second_scan_waits_and_says_for_whom(root: Path, tmp_path: Path) -> No
         assert (ended(one), ended(other)) == (0, 0)
         rest = lines.read()
     clock = said.rsplit(" ", 1)[1].strip()
-    host = library_module.socket.gethostname()
+    host = socket.gethostname()
     assert said == f"waiting for process {one} on {host}, which holds {root / FOLDER} since {clock}\n"
     assert "waiting" not in rest
     fresh = Library(tmp_path / "fresh", create=True)
@@ -873,12 +875,13 @@ def test_whoever_holds_may_hold_again_and_a_killed_holder_lets_go(
     assert "waiting" not in capsys.readouterr().err
 
 
-def test_a_holder_that_has_not_signed_is_another_process(tmp_path: Path) -> None:
-    assert library_module._who_holds(tmp_path / "none", tmp_path) == f"another process, which holds {tmp_path}"
-    (tmp_path / "half").write_text('{"pid": 1')
-    assert library_module._who_holds(tmp_path / "half", tmp_path) == f"another process, which holds {tmp_path}"
-    (tmp_path / "old").write_text('{"pid": 1, "host": "h", "since": "2001-02-03 04:05"}')
-    assert library_module._who_holds(tmp_path / "old", tmp_path).endswith(" since 2001-02-03 04:05")
+def test_a_holder_that_has_not_signed_is_another_process(root: Path) -> None:
+    library, signature = opened(root), root / FOLDER / "holder.json"
+    assert library.holder == f"another process, which holds {root / FOLDER}"
+    signature.write_text('{"pid": 1')
+    assert library.holder == f"another process, which holds {root / FOLDER}"
+    signature.write_text('{"pid": 1, "host": "h", "since": "2001-02-03 04:05"}')
+    assert library.holder == f"process 1 on h, which holds {root / FOLDER} since 2001-02-03 04:05"
 
 
 # The library's own files
@@ -956,7 +959,7 @@ def test_a_library_that_cannot_be_written_can_be_read(root: Path, monkeypatch: p
     assert sorted((root / FOLDER).rglob("*")) == before
     with pytest.raises(SameSpaceError, match=r"library\.sqlite cannot be used: attempt to write a readonly database"):
         library.add_verdict("a", "b", True)
-    monkeypatch.setattr(library_module.FileLock, "acquire", lambda *_, **__: os.open("/proc/none", os.O_CREAT))
+    monkeypatch.setattr(FileLock, "acquire", lambda *_, **__: os.open("/proc/none", os.O_CREAT))
     with pytest.raises(SameSpaceError, match=r"cannot be written \(.*\): give --library PATH"):
         library.scan([root])
 
