@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,26 +11,23 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from samespace.base import progress
 from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import sync_folder
 from samespace.base.find import DATABASE, Walk, walk
 from samespace.base.photos import EXTENSIONS, Details, UnreadablePhoto, decoders, details, in_threads
+from samespace.library.features import Features, FeatureStore, Kept
 from samespace.library.lock import Lock
-from samespace.library.read_photos import AT_ONCE, Batch, Extractor, File, Rows, former, read_batch, read_batches
+from samespace.library.read_photos import AT_ONCE, Batch, Extractor, File, read_batch, read_batches
 from samespace.library.sqlite import Database, Tables
 
-__all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Kept", "Library", "Photo", "Scan", "read_batch"]
+__all__ = ["FOLDER", "Batch", "Details", "Extractor", "Library", "Photo", "Scan", "read_batch"]
 
 FOLDER = ".samespace"
-Fields = Mapping[str, tuple[tuple[int, ...], str]]  # name → shape and numpy type of one photo's
-BLOCK = 4096  # photos whose features are derived at once
 
 _CREATE = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -91,54 +87,6 @@ class Scan(NamedTuple):
     seconds: float
 
 
-class Kept(Protocol):
-    """Names features that a library keeps: an extractor's, or what was derived from them."""
-
-    @property
-    def fingerprint(self) -> str:
-        """See `Extractor.fingerprint`."""
-
-    @property
-    def fields(self) -> Fields:
-        """See `Extractor.fields`."""
-
-
-class _Named(NamedTuple):
-    """Name the features of a fingerprint."""
-
-    fingerprint: str
-    fields: Fields
-
-
-class Features:
-    """What an extractor said of N photos, read from disk as it is asked for."""
-
-    def __init__(self, folder: Path, fields: Fields, rows: npt.NDArray[np.int64]):
-        self._folder, self.fields = folder, fields
-        self.rows = rows  # (N,) where in a field's file each photo's row is
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, name: str, which: slice | npt.NDArray[np.integer[Any]] = slice(None)) -> Array:
-        """One field of some of the photos, in memory: (n, *shape)."""
-        rows = self.rows[which]
-        return np.asarray(self.mapped(name)[rows]) if len(rows) else self._nothing(name)
-
-    def mapped(self, name: str) -> Array:
-        """All rows of a field's file, those of other photos and of none too, on disk until they are looked at."""
-        if not len(self.rows):
-            return self._nothing(name)
-        shape, dtype = self.fields[name]
-        path = self._folder / name
-        count = path.stat().st_size // _width(self.fields[name])  # a killed scan may leave part of a row at the end
-        return np.memmap(path, dtype, "r", shape=(count, *shape))
-
-    def _nothing(self, name: str) -> Array:
-        shape, dtype = self.fields[name]
-        return np.empty((0, *shape), dtype)
-
-
 class Library:
     """Remembers the photos of one folder or several. Belongs to the thread that made it."""
 
@@ -151,10 +99,10 @@ class Library:
         if not create and not self._file.is_file():
             raise SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
         self._lock = Lock(self.folder)
-        self._read_as: dict[str, str] = {}  # in place of a present fingerprint a former one
         file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
         self.is_writable = os.access(self._place, os.W_OK) and file_is_writable
         self._db = Database(self._file, _TABLES, self.is_writable)
+        self._features = FeatureStore(self.folder / "features", self._db)
         self.id: str = self._db.query("SELECT value FROM about WHERE key = 'id'")[0][0]
 
     def close(self) -> None:
@@ -218,7 +166,7 @@ class Library:
             views = [self._view(folder, found, follow_links) for folder, found in zip(folders, walks, strict=True)]
             for extractor in extractors:
                 self.take_over(extractor)
-                self._forget_lost_rows(extractor.fingerprint, extractor.fields)
+                self._features.forget_lost(extractor.fingerprint, extractor.fields)
             now = self._read(views, extractors, tell)
             self._forget(views)
             self.write_note("scanned", datetime.now().isoformat(" ", "minutes"))
@@ -323,13 +271,13 @@ class Library:
             number, _, prefix = self._root_of(folder)
             for fingerprint, rows in batch.features.items():
                 fields = {name: (column.shape[1:], column.dtype.name) for name, column in rows.fields.items()}
-                self._forget_lost_rows(fingerprint, fields)
+                self._features.forget_lost(fingerprint, fields)
             files = [file._replace(path=prefix + file.path) for file in batch.files if _is_here(folder, file)]
             self._add(number, batch._replace(files=files))
 
     def _add(self, number: int, batch: Batch) -> None:
         """Features first, where nobody looks yet; then all at once the rest, and with it where to look."""
-        places = {fingerprint: self._write_rows(fingerprint, rows) for fingerprint, rows in batch.features.items()}
+        places = {fingerprint: self._features.write(fingerprint, rows) for fingerprint, rows in batch.features.items()}
         with self._db.transaction():
             self._db.run_many(
                 "INSERT INTO contents (content, width, height, taken, hash, reason, decoders) "
@@ -343,13 +291,7 @@ class Library:
                 [(number, *file) for file in batch.files],
             )
             for fingerprint, rows in batch.features.items():
-                self._refer(fingerprint, rows, places[fingerprint])
-
-    def _refer(self, fingerprint: str, rows: Rows, places: npt.NDArray[np.int64]) -> None:
-        self._db.run_many(
-            "INSERT OR IGNORE INTO rows (fingerprint, content, row) VALUES (?, ?, ?)",
-            [(fingerprint, *row) for row in zip(rows.contents, places.tolist(), strict=True)],
-        )
+                self._features.refer(fingerprint, rows.contents, places[fingerprint])
 
     def _forget(self, views: Sequence[_View]) -> None:
         """Files that have vanished, contents that no file has any more, and their features."""
@@ -375,58 +317,18 @@ class Library:
         photos = sum(self._count(view.number, view.prefix) for view in views)
         return Scan(photos, came.total() - moved, changed, moved, len(vanished) - moved, unreadable, seconds)
 
-    # Feature files: one a field, rows of one width, no header
+    # Features
 
     def features_folder(self, fingerprint: str) -> Path:
-        """Where these features lie, and what was made of them."""
-        source, *suffix = fingerprint.split("-", 1)
-        return Path(self._place, "features", "-".join([self._read_as.get(source, source), *suffix]))
-
-    def _write_rows(self, fingerprint: str, rows: Rows) -> npt.NDArray[np.int64]:
-        """Into rows that nobody refers to, on disk before anybody does: (N,) their numbers."""
-        places = self._free_rows(fingerprint, len(rows.contents))
-        folder = self.features_folder(fingerprint)
-        runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, values in rows.fields.items() if len(places) else ():
-                _write_runs(folder / name, np.ascontiguousarray(values), places, runs)
-        except OSError as error:
-            raise SameSpaceError(f"{folder} cannot be written: {error.strerror}") from error
-        return places
-
-    def _free_rows(self, fingerprint: str, count: int) -> npt.NDArray[np.int64]:
-        """The first `count` row numbers without an owner."""
-        highest, used = self._db.query("SELECT max(row), count(*) FROM rows WHERE fingerprint = ?", fingerprint)[0]
-        end = 0 if highest is None else highest + 1
-        if used == end:
-            return np.arange(end, end + count)
-        free = np.ones(end + count, np.bool_)
-        free[[row for (row,) in self._db.query("SELECT row FROM rows WHERE fingerprint = ?", fingerprint)]] = False
-        return np.flatnonzero(free)[:count]
-
-    def _forget_lost_rows(self, fingerprint: str, fields: Fields) -> None:
-        """Features whose file was deleted or cut short are to be made again."""
-        if self._are_lost(fingerprint, fields):
-            with self._db.transaction():
-                self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
-
-    def _are_lost(self, fingerprint: str, fields: Fields) -> bool:
-        folder = self.features_folder(fingerprint)
-        highest = self._db.query("SELECT max(row) FROM rows WHERE fingerprint = ?", folder.name)[0][0]
-        files = [(folder / name, _width(field)) for name, field in fields.items()]
-        return highest is not None and any(
-            not path.is_file() or path.stat().st_size < (highest + 1) * width for path, width in files
-        )
+        """Return the folder of these features, where what was made of them may be kept too."""
+        return self._features.folder(fingerprint)
 
     def rows(self, kept: Kept) -> dict[str, int]:
-        """Every content that has these features, and its row."""
-        name = self.features_folder(kept.fingerprint).name
-        rows = self._db.query("SELECT content, row FROM rows WHERE fingerprint = ?", name)
-        return {} if self._are_lost(kept.fingerprint, kept.fields) else dict(rows)
+        """Return the row of every content that has these features."""
+        return self._features.rows(kept)
 
     def features(self, kept: Kept, photos: Sequence[Photo]) -> Features:
-        """What an extractor said of these photos, in their order, left on disk until it is asked for.
+        """Return these photos' features, in their order, left on disk until they are asked for.
 
         A scan may give the rows of vanished photos to others: `hold` the library while another process may scan.
         """
@@ -442,91 +344,32 @@ class Library:
     def derive(self, source: Kept, derived: Kept, work: Callable[[Features], dict[str, Array]]) -> None:
         """Make features from features, for every content that lacks them; not while somebody else holds the library.
 
-        Committed block by block, and forgotten when their photos are.
+        They are committed block by block, and forgotten when their photos are.
         """
-        if not self._lacking(source, derived):
+        if not self._features.lacking(source, derived):
             return
         with self.hold(wait=False) as held:
             if held:
-                self._forget_lost_rows(derived.fingerprint, derived.fields)
-                self._derive(source, derived, work)
-
-    def _lacking(self, source: Kept, derived: Kept) -> dict[str, int]:
-        done = self.rows(derived)
-        return {content: row for content, row in self.rows(source).items() if content not in done}
-
-    def _derive(self, source: Kept, derived: Kept, work: Callable[[Features], dict[str, Array]]) -> None:
-        lacking = self._lacking(source, derived)
-        contents, numbers = list(lacking), np.array(list(lacking.values()), np.int64)
-        folder = self.features_folder(source.fingerprint)
-        with progress.bar("preparing", len(contents)) as bar:
-            for start in range(0, len(contents), BLOCK):
-                block = slice(start, start + BLOCK)
-                rows = Rows(contents[block], work(Features(folder, source.fields, numbers[block])))
-                places = self._write_rows(derived.fingerprint, rows)
-                with self._db.transaction():
-                    self._refer(derived.fingerprint, rows, places)
-                bar.update(len(rows.contents))
+                self._features.derive(source, derived, work)
 
     def drop_derived(self, source: Kept, but: str) -> None:
-        """Let go of all features derived from these, named `<source>-…`, except one."""
+        """Delete all features derived from these, named `<source>-…`, except one."""
         with self.hold():
-            for folder in self.features_folder(source.fingerprint).parent.glob(f"{source.fingerprint}-*"):
-                if folder.name != but:
-                    self._drop(folder.name)
-
-    def _drop(self, fingerprint: str) -> None:
-        with self._db.transaction():
-            self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
-        shutil.rmtree(self.features_folder(fingerprint), ignore_errors=True)
+            self._features.drop_derived(source, but)
 
     def take_over(self, extractor: Extractor) -> None:
-        """Keep what lies under an extractor's former fingerprints under its present one; nothing is decoded.
+        """Keep what lies under an extractor's former fingerprints under its present one; decode nothing.
 
-        They are copied first and deleted last, so that a kill at any moment loses nothing: the next call goes on. A
-        library that cannot be written is read under the name that has the most photos.
+        A kill at any moment loses nothing: the next call goes on. A library that cannot be written is read under the
+        name that has the most photos.
         """
-        names = [name for name in former(extractor) if self._names(name)]
-        if names and self.is_writable:
+        if not self._features.has_former(extractor):
+            return
+        if self.is_writable:
             with self.hold():
-                for name in names:
-                    self._take_over(name, extractor)
-        elif names:
-            self._read_as.pop(extractor.fingerprint, None)
-            kept = {name: len(self.rows(_Named(name, extractor.fields))) for name in (extractor.fingerprint, *names)}
-            self._read_as[extractor.fingerprint] = max(kept, key=kept.__getitem__)
-
-    def _take_over(self, name: str, extractor: Extractor) -> None:
-        old, new = self.features_folder(name), self.features_folder(extractor.fingerprint)
-        self._forget_lost_rows(extractor.fingerprint, extractor.fields)
-        self._derive(_Named(name, extractor.fields), extractor, _as_they_are)
-        if old.is_dir():
-            new.mkdir(exist_ok=True)
-            for path in old.iterdir():  # a compression
-                if path.name not in extractor.fields and not (new / path.name).exists():
-                    path.rename(new / path.name)
-        there = self._names(extractor.fingerprint)
-        for derived in self._names(name) - {name}:
-            renamed = extractor.fingerprint + derived.removeprefix(name)
-            if renamed not in there and self.features_folder(derived).is_dir():
-                self._rename(derived, renamed)
-        for left in self._names(name):
-            self._drop(left)
-
-    def _rename(self, name: str, new: str) -> None:
-        """Give derived features another name; a kill halfway loses them, and they are derived again."""
-        self.features_folder(name).rename(self.features_folder(new))
-        with self._db.transaction():
-            self._db.run("UPDATE rows SET fingerprint = ? WHERE fingerprint = ?", new, name)
-
-    def _names(self, fingerprint: str) -> set[str]:
-        """Return the fingerprint, and `<fingerprint>-…` of what was derived, where there are rows or a folder."""
-        end = f"{fingerprint}."  # "." comes after "-"
-        rows = self._db.query(
-            "SELECT DISTINCT fingerprint FROM rows WHERE fingerprint >= ? AND fingerprint < ?", fingerprint, end
-        )
-        folders = Path(self._place, "features").glob(f"{fingerprint}*")
-        return {name for (name,) in rows} | {folder.name for folder in folders if folder.name < end}
+                self._features.take_over(extractor)
+        else:
+            self._features.read_as_former(extractor)
 
     # What is known
 
@@ -748,35 +591,6 @@ def _is_here(folder: str, file: File) -> bool:
         return False
 
 
-def _write_runs(
-    path: Path, values: Array, places: npt.NDArray[np.int64], runs: Sequence[npt.NDArray[np.int64]]
-) -> None:
-    new = not path.exists()
-    width = values.nbytes // len(values)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-    try:
-        for run in runs:
-            _write_all(file, values[run].tobytes(), int(places[run[0]]) * width)
-        os.fsync(file)
-    finally:
-        os.close(file)
-    if new:
-        sync_folder(path.parent)
-
-
-def _write_all(file: int, content: bytes, offset: int) -> None:
-    rest = memoryview(content)
-    while rest:
-        written = os.pwrite(file, rest, offset)
-        rest, offset = rest[written:], offset + written
-
-
-def _width(field: tuple[tuple[int, ...], str]) -> int:
-    """Bytes that one photo takes."""
-    shape, dtype = field
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-
-
 def _details(photo: Photo) -> Details | None:
     try:
         look = details(photo.path)
@@ -784,10 +598,6 @@ def _details(photo: Photo) -> Details | None:
     except (OSError, UnreadablePhoto):
         return None
     return look if (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns) else None
-
-
-def _as_they_are(features: Features) -> dict[str, Array]:
-    return {name: features.take(name) for name in features.fields}
 
 
 def _signed(number: int) -> int:

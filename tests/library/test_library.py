@@ -32,9 +32,10 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.find import find
 from samespace.base.hashes import perceptual_hash_of_pixels
 from samespace.base.photos import UnreadablePhoto, glimpse
+from samespace.library import features, read_photos
 from samespace.library import library as library_module
-from samespace.library import read_photos
-from samespace.library.library import FOLDER, Batch, Details, Features, Library, Scan, read_batch
+from samespace.library.features import Features
+from samespace.library.library import FOLDER, Batch, Details, Library, Scan, read_batch
 
 
 class Mean:
@@ -1273,7 +1274,7 @@ def test_features_are_derived_once_and_follow_their_photos(root: Path) -> None:
 def test_what_was_derived_before_a_stop_is_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = opened(root)
     library.scan([root], [Mean()])
-    monkeypatch.setattr(library_module, "BLOCK", 2)
+    monkeypatch.setattr(features, "BLOCK", 2)
     blocks = list[int]()
 
     def stopped(features: Features) -> dict[str, np.ndarray]:
