@@ -23,6 +23,7 @@ from PIL import Image, ImageEnhance
 
 from samespace.base import progress
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.model import extract
 from samespace.model.backbone import make_backbone
 from samespace.model.feature_bank import Maps, bank
@@ -272,7 +273,7 @@ def scanned_album(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _save(ImageEnhance.Brightness(photo).enhance(1.2), album / "edited" / name, 85)
     (album / "2023" / "damaged.jpg").write_bytes(b"no photo")
     library = Library(album / FOLDER, create=True)
-    library.scan([album], [Sketches()])
+    scan(library, [album], [Sketches()])
     library.close()
     return album
 

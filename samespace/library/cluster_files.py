@@ -21,6 +21,7 @@ from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import Library
 from samespace.library.read_photos import Batch, Extractor, Rows, former
+from samespace.library.scan import import_batch
 
 FORMAT = 2  # 1 lacked colours
 FILES = "batch_*.safetensors"
@@ -82,7 +83,7 @@ def import_folder(library: Library, root: Path, folder: Path, extractors: Sequen
         raise SameSpaceError(f"{folder} tells of no photo below {root}: scan the folder that was embedded")
     with library.hold():
         for path in progress.over(paths, "importing", unit=" files"):
-            library.import_batch(root, _renamed(read(path), names))
+            import_batch(library, root, _renamed(read(path), names))
     return photos
 
 

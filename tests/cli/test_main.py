@@ -606,8 +606,7 @@ def test_a_reader_that_has_seen_enough_and_a_stop_are_no_errors(album: Path) -> 
     assert process.returncode == 141
     stop = code.replace(
         "sys.exit",
-        "from samespace.library import library\n"
-        "def stop(*_): raise KeyboardInterrupt\nlibrary.Library.scan = stop\nsys.exit",
+        "from samespace.library import scan\ndef stop(*_): raise KeyboardInterrupt\nscan.scan = stop\nsys.exit",
     )
     ran = subprocess.run([sys.executable, "-c", stop, str(album)], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (130, "\nstopped\n")

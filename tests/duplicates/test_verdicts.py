@@ -23,6 +23,7 @@ from samespace.base.files import content_hash
 from samespace.cli import show
 from samespace.duplicates.verdicts import Exported, export_verdicts, told
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.model.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
 from tests.conftest import ROOT, draw
 
@@ -35,7 +36,7 @@ def album(tmp_path: Path) -> Library:
     for seed, name in enumerate("abcdefgh"):
         draw(tmp_path / "album" / f"{name}.jpg", 100 + seed)
     library = Library(tmp_path / "album" / FOLDER, create=True)
-    library.scan([tmp_path / "album"])
+    scan(library, [tmp_path / "album"])
     return library
 
 
@@ -86,7 +87,7 @@ def test_told_names_photos_that_are_there_in_a_stable_order(album: Library) -> N
     assert told(album) == [(a, b, True), (b, h, False), (c, g, True), *among]
     shutil.copy(g, photo(album, "bcopy"))  # sorts before g: the same content goes by its first path
     h.unlink()
-    album.scan([album.folder.parent])
+    scan(album, [album.folder.parent])
     assert told(album) == [(a, b, True), (photo(album, "bcopy"), c, True), *among]
 
 
@@ -143,7 +144,7 @@ def test_photos_are_copied_to_the_byte_and_stand_upright(album: Library, tmp_pat
     exif[0x0112] = 6
     upright.transpose(Image.Transpose.ROTATE_90).save(photo(album, "a"), exif=exif)
     photo(album, "b").rename(photo(album, "b").with_suffix(".JFIF"))  # no extension that training looks for
-    album.scan([album.folder.parent], extensions=["jpg", "jfif"])
+    scan(album, [album.folder.parent], extensions=["jpg", "jfif"])
     contents = {known.path.stem: known for known in album.photos()}
     album.add_verdict(contents["a"].content, contents["b"].content, same=True)
     export_verdicts(album, tmp_path / "root")
@@ -188,7 +189,7 @@ def test_two_libraries_export_into_one_data_set(album: Library, tmp_path: Path) 
     draw(tmp_path / "other" / "z.bmp", 2)
     shutil.copy(photo(album, "a"), tmp_path / "other" / "y.jpeg")
     other = Library(tmp_path / "other" / FOLDER, create=True)
-    other.scan([tmp_path / "other"])
+    scan(other, [tmp_path / "other"])
     x, y, z = (known.content for known in other.photos())
     other.add_verdict(x, y, same=False)
     other.add_verdict(x, z, same=False)
@@ -217,7 +218,7 @@ def test_vanished_photos_are_left_out_and_counted(album: Library, tmp_path: Path
     else:
         photo(album, "b").unlink()
     if how == "forgotten":
-        album.scan([album.folder.parent])
+        scan(album, [album.folder.parent])
     exported = export_verdicts(album, tmp_path / "root")
     assert exported == Exported(1, 1, 0, 3, 3, vanished=1, left_out=2, alone=True)
     assert len(list(folder(tmp_path / "root").iterdir())) == 3 + 1
@@ -231,7 +232,7 @@ def test_what_an_earlier_export_copied_has_not_vanished(album: Library, tmp_path
     export_verdicts(album, tmp_path / "root")
     say(album, "bc!")
     photo(album, "b").rename(tmp_path / "b.jpg")
-    album.scan([album.folder.parent])
+    scan(album, [album.folder.parent])
     assert export_verdicts(album, tmp_path / "root") == Exported(1, 2, 0, 4, 0, 0, 0, alone=True)
 
 
