@@ -127,7 +127,7 @@ def read_batches(
     """
     batch = _Gathering(extractors)
     while paths:
-        claims = _Claims(known or {}, extractors)
+        claims = Claims(known or {}, extractors)
         waiting: dict[str, list[File]] = {}  # files whose content another thread is decoding, for a file further on
         for file, content, pixels, lacking in in_threads(partial(_read, root, claims), paths):
             if content is not None:
@@ -147,7 +147,7 @@ def read_batches(
         yield batch.take()
 
 
-class _Claims:
+class Claims:
     """Sees to it that every content is decoded once, though many threads come across it."""
 
     def __init__(self, known: Mapping[str, frozenset[str]], extractors: Sequence[Extractor]) -> None:
@@ -174,7 +174,7 @@ class _Read(NamedTuple):
     lacking: tuple[Extractor, ...] = ()  # who wants the pixels
 
 
-def _read(root: Path, claims: _Claims, path: bytes) -> _Read:
+def _read(root: Path, claims: Claims, path: bytes) -> _Read:
     """One file, opened once; what is wrong with the file rather than its content is its reason."""
     before = None
     try:

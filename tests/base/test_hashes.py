@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from samespace.base import hashes as hashing
-from samespace.base.hashes import hamming, perceptual_hash, wavelet_hash
+from samespace.base.hashes import hamming, perceptual_hash, perceptual_hash_of_pixels, wavelet_hash
 
 hash_lists = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6).map(lambda bits: np.array(bits, np.uint64))
 
@@ -89,3 +89,16 @@ def test_hamming_of_nothing_keeps_its_shape() -> None:
     none, two = np.empty(0, np.uint64), np.array([1, 2], np.uint64)
     assert hamming(none, two).shape == (0, 2)
     assert hamming(two, none).shape == (2, 0)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_hash_of_pixels_is_imagehash(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    blocks = Image.fromarray(random.integers(0, 256, (random.integers(2, 40), 9, 3), np.uint8))
+    pixels = np.asarray(blocks.resize((256, 256), Image.Resampling.BICUBIC))
+    assert int(perceptual_hash_of_pixels(pixels)) == int(str(imagehash.phash(Image.fromarray(pixels))), 16)
+
+
+def test_flat_photos_share_one_hash() -> None:
+    flat = {int(perceptual_hash_of_pixels(np.full((256, 256, 3), level, np.uint8))) for level in range(1, 256, 7)}
+    assert flat == {1 << 63}

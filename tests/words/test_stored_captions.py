@@ -165,7 +165,7 @@ def test_a_damaged_file_is_one_sentence(library: Library) -> None:
     (library.folder / FILE).unlink()
     with sqlite3.connect(library.folder / FILE) as db:
         db.execute("CREATE TABLE books (title)")
-    with pytest.raises(SameSpaceError, match=r"captions\.sqlite is no file of captions: move it away"):
+    with pytest.raises(SameSpaceError, match=r"captions\.sqlite is not a file of captions: move it away"):
         LibraryCaptions(library)
 
 
