@@ -62,7 +62,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of every file that is decoded from here on."""
+    """Collect the name of every file that is decoded from here on."""
     names: list[str] = []
 
     def counted(source: Any, size: int) -> photos.Glimpse:
@@ -86,12 +86,12 @@ def reasons(photos: list[UnreadablePhoto]) -> dict[str, str]:
 
 
 def counts(scan: Scan) -> dict[str, int]:
-    """What is not nothing."""
+    """Return the counts of a scan that are not 0."""
     return {name: count for name, count in scan._asdict().items() if name not in ("unreadable", "seconds") and count}
 
 
 def state(library: Library) -> list[Any]:
-    """All that a person or a later step can see of a library, but for which one it is."""
+    """Return all that a person or a later step can see of a library, but not its id."""
     known = library.photos()
     features = library.features(Mean(), known)
     fields = [[row.tobytes() for row in features.take(name)] for name in Mean.fields]
@@ -100,7 +100,7 @@ def state(library: Library) -> list[Any]:
 
 
 def in_another_process(work: Callable[[], object]) -> int:
-    """The process id of a copy of this process that does it: exit status 0, or 3 if it raises."""
+    """Work in a copy of this process, and return its id; its exit status is 0, or 3 if the work raises."""
     child = os.fork()
     if child == 0:
         gc.disable()  # what other tests left to be collected may end threads that a fork does not have
@@ -118,7 +118,7 @@ def ended(child: int) -> int:
 
 
 class Steps:
-    """Counts what a scan does to the disk, and kills its process at one of these steps."""
+    """Count what a scan does to the disk, and kill its process at one of these steps."""
 
     def __init__(self, last: int) -> None:
         self.last, self.done, self.lock = last, 0, threading.Lock()
@@ -130,13 +130,17 @@ class Steps:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self) -> None:
-        """For good: call it in a process that ends."""
+        """Count from now on, for good: call it in a process that ends."""
         connect, pwrite = sqlite3.connect, os.pwrite
 
         def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
             connection: sqlite3.Connection = connect(*arguments, **options)
-            connection.set_trace_callback(self.step)
+            connection.set_trace_callback(changed)
             return connection
+
+        def changed(statement: str) -> None:
+            if not statement.startswith("SELECT"):  # the disk is as it was at the step before
+                self.step()
 
         def half_then_all(file: int, content: bytes, offset: int) -> int:
             pwrite(file, content[: len(content) // 2], offset)

@@ -464,7 +464,7 @@ def test_a_folder_that_cannot_be_listed_keeps_its_photos(root: Path, monkeypatch
 
 
 class Logging(Mean):
-    """Notes each photo it has seen in a file, which outlives a kill."""
+    """Note each photo that was seen in a file, which outlives a kill."""
 
     def __init__(self, log: Path, step: Callable[[], None]) -> None:
         super().__init__()
