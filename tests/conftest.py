@@ -63,9 +63,9 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _bars() -> Iterator[None]:
     """A test that starts a server turns progress bars off, for itself alone."""
-    before = progress._wanted
+    before = progress.wanted
     yield
-    progress._wanted = before
+    progress.wanted = before
 
 
 class Unsynced(sqlite3.Connection):

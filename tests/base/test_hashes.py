@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from samespace.base import hashes as hashing
-from samespace.base.hashes import hamming, perceptual_hash, perceptual_hash_of_pixels, wavelet_hash
+from samespace.base import hashes as hashes_module
+from samespace.base.hashes import count_bits_by_table, hamming, perceptual_hash, perceptual_hash_of_pixels, wavelet_hash
 
 hash_lists = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6).map(lambda bits: np.array(bits, np.uint64))
 
@@ -74,13 +74,13 @@ def test_hamming_is_a_metric(hashes: np.ndarray) -> None:
 
 @given(hash_lists)
 def test_the_table_for_numpy_1_counts_the_same(hashes: np.ndarray) -> None:
-    assert hashing._count_bits_by_table(hashes).tolist() == [bin(int(value)).count("1") for value in hashes]
+    assert count_bits_by_table(hashes).tolist() == [bin(int(value)).count("1") for value in hashes]
 
 
 def test_hamming_goes_on_past_its_first_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = np.random.default_rng(0).integers(0, 2**64, 50, dtype=np.uint64)
     whole = hamming(hashes, hashes)
-    monkeypatch.setattr(hashing, "_CACHED_PAIRS", 150)  # three rows at a time: the last block holds two
+    monkeypatch.setattr(hashes_module, "PAIRS_AT_ONCE", 150)  # three rows at a time: the last block holds two
     assert (hamming(hashes, hashes) == whole).all()
     assert whole[49, 0] == bits_apart(hashes[49], hashes[0])
 

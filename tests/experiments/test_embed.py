@@ -399,7 +399,7 @@ def test_one_damaged_file_stops_an_import(
     photos: Path, spoil: Callable[..., Path], harm: Callable[[bytes], bytes]
 ) -> None:
     told = refused(photos, spoil(harm))
-    assert "rank_0/batch_00000006.safetensors is damaged: fetch it again, or take it away and its photos" in told
+    assert "rank_0/batch_00000006.safetensors is damaged: fetch it again, or delete it and its photos" in told
 
 
 @pytest.mark.parametrize(
