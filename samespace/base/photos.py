@@ -163,7 +163,7 @@ def decoders() -> str:
 
 
 @cache
-def _learn_heif() -> bool:
+def learn_heif() -> bool:
     """Teach Pillow HEIC, if the extra is installed; tell whether it is."""
     try:
         import pillow_heif
@@ -184,7 +184,7 @@ def _identified(file: BinaryIO) -> Image.Image:
     head = file.read(12)
     file.seek(0)
     if _is_heif(head):  # whatever its name: phones have called such files .jpg
-        _learn_heif()
+        learn_heif()
     return Image.open(file)
 
 
@@ -215,7 +215,7 @@ def _why_unidentified(path: Path, content: bytes | None) -> str:
         head = file.read(12)
     if not head:
         return "the file is empty"
-    if _is_heif(head) and not _learn_heif():
+    if _is_heif(head) and not learn_heif():
         return "HEIC photos need an extra: pip install 'samespace[heic]'"
     return "not an image this program knows"
 

@@ -86,7 +86,7 @@ class Subtree(NamedTuple):
 
 
 class Library:
-    """Remembers the photos of one folder or several. Belongs to the thread that made it."""
+    """The memory of one photo folder or several. Belongs to the thread that opened it."""
 
     def __init__(self, folder: Path, create: bool = False) -> None:
         self.folder = Path(os.path.realpath(folder))
@@ -168,7 +168,7 @@ class Library:
         )
         photos = []
         for number, path, size, mtime_ns, content, width, height, taken, hash_ in rows:
-            root, bits = roots[number], _unsigned(hash_)
+            root, bits = roots[number], hash_ % 2**64  # SQLite's numbers are signed
             whole = root / os.fsdecode(path)
             photos.append(Photo(whole, root, self.id, size, mtime_ns, content, width, height, taken, bits))
         return sorted(photos, key=lambda photo: os.fsencode(photo.path))
@@ -397,7 +397,3 @@ def _details(photo: Photo) -> Details | None:
 
 def _signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
-
-
-def _unsigned(number: int) -> int:
-    return number & (2**64 - 1)
