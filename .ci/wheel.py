@@ -1,4 +1,4 @@
-"""Build the wheel, install it into a virtual environment of its own, and use it from a folder that is not the project's.
+"""Build the wheel, install it into an environment of its own, and use it from a folder that is not the project's.
 
 python .ci/wheel.py
 
