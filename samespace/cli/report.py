@@ -130,7 +130,7 @@ def _figures(found: Found) -> str:
         "photos": f"{found.photos:,}",
         "groups": f"{len(found.groups):,}",
         "duplicates": f"{found.duplicates:,}",
-        "to win": size_words(found.bytes_to_win),
+        "to win": size_words(found.bytes_freed),
     }
     if found.unreadable:
         figures['<a href="#unreadable">unreadable</a>'] = f"{len(found.unreadable):,}"

@@ -55,7 +55,7 @@ def show_found(found: Found, plan: Path, report: Path | None, rerun: str) -> Non
         ("photos", f"{found.photos:,}"),
         ("groups", f"{len(found.groups):,}"),
         ("duplicates", f"{found.duplicates:,}"),
-        ("to win", size_words(found.bytes_to_win)),
+        ("to win", size_words(found.bytes_freed)),
         ("unreadable", f"{len(found.unreadable):,}"),
     ]
     for name, figure in rows:
@@ -92,7 +92,7 @@ def as_json(found: Found, plan: Path) -> dict[str, Any]:
         "grouping": found.grouping,
         "photos": found.photos,
         "duplicates": found.duplicates,
-        "bytes_to_win": found.bytes_to_win,
+        "bytes_freed": found.bytes_freed,
         "plan": os.fspath(plan),
         "groups": [
             {"kind": group.kind, "weakest": group.weakest, "members": [_member_as_json(each) for each in group.members]}

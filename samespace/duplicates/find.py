@@ -115,7 +115,7 @@ class Comparison:
             int(left.copied.sum()),
             groups,
             sum(not member.keep for group in groups for member in group.members),
-            left.bytes_to_win(groups),
+            left.bytes_freed(groups),
             self._unreadable,
         )
 
@@ -171,7 +171,7 @@ class Comparison:
             groups.append(left.group(rows, next(lowest).score if len(cluster) > 2 else last))
         return sorted(
             (group for group in groups if group),
-            key=lambda group: (-left.bytes_to_win([group]), bytes(group.members[0].photo.path)),
+            key=lambda group: (-left.bytes_freed([group]), bytes(group.members[0].photo.path)),
         )
 
     def _kinds(self, first: Ints, second: Ints) -> list[str]:
@@ -459,7 +459,7 @@ class _Left:
         joined = "same bytes" if photo.content == keeper.content else _JOINED[kind]
         return f"{joined}, {why_removed(self._standing(photo), self._standing(keeper), self.photos.rule)}"
 
-    def bytes_to_win(self, groups: Sequence[Group]) -> int:
+    def bytes_freed(self, groups: Sequence[Group]) -> int:
         """What removing the duplicates frees: nothing for one that is another name, a hard link, of what is kept."""
         members = [(self.photos.inode(member.photo), member) for group in groups for member in group.members]
         kept = {inode for inode, member in members if member.keep}

@@ -45,7 +45,7 @@ class Found(NamedTuple):
     photos: int
     groups: list[Group]
     duplicates: int  # photos to remove
-    bytes_to_win: int
+    bytes_freed: int
     unreadable: list[UnreadablePhoto]
 
 

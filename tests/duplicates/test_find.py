@@ -69,7 +69,7 @@ def kept(group: Group) -> list[str]:
 
 def test_a_folder_without_duplicates_has_none(folder: Path) -> None:
     found = search(folder)
-    assert (found.photos, found.groups, found.duplicates, found.bytes_to_win) == (4, [], 0, 0)
+    assert (found.photos, found.groups, found.duplicates, found.bytes_freed) == (4, [], 0, 0)
 
 
 @pytest.mark.parametrize("kind", ["exact", "near"])
@@ -113,7 +113,7 @@ def test_near_is_the_same_shot_and_exact_within_it(folder: Path) -> None:
     assert by_name["a small.png"].why == "same shot, fewer pixels"
     assert by_name["a small.png"].score == pytest.approx(groups["a"].weakest) and groups["a"].weakest < 1
     assert found.duplicates == 3
-    assert found.bytes_to_win == sum(
+    assert found.bytes_freed == sum(
         member.photo.path.stat().st_size for group in found.groups for member in group.members if not member.keep
     )
 
@@ -256,7 +256,7 @@ def test_a_hard_link_is_the_same_file_and_no_duplicate(folder: Path) -> None:
     (folder / "c link.png").hardlink_to(folder / "b copy.png")
     found = search(folder)
     assert names(found) == [["a link.png", "b copy.png", "c link.png"]]
-    assert (found.duplicates, found.bytes_to_win) == (2, (folder / "b copy.png").stat().st_size)  # freed once
+    assert (found.duplicates, found.bytes_freed) == (2, (folder / "b copy.png").stat().st_size)  # freed once
 
 
 def test_unreadable_files_are_named(folder: Path) -> None:

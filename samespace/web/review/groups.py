@@ -30,7 +30,7 @@ class Shown(NamedTuple):
     group: Group
 
     @property
-    def bytes_to_win(self) -> int:
+    def bytes_freed(self) -> int:
         return sum(member.photo.size for member in self.group.members if not member.keep)
 
 
