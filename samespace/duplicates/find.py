@@ -33,7 +33,7 @@ _ALIKE = 10
 
 _BLOCK = 1024
 _NOBODY = np.empty(0, np.intp)
-_JOINED = {"exact": "same pixels", "near": "same shot", "same-space": "same space"}
+_JOINED = {"exact": "same pixels", "near": "same photo", "same-space": "same space"}
 
 Pairs = list[tuple[int, int]]
 

@@ -30,12 +30,12 @@ def _steps(sharpness: float) -> float:
     return round(4 * log2(sharpness + 1e-9))
 
 
-_RESOLUTION = Criterion(lambda photo, _: -photo.width * photo.height, "the highest resolution", "fewer pixels")
-_SHARPNESS = Criterion(lambda _, sharpness: -_steps(sharpness), "the sharpest", "less sharp")
-_BYTES = Criterion(lambda photo, _: -photo.size, "the largest file", "a smaller file")
-_OLDEST = Criterion(_taken, "the oldest", "newer")
-_NEWEST = Criterion(lambda photo, _: -_taken(photo, _), "the newest", "older")
-_SHORTEST = Criterion(lambda photo, _: len(bytes(photo.path)), "the shortest path", "a longer path")
+_RESOLUTION = Criterion(lambda photo, _: -photo.width * photo.height, "highest resolution", "fewer pixels")
+_SHARPNESS = Criterion(lambda _, sharpness: -_steps(sharpness), "sharpest", "less sharp")
+_BYTES = Criterion(lambda photo, _: -photo.size, "largest file", "smaller file")
+_OLDEST = Criterion(_taken, "oldest", "newer")
+_NEWEST = Criterion(lambda photo, _: -_taken(photo, _), "newest", "older")
+_SHORTEST = Criterion(lambda photo, _: len(bytes(photo.path)), "shortest path", "longer path")
 _BEST = (_RESOLUTION, _SHARPNESS, _BYTES)
 
 # What comes first decides; what is equal in all is decided by path.
@@ -48,7 +48,7 @@ RULES: dict[str, tuple[Criterion, ...]] = {
 }
 
 
-PROTECTED = "in a folder that nothing is removed from"
+PROTECTED = "in a protected folder"  # nothing there is ever removed
 
 
 class Standing(NamedTuple):
@@ -79,7 +79,7 @@ def why_kept(keeper: Standing, runner_up: Standing, rule: str) -> str:
     if keeper.protected:
         return PROTECTED
     decisive = _decisive(keeper, runner_up, rule)
-    return decisive.best if decisive else "equal in all, first by path"
+    return decisive.best if decisive else "identical; first by name"
 
 
 def why_removed(other: Standing, keeper: Standing, rule: str) -> str:
@@ -87,7 +87,7 @@ def why_removed(other: Standing, keeper: Standing, rule: str) -> str:
     if keeper.protected:
         return f"the other is {PROTECTED}"
     decisive = _decisive(keeper, other, rule)
-    return decisive.worse if decisive else "equal in all, later by path"
+    return decisive.worse if decisive else "later by name"
 
 
 def _decisive(one: Standing, other: Standing, rule: str) -> Criterion | None:

@@ -434,7 +434,7 @@ def test_dedupe_shows_what_it_found_and_changes_nothing(run: Run, album: Path) -
     figures = dict(line.split() for line in out.splitlines() if line.startswith("  ") and len(line.split()) == 2)
     assert figures == {"photos": "4", "groups": "1", "duplicates": "2", "unreadable": "1"}
     assert f"  keep           {album}/first.png  " in out
-    assert ": same shot, fewer pixels\n" in out
+    assert ": same photo, fewer pixels\n" in out
     assert next_command(out, "apply") == ["apply", f"{album}/.samespace/plan.json"]
     assert next_command(out, "dedupe") == ["dedupe", str(album), "--report", "report.html"]
     assert tree(album) == before

@@ -110,7 +110,7 @@ def test_near_is_the_same_shot_and_exact_within_it(folder: Path) -> None:
     assert sorted(member.photo.path.name for member in groups["a"].members) == ["a copy.png", "a small.png", "a.png"]
     assert groups["a"].kind == "near" and groups["b"].kind == "exact"
     by_name = {member.photo.path.name: member for member in groups["a"].members}
-    assert by_name["a small.png"].why == "same shot, fewer pixels"
+    assert by_name["a small.png"].why == "same photo, fewer pixels"
     assert by_name["a small.png"].score == pytest.approx(groups["a"].weakest) and groups["a"].weakest < 1
     assert found.duplicates == 3
     assert found.bytes_freed == sum(
@@ -151,12 +151,12 @@ def test_what_is_kept_and_why(folder: Path) -> None:
     assert keeper["best"].photo.path.name == "original with a long name.png"
     shots = [folder / name for name in ("large/soft.jpg", "original with a long name.png", "s.png", "newest.bmp")]
     largest = max(shots, key=lambda path: path.stat().st_size)
-    assert (keeper["largest"].photo.path, keeper["largest"].why) == (largest, "the largest file")
-    assert (keeper["oldest"].photo.path.name, keeper["oldest"].why) == ("s.png", "the oldest")
-    assert (keeper["newest"].photo.path.name, keeper["newest"].why) == ("newest.bmp", "the newest")
+    assert (keeper["largest"].photo.path, keeper["largest"].why) == (largest, "largest file")
+    assert (keeper["oldest"].photo.path.name, keeper["oldest"].why) == ("s.png", "oldest")
+    assert (keeper["newest"].photo.path.name, keeper["newest"].why) == ("newest.bmp", "newest")
     (group,) = search(folder, keep="shortest-path").groups
-    assert (group.members[0].photo.path.name, group.members[0].why) == ("s.png", "the shortest path")
-    assert {member.why for member in group.members[1:]} == {"same shot, a longer path", "same pixels, a longer path"}
+    assert (group.members[0].photo.path.name, group.members[0].why) == ("s.png", "shortest path")
+    assert {member.why for member in group.members[1:]} == {"same photo, longer path", "same pixels, longer path"}
 
 
 def test_equal_in_all_goes_by_path(folder: Path) -> None:
@@ -164,8 +164,8 @@ def test_equal_in_all_goes_by_path(folder: Path) -> None:
     os.utime(folder / "0.png", (NOON, NOON))
     (group,) = search(folder).groups
     assert [(member.photo.path.name, member.why) for member in group.members] == [
-        ("0.png", "equal in all, first by path"),
-        ("a.png", "same bytes, equal in all, later by path"),
+        ("0.png", "identical; first by name"),
+        ("a.png", "same bytes, later by name"),
     ]
 
 
@@ -195,7 +195,7 @@ def test_the_same_pixels_are_seen_where_both_are_in_a_reference(folder: Path) ->
     (group,) = search(folder, reference=(folder / "old",), grouping="components", keep="largest").groups
     assert {member.photo.path.name: member.why.partition(",")[0] for member in group.members if not member.keep} == {
         "a.png": "same pixels",
-        "less.png": "same shot",
+        "less.png": "same photo",
     }
 
 
@@ -427,8 +427,8 @@ def test_a_look_that_a_lower_threshold_asked_for_changes_nothing(folder: Path) -
     (low,), (high,) = comparison.at().groups, comparison.at(threshold).groups
     assert len(low.members) == len(high.members) == 3
     assert [(group.members[0].photo.path.name, group.members[0].why) for group in (low, high)] == [
-        ("sharp.jpg", "the sharpest"),
-        ("soft.bmp", "the largest file"),
+        ("sharp.jpg", "sharpest"),
+        ("soft.bmp", "largest file"),
     ]
     assert outline(comparison.at(threshold)) == outline(given.find(chained._replace(threshold=threshold)))
 
