@@ -28,7 +28,7 @@ from samespace.duplicates.manifest import (
     MANIFEST,
     QUARANTINE,
     WAYS,
-    Left,
+    CannotMove,
     Manifest,
     Move,
     Skipped,
@@ -251,7 +251,7 @@ def _remove(manifest: Manifest, move: Move, checked: _Checked) -> tuple[str, str
     reason = halted = ""
     try:
         _quarantine(manifest, move, checked)
-    except Left as left:
+    except CannotMove as left:
         reason = str(left)
     except OSError as error:
         reason = _sentence(error)
@@ -265,30 +265,32 @@ def _remove(manifest: Manifest, move: Move, checked: _Checked) -> tuple[str, str
     return reason, halted
 
 
-def _sentence(error: OSError | Left) -> str:
+def _sentence(error: OSError | CannotMove) -> str:
     return f"it cannot be moved: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 def _quarantine(manifest: Manifest, move: Move, checked: _Checked) -> None:
-    """All of it, or `Left` or OSError with the photo in its place."""
+    """All of it, or `CannotMove` or OSError with the photo in its place."""
     where = manifest.folder / move.quarantined
     (manifest.folder / MANIFEST).lstat()  # no photo goes where no manifest tells of it
     if folder := link_above(move.path, move.root):
-        raise Left(LINKED.format(folder))
+        raise CannotMove(LINKED.format(folder))
     if not same_file(move.path.lstat(), checked.victim_seen):
-        raise Left(CHANGED)
+        raise CannotMove(CHANGED)
     if os.path.lexists(where):
-        raise Left(f"{where} is taken")
+        raise CannotMove(f"{where} is taken")
     where.parent.mkdir(parents=True, exist_ok=True)
     try:
         _take(move, where, checked.victim_seen, partial_name(manifest, move, where))
         _refuse_lost_keeper(checked)
         (manifest.folder / MANIFEST).lstat()
         _put_link(manifest.to, move)
-    except (OSError, Left) as error:
+    except (OSError, CannotMove) as error:
         why_not = put_back(manifest, move)
         if why_not:
-            raise Left(f"{_sentence(error)}; it is in the quarantine, for it cannot be put back: {why_not}") from error
+            raise CannotMove(
+                f"{_sentence(error)}; it is in the quarantine, for it cannot be put back: {why_not}"
+            ) from error
         raise
 
 
@@ -303,22 +305,22 @@ def _take(move: Move, where: Path, seen: os.stat_result, partial: Path) -> None:
         _take_by_copy(move, where, seen, partial)
     else:
         if not same_file(where.lstat(), seen):
-            raise Left(CHANGED)
+            raise CannotMove(CHANGED)
 
 
 def _take_by_copy(move: Move, where: Path, seen: os.stat_result, partial: Path) -> None:
     """The original goes last, when its copy is on the disk."""
     if seen.st_nlink > 1:
-        raise Left("it is a hard link, which would come back from the quarantine's other file system as a copy")
+        raise CannotMove("it is a hard link, which would come back from the quarantine's other file system as a copy")
     if copy_new(move.path, partial) != move.content:
         partial.unlink()
-        raise Left(CHANGED)
+        raise CannotMove(CHANGED)
     partial.rename(where)
     for folder in (where.parent, *where.parent.parents[: len(move.quarantined.parts) - 1]):
         sync_folder(folder)
     if not same_file(move.path.lstat(), seen):
         where.unlink()
-        raise Left(CHANGED)
+        raise CannotMove(CHANGED)
     move.path.unlink()
 
 
@@ -332,7 +334,7 @@ def _refuse_lost_keeper(checked: _Checked) -> None:
         except OSError:
             there = False
         if not there:
-            raise Left(f"the kept photo {path} went or changed with it")
+            raise CannotMove(f"the kept photo {path} went or changed with it")
 
 
 def _put_link(to: str, move: Move) -> None:

@@ -33,7 +33,7 @@ class Skipped(NamedTuple):
     reason: str
 
 
-class Left(Exception):
+class CannotMove(Exception):
     """This photo is left alone; the message is the reason."""
 
 

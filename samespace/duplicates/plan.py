@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
-from samespace.duplicates.group import Found, Member
+from samespace.duplicates.group import Duplicates, Member
 from samespace.library.library import Library
 
 FORMAT = 1
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
     groups: tuple[PlannedGroup, ...]
 
 
-def make_plan(found: Found, libraries: Sequence[Library]) -> Plan:
+def make_plan(found: Duplicates, libraries: Sequence[Library]) -> Plan:
     """Remove every duplicate that was found."""
     groups = [
         PlannedGroup(

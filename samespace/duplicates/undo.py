@@ -13,7 +13,7 @@ from samespace.base import progress
 from samespace.base.files import content_hash, copy_new, move_new, sync_folder
 from samespace.duplicates.manifest import (
     LINKED,
-    Left,
+    CannotMove,
     Manifest,
     Move,
     Skipped,
@@ -69,7 +69,7 @@ def put_back(manifest: Manifest, move: Move) -> str:
     """Undo one move, whatever step it reached; why it could not be, or ""."""
     try:
         _restore(manifest, move)
-    except Left as reason:
+    except CannotMove as reason:
         return str(reason)
     except FileExistsError:
         return "its place is taken"
@@ -84,9 +84,9 @@ def _restore(manifest: Manifest, move: Move) -> None:
         return
     if not move.root.is_dir():
         # Not made anew: the drive that it was on may just not be there.
-        raise Left(f"the folder {move.root} is gone: bring it back, then undo again")
+        raise CannotMove(f"the folder {move.root} is gone: bring it back, then undo again")
     if folder := link_above(move.path, move.root):
-        raise Left(LINKED.format(folder))
+        raise CannotMove(LINKED.format(folder))
     partial = partial_name(manifest, move, move.path)
     partial.unlink(missing_ok=True)
     if os.path.lexists(move.path):
@@ -94,7 +94,7 @@ def _restore(manifest: Manifest, move: Move) -> None:
             where.unlink()
             return
         if not _is_our_link(manifest, move):
-            raise Left("its place is taken")
+            raise CannotMove("its place is taken")
         move.path.unlink()
     move.path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -30,7 +30,7 @@ class Exported(NamedTuple):
     alone: bool  # the data set has no other training photos
 
 
-def told(library: Library) -> list[tuple[Path, Path, bool]]:
+def list_verdicts(library: Library) -> list[tuple[Path, Path, bool]]:
     """Every verdict on two photos that the library still knows, True for same, sorted by the bytes of the paths.
 
     A photo goes by the first path that has its content.

@@ -138,7 +138,7 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["export", "{model}", "-o", "{photo}"], "cannot write the model to {photo}"),
         (["scan", "{here}/nowhere"], "{here}/nowhere is not a folder: give the folder that holds the photos"),
         (["dedupe", "{photo}"], "{photo} is not a folder"),
-        (["dedupe", "{here}", "--threshold", "2"], "a threshold of 2 makes no sense"),
+        (["dedupe", "{here}", "--threshold", "2"], "a threshold of 2 is out of range"),
         (["dedupe", "{here}", "--kind", "same-space", "--model", "{here}"], "no model in {here}"),
         (["apply", "{here}/plan.json"], "{here}/plan.json is no plan that can be followed"),
         (["apply", "{photo}"], "{photo} is no plan that can be followed: it is not JSON"),

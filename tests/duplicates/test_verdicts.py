@@ -21,7 +21,7 @@ from data import training_rows
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.cli import show
-from samespace.duplicates.verdicts import Exported, export_verdicts, told
+from samespace.duplicates.verdicts import Exported, export_verdicts, list_verdicts
 from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
 from tests.conftest import ROOT, draw
@@ -83,18 +83,18 @@ def test_told_names_photos_that_are_there_in_a_stable_order(album: Library) -> N
     say(album, "hb! ba gc de fe df!")
     a, b, c, d, e, f, g, h = (photo(album, name) for name in "abcdefgh")
     among = [(d, e, True), (d, f, False), (e, f, True)]
-    assert told(album) == [(a, b, True), (b, h, False), (c, g, True), *among]
+    assert list_verdicts(album) == [(a, b, True), (b, h, False), (c, g, True), *among]
     shutil.copy(g, photo(album, "bcopy"))  # sorts before g: the same content goes by its first path
     h.unlink()
     album.scan([album.folder.parent])
-    assert told(album) == [(a, b, True), (photo(album, "bcopy"), c, True), *among]
+    assert list_verdicts(album) == [(a, b, True), (photo(album, "bcopy"), c, True), *among]
 
 
 def test_a_terminal_shows_one_verdict_a_line(album: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    show.show_verdicts(told(album))
+    show.show_verdicts(list_verdicts(album))
     assert "to say one: samespace verdict" in capsys.readouterr().out
     say(album, "ab cd!")
-    show.show_verdicts(told(album))
+    show.show_verdicts(list_verdicts(album))
     a, b, c, d = (photo(album, name) for name in "abcd")
     assert capsys.readouterr().out == f"same       {a} {b}\ndifferent  {c} {d}\n"
 
