@@ -265,11 +265,11 @@ def test_what_an_export_says(album: Library, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_without_a_verdict_nothing_is_written(album: Library, tmp_path: Path) -> None:
-    with pytest.raises(SameSpaceError, match="has no verdicts: say some"):
+    with pytest.raises(SameSpaceError, match="has no verdicts: add one"):
         export_verdicts(album, tmp_path / "root")
     say(album, "ab")
     photo(album, "a").unlink()
-    with pytest.raises(SameSpaceError, match="knows no two photos of a verdict any more"):
+    with pytest.raises(SameSpaceError, match="no longer has both photos of any verdict"):
         export_verdicts(album, tmp_path / "root")
     assert not (tmp_path / "root").exists()
 
@@ -294,7 +294,7 @@ def test_a_copy_that_is_another_photo_is_not_overwritten(album: Library, tmp_pat
 def test_a_root_that_cannot_be_written_is_named(album: Library, tmp_path: Path) -> None:
     say(album, "ab")
     (tmp_path / "file").touch()
-    with pytest.raises(SameSpaceError, match=r"cannot write .*file.*: give a folder you may write"):
+    with pytest.raises(SameSpaceError, match=r"cannot write .*file.*: choose a folder that you can write to"):
         export_verdicts(album, tmp_path / "file")
 
 
