@@ -50,13 +50,13 @@ def test_victims_lie_in_quarantine_under_their_own_relative_paths(folder: Folder
     assert folder.two.exists()
 
 
-def test_a_hard_link_wins_no_bytes(folder: Folder) -> None:
+def test_a_hard_link_frees_no_bytes(folder: Folder) -> None:
     applied = apply(folder.plan)
     assert applied.bytes_to_free == len(b"a small one" + b"the large one" + b"odd name")
     assert runs(folder.library.folder)[0].bytes_to_free == applied.bytes_to_free
 
 
-def test_both_names_of_a_file_removed_win_its_bytes_once(folder: Folder) -> None:
+def test_both_names_of_a_file_removed_free_its_bytes_once(folder: Folder) -> None:
     plan = make_plan(folder.library, folder.root, ([folder.a], [folder.two, folder.linked]))
     assert apply(plan).bytes_to_free == len(b"two")
 

@@ -8,10 +8,25 @@ import pytest
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.apply import apply
-from samespace.duplicates.manifest import MANIFEST
+from samespace.duplicates.manifest import MANIFEST, note, read_manifest, write_manifest
 from samespace.duplicates.quarantine import runs
 from samespace.duplicates.undo import undo
 from tests.duplicates.conftest import Folder, write
+
+
+def test_a_manifest_comes_back_as_it_was_written_and_a_torn_note_spoils_nothing(folder: Folder) -> None:
+    [run] = apply(folder.plan).runs
+    manifest = read_manifest(run)
+    again = run.with_name("again")
+    write_manifest(again, manifest.made, manifest.to, manifest.moves)
+    first, second, *_ = manifest.moves
+    note(manifest._replace(folder=again), first, "moved")
+    with (again / MANIFEST).open("ab") as file:
+        file.write(b'\n{"move": 1, "sta')
+    note(manifest._replace(folder=again), second, "left", "its place is taken")
+    assert read_manifest(again) == manifest._replace(
+        folder=again, states={first.number: "moved", second.number: "left"}
+    )
 
 
 def test_a_run_with_others_files_in_it_stays_and_says_so(folder: Folder) -> None:

@@ -14,7 +14,7 @@ from samespace.duplicates.undo import undo
 from tests.duplicates.conftest import MEMORY, Folder, InChild, delete_all, disk_full_after, make_plan, snapshot, write
 
 
-def test_emptying_takes_only_old_runs_and_says_what_it_won(folder: Folder) -> None:
+def test_emptying_takes_only_old_runs_and_says_what_it_freed(folder: Folder) -> None:
     apply(folder.plan)
     assert runs_older_than(folder.library.folder, timedelta(days=30)) == []
     [old] = runs_older_than(folder.library.folder, timedelta(0))
