@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
@@ -17,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import model_def
 from data import training_rows
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
@@ -24,7 +21,7 @@ from samespace.cli import show
 from samespace.duplicates.verdicts import Exported, export_verdicts, list_verdicts
 from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
-from tests.conftest import ROOT, draw
+from tests.conftest import draw
 
 Labels = dict[frozenset[str], int]
 
@@ -339,7 +336,10 @@ def test_training_reads_rows_of_the_verdicts(album: Library, root: Path) -> None
     assert Counter(rows[mine[:, 0], 2].tolist()) == {1: 2 * 16, 0: 2 * 16}
 
 
-def test_a_model_learns_from_verdicts_alone(tmp_path: Path, album: Library) -> None:
+@pytest.mark.usefixtures("unpickled")
+def test_a_model_learns_from_verdicts_alone(
+    tmp_path: Path, album: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     groups = ("abcd", "efgh")
     same = [pair for group in groups for pair in combinations(group, 2)]
     say(album, " ".join([*map("".join, same), *(f"{one}{other}!" for one in groups[0] for other in groups[1])]))
@@ -348,15 +348,11 @@ def test_a_model_learns_from_verdicts_alone(tmp_path: Path, album: Library) -> N
     test = tmp_path / "root" / AIRBNB / "Test Data" / "kitchen"
     for seed, name in enumerate(("oslo_1_1", "oslo_1_2", "oslo_2_1")):
         draw(test / f"{name}.jpg", seed)
-    result = train(root, tmp_path, "data.held_out=0")
-    assert result.returncode == 0, result.stderr
-    assert "epoch 1/1" in result.stdout
-    assert (tmp_path / "model" / "model.json").is_file()
-
-
-def train(root: Path, home: Path, *settings: str) -> subprocess.CompletedProcess[str]:
-    choices: Iterable[str] = (*settings, "hyperparameters.backbone=mobilenet_v3_small", "hyperparameters.weights=none")
+    for name in ("cache", "data"):
+        monkeypatch.setenv(f"XDG_{name.upper()}_HOME", str(tmp_path / name))
+    choices = ("data.held_out=0", "hyperparameters.backbone=mobilenet_v3_small", "hyperparameters.weights=none")
     words = [word for choice in choices for word in ("--config", choice)]
-    command = [sys.executable, "model_def.py", "--data", root, "--output", home / "model", "--epochs", "1", *words]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data")}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    output = tmp_path / "model"
+    assert model_def.main(["--data", str(root), "--epochs", "1", "--output", str(output), *words]) == 0
+    assert "epoch 1/1" in capsys.readouterr().out
+    assert (output / "model.json").is_file()
