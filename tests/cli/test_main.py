@@ -408,7 +408,7 @@ def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.Monke
         == f"search compares vectors of mobilenet_v3_small as {compression.dim} numbers a photo, by pca from now on\n"
     )
     assert run("search", "last.png")[0] == 0
-    assert run("compress", "--import", "last.png")[2].startswith("error: last.png is no compression")
+    assert run("compress", "--import", "last.png")[2].startswith("error: last.png is not a compression")
 
 
 def test_an_index_is_kept_beside_the_features(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:

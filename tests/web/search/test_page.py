@@ -262,7 +262,7 @@ def spoil(file: Path, how: str) -> None:
     ("how", "why"),
     [
         ("gone", "match.safetensors, which has gone: give another --matcher FILE"),
-        ("damaged", "match.safetensors is no matcher, or damaged: train it again, or copy it again"),
+        ("damaged", "match.safetensors is not a matcher, or damaged: train it again, or copy it again"),
         ("other", "The matcher was trained on features of vgg16, and these are of colours: take those, or train one"),
     ],
 )
