@@ -375,7 +375,7 @@ def test_a_folder_inside_the_other_is_searched_in_one_library(run: Run, album: P
 def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(album)
     run("scan", ".")
-    assert run("compress")[2].startswith("error: what finds copies is as short as it can be: scan with --backbone")
+    assert run("compress")[2].startswith("error: vectors that find copies are short already: scan with --backbone")
     run("scan", ".", *RANDOM)
     assert run("compress")[2].startswith("error: 4 photos are too few to learn from")
     monkeypatch.setattr("samespace.search.choose_compression.FEWEST", 4)

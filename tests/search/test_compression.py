@@ -231,7 +231,7 @@ def test_vectors_are_brought_to_scale() -> None:
 
 
 def test_nobody_is_near_itself() -> None:
-    found = autoencoder._nearness(torch.eye(9)).exp()
+    found = autoencoder.log_nearness(torch.eye(9)).exp()
     torch.testing.assert_close(found.diagonal(), torch.zeros(9))
     torch.testing.assert_close(found.sum(1), torch.ones(9))
 

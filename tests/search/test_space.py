@@ -467,7 +467,7 @@ def test_what_a_compression_is_learnt_from_does_not_depend_on_paths(own: Path, p
     (own / "2023").rename(own / "zzz")
     library.scan([own], [Sketches(), Colours()])
     assert (vectors.vectors_to_compress(library, COLOURS) == before).all()
-    with pytest.raises(SameSpaceError, match="what finds copies is as short as it can be"):
+    with pytest.raises(SameSpaceError, match="vectors that find copies are short already"):
         vectors.vectors_to_compress(library, shots())
     with pytest.raises(SameSpaceError, match="none of the 31 photos has been scanned for"):
         vectors.vectors_to_compress(library, COLOURS._replace(extractor=_other()))
@@ -590,7 +590,7 @@ def test_an_extractor_is_asked_by_one_thread_at_a_time(space: Space) -> None:
 def test_photos_that_cannot_be_read_do_not_stop_the_rest(
     photos: Path, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("samespace.search.answers._AT_ONCE", 3)
+    monkeypatch.setattr("samespace.search.answers.AT_ONCE", 3)
     asked = [photos / "2023 b.jpg", photos / "2023" / "damaged.jpg", tmp_path / "none.jpg", *find(photos / "phone")[:3]]
     found = list(answers_to(asked, space, 2, None, None, True))
     assert [answer.path for answer in found] == asked
