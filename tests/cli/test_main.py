@@ -156,8 +156,8 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["search", "--like", "{here}/nowhere", "--in", "{here}"], "{here}/nowhere is not a folder"),
         (["search", "--like", "{here}", "--in", "{here}", "--top", "0"], "cannot show 0 results"),
         (["search", "{photo}", "--json", "-z"], "--json prints more than paths: leave out"),
-        (["search", "{photo}", "--threshold", "2"], "a threshold of 2 makes no sense"),
-        (["search", "{photo}", "--threshold", "nan"], "a threshold of nan makes no sense"),
+        (["search", "{photo}", "--threshold", "2"], "a threshold of 2 is out of range"),
+        (["search", "{photo}", "--threshold", "nan"], "a threshold of nan is out of range"),
         (["search", "{photo}", "--library", "{here}"], "no library at {here}: `samespace scan` makes one"),
         (["search", "{here}/photo.jpg"], "no library at or above"),
         (["index", "--library", "{here}"], "no library at {here}"),
@@ -375,7 +375,7 @@ def test_a_folder_inside_the_other_is_searched_in_one_library(run: Run, album: P
 def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(album)
     run("scan", ".")
-    assert run("compress")[2].startswith("error: what finds copies is as short as it can be: scan with --backbone")
+    assert run("compress")[2].startswith("error: vectors that find copies are short already: scan with --backbone")
     run("scan", ".", *RANDOM)
     assert run("compress")[2].startswith("error: 4 photos are too few to learn from")
     monkeypatch.setattr("samespace.search.choose_compression.FEWEST", 4)
@@ -408,7 +408,7 @@ def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.Monke
         == f"search compares vectors of mobilenet_v3_small as {compression.dim} numbers a photo, by pca from now on\n"
     )
     assert run("search", "last.png")[0] == 0
-    assert run("compress", "--import", "last.png")[2].startswith("error: last.png is no compression")
+    assert run("compress", "--import", "last.png")[2].startswith("error: last.png is not a compression")
 
 
 def test_an_index_is_kept_beside_the_features(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:

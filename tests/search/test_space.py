@@ -27,7 +27,7 @@ from samespace.search import same_shot, vectors
 from samespace.search import space as search
 from samespace.search.answers import Answer, answers_of, answers_to
 from samespace.search.compression import fit_pca
-from samespace.search.look import Look, choose_look, extracted
+from samespace.search.look import THRESHOLD, Look, choose_look, extracted
 from samespace.search.look import look_for_copies as shots
 from samespace.search.same_shot import Sketches
 from samespace.search.space import Hit, Query, Space
@@ -343,8 +343,8 @@ def test_what_cannot_be_searched_is_one_sentence(own: Path, tmp_path: Path) -> N
     for options, said in (
         ({"top": 0}, "cannot show 0 results"),
         ({"start": -1}, "cannot show 10 results from number -1 on"),
-        ({"threshold": 1.5}, "a threshold of 1.5 makes no sense"),
-        ({"threshold": float("nan")}, "a threshold of nan makes no sense"),
+        ({"threshold": 1.5}, "a threshold of 1.5 is out of range"),
+        ({"threshold": float("nan")}, "a threshold of nan is out of range"),
         ({"folder": tmp_path / "empty"}, "empty holds no photo of the library"),
     ):
         with pytest.raises(SameSpaceError, match=said):
@@ -413,7 +413,7 @@ def test_a_model_decides_on_what_its_vectors_shortlist(
             assert hit.score == pytest.approx(chosen.model.compare(asked.path, hit.photo.path), abs=5e-3)
         for hit in (hit for hit in hits if hit.also):
             for other in hit.also:
-                sure = chosen.model.compare(hit.photo.path, other.path) >= search.THRESHOLD - 5e-3
+                sure = chosen.model.compare(hit.photo.path, other.path) >= THRESHOLD - 5e-3
                 assert sure or one_shot(hit.photo, other)
         assert len(flat(hits)) == len(space.photos) - 1
     monkeypatch.setattr(search, "BLOCK", 5)
@@ -468,7 +468,7 @@ def test_what_a_compression_is_learnt_from_does_not_depend_on_paths(own: Path, p
     (own / "2023").rename(own / "zzz")
     scan(library, [own], [Sketches(), Colours()])
     assert (vectors.vectors_to_compress(library, COLOURS) == before).all()
-    with pytest.raises(SameSpaceError, match="what finds copies is as short as it can be"):
+    with pytest.raises(SameSpaceError, match="vectors that find copies are short already"):
         vectors.vectors_to_compress(library, shots())
     with pytest.raises(SameSpaceError, match="none of the 31 photos has been scanned for"):
         vectors.vectors_to_compress(library, COLOURS._replace(extractor=_other()))
@@ -591,7 +591,7 @@ def test_an_extractor_is_asked_by_one_thread_at_a_time(space: Space) -> None:
 def test_photos_that_cannot_be_read_do_not_stop_the_rest(
     photos: Path, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("samespace.search.answers._AT_ONCE", 3)
+    monkeypatch.setattr("samespace.search.answers.AT_ONCE", 3)
     asked = [photos / "2023 b.jpg", photos / "2023" / "damaged.jpg", tmp_path / "none.jpg", *find(photos / "phone")[:3]]
     found = list(answers_to(asked, space, 2, None, None, True))
     assert [answer.path for answer in found] == asked

@@ -30,9 +30,8 @@ from samespace.web.state import Desk, photo_id
 from samespace.words import search as sentences
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet
-from samespace.words.data import feature_source_of
 from samespace.words.matcher import Matcher
-from samespace.words.photo_features import Featured, FeatureSource, told
+from samespace.words.photo_features import Featured, FeatureSource, combine_fields, feature_source_of
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, train
 from tests.conftest import ROOT, draw
@@ -76,7 +75,7 @@ SEEN = COLOURS._replace(extractor=Seen())
 def matcher_file(scanned_album, tmp_path_factory) -> Path:
     """A matcher that has learnt the album's twelve rooms by heart, as well as colours tell them apart."""
     photos = sorted((scanned_album / "2023").glob("[01]*.jpg"))
-    vectors = told(SEEN.extractor.extract(np.stack([read_pixels(photo, 256) for photo in photos])))
+    vectors = combine_fields(SEEN.extractor.extract(np.stack([read_pixels(photo, 256) for photo in photos])))
     images = [
         Captioned(photo.name, split, tuple(describe(room, viewpoints(room, 1)[0])), number)
         for split in ("train", "val")
@@ -264,7 +263,7 @@ def spoil(file: Path, how: str) -> None:
     ("how", "why"),
     [
         ("gone", "match.safetensors, which has gone: give another --matcher FILE"),
-        ("damaged", "match.safetensors is no matcher, or damaged: train it again, or copy it again"),
+        ("damaged", "match.safetensors is not a matcher, or damaged: train it again, or copy it again"),
         ("other", "The matcher was trained on features of vgg16, and these are of colours: take those, or train one"),
     ],
 )
