@@ -104,7 +104,7 @@ def test_the_groups_name_their_photos_and_say_why(client: TestClient) -> None:
     for group in told["groups"]:
         keeper, *others = group["members"]
         assert keeper["keep"] and keeper["score"] == 1 and not any(member["keep"] for member in others)
-        assert all(member["why"].startswith("same shot, ") and member["score"] >= 0.6 for member in others)
+        assert all(member["why"].startswith("same photo, ") and member["score"] >= 0.6 for member in others)
         assert group["bytes"] == sum(member["size"] for member in others)
     assert told["bytes"] == sum(group["bytes"] for group in told["groups"])
 
@@ -171,7 +171,7 @@ def test_the_page_can_be_read_without_scripts(client: TestClient, monkeypatch: p
     assert "10 groups" in page and page.count("<article") == 4
     for name in [name for group in groups[:4] for name in names(group)]:
         assert name.rpartition("/")[2] in page
-    assert "same shot, fewer pixels" in page and "Suggested" in page
+    assert "same photo, fewer pixels" in page and "Suggested" in page
     seen = re.findall(r'<article[^>]*data-id="(\w+)"', page)
     while more := re.search(r'<a href="([^"]*)">Further groups', page):
         page = client.get(more[1].replace("&amp;", "&")).text
