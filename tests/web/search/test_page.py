@@ -34,8 +34,7 @@ from samespace.words.matcher import Matcher
 from samespace.words.photo_features import Featured, FeatureSource, combine_fields, feature_source_of
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, train
-from tests.conftest import ROOT, draw
-from tests.search.test_space import COLOURS, Colours
+from tests.conftest import COLOUR_LOOK, ROOT, Colours, draw
 
 BEST = "2023/01 bedroom.jpg"  # it has a smaller copy in phone and a brighter one in edited
 COPIES = {"phone/01 bedroom.jpg", "edited/01 bedroom.jpg"}
@@ -68,7 +67,7 @@ class Seen(Colours):
         return {**super().extract(pixels), "colours": colours(pixels)}
 
 
-SEEN = COLOURS._replace(extractor=Seen())
+SEEN = COLOUR_LOOK._replace(extractor=Seen())
 
 
 @pytest.fixture(scope="module")
@@ -584,13 +583,13 @@ def test_the_scores_of_compressed_features_are_told_to_be_others(client, desk, m
     plain = {"cosine": features, "probability": "By colours: scores are the probability of the same space."}[meaning]
     compressed = " The features are compressed by pca, which puts scores on another scale than without."
     with desk.library() as library:
-        scan(library, desk.roots, [COLOURS.extractor])
-        pca = fit_pca(vectors_to_compress(library, COLOURS), 8)
+        library.scan(desk.roots, [COLOUR_LOOK.extractor])
+        pca = fit_pca(vectors_to_compress(library, COLOUR_LOOK), 8)
         for compression, more in ((None, ""), (pca, compressed if meaning == "cosine" else ""), (None, "")):
-            keep_compression(library, COLOURS, compression)
-            desk.look = COLOURS
+            keep_compression(library, COLOUR_LOOK, compression)
+            desk.look = COLOUR_LOOK
             desk.refresh()
-            desk.look = COLOURS._replace(meaning=meaning)
+            desk.look = COLOUR_LOOK._replace(meaning=meaning)
             assert f'<p class="soft">{plain}{more}</p>' in client.get(f"/search?like={like(desk)}").text
 
 
