@@ -36,7 +36,7 @@ def told(scans: Scans) -> list[Scan]:
     """All that a page is told until the scan is over."""
 
     async def listen() -> list[str]:
-        return [line async for line in scan_job._stream(scans)]
+        return [line async for line in scan_job._stream(scans) if line.startswith("data: ")]
 
     return [Scan(**json.loads(line.removeprefix("data: "))) for line in asyncio.run(listen())]
 

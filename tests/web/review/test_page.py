@@ -775,4 +775,4 @@ def test_copies_byte_by_byte_cannot_be_told_apart(desk: Desk, album: Path, brows
     expect(browser.locator(".group.ready")).to_have_count(1)
     expect(browser.get_by_role("button", name="Not")).to_have_count(0)
     browser.keyboard.press("n")
-    expect(browser.get_by_text("byte by byte")).to_be_visible()
+    expect(browser.get_by_text("These photos are identical")).to_be_visible()
