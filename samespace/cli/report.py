@@ -145,9 +145,8 @@ def _next_step(found: Found, folders: Sequence[Path], plan: Path | None) -> str:
         sure = "" if found.kind == "exact" else f" --threshold {found.threshold:g}"
         words = " ".join(shell_word(os.fspath(folder)) for folder in folders)
         command = f"samespace dedupe {words} --kind {found.kind}{sure} --plan plan.json"
-        return (
-            "<p>This page changes nothing. To remove duplicates, write a plan first:</p>"
-            + _commands({command: "write a plan"})
+        return "<p>This page changes nothing. To remove duplicates, write a plan first:</p>" + _commands(
+            {command: "write a plan"}
         )
     word = shell_word(os.fspath(plan))
     return "<p>Nothing has been changed yet. When the groups look right:</p>" + _commands(

@@ -447,9 +447,7 @@ def test_a_person_reads_a_page_and_a_program_json(client: TestClient) -> None:
     assert (page.status_code, "There is nothing here" in page.text) == (404, True)
     for path, accept in (("/nothing", "*/*"), ("/api/nothing", "text/html")):
         answer = client.get(path, headers={"accept": accept})
-        assert answer.json() == {
-            "error": "There is nothing here: it may have been removed, or the address mistyped."
-        }
+        assert answer.json() == {"error": "There is nothing here: it may have been removed, or the address mistyped."}
 
 
 def test_static_files_are_asked_for_again_and_not_sent_again(client: TestClient) -> None:

@@ -206,7 +206,7 @@ def _start(request: Request, sent: dict[str, Any]) -> Response:
         raise SameSpaceError("there is no folder to scan yet: add one")
     for folder in folders:
         if not folder.is_dir():
-            raise SameSpaceError(f"{readable(str(folder))} is not a folder: check the spelling, and that its disk is connected")
+            raise SameSpaceError(f"{readable(str(folder))} is not a folder: check its name, and that its disk is there")
     refuse_own_folders(folders)
     return JSONResponse(as_json(_scans(request).start(folders)), 202)
 

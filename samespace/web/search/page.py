@@ -179,7 +179,7 @@ def _described(
 
 def _how_to_understand(desk: Desk) -> str:
     roots = " ".join(shell_word(os.fspath(root)) for root in desk.roots)
-    return f"Text search is not set up. Add captions to photos, or name a matcher: samespace scan {roots} --matcher FILE"
+    return f"Text search is not set up. Caption photos, or name a matcher: samespace scan {roots} --matcher FILE"
 
 
 def _photo(desk: Desk, names: Names, text: str) -> Photo:

@@ -460,7 +460,7 @@ def test_what_names_none_says_what_can_be_typed(client, desk):
     answer = client.get("/search", params={"q": "<b>white kitchen"})
     assert answer.status_code == 200
     assert "No photo is called “&lt;b&gt;white kitchen”" in answer.text
-    how = "Text search is not set up. Add captions to photos, or name a matcher: samespace scan "
+    how = "Text search is not set up. Caption photos, or name a matcher: samespace scan "
     how += f"{desk.roots[0]} --matcher FILE"
     assert f"<p>{how}</p>" in answer.text
     assert ask(client, 400, sentence="white kitchen") == {"error": how}
