@@ -10,7 +10,8 @@ import numpy as np
 
 from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints
 from samespace.base.errors import SameSpaceError
-from samespace.library.library import Features, Library, Photo
+from samespace.library.features import Features
+from samespace.library.library import Library, Photo
 from samespace.search import same_shot
 from samespace.search.look import SHORTLIST, THRESHOLD, Look
 from samespace.search.pair_scores import Remembered, recalled_scores

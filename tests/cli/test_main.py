@@ -138,10 +138,10 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["export", "{model}", "-o", "{photo}"], "cannot write the model to {photo}"),
         (["scan", "{here}/nowhere"], "{here}/nowhere is not a folder: give the folder that holds the photos"),
         (["dedupe", "{photo}"], "{photo} is not a folder"),
-        (["dedupe", "{here}", "--threshold", "2"], "a threshold of 2 makes no sense"),
+        (["dedupe", "{here}", "--threshold", "2"], "a threshold of 2 is out of range"),
         (["dedupe", "{here}", "--kind", "same-space", "--model", "{here}"], "no model in {here}"),
-        (["apply", "{here}/plan.json"], "{here}/plan.json is no plan that can be followed"),
-        (["apply", "{photo}"], "{photo} is no plan that can be followed: it is not JSON"),
+        (["apply", "{here}/plan.json"], "{here}/plan.json cannot be followed as a plan"),
+        (["apply", "{photo}"], "{photo} cannot be followed as a plan: it is not JSON"),
         (["undo", "--library", "{here}"], "no library at {here}: give the .samespace"),
         (["undo", "{here}/run"], "no run at {here}/run: name a folder"),
         (["verdict", "{photo}", "{photo}", "same"], "no library at or above"),
@@ -434,7 +434,7 @@ def test_dedupe_shows_what_it_found_and_changes_nothing(run: Run, album: Path) -
     figures = dict(line.split() for line in out.splitlines() if line.startswith("  ") and len(line.split()) == 2)
     assert figures == {"photos": "4", "groups": "1", "duplicates": "2", "unreadable": "1"}
     assert f"  keep           {album}/first.png  " in out
-    assert ": same shot, fewer pixels\n" in out
+    assert ": same photo, fewer pixels\n" in out
     assert next_command(out, "apply") == ["apply", f"{album}/.samespace/plan.json"]
     assert next_command(out, "dedupe") == ["dedupe", str(album), "--report", "report.html"]
     assert tree(album) == before
@@ -606,8 +606,7 @@ def test_a_reader_that_has_seen_enough_and_a_stop_are_no_errors(album: Path) -> 
     assert process.returncode == 141
     stop = code.replace(
         "sys.exit",
-        "from samespace.library import library\n"
-        "def stop(*_): raise KeyboardInterrupt\nlibrary.Library.scan = stop\nsys.exit",
+        "from samespace.library import scan\ndef stop(*_): raise KeyboardInterrupt\nscan.scan = stop\nsys.exit",
     )
     ran = subprocess.run([sys.executable, "-c", stop, str(album)], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (130, "\nstopped\n")
