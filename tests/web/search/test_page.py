@@ -583,7 +583,7 @@ def test_the_scores_of_compressed_features_are_told_to_be_others(client, desk, m
     plain = {"cosine": features, "probability": "Scores are the probability of the same space, by colours."}[meaning]
     compressed = " The features are compressed by pca, which changes the scale of the scores."
     with desk.library() as library:
-        library.scan(desk.roots, [COLOUR_LOOK.extractor])
+        scan(library, desk.roots, [COLOUR_LOOK.extractor])
         pca = fit_pca(vectors_to_compress(library, COLOUR_LOOK), 8)
         for compression, more in ((None, ""), (pca, compressed if meaning == "cosine" else ""), (None, "")):
             keep_compression(library, COLOUR_LOOK, compression)
