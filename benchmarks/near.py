@@ -50,6 +50,7 @@ from samespace.base.photos import UnreadablePhoto, details, in_threads, open_pho
 from samespace.duplicates.find import find_duplicates
 from samespace.duplicates.group import Search
 from samespace.library.library import Library
+from samespace.library.scan import scan
 from samespace.model.backbone import make_backbone
 from samespace.model.metrics import recall_at_precision
 from samespace.model.pairs import AIRBNB
@@ -232,7 +233,7 @@ class Ours:
         start = time.perf_counter()
         self._files = files
         self._library = Library(library, create=True)
-        self._library.scan([files.folder], [Sketches()])
+        scan(self._library, [files.folder], [Sketches()])
         self.seconds = time.perf_counter() - start
 
     def together(self, rows: Rows, kind: str) -> Flags:

@@ -23,6 +23,7 @@ from samespace.cli.report import write_report
 from samespace.duplicates.find import find_duplicates
 from samespace.duplicates.group import Search
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
 
 PICTURE = Path(__file__).resolve().parent / "report.png"
@@ -37,7 +38,7 @@ def report_on(root: Path) -> Path:
     """Write the report on the duplicates below `root`, and its path."""
     page = root.parent / "report.html"
     library = Library(root / FOLDER, create=True)
-    library.scan([root], [Sketches()])
+    scan(library, [root], [Sketches()])
     write_report(page, find_duplicates([library], [root], Search()), [Path(root.name)], Path("plan.json"))
     return page
 

@@ -96,7 +96,8 @@ def outermost(folders: Sequence[Path]) -> list[Path]:
 
 def libraries_of(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Library, list[Path]]]:
     """Open or make the libraries of these folders, each with its folders: one inside each folder, or the chosen one."""
-    from samespace.library.library import FOLDER, Library, refuse_own_folders
+    from samespace.library.library import FOLDER, Library
+    from samespace.library.scan import refuse_own_folders
 
     refuse_own_folders(folders)
     if chosen is None:

@@ -16,7 +16,8 @@ from samespace.duplicates.manifest import Skipped
 from samespace.duplicates.quarantine import Deleted, Run
 from samespace.duplicates.undo import Undone
 from samespace.duplicates.verdicts import Exported
-from samespace.library.library import Photo, Scan
+from samespace.library.library import Photo
+from samespace.library.scan import Scan
 from samespace.search.answers import Answer
 from samespace.search.choose_compression import Compared
 from samespace.search.space import Hit, Space

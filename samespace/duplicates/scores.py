@@ -11,7 +11,7 @@ import numpy.typing as npt
 from samespace.base import arrays
 from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
-from samespace.library.library import Features
+from samespace.library.features import Features
 from samespace.search import same_shot as near
 from samespace.search.look import SHORTLIST
 from samespace.search.neighbours import Candidates, find_neighbours

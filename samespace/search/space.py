@@ -16,7 +16,8 @@ import numpy.typing as npt
 from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels
-from samespace.library.library import Features, Library, Photo
+from samespace.library.features import Features
+from samespace.library.library import Library, Photo
 from samespace.search import same_shot
 from samespace.search.approximate import Approximate, Indexed, recall
 from samespace.search.exact import Exact

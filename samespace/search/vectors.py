@@ -13,7 +13,8 @@ from samespace.base import arrays
 from samespace.base.arrays import Array, Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, shell_word
-from samespace.library.library import FOLDER, Features, Fields, Library, Photo
+from samespace.library.features import Features, Fields
+from samespace.library.library import FOLDER, Library, Photo
 from samespace.search import choose_compression
 from samespace.search.compression import Compression
 from samespace.search.look import Look

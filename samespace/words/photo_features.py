@@ -19,7 +19,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash, save_whole
 from samespace.base.once import compute_once
 from samespace.base.photos import Pixels, UnreadablePhoto, read_many
-from samespace.library.library import Features
+from samespace.library.features import Features
 from samespace.library.read_photos import SIZE, Extractor
 from samespace.words.caption_files import Note
 from samespace.words.caption_set import CaptionSet, Located

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from samespace.base.photos import EXTENSIONS
-from samespace.library.library import Library, Scan
+from samespace.library.library import Library
+from samespace.library.scan import Scan, scan
 from samespace.search.look import Look, remember_look
 from samespace.search.same_shot import Sketches
 from samespace.search.vectors import vectors_of
@@ -30,7 +31,7 @@ def scan_folders(
     the number of files read and of files to read.
     """
     with library.hold():
-        scanned = library.scan(folders, [Sketches(), look.extractor], extensions, follow_links, tell)
+        scanned = scan(library, folders, [Sketches(), look.extractor], extensions, follow_links, tell)
         vectors_of(library, look)
         if remember:
             remember_look(library, look)

@@ -17,7 +17,8 @@ from samespace.base.arrays import Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.text import readable
-from samespace.library.library import Features, Fields, Library
+from samespace.library.features import Features, Fields
+from samespace.library.library import Library
 from samespace.search.exact import Exact
 from samespace.search.look import Look, look_from_options, remember_look
 from samespace.words.data import feature_source_of

@@ -21,6 +21,7 @@ from samespace.duplicates.group import GROUPINGS, THRESHOLDS, Found, Group, Sear
 from samespace.duplicates.keeper import PROTECTED
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
+from samespace.library.scan import scan
 from samespace.model.extract import for_backbone, for_model
 from samespace.model.pairs import TEST, TRAINING, find_photos
 from samespace.model.saved import Model, load
@@ -55,7 +56,7 @@ def search(folder: Path, *others: Path, **options: Any) -> Found:
     folders = [folder, *others]
     libraries = [Library(each / FOLDER, create=True) for each in folders]
     for library, each in zip(libraries, folders, strict=True):
-        library.scan([each], [same_shot.Sketches()])
+        scan(library, [each], [same_shot.Sketches()])
     return find_duplicates(libraries, folders, Search(**options))
 
 
@@ -269,7 +270,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
     for head in ("compare", "concat"):
         model = load(model_folders[head])
         library, extractor = Library(tmp_path / head, create=True), for_model(model)
-        library.scan([rooms], [same_shot.Sketches(), extractor])
+        scan(library, [rooms], [same_shot.Sketches(), extractor])
         found = find_duplicates([library], [rooms], Search("same-space", threshold=0.5), extractor, model)
         paths = {photo.content: photo.path for photo in library.photos()}
         assert found.photos == len(library.photos()) and found.groups
@@ -283,7 +284,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
 
 def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_path: Path) -> None:
     library, extractor = Library(tmp_path / "library", create=True), for_backbone("mobilenet_v3_small", "none")
-    library.scan([rooms], [same_shot.Sketches(), extractor])
+    scan(library, [rooms], [same_shot.Sketches(), extractor])
     found = find_duplicates([library], [rooms], Search("same-space", threshold=0.9), extractor)
     assert found.groups
     right = [
@@ -300,7 +301,7 @@ def room(photo: Photo) -> str:
 
 def test_few_photos_are_too_few_without_a_model(folder: Path) -> None:
     library, extractor = Library(folder / FOLDER, create=True), for_backbone("mobilenet_v3_small", "none")
-    library.scan([folder], [extractor])
+    scan(library, [folder], [extractor])
     with pytest.raises(SameSpaceError, match=r"and 4 are too few: give --model DIR"):
         find_duplicates([library], [folder], Search("same-space"), extractor)
 
@@ -366,7 +367,7 @@ def scanned(
     model = load(model_folders["compare"])
     with_model, without = for_model(model), for_backbone("mobilenet_v3_small", "none")
     library = Library(tmp_path_factory.mktemp("library") / FOLDER, create=True)
-    library.scan([album], [same_shot.Sketches(), with_model, without])
+    scan(library, [album], [same_shot.Sketches(), with_model, without])
     contents = {photo.path.name: photo.content for photo in library.photos()}
     for number in (0, 3, 6):
         library.add_verdict(contents[f"{number}.png"], contents[f"{number} less.png"], same=False)
@@ -420,7 +421,7 @@ def test_a_look_that_a_lower_threshold_asked_for_changes_nothing(folder: Path) -
         photo.crop((0, 0, round(width * 0.88), height)).resize(photo.size).filter(ImageFilter.BLUR), folder / "soft.bmp"
     )
     library = Library(folder / FOLDER, create=True)
-    library.scan([folder], [same_shot.Sketches()])
+    scan(library, [folder], [same_shot.Sketches()])
     given, chained = Scanned(library, folder), Search("near", 0.1, "components")
     comparison = given.compare(chained)
     threshold = comparison.at().groups[0].weakest + 0.001
@@ -439,7 +440,7 @@ def without(paths: Iterable[Path], folder: Path, scanned: Scanned, tmp_path: Pat
     for path in paths:
         (tmp_path / "album" / path.relative_to(folder)).unlink()
     library = Library(tmp_path / FOLDER, create=True)
-    library.scan([tmp_path / "album"], [same_shot.Sketches()])
+    scan(library, [tmp_path / "album"], [same_shot.Sketches()])
     for pair, same in scanned.library.verdicts().items():
         library.add_verdict(*pair, same=same)
     return scanned._replace(library=library, folder=tmp_path / "album")
@@ -512,7 +513,7 @@ def test_where_libraries_contradict_each_other_photos_differ(folder: Path, tmp_p
     smaller(folder / "a.png", folder / "a small.png")
     libraries = [Library(tmp_path / name, create=True) for name in ("one", "two", "three")]
     for library in libraries:
-        library.scan([folder], [same_shot.Sketches()])
+        scan(library, [folder], [same_shot.Sketches()])
     contents = [photo.content for photo in libraries[0].photos() if photo.path.name[0] == "a"]
     for library, same in zip(libraries, (True, False, True), strict=True):
         library.add_verdict(*contents, same=same)

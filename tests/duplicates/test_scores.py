@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates import scores
 from samespace.duplicates.scores import Everywhere
-from samespace.library.library import Features
+from samespace.library.features import Features
 from samespace.model.saved import load
 
 FIELDS = {"vectors": ((4,), "float16")}

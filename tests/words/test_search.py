@@ -12,6 +12,7 @@ import pytest
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import former
+from samespace.library.scan import scan
 from samespace.rooms.dataset import SPACE_TYPES, describe, draw, make_room, viewpoints
 from samespace.search.look import Look, choose_look, look_for_copies, remembered_look
 from samespace.search.same_shot import Sketches
@@ -61,7 +62,7 @@ def matcher(
 @pytest.fixture(scope="module")
 def scanned(described: CaptionSet, look: Look, tmp_path_factory: pytest.TempPathFactory) -> Library:
     library = Library(tmp_path_factory.mktemp("library") / FOLDER, create=True)
-    library.scan([described.source], [Sketches(), look.extractor])
+    scan(library, [described.source], [Sketches(), look.extractor])
     return library
 
 
@@ -248,7 +249,7 @@ def test_a_matcher_understands_a_library_of_an_earlier_version(
     described: CaptionSet, look: Look, matcher: Path, tmp_path: Path, writable: bool
 ) -> None:
     library, (before, *_) = Library(tmp_path / FOLDER, create=True), former(look.extractor)
-    library.scan([described.source], [Sketches(), look.extractor])
+    scan(library, [described.source], [Sketches(), look.extractor])
     expected = list(Sentences(library, look, matcher).ranking("a kitchen", None, ()))
     for path in (library.folder / "features").glob(f"{look.extractor.fingerprint}*"):
         path.rename(path.with_name(path.name.replace(look.extractor.fingerprint, before)))

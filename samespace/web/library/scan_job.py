@@ -21,7 +21,7 @@ from starlette.routing import Route
 import samespace
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
-from samespace.library.library import refuse_own_folders
+from samespace.library.scan import refuse_own_folders
 from samespace.web.render import desk_of, takes_json, told
 from samespace.web.schema import TEXT, WHOLE, answer, explained, fields, listed, record, takes
 from samespace.web.state import Desk

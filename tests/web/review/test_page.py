@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates import quarantine
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
 from samespace.web.app import make_app
 from samespace.web.guard import Guard
@@ -80,7 +81,7 @@ def group_of(client: TestClient, photos: int) -> dict[str, Any]:
 
 def rescan(desk: Desk, album: Path) -> None:
     with desk.library() as library:
-        library.scan([album], [Sketches()])
+        scan(library, [album], [Sketches()])
     desk.refresh()
 
 
@@ -768,7 +769,7 @@ def test_copies_byte_by_byte_cannot_be_told_apart(desk: Desk, album: Path, brows
     for name in ("a.jpg", "b.jpg"):
         shutil.copyfile(alone, album / name)
     library = Library(desk.folder)
-    library.scan([album], [Sketches()])
+    scan(library, [album], [Sketches()])
     library.close()
     desk.refresh()
     browser.goto("/review?kind=exact")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from samespace.base.photos import read_pixels
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.model.colours import DIM, colours
 from samespace.rooms.dataset import SPACE_TYPES, describe, make_room, viewpoints
 from samespace.search.compression import fit_pca
@@ -95,7 +96,7 @@ def matcher(desk, matcher_file, tmp_path) -> Path:
     """The desk's library has been scanned with this matcher, and captions none of its photos."""
     file = Path(shutil.copy(matcher_file, tmp_path))
     with desk.library() as library:
-        library.scan(desk.roots, [SEEN.extractor])
+        scan(library, desk.roots, [SEEN.extractor])
         sentences.remember(library, SEEN, file)
     desk.look = SEEN
     desk.refresh()
@@ -584,7 +585,7 @@ def test_the_scores_of_compressed_features_are_told_to_be_others(client, desk, m
     plain = {"cosine": features, "probability": "By colours: scores are the probability of the same space."}[meaning]
     compressed = " The features are compressed by pca, which puts scores on another scale than without."
     with desk.library() as library:
-        library.scan(desk.roots, [COLOURS.extractor])
+        scan(library, desk.roots, [COLOURS.extractor])
         pca = fit_pca(vectors_to_compress(library, COLOURS), 8)
         for compression, more in ((None, ""), (pca, compressed if meaning == "cosine" else ""), (None, "")):
             keep_compression(library, COLOURS, compression)
@@ -613,7 +614,7 @@ def _client_on(album: Path):
     from samespace.web.guard import Guard
 
     library = Library(album / FOLDER, create=True)
-    library.scan([album], [Sketches()])
+    scan(library, [album], [Sketches()])
     library.close()
     desk = Desk(album / FOLDER, [album], look_for_copies())
     desk.refresh()
