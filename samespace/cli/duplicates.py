@@ -278,10 +278,15 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="find only photos of the first folders that are also in these; remove nothing here",
+        help="find only photos that these folders also have; remove nothing from these",
     )
     parser.add_argument(
-        "--reference", type=folder, nargs="+", default=[], metavar="DIR", help="search these too; remove nothing here"
+        "--reference",
+        type=folder,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="search these folders too; remove nothing from them",
     )
     parser.add_argument(
         "--keep",

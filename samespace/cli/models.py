@@ -44,7 +44,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """Measure a model on labelled photos.
 
     average_precision, recall_at_99_precision and roc_auc cover every pair of distinct photos. balanced_… and
-    validation_loss cover pairs sampled as in training, and look better than life. --split validation measures the
+    validation_loss cover pairs sampled as in training, which flatter the model. --split validation measures the
     spaces that training held out, and gives the figures that training reported.
     """
     from samespace.model.evaluate import evaluate as evaluate_model

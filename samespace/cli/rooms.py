@@ -23,11 +23,13 @@ def rooms(arguments: argparse.Namespace) -> None:
 def rooms_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `samespace rooms`."""
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder to write to, new or empty")
-    parser.add_argument("--photos", type=int, default=480, help="training photos (default: %(default)s)")
-    parser.add_argument(
-        "--test-photos", type=int, default=120, help="test photos, of other rooms (default: %(default)s)"
+    numbers = (
+        ("--photos", 480, "training photos"),
+        ("--test-photos", 120, "test photos, of other rooms"),
+        ("--seed", 0, "another seed draws other rooms"),
     )
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other rooms (default: %(default)s)")
+    for name, default, meaning in numbers:
+        parser.add_argument(name, type=int, default=default, metavar="N", help=f"{meaning} (default: %(default)s)")
     parser.add_argument(
         "--captions",
         action="store_true",

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def scan(arguments: argparse.Namespace) -> None:
     """Read the photos in folders, and remember them.
 
-    What is learnt is kept in DIR/.samespace, so that the next scan reads only new and changed files. With --model or
-    --backbone, `search` also finds photos that look alike, and `dedupe --kind same-space` has nothing left to read.
-    --matcher FILE enables search by sentence.
+    What is learnt is kept in DIR/.samespace, so that the next scan reads only new and changed files. --model or
+    --backbone lets `search` find more than copies, and prepares `dedupe --kind same-space`. --matcher FILE enables
+    search by sentence.
     """
     from samespace.base.photos import EXTENSIONS
     from samespace.cli import show
@@ -75,4 +75,4 @@ def scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--import", dest="imported", type=Path, metavar="FOLDER", help="first take over what experiments/embed wrote"
     )
-    matcher_option(parser, "search by sentence with this from now on; `samespace match train` writes it")
+    matcher_option(parser, "enable search by sentence with this matcher, which `samespace match train` writes")
