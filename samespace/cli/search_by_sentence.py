@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.cli import show
-from samespace.cli.libraries import library_above, look_of, open_libraries
+from samespace.cli.options import look_of, open_library
 from samespace.search.space import Space
 from samespace.words import search as sentences
 from samespace.words.search import Sentences, ask
@@ -19,7 +18,7 @@ from samespace.words.stored_captions import LibraryCaptions
 
 def search_by_sentence(arguments: argparse.Namespace, sentence: str) -> int:
     """Exits with 0 if something was found, with 1 if nothing was."""
-    (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
+    library = open_library(arguments.library)
     look = look_of(arguments, library)
     space = Space(library, look, arguments.index)
     show.say_lacking(space)
