@@ -23,9 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data import training_rows, validation_rows
+from data import HELD_OUT, training_rows, validation_rows
 from experiments.trial import GlobalBatches
-from model_def import HELD_OUT
 from samespace.base.errors import exit_status
 from samespace.base.photos import VARIANTS
 from samespace.model import metrics

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import torchvision
+from determined import pytorch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms import v2
@@ -31,7 +32,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import model_def  # noqa: E402
+from data import HELD_OUT  # noqa: E402
 from experiments.config import read_config  # noqa: E402
+from experiments.local_run import train_locally  # noqa: E402
 from samespace.base.errors import exit_status  # noqa: E402
 from samespace.model.backbone import SIZE  # noqa: E402
 from samespace.model.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
@@ -129,33 +132,46 @@ def defaults() -> dict[str, Any]:
     return {**hyperparameters, **CHOSEN}
 
 
-class Timed(model_def.AtHome):
-    """Notes how long each epoch trains, validation left out."""
+class EpochTimes(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has no types
+    """Note how long each epoch trains, validation left out."""
 
-    seconds: list[float] = []  # noqa: RUF012  # one list for the run at hand
+    def __init__(self, trial: model_def.SameSpaceTrial) -> None:
+        self.trial = trial
+        self.seconds: list[float] = []
 
     def on_training_epoch_start(self, epoch_idx: int) -> None:
-        super().on_training_epoch_start(epoch_idx)
         self.start = time.perf_counter()
 
     def on_training_epoch_end(self, epoch_idx: int) -> None:
-        float(next(iter(self.trial.network.head.parameters())).sum())  # a GPU must have finished
+        float(next(iter(self.trial.network.head.parameters())).sum())  # waits for a GPU
         self.seconds.append(time.perf_counter() - self.start)
-        super().on_training_epoch_end(epoch_idx)
+
+
+class TimedTrial(model_def.SameSpaceTrial):
+    """The trial itself, timed."""
+
+    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        self.times = EpochTimes(self)
+        return {**super().build_callbacks(), "times": self.times}
 
 
 def train_from_bank(root: Path, folder: Path, pairs: int, **chosen: Any) -> tuple[float, float]:
-    """(pairs a second in the second epoch, seconds from nothing to the end of the first, bank and all)."""
+    """Return pairs a second in the second epoch, and the seconds to the end of the first, bank included."""
     config = read_config([])
     config["data"] = {"dir": str(root), "cache": str(folder / "bank")}
     config["hyperparameters"] = {**defaults(), "epochs": 2, **chosen}
-    Timed.seconds.clear()
-    model_def.AtHome = Timed  # type: ignore[misc]
+    trials: list[TimedTrial] = []
+
+    def make_trial(context: Any) -> TimedTrial:
+        trials.append(TimedTrial(context))
+        return trials[0]
+
     start = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):
-        model_def.train_here(config, folder / "run" / "model", None)
+        train_locally(make_trial, config, folder / "run" / "model", None)
     whole = time.perf_counter() - start
-    return pairs / Timed.seconds[1], whole - Timed.seconds[1]
+    second = trials[0].times.seconds[1]
+    return pairs / second, whole - second
 
 
 # ---- the table
@@ -164,7 +180,7 @@ def train_from_bank(root: Path, folder: Path, pairs: int, **chosen: Any) -> tupl
 def measure(root: Path, device: str) -> list[dict[str, Any]]:
     """One row per head and `trainable`."""
     rows = []
-    training, _ = splits(root, model_def.HELD_OUT)
+    training, _ = splits(root, HELD_OUT)
     pairs = len(make_pairs(training).label)
     for trainable, head in itertools.product(TRAINABLE, HEADS):
         print(f"measuring {head}, trainable: {trainable}", file=sys.stderr)
