@@ -24,7 +24,7 @@ from PIL import Image
 
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
-from samespace.rooms.drawing import cast, draw_scene, look
+from samespace.rooms.drawing import cast, draw_scene, view_of
 from samespace.rooms.floorplan import FURNISH, Box, Piece, Plan, overlap, with_article
 from samespace.rooms.scene import Camera, Point, Scene, Window
 
@@ -116,7 +116,7 @@ class Thing(NamedTuple):
 
 def things(room: Room, camera: Camera) -> list[Thing]:
     """The pieces that can be seen in the photo that this camera takes, in the order of the room; the window is last."""
-    shown = cast(room.scene.shapes, look(camera), GLANCE).key // 4
+    shown = cast(room.scene.shapes, view_of(camera), GLANCE).key // 4
     boxes = [(piece.words, piece.box) for piece in room.pieces]
     boxes += [("a window", _hole(window)) for window in room.scene.windows]
     middles = np.array([shape.centre for shape in room.scene.shapes])

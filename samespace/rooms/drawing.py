@@ -66,7 +66,7 @@ class Samples:
 
 def draw_scene(scene: Scene, camera: Camera, size: tuple[int, int]) -> Image.Image:
     """The photo that `camera` takes; the same call always gives the same pixels."""
-    view = look(camera)
+    view = view_of(camera)
     seen = cast(scene.shapes, view, (size[0] * FINE, size[1] * FINE))
     mirrors = [number for number, shape in enumerate(scene.shapes) if shape.mirror]
     reflected = {number: _reflect(scene.shapes, number, view, seen) for number in mirrors}
@@ -80,7 +80,7 @@ def draw_scene(scene: Scene, camera: Camera, size: tuple[int, int]) -> Image.Ima
     return _develop(light, samples, camera, size)
 
 
-def look(camera: Camera) -> View:
+def view_of(camera: Camera) -> View:
     c, s, k, t = math.cos(camera.yaw), math.sin(camera.yaw), math.cos(camera.pitch), math.sin(camera.pitch)
     vectors = np.array([[c, s, 0], [s * t, -c * t, k], [-s * k, c * k, t]], dtype=np.float32)
     right, up, ahead = vectors

@@ -19,7 +19,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import VARIANTS, UnreadablePhoto, read_pixels
 from samespace.model import feature_bank
 from samespace.model.backbone import SIZE, Backbone, make_backbone
-from samespace.model.feature_bank import Maps, bank, fingerprint, look, to_tensor, vary
+from samespace.model.feature_bank import Maps, bank, fingerprint, frozen_maps, to_tensor, vary
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ class Counter:
         self.calls += 1
         if self.calls == self.break_at:
             raise KeyboardInterrupt
-        return look(pixels, backbone)
+        return frozen_maps(pixels, backbone)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_the_bank_holds_what_looking_at_each_variant_gives(
     assert maps.parts.shape[:2] == maps.seen.shape[:2] == (3, len(VARIANTS))
     pixels = to_tensor([read_pixels(path, SIZE) for path in blocks])
     for variant in range(len(VARIANTS)):
-        parts, seen = look(vary(pixels, variant), backbone)
+        parts, seen = frozen_maps(vary(pixels, variant), backbone)
         assert torch.allclose(maps.parts[:, variant].float(), parts.float(), rtol=2e-3, atol=2e-3)
         assert torch.allclose(maps.seen[:, variant].float(), seen.float(), rtol=2e-3, atol=2e-3)
 
@@ -170,10 +170,10 @@ def test_what_a_killed_process_left_is_written_over(blocks: list[Path], backbone
 COUNT_LOOKS = """
 import sys
 from pathlib import Path
-from samespace import features
+from samespace.model import feature_bank as features
 from samespace.model.backbone import make_backbone
-look, calls = features.look, []
-features.look = lambda *given: (calls.append(1), look(*given))[1]
+run, calls = features.frozen_maps, []
+features.frozen_maps = lambda *given: (calls.append(1), run(*given))[1]
 backbone = make_backbone("mobilenet_v3_small", "none")
 print("ready", flush=True)
 sys.stdin.readline()
