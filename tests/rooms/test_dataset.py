@@ -258,7 +258,7 @@ def test_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()
     (root / "mine.txt").write_text("keep")
-    with pytest.raises(SameSpaceError, match=r"data already holds something: name a new folder"):
+    with pytest.raises(SameSpaceError, match=r"data is not empty: name a new folder"):
         write_dataset(root, 4, 0)
     assert files(tmp_path) == {"data/mine.txt": b"keep"}
 
@@ -304,7 +304,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["rooms", str(root)]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"error: {root} already holds something")
+    assert said.err.startswith(f"error: {root} is not empty")
     assert main(["rooms", str(tmp_path / "described"), "--photos", "2", "--test-photos", "1", "--captions"]) == 0
     assert read_captions(tmp_path / "described" / "dataset.json").listed == 3
 
