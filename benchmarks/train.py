@@ -1,10 +1,10 @@
-"""Training from the feature bank beside looping over images, the same pairs in the same batches on the same machine.
+"""Time training from the feature bank beside looping over images: the same pairs, batches and machine.
 
     python benchmarks/train.py [--data ROOT] [--json]
 
-The bank's side is the real trial, run by Determined's trainer as `python3 model_def.py` runs it; an epoch's time
-leaves out validation. The loop is what a port of the published model does: it opens, squeezes and turns both photos
-of a pair, and runs both through the whole backbone. `speedup_head` and `speedup_last_conv` are the slower head's.
+The bank's side is the real trial, run by Determined's trainer as `python3 model_def.py` runs it; an epoch's time leaves
+out validation. The loop does what a port of the published model does: it opens, squeezes and turns both photos of a
+pair, and runs both through the whole backbone. `speedup_head` and `speedup_last_conv` are those of the slower head.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CHOSEN = {"backbone": BACKBONE, "weights": "none", "global_batch_size": BATCH, "
 
 
 class PhotoPairs(torch.utils.data.Dataset[Any]):
-    """Labelled pairs, opened when they are asked for."""
+    """Labelled pairs whose photos are opened when asked for."""
 
     def __init__(self, root: Path) -> None:
         photos = find_photos(root)
@@ -80,7 +80,7 @@ class PhotoPairs(torch.utils.data.Dataset[Any]):
 
 
 class LoopedTwins(nn.Module):
-    """The same head on the same backbone, as torchvision makes it, run whole for every photo of every pair."""
+    """The same head on the same backbone, which is run whole for every photo of every pair."""
 
     def __init__(self, network: TwinNetwork) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class LoopedTwins(nn.Module):
 
 
 def loop_over_images(root: Path, head: str, trainable: str, device: str) -> float:
-    """Pairs a second; the first batch warms up."""
+    """Return pairs a second; the first batch warms up."""
     twins = LoopedTwins(model_def.make_network({**defaults(), "head": head, "trainable": trainable})).to(device)
     learning = [value for value in twins.parameters() if value.requires_grad]
     optimizer = torch.optim.RMSprop(learning, lr=LEARNING_RATE)
@@ -178,7 +178,7 @@ def train_from_bank(root: Path, folder: Path, pairs: int, **chosen: Any) -> tupl
 
 
 def measure(root: Path, device: str) -> list[dict[str, Any]]:
-    """One row per head and `trainable`."""
+    """Return one row for each head and each `trainable`."""
     rows = []
     training, _ = splits(root, HELD_OUT)
     pairs = len(make_pairs(training).label)
@@ -224,7 +224,7 @@ def print_table(rows: list[dict[str, Any]], device: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Training from the bank beside looping over images.")
+    parser = argparse.ArgumentParser(description="Time training from the bank beside looping over images.")
     parser.add_argument(
         "--data", type=Path, metavar="ROOT", help="an Airbnb-style folder (default: rooms drawn for it)"
     )
