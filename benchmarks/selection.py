@@ -23,15 +23,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data import HELD_OUT, training_rows, validation_rows
-from experiments.trial import GlobalBatches
-from samespace.base.errors import exit_status
-from samespace.base.photos import VARIANTS
-from samespace.model import metrics
-from samespace.model.backbone import make_backbone
-from samespace.model.feature_bank import Maps, bank, default_cache
-from samespace.model.network import CompareHead, TwinNetwork
-from samespace.model.pairs import Photos, find_photos, hold_out, known_pairs
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from data import HELD_OUT, training_rows, validation_rows  # noqa: E402
+from experiments.trial import GlobalBatches  # noqa: E402
+from samespace.base.errors import exit_status  # noqa: E402
+from samespace.base.photos import VARIANTS  # noqa: E402
+from samespace.model import metrics  # noqa: E402
+from samespace.model.backbone import make_backbone  # noqa: E402
+from samespace.model.feature_bank import Maps, bank, default_cache  # noqa: E402
+from samespace.model.network import CompareHead, TwinNetwork  # noqa: E402
+from samespace.model.pairs import Photos, find_photos, hold_out, known_pairs  # noqa: E402
 
 RATES = (0.001, 0.003, 0.01)
 EPOCHS = 16

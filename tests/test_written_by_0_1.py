@@ -97,13 +97,10 @@ def test_a_checkpoint_gives_the_model_of_its_raw_state(run: Run, unpacked: Path,
     assert scores(tmp_path / "model", unpacked) == approximately(SAID["scores"])
 
 
-def test_a_training_goes_on_from_a_checkpoint(unpacked: Path, tmp_path: Path) -> None:
-    rooms = ("--photos", "30", "--test-photos", "3")
-    drawn = subprocess.run([sys.executable, "-m", "samespace", "rooms", tmp_path / "rooms", *rooms], check=False)
-    assert drawn.returncode == 0
+def test_a_training_goes_on_from_a_checkpoint(unpacked: Path, rooms: Path, tmp_path: Path) -> None:
     changes = ["backbone=mobilenet_v3_small", "weights=none", "global_batch_size=8"]
     config = [word for change in changes for word in ("--config", f"hyperparameters.{change}")]
-    paths = ["--data", tmp_path / "rooms", "--output", tmp_path / "model", "--resume", unpacked / "checkpoint"]
+    paths = ["--data", rooms, "--output", tmp_path / "model", "--resume", unpacked / "checkpoint"]
     command = [sys.executable, "model_def.py", "--epochs", "3", "--config", "data.held_out=0.7", *config, *paths]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
