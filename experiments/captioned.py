@@ -24,8 +24,7 @@ from experiments.trial import Export, GlobalBatches, Metrics, Rows, TrialLog, ru
 from samespace.base.errors import SameSpaceError
 from samespace.model.backbone import CUTS
 from samespace.search.look import choose_look
-from samespace.words.data import read
-from samespace.words.photo_features import Featured
+from samespace.words.photo_features import Featured, read_featured
 from samespace.words.training_loop import Batch, Lesson, into_file
 
 
@@ -36,7 +35,7 @@ def read_data(
     root = Path(settings["dir"])
     captions, features = (root / settings[name] if settings.get(name) else None for name in ("captions", "features"))
     backbone = partial(choose_look, None, hparams["backbone"], hparams["weights"])
-    return read(root, captions, features, backbone, Path(settings.get("cache", "")), tell)
+    return read_featured(root, captions, features, backbone, Path(settings.get("cache", "")), tell)
 
 
 class CaptionedTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined has no types
