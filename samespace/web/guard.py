@@ -47,18 +47,18 @@ class Guard:
         self._token = token or secrets.token_urlsafe(32)
         self.csrf = self._derived("page")  # pages send it along with whatever changes something
         self._cookie = self._derived("cookie")
-        self._app: ASGIApp
+        self.app: ASGIApp
 
     def _derived(self, purpose: str) -> str:
         return hmac.new(self._token.encode(), purpose.encode(), hashlib.sha256).hexdigest()[:32]
 
     def around(self, app: ASGIApp) -> Guard:
-        self._app = app
+        self.app = app
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -68,7 +68,7 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        answer = self._refusal(Request(scope)) or self._app
+        answer = self._refusal(Request(scope)) or self.app
         await answer(scope, _no_more_than(_most_bytes(scope["path"]), receive), send_with_headers)
 
     # The address is read from `scope` alone: `request.url` is put together with what the Host header says.

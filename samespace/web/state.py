@@ -19,9 +19,8 @@ from samespace.library.library import Library, Photo
 from samespace.search.look import Look
 from samespace.search.space import Space
 from samespace.web.thumbnails import forget_thumbnails
-from samespace.words import search as sentences
 from samespace.words import stored_captions
-from samespace.words.search import Sentences
+from samespace.words.search import Sentences, sentences_of
 from samespace.words.stored_captions import Caption, LibraryCaptions, captions_of
 
 
@@ -149,8 +148,7 @@ class Desk:
     def _sentences(self, library: Library) -> tuple[Sentences | None, str]:
         """What photos can be found by without it is found all the same."""
         try:
-            matcher = sentences.remembered(library)
-            return Sentences(library, self.look, matcher) if matcher else None, ""
+            return sentences_of(library, self.look), ""
         except SameSpaceError as error:
             return None, as_sentence(readable(str(error)))
 

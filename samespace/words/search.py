@@ -19,6 +19,7 @@ from samespace.base.text import readable
 from samespace.library.library import Features, Fields, Library
 from samespace.search.exact import Exact
 from samespace.search.look import Look, look_from_options, remember_look
+from samespace.search.space import Hit, Space
 from samespace.words.data import feature_source_of
 from samespace.words.photo_features import told_of
 from samespace.words.stored_captions import LibraryCaptions
@@ -107,6 +108,51 @@ class Sentences:
 
     def _rows(self, contents: Iterable[str]) -> Ints:
         return np.array([self._row_of[content] for content in contents if content in self._row_of], np.int64)
+
+
+class SentenceHits(NamedTuple):
+    """Photos that a sentence found."""
+
+    hits: list[Hit]  # best first
+    unknown: list[str]  # words that were left out
+    captions: dict[str, str]  # of the hits, by content
+
+
+def sentences_of(library: Library, look: Look, matcher: Path | None = None) -> Sentences | None:
+    """Return the library's photos as a matcher sees them: the one in this file, else the one that is remembered."""
+    file = matcher or remembered(library)
+    return Sentences(library, look, file) if file else None
+
+
+def search_by_sentence(
+    library: Library,
+    space: Space,
+    sentences: Sentences | None,
+    sentence: str,
+    top: int = 10,
+    threshold: float | None = None,
+    folder: Path | None = None,
+    collapse: bool = True,
+    skip: Collection[Path] = (),
+    start: int = 0,
+) -> SentenceHits:
+    """Return the photos of a space that fit a sentence, by what a matcher sees in them and by their captions.
+
+    The options are those of `Space.search`.
+    """
+    among = space.contents(folder) if folder else None
+    with LibraryCaptions(library) as captions:
+        written = captions.all()
+        if sentences is None and not written:
+            raise SameSpaceError(
+                f"{library.folder} understands no sentences yet: scan with --matcher FILE, which `samespace match "
+                "train` writes, or caption its photos"
+            )
+        asked = ask(sentence, among, sentences, captions)
+        hits = space.show(asked.ranking, top, threshold, folder, collapse, skip, start)
+    contents = {hit.photo.content for hit in hits}
+    texts = {content: written[content].text for content in contents & written.keys()}
+    return SentenceHits(hits, asked.unknown, texts)
 
 
 def ask(sentence: str, among: Collection[str] | None, sentences: Sentences | None, captions: LibraryCaptions) -> Asked:

@@ -10,7 +10,6 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any, NamedTuple
 
-from samespace.base.errors import SameSpaceError
 from samespace.duplicates.find import Comparison
 from samespace.duplicates.group import THRESHOLDS, Group, Search
 from samespace.web.state import Desk, Snapshot, photo_id, was_away
@@ -120,14 +119,6 @@ def _compare(desk: Desk, snapshot: Snapshot, kind: str) -> Comparison:
 def kinds(desk: Desk) -> list[str]:
     """The kinds of duplicates that can be told here."""
     return ["near", "exact"] if desk.look.meaning == "same shot" else ["near", "exact", "same-space"]
-
-
-def threshold_of(kind: str, given: float | None) -> float:
-    """The threshold to list groups at; one sentence if it makes no sense."""
-    threshold = THRESHOLDS[kind] if given is None or kind == "exact" else given
-    if not LOWEST[kind] <= threshold <= 1:
-        raise SameSpaceError(f"a threshold of {threshold:g} makes no sense here: give {LOWEST[kind]:g} to 1")
-    return threshold
 
 
 def group_id(ids: Iterable[str]) -> str:
