@@ -17,7 +17,7 @@ from samespace.web.schema import Answer
 
 
 class Compared(Answer):
-    """How sure it is that two photos show the same."""
+    """A score that says if two photos show the same."""
 
     meaning: Literal["probability", "cosine", "same shot"]
     score: float = Field(description="of that meaning")
@@ -26,7 +26,7 @@ class Compared(Answer):
 
 
 class ComparedByModel(Compared):
-    """How probable it is, by a trained model."""
+    """The same, with the probability by a trained model."""
 
     probability: float = Field(description="that they show the same space")
 

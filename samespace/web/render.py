@@ -1,4 +1,4 @@
-"""What every page and every answer has in common: templates, errors, and the words on them."""
+"""Templates, errors and words that all pages and answers share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from samespace.words.stored_captions import Caption
 
 
 def below(path: Path, root: Path) -> str:
-    """A photo's name from the folder that was scanned, as a person reads it."""
+    """Return a photo's name from the folder that was scanned, as a person reads it."""
     return readable(os.fspath(path.relative_to(root))) if path != root else ""
 
 
@@ -87,7 +87,7 @@ _templates.filters |= {
 
 
 def compile_pages() -> None:
-    """All templates, so that nobody waits for it who asks for the first page."""
+    """Compile all templates, so that the first page does not wait for it."""
     for name in _templates.list_templates():
         _templates.get_template(name)
 
@@ -98,7 +98,7 @@ def desk_of(request: Request) -> Desk:
 
 
 def page(request: Request, template: str, status: int = 200, **words: Any) -> HTMLResponse:
-    """A whole page, or a piece of one for htmx to put in its place."""
+    """Render a whole page, or a piece of one for htmx to put in its place."""
     given = {
         "request": request,
         "path": request.scope["path"],
@@ -125,7 +125,7 @@ async def on_mistake(request: Request, error: Exception) -> Response:
 
 
 def told(error: SameSpaceError | HTTPException) -> tuple[int, str]:
-    """The status of a mistake and its sentence, which may name a file, and JSON knows no bytes."""
+    """Return the status of a mistake and its sentence, fit for JSON: it may name a file that is not UTF-8."""
     if isinstance(error, SameSpaceError):
         return 503 if isinstance(error, LibraryAway) else 400, as_sentence(readable(str(error)))
     said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
@@ -142,7 +142,7 @@ async def on_crash(request: Request, error: Exception) -> Response:
 
 
 def problem(request: Request, status: int, sentence: str) -> Response:
-    """It tells no token: whoever is refused sees it, too."""
+    """Answer a refusal, as JSON or as a page, without the token: whoever is refused sees it."""
     if request.scope["path"].startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"error": sentence}, status)
     template = _templates.get_template("problem.html")

@@ -1,4 +1,4 @@
-"""What requests bring: fields, and photos from outside, which are decoded a few at a time and never kept."""
+"""Read what requests bring: fields, and photos, which are decoded a few at a time and never kept."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def receive_photos(request: Request, fields: tuple[str, ...]) -> Received:
         raise HTTPException(408, f"This took longer than {SECONDS} seconds to arrive: try again.") from error
     for file in files.values():
         if len(file) > PHOTO:
-            raise HTTPException(413, f"The photo is too large: {size_words(PHOTO)} are read at most.")
+            raise HTTPException(413, f"The photo is too large: at most {size_words(PHOTO)} are read.")
     loop = asyncio.get_running_loop()
     photos = {name: await loop.run_in_executor(_decoders, decode, file) for name, file in files.items()}
     return Received(words, photos)

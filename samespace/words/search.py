@@ -39,14 +39,14 @@ _FIELD = "photos"
 
 
 class Embedded(NamedTuple):
-    """What a library keeps of its photos for a matcher: vectors of length 1, in half precision."""
+    """Vectors that a library keeps for a matcher, of length 1 and in half precision."""
 
     fingerprint: str
     fields: Fields
 
 
 class Asked(NamedTuple):
-    """What a sentence asks for."""
+    """Contents ranked for a sentence."""
 
     ranking: Iterator[tuple[str, float]]  # contents and how well they fit, 0 to 1, best first
     unknown: list[str]  # words that neither the matcher nor any caption knows, left out of account
@@ -84,7 +84,7 @@ class Sentences:
     def ranking(
         self, sentence: str, among: Collection[str] | None, but: Collection[str]
     ) -> Iterator[tuple[str, float]]:
-        """All photos' contents, or those of these that are kept, and how well they fit, best first; none of `but`."""
+        """Yield contents and how well they fit, best first: all, or those among these, without `but`."""
         allowed = self._kept.copy()
         if among is not None:
             allowed[:] = False
@@ -100,7 +100,7 @@ class Sentences:
             yield self._content_of[row], self.matcher.fit(score)
 
     def fits(self, sentence: str, contents: Collection[str]) -> dict[str, float]:
-        """How well those of these contents that are kept fit, in their order."""
+        """Return how well these contents fit, in their order, without those that are not kept."""
         known = [content for content in contents if content in self._row_of]
         photos = np.asarray(self._photos[self._rows(known)], np.float32)
         scores = self.matcher.score(photos, self.matcher.embed_sentences([sentence]))[:, 0]
@@ -193,9 +193,9 @@ def _falling(one: tuple[str, float]) -> float:
 
 
 def look_for(file: Path, look: Look) -> Look:
-    """What a library is to be scanned for so that the matcher in this file knows its photos: this look, if it is one.
+    """Return the look that a library must be scanned for, so that the matcher in this file knows its photos.
 
-    Where it is `shots`, which is none, the one that the matcher was trained with.
+    That is this look; if it finds copies only, it is the look that the matcher was trained with.
     """
     matcher = _load(file)
     if not look.options:
@@ -216,14 +216,14 @@ def _load(file: Path) -> Matcher:
 
 
 def remember(library: Library, look: Look, file: Path) -> None:
-    """Sentences are understood by the matcher in this file from now on, and photos compared by its look."""
+    """Understand sentences by the matcher in this file from now on, and compare photos by its look."""
     Sentences(library, look, file)  # makes the photos ready
     remember_look(library, look)
     library.write_note(_NOTE, json.dumps({"path": os.path.realpath(file)}))
 
 
 def remembered(library: Library) -> Path | None:
-    """The file of the matcher that sentences are understood by; None where there was none."""
+    """Return the file of the matcher that sentences are understood by, or None if there is none."""
     note = library.note(_NOTE)
     if note is None:
         return None

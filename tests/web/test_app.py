@@ -331,7 +331,7 @@ def test_serve_refuses_a_port_that_is_taken(album: Path, capsys: pytest.CaptureF
         port = door.getsockname()[1]
         assert main.main(["serve", str(album), "--port", str(port)]) == 1
     error = capsys.readouterr().err
-    assert error == f"error: port {port} is taken: give another --port, or end what listens there\n"
+    assert error == f"error: port {port} is taken: give another --port, or stop the program using it\n"
 
 
 def test_serve_says_what_to_install(

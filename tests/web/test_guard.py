@@ -275,7 +275,7 @@ def test_there_is_no_login_where_no_token_was_given(client: TestClient) -> None:
 def test_no_more_is_read_than_an_address_needs(client: TestClient, token: dict[str, str], path: str, most: int) -> None:
     too_long = {"content-length": str(most * 1_000_000 + 1)}
     answer = client.post(path, headers=token | too_long | {"accept": "application/json"})
-    assert (answer.status_code, answer.json()) == (413, {"error": f"This is too large: {most}.0 MB are read at most."})
+    assert (answer.status_code, answer.json()) == (413, {"error": f"This is too large: at most {most}.0 MB are read."})
 
 
 def test_a_body_is_given_up_as_soon_as_it_is_too_large(desk: Desk) -> None:

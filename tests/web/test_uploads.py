@@ -192,7 +192,7 @@ def test_a_photo_of_too_many_bytes_is_refused(client: TestClient, monkeypatch: p
     answer = compare(client, b"x" * 1_000_001, b"x")
     assert (answer.status_code, answer.json()) == (
         413,
-        {"error": "The photo is too large: 1.0 MB are read at most."},
+        {"error": "The photo is too large: at most 1.0 MB are read."},
     )
 
 

@@ -1,4 +1,4 @@
-"""What a person decides of duplicate groups: what is the same, what is removed and what is kept, and undoing it."""
+"""Decisions on duplicate groups: same or different, keep or remove, and undo."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LAST = "A group never loses its last photo: keep at least one."
 
 
 class Verdict(Sent):
-    """Whether photos are the same: photo0 and photo1 and each of photos; without photo0 each two of photos."""
+    """A verdict on photo0 with photo1 and with each of photos; without photo0, on each two of photos."""
 
     said: Literal["same", "different", "unsaid"]
     photo0: str | None = None
@@ -130,7 +130,7 @@ class SkippedPhoto(Answer):
 
 
 class Applied(Answer):
-    """What was removed, and which photos could not be moved."""
+    """Photos that were removed, and those that could not be moved."""
 
     removed: int
     bytes: int
@@ -140,7 +140,7 @@ class Applied(Answer):
 
 
 class Decided(NamedTuple):
-    """What a person wants of one group."""
+    """One group, and what a person wants done."""
 
     group: Shown
     keep: tuple[str, ...]  # ids, as they stand in the group
@@ -209,7 +209,7 @@ def _carry_out(desk: Desk, asked: Decisions, decided: Sequence[Decided]) -> appl
 
 
 def _refuse_while_busy(desk: Desk) -> None:
-    """Rather than wait for as long as a scan may take."""
+    """Refuse if the library is held, rather than wait for as long as a scan may take."""
     with desk.library() as library, library.hold(wait=False) as held:
         if not held:
             raise HTTPException(409, BUSY)
@@ -246,7 +246,7 @@ def _skipped(skipped: Sequence[manifest.Skipped], desk: Desk) -> list[SkippedPho
 
 
 def _reason(words: str, desk: Desk) -> str:
-    """On a page nobody has seen a plan, and photos go by their names below the folders that were scanned."""
+    """Leave out plans, which no page shows, and folders above those that were scanned."""
     for root in desk.roots:
         words = words.replace(os.path.join(root, ""), "")  # noqa: PTH118 - a Path drops the last slash
     return readable(words.replace(" since the plan", ""))
@@ -272,7 +272,7 @@ class ToUndo(Sent):
 
 
 class Undone(Answer):
-    """What was undone, and which photos could not be moved."""
+    """Photos that came back, and those that could not be moved."""
 
     undone: Literal["apply", "verdicts"] | None = Field(description="null: nothing, see words")
     run: str | None = Field(description=RUN)

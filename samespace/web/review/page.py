@@ -45,7 +45,7 @@ class Step(NamedTuple):
 
 
 class Review:
-    """What is being compared, what was decided since the start, and which photos a person kept together."""
+    """Comparisons under way, decisions since the start, and photos that a person kept together."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk, self.comparings = desk, Comparings(desk)
@@ -54,12 +54,12 @@ class Review:
 
     @cached_property
     def kept(self) -> list[frozenset[str]]:
-        """Photos of a group, by their ids, of which several were kept."""
+        """Return groups of photos, by their ids, of which several were kept."""
         with self.desk.library() as library:
             return [frozenset(ids) for ids in json.loads(library.note(_NOTE) or "[]")]
 
     def keep_together(self, more: Sequence[frozenset[str]], less: Sequence[frozenset[str]] = ()) -> None:
-        """What was kept together does not come back as a group, not with the next scan either."""
+        """Keep photos that were kept together from coming back as a group, after another scan too."""
         if more or less:
             self.kept = [*(ids for ids in self.kept if ids not in less), *more]
             with self.desk.library() as library:

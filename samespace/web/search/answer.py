@@ -27,7 +27,7 @@ class HitAnswer(PhotoAnswer):
 
 
 class SearchAnswer(Answer):
-    """What was found."""
+    """Photos that were found."""
 
     look: str = Field(description="what photos are compared by")
     meaning: str = Field(

@@ -1,4 +1,4 @@
-"""What a search finds: by a photo of the library, by one from outside or by a sentence."""
+"""Find photos by one of the library, by one from outside or by a sentence."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def turn() -> Iterator[None]:
 
 
 class SearchMemory:
-    """What searches remember from one request to the next."""
+    """Names and photos from outside, kept from one request to the next."""
 
     def __init__(self) -> None:
         self.kept = KeptPhotos()
