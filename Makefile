@@ -27,7 +27,8 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -p xdist --numprocesses auto --maxprocesses 4 --dist loadfile
 
-check: lint types test
+check: $(READY)
+	@MAKE='$(MAKE)' .ci/timed lint types test
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -76,6 +76,7 @@ def forget_cached(folder: Path) -> None:
 
 def scan(arguments: argparse.Namespace, embed: bool = True, cold: bool = False) -> Row:
     from samespace.library.library import Library
+    from samespace.library.scan import scan as scan_folders
     from samespace.search.same_shot import Sketches
 
     extractors: list[Any] = [Sketches()]
@@ -85,7 +86,7 @@ def scan(arguments: argparse.Namespace, embed: bool = True, cold: bool = False) 
         library = Library(Path(folder, "library"), create=True)
         if cold:
             forget_cached(arguments.folder)
-        return timed(lambda: library.scan([arguments.folder], extractors).photos)
+        return timed(lambda: scan_folders(library, [arguments.folder], extractors).photos)
 
 
 def warm_extractor(arguments: argparse.Namespace) -> Any:
@@ -126,6 +127,7 @@ def inference(arguments: argparse.Namespace) -> Row:
 
 def unchanged(arguments: argparse.Namespace) -> Row:
     from samespace.library.library import Library
+    from samespace.library.scan import scan as scan_folders
     from samespace.search.same_shot import Sketches
 
     photos = find_photos(arguments.folder)
@@ -137,8 +139,8 @@ def unchanged(arguments: argparse.Namespace) -> Row:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.read_bytes())
         library = Library(Path(folder, "library"), create=True)
-        library.scan([many], [Sketches()])
-        return timed(lambda: library.scan([many], [Sketches()]).photos)
+        scan_folders(library, [many], [Sketches()])
+        return timed(lambda: scan_folders(library, [many], [Sketches()]).photos)
 
 
 def imagededup_cnn(arguments: argparse.Namespace) -> Row:

@@ -81,13 +81,14 @@ def _room(number: int) -> Image:
 def library_of(photos: int, keep: Path | None) -> Iterator[Path]:
     """A folder with that many photos, scanned."""
     from samespace.library.library import FOLDER, Library
+    from samespace.library.scan import scan
     from samespace.search.same_shot import Sketches
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
         if not (folder / FOLDER).is_dir():
             draw_photos(folder, photos)
-        Library(folder / FOLDER, create=True).scan([folder], [Sketches()])
+        scan(Library(folder / FOLDER, create=True), [folder], [Sketches()])
         for thumbnail in (folder / FOLDER / "thumbnails").glob("*/*"):
             thumbnail.unlink()
         yield folder

@@ -21,8 +21,9 @@ from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.files import write_whole
 from samespace.cli.report import write_report
 from samespace.duplicates.find import find_duplicates
-from samespace.duplicates.group import Search
+from samespace.duplicates.group import DedupeOptions
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
 
 PICTURE = Path(__file__).resolve().parent / "report.png"
@@ -37,8 +38,8 @@ def report_on(root: Path) -> Path:
     """Write the report on the duplicates below `root`, and its path."""
     page = root.parent / "report.html"
     library = Library(root / FOLDER, create=True)
-    library.scan([root], [Sketches()])
-    write_report(page, find_duplicates([library], [root], Search()), [Path(root.name)], Path("plan.json"))
+    scan(library, [root], [Sketches()])
+    write_report(page, find_duplicates([library], [root], DedupeOptions()), [Path(root.name)], Path("plan.json"))
     return page
 
 

@@ -6,6 +6,7 @@ import copy
 import functools
 import importlib.util
 import os
+import pickle
 import shutil
 import socket
 import sqlite3
@@ -18,11 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image, ImageEnhance
 
 from samespace.base import progress
+from samespace.base.files import write_whole
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.model import extract
 from samespace.model.backbone import make_backbone
 from samespace.model.feature_bank import Maps, bank
@@ -62,9 +66,9 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _bars() -> Iterator[None]:
     """A test that starts a server turns progress bars off, for itself alone."""
-    before = progress._wanted
+    before = progress.wanted
     yield
-    progress._wanted = before
+    progress.wanted = before
 
 
 class Unsynced(sqlite3.Connection):
@@ -89,12 +93,24 @@ def _pytorch() -> Iterator[None]:
         yield
 
 
+def made_once(name: str, make: Callable[[Path], None], folders: pytest.TempPathFactory) -> Path:
+    """A file or folder that one of the processes that run the tests makes for all of them."""
+    folder = folders.getbasetemp()
+    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / name
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            make(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of 22 photos to train on and 14 of other rooms."""
-    root = tmp_path_factory.mktemp("rooms") / "data"
-    write_dataset(root, training_photos=22, test_photos=14, seed=1, workers=2)
-    return root
+    """A data set of 22 photos to train on and 14 of other rooms; read only."""
+
+    def make(root: Path) -> None:
+        write_dataset(root, training_photos=22, test_photos=14, seed=1, workers=1)
+
+    return made_once("rooms", make, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -149,8 +165,17 @@ def colours(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
 
 
 @pytest.fixture(scope="session")
-def drawn() -> Featured:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Featured:
     """190 rooms, each in one photo: 120 to train on, 20 for validation and 50 to test with."""
+
+    def make(path: Path) -> None:
+        write_whole(path, pickle.dumps(_draw_rooms()))
+
+    featured: Featured = pickle.loads(made_once("drawn.pickle", make, tmp_path_factory).read_bytes())
+    return featured
+
+
+def _draw_rooms() -> Featured:
     images, features = [], []
     for seed in range(190):
         room = make_room(SPACE_TYPES[seed % len(SPACE_TYPES)], seed)
@@ -260,7 +285,10 @@ def blocks(tmp_path: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def scanned_album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve rooms in one shot each, ten of them with copies, one file that is no photo, and a library; read only."""
-    album = tmp_path_factory.mktemp("album") / "album"
+    return made_once("album", _make_album, tmp_path_factory)
+
+
+def _make_album(album: Path) -> None:
     for number in range(12):
         room = make_room(SPACE_TYPES[number % len(SPACE_TYPES)], number)
         photo = draw_room(room, viewpoints(room, 1)[0], (320, 240))
@@ -272,9 +300,8 @@ def scanned_album(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _save(ImageEnhance.Brightness(photo).enhance(1.2), album / "edited" / name, 85)
     (album / "2023" / "damaged.jpg").write_bytes(b"no photo")
     library = Library(album / FOLDER, create=True)
-    library.scan([album], [Sketches()])
+    scan(library, [album], [Sketches()])
     library.close()
-    return album
 
 
 def _save(photo: Image.Image, path: Path, quality: int) -> None:

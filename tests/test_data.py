@@ -405,7 +405,7 @@ def worker(root: Path, log: Path, ready: Any, inside: Any) -> None:
 
 
 def test_two_processes_download_once(tmp_path: Path, key: None) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # two that begin afresh would import torch for seconds
     ready, inside = context.Barrier(2), context.Barrier(2)
     arguments = (tmp_path / "new", tmp_path / "log", ready, inside)
     workers = [context.Process(target=worker, args=arguments) for _ in range(2)]

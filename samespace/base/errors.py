@@ -1,4 +1,4 @@
-"""The one exception a person is meant to read, and how a command shows it."""
+"""The one exception that is written for persons, and how a command shows it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class SameSpaceError(Exception):
-    """A mistake a person can mend: its message names the thing at fault and says what to do."""
+    """A mistake that a person can mend: its message names the thing at fault and says what to do."""
 
 
 def exit_status(command: Callable[[], object]) -> int:
-    """Run a command: the number it returns, else 0; or 1 after one line on stderr that says what went wrong."""
+    """Run a command and return its exit status: the number it returns, else 0; after an error 1, said in one line."""
     try:
         status = command()
         sys.stdout.flush()
@@ -25,12 +25,12 @@ def exit_status(command: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever reads has seen enough; what is left must not fail again at exit
+    except BrokenPipeError:  # the reader has seen enough; flushing the rest must not fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        print(f"error: no room for {error.filename or 'what is written'}: free some, and run it again", file=sys.stderr)
+        print(f"error: no room for {error.filename or 'the output'}: free some, and run it again", file=sys.stderr)
         return 1
     return status if isinstance(status, int) else 0

@@ -14,14 +14,14 @@ from typing import BinaryIO
 
 from samespace.base.errors import SameSpaceError
 
-# What os.link raises where a file system knows no hard links, or where the kernel lets nobody link others' files.
+# os.link raises these if the file system has no hard links, or the kernel lets nobody link others' files.
 NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
-    """Written beside, then renamed: whoever reads `path` finds what was there before, or all of `content`.
+    """Write a file whole or not at all: beside `path`, then renamed, so that no reader finds a part of it.
 
-    `durable` also waits for the disk, so that a power cut after this keeps it.
+    `durable` also waits for the disk, so that the file outlives a power cut.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -37,12 +37,12 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
 
 
 def save_whole(path: Path, content: bytes, durable: bool = True) -> None:
-    """`write_whole`, with the folders that lead there; one sentence if it cannot be."""
+    """Make the folders that lead there, then `write_whole`; raise SameSpaceError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content, durable)
     except OSError as error:
-        raise SameSpaceError(f"cannot write {path} ({error.strerror}): make room, or let it be written") from error
+        raise SameSpaceError(f"cannot write {path} ({error.strerror}): make room, or change its permissions") from error
 
 
 def _write_durably(path: Path, content: bytes) -> None:
@@ -55,7 +55,7 @@ def _write_durably(path: Path, content: bytes) -> None:
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """All of it: one os.write may take less than it was given."""
+    """Write all of it: one os.write may take less than it was given."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -73,13 +73,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of the file's bytes, in hex."""
+    """Return the SHA-256 of the file's bytes, in hex."""
     with path.open("rb") as file:
         return hash_of(file)
 
 
 def hash_of(file: BinaryIO) -> str:
-    """`content_hash` of a file that is open, from where it stands."""
+    """Return the `content_hash` of an open file, from its current position."""
     digest = hashlib.sha256()
     chunk = memoryview(bytearray(1 << 18))
     while count := file.readinto(chunk):  # type: ignore[attr-defined]
@@ -88,10 +88,10 @@ def hash_of(file: BinaryIO) -> str:
 
 
 def move_new(source: Path, target: Path) -> None:
-    """Rename within a file system; FileExistsError where os.rename would silently overwrite `target`.
+    """Rename within a file system, but raise FileExistsError where os.rename would silently overwrite `target`.
 
-    A link refuses a taken name in one step with making its own, on every system; killed before the unlink, the file
-    has both names and none is lost.
+    A hard link is made only if its name is free, in one step, on every system. After a kill before the unlink the file
+    has both names, and nothing is lost.
     """
     try:
         os.link(source, target, follow_symlinks=False)
@@ -104,7 +104,7 @@ def move_new(source: Path, target: Path) -> None:
 
 
 def _rename_new(source: Path, target: Path) -> None:
-    """`move_new` without hard links: Linux has a call for it; elsewhere a look first has to do."""
+    """Do `move_new` without hard links: Linux has a call for it; elsewhere the name is checked first."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     if rename is not None:
         here, no_replace = -100, 1  # AT_FDCWD, RENAME_NOREPLACE
@@ -119,9 +119,9 @@ def _rename_new(source: Path, target: Path) -> None:
 
 
 def copy_new(source: Path, target: Path) -> str:
-    """Copy bytes, times, permissions and, where allowed, the owner to a new file; returns the bytes' SHA-256.
+    """Copy bytes, times, permissions and, if allowed, the owner to a new file, and return the bytes' SHA-256.
 
-    On the disk when this returns, and read back. A failure leaves no target; FileExistsError leaves the one there.
+    The copy is on the disk when this returns, and was read back. A failure leaves no target, or the one that was there.
     """
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     try:

@@ -15,23 +15,23 @@ DATABASE = "library.sqlite"  # a folder that holds this is a library's own
 
 
 class Walk(NamedTuple):
-    """The photo files below a folder, in no order, and the folders that could not be looked into."""
+    """The photo files below a folder, in no order, and the folders that could not be listed."""
 
     files: list[os.DirEntry[str]]
     unlisted: list[UnreadablePhoto]
 
 
 def find(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> list[Path]:
-    """Every photo file below `root`, sorted by the bytes of its path; see `walk`."""
-    return sorted((Path(entry.path) for entry in walk(root, extensions, follow_links).files), key=os.fsencode)
+    """Return every photo file below `root`, sorted by the bytes of its path; see `walk`."""
+    paths = [Path(entry.path) for entry in walk(root, extensions, follow_links).files]
+    return sorted(paths, key=os.fsencode)
 
 
 def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> Walk:
-    """The photo files below `root`, chosen by extension, with or without its dot, in any case.
+    """Find the photo files below `root` by their extensions, given with or without the dot, in any case.
 
-    Hidden files and folders are passed over, and so are libraries' own folders, with what lies in their quarantines,
-    and symlinks unless asked for. Where several links lead to a folder it is walked once, under its own name if it has
-    one below `root`.
+    Hidden files and folders are skipped, and so are libraries' own folders, with their quarantines, and symlinks
+    unless asked for. A folder that several links lead to is walked once, under its own name if it has one below `root`.
     """
     if not root.is_dir():
         raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")

@@ -1,4 +1,4 @@
-"""Do once what many processes want: what comes of it lies on disk for the others."""
+"""Compute once what many processes need, and leave it on disk for the others."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from samespace.base.errors import SameSpaceError
 
 
 def compute_once(path: Path, what: str, photos: int, compute: Callable[[], None], tell: Callable[[str], None]) -> None:
-    """Have one process at a time `compute` what lies at `path`, unless it is there, and `tell` how it came there.
+    """Call `compute` for the file at `path`, in one process at a time, unless it is there; `tell` what was done.
 
-    `compute` must make it appear whole or not at all.
+    `compute` must make the file appear whole or not at all.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def compute_once(path: Path, what: str, photos: int, compute: Callable[[], None]
             lock.acquire()
     except OSError as error:
         raise SameSpaceError(
-            f"cannot keep {what} in {path.parent} ({error.strerror}): make room there, or let it be written"
+            f"cannot keep {what} in {path.parent} ({error.strerror}): make room there, or change its permissions"
         ) from error
     try:
         start, how = monotonic(), "found"

@@ -26,14 +26,13 @@ from samespace.base.errors import SameSpaceError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
-# What a photo from elsewhere may be: Pillow knows more formats, and runs Ghostscript for one of them.
+# The formats allowed for photos from elsewhere: Pillow knows more, and runs Ghostscript for one of them.
 FORMATS = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"})
 MOST_PIXELS = 50_000_000  # of one from elsewhere; of a JPEG, which need not be decoded whole, twice as many
 
 BLOCK = 2**20  # pixels that a full decode looks at together
 
-
-# What a pair's two photos are shown as in training, by number; `features.vary` makes them.
+# How a pair's two photos are shown in training, by number; `vary` in model/feature_bank.py makes them.
 VARIANTS = ("as is", "flipped", "turned 5°", "flipped and turned")
 
 Pixels = npt.NDArray[np.uint8]
@@ -54,14 +53,14 @@ class UnreadablePhoto(SameSpaceError):
 
 
 class Details(NamedTuple):
-    """What only a full decode tells."""
+    """The facts that only a full decode gives."""
 
-    pixels: str  # SHA-256 of width, height and upright RGB: equal where two files hold the same picture
+    pixels: str  # SHA-256 of width, height and upright RGB: equal if two files hold the same picture
     sharpness: float  # how much neighbouring pixels differ, for the contrast that the photo has: see `details`
 
 
 class Glimpse(NamedTuple):
-    """A photo small and square, with what else one quick decode tells."""
+    """A photo, small and square, and what else one quick decode tells."""
 
     pixels: Pixels  # (S, S, 3)
     width: int  # of the photo itself, upright
@@ -70,9 +69,9 @@ class Glimpse(NamedTuple):
 
 
 def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
-    """The photo as a person sees it: first frame, upright, RGB, transparency on white.
+    """Return the photo as a person sees it: first frame, upright, RGB, transparency on white.
 
-    `at_least` lets a JPEG decode at a fraction of its size, no side below that many pixels: much faster.
+    `at_least` decodes a JPEG at a fraction of its size, no side below that many pixels: much faster.
     """
     with _explained(path), path.open("rb") as file, _identified(file) as image:
         if at_least is not None:
@@ -82,7 +81,7 @@ def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
 
 
 def glimpse(source: Path | BinaryIO, size: int) -> Glimpse:
-    """One decode, at a fraction of a JPEG's size: `read_pixels`, and the photo's own dimensions and date.
+    """Return a photo's `read_pixels`, dimensions and date by one decode, at a fraction of a JPEG's size.
 
     An open file is read from its start and left open.
     """
@@ -94,7 +93,7 @@ def glimpse(source: Path | BinaryIO, size: int) -> Glimpse:
 
 
 def glimpse_foreign(content: bytes, size: int) -> Glimpse:
-    """`glimpse` of a photo that anybody may have sent: what is large or strange is refused before it is decoded."""
+    """Return the `glimpse` of a photo that anybody may have sent; refuse a large or strange one before decoding it."""
     name = Path("the photo")
     with _explained(name, content):
         with _identified(BytesIO(content)) as image:
@@ -112,15 +111,17 @@ def _glimpse(file: BinaryIO, size: int) -> Glimpse:
         drafted = image.size != whole
         photo = _upright(image)
         exif = _exif(image)
-        width, height = (whole[::-1] if _orientation(exif) >= 5 else whole) if drafted else photo.size
+        width, height = photo.size
+        if drafted:
+            width, height = whole[::-1] if _orientation(exif) >= 5 else whole
         return Glimpse(_squeeze(photo, size), width, height, _taken(exif))
 
 
 def details(path: Path) -> Details:
-    """A full decode: which picture it is, and how sharp.
+    """Decode a photo in full, and return which picture it is and how sharp.
 
-    Sharp is a high variance of the Laplacian for the variance of the grey photo: one that was made brighter or richer
-    in contrast has no more detail than before.
+    Sharpness is the variance of the Laplacian divided by the variance of the grey photo: a photo that was made brighter
+    or richer in contrast has no more detail than before.
     """
     photo = open_photo(path)
     width, height = photo.size
@@ -130,7 +131,7 @@ def details(path: Path) -> Details:
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         digest.update(photo.crop((0, top, width, bottom)).tobytes())
-        # One row more above and below: what the Laplacian of this block's own rows looks at.
+        # One row more above and below, which the Laplacian of this block's own rows needs.
         block = photo.crop((0, max(top - 1, 0), width, min(bottom + 1, height))).convert("L")
         laplacian = _laplacian(np.asarray(block, np.int32))
         total += int(laplacian.sum(dtype=np.int64))
@@ -147,16 +148,14 @@ def _variance(grey: Image.Image) -> float:
 
 
 def _laplacian(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """(h, w) → (h - 2, w - 2): how much the four neighbours differ from a pixel, none at the edge."""
+    """Return how much the four neighbours of each inner pixel differ from it: (h, w) → (h - 2, w - 2)."""
     if min(grey.shape) < 3:
         return np.zeros((0, 0), np.int32)
-    inner: npt.NDArray[np.int32] = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    inner -= 4 * grey[1:-1, 1:-1]
-    return inner
+    return grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
 
 
 def decoders() -> str:
-    """What decodes photos here: a file that could not be read may open once this has changed."""
+    """Return what decodes photos here: a file that could not be read may open once this has changed."""
     try:
         return f"Pillow {PIL.__version__}, pillow-heif {metadata.version('pillow-heif')}"
     except metadata.PackageNotFoundError:
@@ -164,8 +163,8 @@ def decoders() -> str:
 
 
 @cache
-def _learn_heif() -> bool:
-    """Teach Pillow HEIC, if the extra is installed."""
+def learn_heif() -> bool:
+    """Teach Pillow HEIC, if the extra is installed; tell whether it is."""
     try:
         import pillow_heif
     except ImportError:
@@ -175,23 +174,23 @@ def _learn_heif() -> bool:
 
 
 def _is_heif(head: bytes) -> bool:
-    """Whether a file that begins like this is HEIC or a relative: an `ftyp` box with one of their brands."""
+    """Tell whether a file that begins like this is HEIC or a relative: an `ftyp` box with one of their brands."""
     return head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf")
 
 
 def _identified(file: BinaryIO) -> Image.Image:
-    """Opened by Pillow from its start, not decoded yet."""
+    """Open a file by Pillow from its start, without decoding it yet."""
     file.seek(0)
     head = file.read(12)
     file.seek(0)
     if _is_heif(head):  # whatever its name: phones have called such files .jpg
-        _learn_heif()
+        learn_heif()
     return Image.open(file)
 
 
 @contextmanager
 def _explained(path: Path, content: bytes | None = None) -> Iterator[None]:
-    """Whatever goes wrong with this photo is said as an UnreadablePhoto. It lies at `path`, or is in memory."""
+    """Turn whatever goes wrong with this photo, at `path` or in memory, into an UnreadablePhoto."""
     try:
         yield
     except UnreadablePhoto:
@@ -205,8 +204,8 @@ def _explained(path: Path, content: bytes | None = None) -> Iterator[None]:
     except (PermissionError, IsADirectoryError) as error:
         raise UnreadablePhoto(path, f"cannot be opened: {error.strerror}") from error
     except Exception as error:
-        # Damaged data makes decoders raise nearly anything (AVIF RuntimeError, old TIFF AttributeError);
-        # the text says what broke.
+        # Damaged data makes decoders raise nearly anything (AVIF RuntimeError, old TIFF AttributeError); the text says
+        # what broke.
         text = " ".join(str(error).split()).encode(errors="replace").decode()
         raise UnreadablePhoto(path, f"damaged: {text or type(error).__name__}") from error
 
@@ -216,7 +215,7 @@ def _why_unidentified(path: Path, content: bytes | None) -> str:
         head = file.read(12)
     if not head:
         return "the file is empty"
-    if _is_heif(head) and not _learn_heif():
+    if _is_heif(head) and not learn_heif():
         return "HEIC photos need an extra: pip install 'samespace[heic]'"
     return "not an image this program knows"
 
@@ -247,24 +246,26 @@ def _orientation(exif: Image.Exif) -> int:
 
 
 def _taken(exif: Image.Exif) -> str | None:
-    """When the camera says it was taken, else when the file says it was written."""
+    """Return when the photo was taken by the camera's clock, or else when the file was written."""
     try:
-        values = (exif.get_ifd(_EXIF_FOLDER).get(_DATE_TIME_ORIGINAL), exif.get(_DATE_TIME))
+        original = exif.get_ifd(_EXIF_FOLDER).get(_DATE_TIME_ORIGINAL)
     except Exception:  # a damaged folder of tags
-        values = (None, exif.get(_DATE_TIME))
-    return next((date for date in map(_date, values) if date), None)
+        original = None
+    return _date(original) or _date(exif.get(_DATE_TIME))
 
 
 def _date(value: object) -> str | None:
     numbers = _DATE.match(value) if isinstance(value, str) else None
+    if not numbers:
+        return None
     try:
-        return datetime(*map(int, numbers.groups())).isoformat(" ") if numbers else None  # type: ignore[arg-type]
-    except ValueError:  # 0000:00:00, as cameras write whose clock was never set
+        return datetime(*map(int, numbers.groups())).isoformat(" ")  # type: ignore[arg-type]
+    except ValueError:  # 0000:00:00, from a camera whose clock was never set
         return None
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Decoded, as a person sees it; the image itself where nothing had to change."""
+    """Decode an image as a person sees it; return the image itself if nothing had to change."""
     image.load()
     turn = _TURNS.get(_orientation(_exif(image)))
     return _as_rgb(image if turn is None else image.transpose(turn))
@@ -283,12 +284,12 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def read_pixels(path: Path, size: int) -> Pixels:
-    """The whole photo squeezed to a square: (size, size, 3), 0..255."""
+    """Return the whole photo squeezed to a square: (size, size, 3), 0..255."""
     return _squeeze(open_photo(path, at_least=size), size)
 
 
 def as_pixels(image: Image.Image, size: int) -> Pixels:
-    """`read_pixels` of an image that is open already."""
+    """Return the `read_pixels` of an image that is open already."""
     return _squeeze(_upright(image), size)
 
 
@@ -297,7 +298,7 @@ def _squeeze(photo: Image.Image, size: int) -> Pixels:
 
 
 def read_many(paths: Iterable[Path], size: int, threads: int | None = None) -> Iterator[Pixels | UnreadablePhoto]:
-    """`read_pixels` of each path in order, decoded ahead in threads; a photo that cannot be read comes as its error."""
+    """Yield the `read_pixels` of each path in order, decoded ahead in threads, or the error of an unreadable photo."""
 
     def read(path: Path) -> Pixels | UnreadablePhoto:
         try:
@@ -309,7 +310,7 @@ def read_many(paths: Iterable[Path], size: int, threads: int | None = None) -> I
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None) -> Iterator[Result]:
-    """`map(work, items)` in threads, in order, only a few items ahead of the reader: memory stays flat."""
+    """Do `map(work, items)` in threads, in order, only a few items ahead of the reader: memory stays flat."""
     threads = threads or os.cpu_count() or 1
     remaining = iter(items)
     with ThreadPoolExecutor(threads) as pool:

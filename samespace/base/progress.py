@@ -1,4 +1,4 @@
-"""Show how far long work is: by a bar at a terminal, by a line every ten seconds in a log."""
+"""Show the progress of long work: a bar at a terminal, a line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Item = TypeVar("Item")
 
 EVERY = 10.0  # seconds from one line of a log to the next
 
-_wanted = True
+wanted = True
 
 
 def off() -> None:
-    """Show none from now on: a server's pages say how far it is, and of many workers one speaks."""
-    global _wanted
-    _wanted = False
+    """Show no progress from now on: a server's pages show it, and of many workers only one does."""
+    global wanted
+    wanted = False
 
 
 class Lines(Generic[Item]):
-    """Stand in for a bar in a log: `scanning: 1,200 of 5,000 photos, 110/s, 35 s left`."""
+    """Stand in for a bar in a log, by lines such as `scanning: 1,200 of 5,000 photos, 110/s, 35 s left`."""
 
     def __init__(self, desc: str, total: int | None, unit: str, items: Iterable[Item] = ()) -> None:
         self.desc, self.total, self.unit, self.items = desc, total, unit, items
@@ -31,6 +31,7 @@ class Lines(Generic[Item]):
         self.began = self.said = monotonic()
 
     def update(self, count: int = 1) -> None:
+        """Add to what is done."""
         self.done += count
         now = monotonic()
         if now - self.said >= EVERY:
@@ -39,12 +40,16 @@ class Lines(Generic[Item]):
 
     def _line(self, seconds: float) -> str:
         rate = self.done / seconds
-        of = f" of {self.total:,}" if self.total else ""
-        left = f", {duration(max(0, self.total - self.done) / rate)} left" if self.total and self.done else ""
-        return f"{self.desc}: {self.done:,}{of}{self.unit}, {rate:,.{0 if rate >= 100 else 1}f}/s{left}"
+        speed = f"{rate:,.0f}/s" if rate >= 100 else f"{rate:,.1f}/s"
+        if not self.total:
+            return f"{self.desc}: {self.done:,}{self.unit}, {speed}"
+        line = f"{self.desc}: {self.done:,} of {self.total:,}{self.unit}, {speed}"
+        if not self.done:
+            return line
+        return f"{line}, {duration(max(0, self.total - self.done) / rate)} left"
 
     def close(self) -> None:
-        """Do as a bar does; there is nothing to wipe away."""
+        """Do nothing: unlike a bar, lines stay."""
 
     def __enter__(self) -> Lines[Item]:
         return self
@@ -59,21 +64,21 @@ class Lines(Generic[Item]):
 
 
 def bar(desc: str, total: int, unit: str = " photos", disable: bool = False) -> tqdm[Any] | Lines[Any]:
-    """Return a bar, or lines, to be told of what was done."""
+    """Return a bar, or lines, whose `update` is called with what was done."""
     if _is_log(disable):
         return Lines(desc, total, unit)
-    return tqdm(desc=desc, total=total, unit=unit, delay=1, leave=False, disable=disable or not _wanted)
+    return tqdm(desc=desc, total=total, unit=unit, delay=1, leave=False, disable=disable or not wanted)
 
 
 def over(items: Iterable[Item], desc: str, total: int | None = None, unit: str = " photos") -> Iterable[Item]:
-    """Return the items, counted as they are taken; `total` where they have no length."""
+    """Return the items, counted as they are taken; give their `total` if they have no length."""
     if _is_log(disable=False):
         return Lines(desc, len(items) if isinstance(items, Sized) else total, unit, items)
-    return tqdm(items, desc, total, unit=unit, delay=1, leave=False, disable=not _wanted)
+    return tqdm(items, desc, total, unit=unit, delay=1, leave=False, disable=not wanted)
 
 
 def duration(seconds: float) -> str:
-    """Return a time as a person says it: 8 s, 12 min, 3 h 10 min."""
+    """Return a time in words: 8 s, 12 min, 3 h 10 min."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -81,4 +86,4 @@ def duration(seconds: float) -> str:
 
 
 def _is_log(disable: bool) -> bool:
-    return _wanted and not disable and not sys.stderr.isatty()
+    return wanted and not disable and not sys.stderr.isatty()

@@ -8,12 +8,12 @@ import re
 import shlex
 import unicodedata
 
-_WORD = re.compile(r"(?!samespace )[a-z]+(?=[ ,:;]|$)")  # at the beginning: no path, no `name`, no img_1.jpg
+_WORD = re.compile(r"(?!samespace )[a-z]+(?=[ ,:;]|$)")  # at the beginning: not a path, a `name` or img_1.jpg
 _COMMAND = re.compile(r": (samespace [a-z]+|pip install) \S")  # at the end
 
 
 def readable(text: str) -> str:
-    """What is not to be printed, as an escape: line ends, bytes that are not UTF-8, marks that turn text around."""
+    """Escape what must not be printed: line ends, bytes that are not UTF-8, marks that turn text around."""
     return "".join(_escape(character) if _unprintable(character) else character for character in text)
 
 
@@ -30,22 +30,24 @@ def _escape(character: str) -> str:
 
 
 def as_sentence(words: str) -> str:
-    """What an error says, as a page says it: with a capital and a full stop.
+    """Return an error's words as a page shows them: with a capital and a full stop.
 
-    A path, a name or a command that it begins with stays as it is, and a command that it ends with can be copied.
+    A path, a name or a command at the beginning stays as it is, and a command at the end can be copied.
     """
     if _WORD.match(words):
         words = words[0].upper() + words[1:]
-    return words if words.endswith((".", "?", "!", "…")) or _COMMAND.search(words) else f"{words}."
+    if words.endswith((".", "?", "!", "…")) or _COMMAND.search(words):
+        return words
+    return f"{words}."
 
 
 def is_plain(text: str) -> bool:
-    """Whether `readable` leaves it as it is."""
+    """Tell whether `readable` would leave the text as it is."""
     return not any(map(_unprintable, text))
 
 
 def shell_word(text: str) -> str:
-    """`text` as a shell takes it back, on one line of UTF-8 whatever it holds."""
+    """Quote text so that a shell takes it back, on one line of UTF-8 whatever it holds."""
     if is_plain(text):
         return shlex.quote(text)
     return "$'" + "".join(_shell_escape(character) for character in text) + "'"
@@ -58,18 +60,19 @@ def _shell_escape(character: str) -> str:
 
 
 def size_words(size: int) -> str:
-    """1234567 as 1.2 MB."""
+    """Return a number of bytes in words: 1.2 MB for 1234567."""
     number, units = float(size), ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
     while number >= 999.5:
         number, units = number / 1000, units[1:]
-    return f"{number:.1f} {units[0]}" if number < 99.95 and units[0] != "B" else f"{number:.0f} {units[0]}"
+    digits = 1 if number < 99.95 and units[0] != "B" else 0
+    return f"{number:.{digits}f} {units[0]}"
 
 
 def score_words(score: float) -> str:
-    """Rounded down: what is not quite 1 does not read as 1, what misses a threshold does not read as meeting it."""
+    """Return a score rounded down: what is below 1, or below a threshold, must not read as if it met it."""
     return f"{math.floor(score * 1000 + 1e-6) / 1000:.3f}"
 
 
 def count(number: int, noun: str) -> str:
-    """1 photo, 1,234 photos."""
+    """Return a number with its noun: 1 photo, 1,234 photos."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -13,8 +13,7 @@ from samespace.base.photos import read_pixels
 from samespace.library.read_photos import SIZE
 from samespace.model.feature_bank import default_cache
 from samespace.search.look import Look, choose_look, extracted, look_from_options
-from samespace.words.data import read
-from samespace.words.photo_features import Featured, FeatureSource, told
+from samespace.words.photo_features import Featured, FeatureSource, combine_fields, read_featured
 
 BACKBONE = "mobilenet_v3_large"
 
@@ -26,7 +25,7 @@ def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def data(arguments: argparse.Namespace, feature_source: FeatureSource | None = None) -> Featured:
     """Read the captioned photos that a command names, as a model's backbone sees them; say what is left out."""
-    featured = read(
+    featured = read_featured(
         arguments.root,
         arguments.captions,
         arguments.features,
@@ -49,7 +48,7 @@ def look_of_words(arguments: argparse.Namespace, feature_source: FeatureSource |
 
 def seen(look: Look, photo: Path) -> Floats:
     """(1, D): what models of words are told of a photo."""
-    return told(extracted(look, read_pixels(photo, SIZE)[None]))
+    return combine_fields(extracted(look, read_pixels(photo, SIZE)[None]))
 
 
 def show_splits(featured: Featured, evaluate: Callable[[Featured], object]) -> None:

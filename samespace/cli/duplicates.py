@@ -40,7 +40,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     """
     from samespace.cli import show
     from samespace.duplicates.find import find_duplicates
-    from samespace.duplicates.group import Search, threshold_of
+    from samespace.duplicates.group import DedupeOptions, threshold_of
     from samespace.duplicates.plan import make_plan, write_plan
 
     folders, reference, against = map(real, (arguments.folders, arguments.reference, arguments.against))
@@ -50,7 +50,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     if arguments.kind == "same-space":
         backbone = arguments.backbone or (None if arguments.model else "mobilenet_v3_large")
         look = choose_look(arguments.model, backbone, arguments.weights)
-    search = Search(
+    options = DedupeOptions(
         arguments.kind,
         arguments.threshold,
         arguments.grouping,
@@ -59,7 +59,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         tuple(reference),
         tuple(against),
     )
-    threshold_of(search)  # what makes no sense is said before the scan, not after it
+    threshold_of(options)  # refuses bad options before the scan, not after it
     with ExitStack() as held:
         opened = libraries_of(everywhere, arguments.library)
         libraries = [library for library, _ in opened]
@@ -68,7 +68,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
             held.enter_context(library.hold())
         for library, below in opened:
             scan_for(library, below, arguments, look)
-        found = find_duplicates(libraries, everywhere, search, look.extractor, look.model)
+        found = find_duplicates(libraries, everywhere, options, look.extractor, look.model)
         plan = arguments.plan or libraries[0].folder / "plan.json"
         write_plan(plan, make_plan(found, libraries))
     if arguments.report:
@@ -175,13 +175,13 @@ def verdicts(arguments: argparse.Namespace) -> None:
     --export writes the photos and their labels into a data set's folder, which `model_def.py --data ROOT` reads.
     """
     from samespace.cli import show
-    from samespace.duplicates.verdicts import export_verdicts, told
+    from samespace.duplicates.verdicts import export_verdicts, list_verdicts
 
     (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
     if arguments.export:
         show.show_exported(export_verdicts(library, arguments.export), arguments.export)
     else:
-        show.show_verdicts(told(library))
+        show.show_verdicts(list_verdicts(library))
 
 
 def _refuse_what_cannot_work(arguments: argparse.Namespace, folders: list[Path], guarded: list[Path]) -> None:

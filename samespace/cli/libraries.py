@@ -13,7 +13,8 @@ from samespace.base.text import readable
 from samespace.search.look import choose_look, remembered_look
 
 if TYPE_CHECKING:
-    from samespace.library.library import Library, Scan
+    from samespace.library.library import Library
+    from samespace.library.scan import Scan
     from samespace.search.look import Look
 
 
@@ -32,7 +33,8 @@ def outermost(folders: Sequence[Path]) -> list[Path]:
 
 def libraries_of(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Library, list[Path]]]:
     """The libraries to remember these folders in, each with its own of them: one in each, or the chosen one."""
-    from samespace.library.library import FOLDER, Library, refuse_own_folders
+    from samespace.library.library import FOLDER, Library
+    from samespace.library.scan import refuse_own_folders
 
     refuse_own_folders(folders)
     if chosen:
@@ -70,13 +72,14 @@ def libraries_above(*folders: Path) -> list[Path]:
 def scan_for(library: Library, folders: Sequence[Path], arguments: argparse.Namespace, look: Look) -> Scan:
     """All that `look` and `looks.shots` compare."""
     from samespace.base.photos import EXTENSIONS
+    from samespace.library.scan import scan
     from samespace.search.look import remember_look
     from samespace.search.same_shot import Sketches
     from samespace.search.vectors import vectors_of
 
     with library.hold():
         extractors = [Sketches(), look.extractor]
-        scanned = library.scan(folders, extractors, arguments.extensions or EXTENSIONS, arguments.follow_links)
+        scanned = scan(library, folders, extractors, arguments.extensions or EXTENSIONS, arguments.follow_links)
         vectors_of(library, look)
         if arguments.model or arguments.backbone:
             remember_look(library, look)

@@ -20,7 +20,7 @@ from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, in_threads, open_photo
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
-from samespace.duplicates.group import Found, Group, Member
+from samespace.duplicates.group import Duplicates, Group, Member
 
 SIDE = 176  # pixels of a thumbnail's longer side
 
@@ -42,7 +42,7 @@ class Thumbnail(NamedTuple):
 
 def write_report(
     path: Path,
-    found: Found,
+    found: Duplicates,
     folders: Sequence[Path],
     plan: Path | None = None,
     captions: Mapping[str, str] | None = None,
@@ -125,19 +125,19 @@ def _searched(kind: str, threshold: float) -> str:
     return f"Searched for <b>{_text(kind)}</b> duplicates{sure} · {made}"
 
 
-def _figures(found: Found) -> str:
+def _figures(found: Duplicates) -> str:
     figures = {
         "photos": f"{found.photos:,}",
         "groups": f"{len(found.groups):,}",
         "duplicates": f"{found.duplicates:,}",
-        "to win": size_words(found.bytes_to_win),
+        "to win": size_words(found.bytes_freed),
     }
     if found.unreadable:
         figures['<a href="#unreadable">unreadable</a>'] = f"{len(found.unreadable):,}"
     return "".join(f"<div><dt>{name}</dt><dd>{figure}</dd></div>" for name, figure in figures.items())
 
 
-def _next_step(found: Found, folders: Sequence[Path], plan: Path | None) -> str:
+def _next_step(found: Duplicates, folders: Sequence[Path], plan: Path | None) -> str:
     if plan is None:
         sure = "" if found.kind == "exact" else f" --threshold {found.threshold:g}"
         words = " ".join(shell_word(os.fspath(folder)) for folder in folders)
@@ -161,7 +161,7 @@ def _commands(meanings: dict[str, str]) -> str:
     return f'<dl class="commands">{"".join(lines)}</dl>'
 
 
-def _empty(found: Found) -> str:
+def _empty(found: Duplicates) -> str:
     if not found.photos:
         return '<section class="empty"><h2>No photos</h2><p>There is no readable photo in this folder.</p></section>'
     sure = "" if found.kind == "exact" else f" from score {found.threshold:g} on"

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import count, readable, score_words, shell_word, size_words
 from samespace.duplicates.apply import Applied
-from samespace.duplicates.group import Found, Group, Member
+from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.duplicates.manifest import Skipped
 from samespace.duplicates.quarantine import Deleted, Run
 from samespace.duplicates.undo import Undone
 from samespace.duplicates.verdicts import Exported
-from samespace.library.library import Photo, Scan
+from samespace.library.library import Photo
+from samespace.library.scan import Scan
 from samespace.search.answers import Answer
 from samespace.search.choose_compression import Compared
 from samespace.search.space import Hit, Space
@@ -47,7 +48,7 @@ def show_scan(scan: Scan, next_commands: dict[str, str]) -> None:
     _show_next(next_commands)
 
 
-def show_found(found: Found, plan: Path, report: Path | None, rerun: str) -> None:
+def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -> None:
     """The summary, the largest groups, and what to do next; `rerun` is the command that found this."""
     sure = "" if found.kind == "exact" else f", from score {found.threshold:g} on"
     print(f"{found.kind} duplicates{sure}\n")
@@ -55,7 +56,7 @@ def show_found(found: Found, plan: Path, report: Path | None, rerun: str) -> Non
         ("photos", f"{found.photos:,}"),
         ("groups", f"{len(found.groups):,}"),
         ("duplicates", f"{found.duplicates:,}"),
-        ("to win", size_words(found.bytes_to_win)),
+        ("to win", size_words(found.bytes_freed)),
         ("unreadable", f"{len(found.unreadable):,}"),
     ]
     for name, figure in rows:
@@ -84,7 +85,7 @@ def _show_group(group: Group) -> None:
         print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}: {member.why}")
 
 
-def as_json(found: Found, plan: Path) -> dict[str, Any]:
+def as_json(found: Duplicates, plan: Path) -> dict[str, Any]:
     """What was found, for a program."""
     return {
         "kind": found.kind,
@@ -92,7 +93,7 @@ def as_json(found: Found, plan: Path) -> dict[str, Any]:
         "grouping": found.grouping,
         "photos": found.photos,
         "duplicates": found.duplicates,
-        "bytes_to_win": found.bytes_to_win,
+        "bytes_freed": found.bytes_freed,
         "plan": os.fspath(plan),
         "groups": [
             {"kind": group.kind, "weakest": group.weakest, "members": [_member_as_json(each) for each in group.members]}

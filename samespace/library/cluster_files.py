@@ -1,12 +1,11 @@
 """Batches of photos that were read elsewhere, as files: a cluster writes them, `samespace scan --import` takes them in.
 
-A file is a safetensors of `Batch.arrays` and of `about`, which names this format and seals the rest. It is the same to
-the byte whoever read the photos, in whatever order.
+A file is a safetensors of `Batch.arrays` and of `about`, which holds this format's number and a checksum. It has the
+same bytes whoever read the photos, in whatever order.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,34 +16,34 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from samespace.base import progress
-from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
+from samespace.base.sealed import digest
 from samespace.library.library import Library
 from samespace.library.read_photos import Batch, Extractor, Rows, former
+from samespace.library.scan import import_batch
 
 FORMAT = 2  # 1 lacked colours
 FILES = "batch_*.safetensors"
 
 
 def name(number: int) -> str:
-    """Of the file for the batch of this number, counted over all workers."""
+    """Return the name of a batch's file, by its number over all workers."""
     return FILES.replace("*", f"{number:08}")
 
 
 def to_bytes(batch: Batch) -> bytes:
-    """What the file of this batch holds."""
+    """Return the bytes of this batch's file."""
     arrays = _in_order(batch).arrays()
-    about = json.dumps({"format": FORMAT, "sha256": _digest(arrays)})
-    content: bytes = save({**arrays, "about": np.frombuffer(about.encode(), np.uint8)})
-    return content
+    about = json.dumps({"format": FORMAT, "sha256": digest("", arrays)})
+    return save({**arrays, "about": np.frombuffer(about.encode(), np.uint8)})
 
 
 def read(path: Path) -> Batch:
-    """The batch that a file holds; SameSpaceError unless the file is as it was written."""
+    """Return the batch that a file holds; refuse a file that is not as it was written."""
     try:
         arrays = load(path.read_bytes())
         about = json.loads(arrays.pop("about").tobytes())
-        version, digest = int(about["format"]), about["sha256"]
+        version, seal = int(about["format"]), about["sha256"]
     except OSError as error:
         raise SameSpaceError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -56,17 +55,17 @@ def read(path: Path) -> Batch:
         )
     if version < FORMAT:
         raise SameSpaceError(
-            f"{path} was written by an older samespace, which told less of photos: embed them again with this one"
+            f"{path} was written by an older samespace, which stored less of each photo: embed them again with this one"
         )
-    if digest != _digest(arrays):
+    if seal != digest("", arrays):
         raise _damaged(path)
     return Batch.from_arrays(arrays)
 
 
 def import_folder(library: Library, root: Path, folder: Path, extractors: Sequence[Extractor] = ()) -> int:
-    """Take in every batch file below `folder`, or none if one cannot be used; how many photos they told of.
+    """Take in every batch file below `folder`, or none if one cannot be used, and count the photos they hold.
 
-    `root` is the folder that was embedded, or a copy of it. Refuses files without what `extractors` would say.
+    `root` is the folder that was embedded, or a copy of it. Files without the features of `extractors` are refused.
     """
     paths = sorted(folder.rglob(FILES))
     if not paths:
@@ -79,10 +78,10 @@ def import_folder(library: Library, root: Path, folder: Path, extractors: Sequen
         here = here or any(_lies_below(root, file.path) for file in batch.files)
         photos += len(batch.files)
     if not here:
-        raise SameSpaceError(f"{folder} tells of no photo below {root}: scan the folder that was embedded")
+        raise SameSpaceError(f"{folder} holds no photo that lies below {root}: scan the folder that was embedded")
     with library.hold():
         for path in progress.over(paths, "importing", unit=" files"):
-            library.import_batch(root, _renamed(read(path), names))
+            import_batch(library, root, _renamed(read(path), names))
     return photos
 
 
@@ -92,7 +91,7 @@ def _renamed(batch: Batch, names: Mapping[str, str]) -> Batch:
 
 
 def _in_order(batch: Batch) -> Batch:
-    """Which of several copies was read first is chance: here everything is sorted."""
+    """Return the batch sorted: which of several copies was read first is chance."""
     features = {}
     for fingerprint, (contents, fields) in batch.features.items():
         order = np.argsort(np.array(contents, "U64"))
@@ -100,16 +99,8 @@ def _in_order(batch: Batch) -> Batch:
     return Batch(sorted(batch.files), sorted(batch.contents), features, batch.decoders)
 
 
-def _digest(arrays: Mapping[str, Array]) -> str:
-    digest = hashlib.sha256()
-    for key, values in sorted(arrays.items()):
-        digest.update(f"{key} {values.dtype} {values.shape} ".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
-
-
 def _damaged(path: Path) -> SameSpaceError:
-    return SameSpaceError(f"{path} is damaged: fetch it again, or take it away and its photos are read here")
+    return SameSpaceError(f"{path} is damaged: fetch it again, or delete it and its photos are read here")
 
 
 def _check_features(path: Path, batch: Batch, extractors: Sequence[Extractor]) -> None:

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shutil
-import socket
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from samespace.base import progress
 from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import sync_folder
-from samespace.base.find import DATABASE, Walk, walk
-from samespace.base.photos import EXTENSIONS, Details, UnreadablePhoto, decoders, details, in_threads
-from samespace.library.read_photos import AT_ONCE, Batch, Extractor, File, Rows, former, read_batch, read_batches
+from samespace.base.find import DATABASE
+from samespace.base.photos import Details, UnreadablePhoto, decoders, details, in_threads
+from samespace.library.features import Features, FeatureStore, Fields, Kept
+from samespace.library.lock import Lock
+from samespace.library.read_photos import AT_ONCE, Batch, Extractor
 from samespace.library.sqlite import Database, Tables
 
-__all__ = ["FOLDER", "Batch", "Details", "Extractor", "Features", "Kept", "Library", "Photo", "Scan", "read_batch"]
-
 FOLDER = ".samespace"
-Fields = Mapping[str, tuple[tuple[int, ...], str]]  # name → shape and numpy type of one photo's
-BLOCK = 4096  # photos whose features are derived at once
 
 _CREATE = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -68,7 +55,7 @@ _TABLES = Tables(_CREATE, version=1, what="library", remedy="scan again")
 
 
 class Photo(NamedTuple):
-    """What a library knows of one file."""
+    """A readable file, as the library knows it."""
 
     path: Path
     root: Path  # the scanned folder that it lies in
@@ -78,87 +65,41 @@ class Photo(NamedTuple):
     content: str  # SHA-256 of the file's bytes
     width: int  # as a person sees it, upright
     height: int
-    taken: str | None  # when, as EXIF says: "2023-05-01 12:30:00"
+    taken: str | None  # when, by EXIF: "2023-05-01 12:30:00"
     hash: int  # perceptual hash
 
 
-class Scan(NamedTuple):
-    """What a scan found below the folders it was given."""
+class KnownFile(NamedTuple):
+    """A file as it was when it was read."""
 
-    photos: int  # readable ones, copies included
-    new: int  # files that were not there before, copies included
-    changed: int  # files with other bytes than before
-    moved: int  # files that were elsewhere before; neither new nor forgotten
-    forgotten: int  # files that have vanished
-    unreadable: list[UnreadablePhoto]  # files that are no photos, folders that could not be listed
-    seconds: float
+    size: int
+    mtime_ns: int
+    content: str | None  # None if it could not be read
 
 
-class Kept(Protocol):
-    """Names features that a library keeps: an extractor's, or what was derived from them."""
+class Subtree(NamedTuple):
+    """A scanned folder: a root, or a folder below one. The library names files by their root and path below it."""
 
-    @property
-    def fingerprint(self) -> str:
-        """See `Extractor.fingerprint`."""
-
-    @property
-    def fields(self) -> Fields:
-        """See `Extractor.fields`."""
-
-
-class _Named(NamedTuple):
-    """Name the features of a fingerprint."""
-
-    fingerprint: str
-    fields: Fields
-
-
-class Features:
-    """What an extractor said of N photos, read from disk as it is asked for."""
-
-    def __init__(self, folder: Path, fields: Fields, rows: npt.NDArray[np.int64]):
-        self._folder, self.fields = folder, fields
-        self.rows = rows  # (N,) where in a field's file each photo's row is
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, name: str, which: slice | npt.NDArray[np.integer[Any]] = slice(None)) -> Array:
-        """One field of some of the photos, in memory: (n, *shape)."""
-        rows = self.rows[which]
-        return np.asarray(self.mapped(name)[rows]) if len(rows) else self._nothing(name)
-
-    def mapped(self, name: str) -> Array:
-        """All rows of a field's file, those of other photos and of none too, on disk until they are looked at."""
-        if not len(self.rows):
-            return self._nothing(name)
-        shape, dtype = self.fields[name]
-        path = self._folder / name
-        count = path.stat().st_size // _width(self.fields[name])  # a killed scan may leave part of a row at the end
-        return np.memmap(path, dtype, "r", shape=(count, *shape))
-
-    def _nothing(self, name: str) -> Array:
-        shape, dtype = self.fields[name]
-        return np.empty((0, *shape), dtype)
+    number: int  # of the root
+    root: Path
+    prefix: bytes  # what paths below the root begin with if they lie in the folder
 
 
 class Library:
-    """Remembers the photos of one folder or several. Belongs to the thread that made it."""
+    """The memory of one photo folder or several. Belongs to the thread that opened it."""
 
     def __init__(self, folder: Path, create: bool = False) -> None:
-        self._place = os.path.realpath(folder)
-        self.folder = Path(self._place)
-        self._file = Path(self._place, DATABASE)
+        self.folder = Path(os.path.realpath(folder))
+        self._file = self.folder / DATABASE
         if create:
             self._make_folder()
-        if not create and not self._file.is_file():
+        elif not self._file.is_file():
             raise SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
-        self._lock = FileLock(os.path.join(self._place, "lock"))  # noqa: PTH118
-        self._held = 0
-        self._read_as: dict[str, str] = {}  # in place of a present fingerprint a former one
+        self._lock = Lock(self.folder)
         file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
-        self.is_writable = os.access(self._place, os.W_OK) and file_is_writable
+        self.is_writable = os.access(self.folder, os.W_OK) and file_is_writable
         self._db = Database(self._file, _TABLES, self.is_writable)
+        self._features = FeatureStore(self.folder / "features", self._db)
         self.id: str = self._db.query("SELECT value FROM about WHERE key = 'id'")[0][0]
 
     def close(self) -> None:
@@ -167,7 +108,7 @@ class Library:
     def _make_folder(self) -> None:
         try:
             self.folder.mkdir(exist_ok=True)  # not its parents: a disk may be missing
-            if not self._file.exists() and not os.access(self._place, os.W_OK):
+            if not self._file.exists() and not os.access(self.folder, os.W_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
             raise SameSpaceError(
@@ -177,289 +118,127 @@ class Library:
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
-        """All that is read meanwhile is as it was at one moment."""
+        """Let everything that is read meanwhile be as it was at one moment."""
         with self._db.unchanging():
             yield
 
-    # One at a time
+    def hold(self, wait: bool = True) -> AbstractContextManager[bool]:
+        """Keep others from scanning this library or cleaning up in it meanwhile; wait for whoever does now.
 
-    @contextmanager
-    def hold(self, wait: bool = True) -> Iterator[bool]:
-        """Nobody else scans this library or cleans up in it meanwhile; waits for whoever does, and says for whom.
-
-        Who holds it may hold it again. A holder that is killed lets go. Without `wait` it may be False: not held.
+        The wait is announced on stderr. A holder may hold it again, and one that is killed lets go. Without `wait` the
+        value is False if another process holds it.
         """
-        holder = Path(self._place, "holder.json")
-        if not self._acquire(wait):
-            yield False
-            return
-        self._held += 1
-        try:
-            if self._held == 1:
-                _sign(holder)
-            yield True
-        finally:
-            if self._held == 1:
-                with suppress(OSError):
-                    holder.unlink()
-            self._held -= 1
-            self._lock.release()
+        return self._lock.hold(wait)
 
     @property
     def holder(self) -> str:
-        """Who holds it, as a person reads it."""
-        return _who_holds(Path(self._place, "holder.json"), self.folder)
+        """Return who holds the library, in words."""
+        return self._lock.holder
 
-    def _acquire(self, wait: bool) -> bool:
-        try:
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                if not wait:
-                    return False
-                print(f"waiting for {self.holder}", file=sys.stderr, flush=True)
-                self._lock.acquire()
-        except OSError as error:
-            raise SameSpaceError(
-                f"{self.folder} cannot be written ({error.strerror}): give --library PATH, a folder that can"
-            ) from error
-        return True
-
-    # Scanning
-
-    def scan(
-        self,
-        roots: Iterable[str | Path],
-        extractors: Sequence[Extractor] = (),
-        extensions: Sequence[str] = EXTENSIONS,
-        follow_links: bool = False,
-        tell: Callable[[int, int], None] | None = None,
-    ) -> Scan:
-        """Make the library agree with these folders: read what is new or changed, forget what is gone.
-
-        Committed batch by batch. Where nothing has changed and no extractor is new, no photo is opened. `tell` is told
-        how many files are done and how many there are to read, in place of a person at a terminal.
-        """
-        start = time.monotonic()
-        extractors = list({extractor.fingerprint: extractor for extractor in extractors}.values())
-        with self.hold():
-            folders = _outermost(roots)
-            refuse_own_folders(folders)
-            walks = [walk(Path(folder), extensions, follow_links) for folder in folders]
-            if follow_links:
-                walks = _under_one_name(walks)
-            views = [self._view(folder, found, follow_links) for folder, found in zip(folders, walks, strict=True)]
-            for extractor in extractors:
-                self.take_over(extractor)
-                self._forget_lost_rows(extractor.fingerprint, extractor.fields)
-            now = self._read(views, extractors, tell)
-            self._forget(views)
-            self.write_note("scanned", datetime.now().isoformat(" ", "minutes"))
-            return self._summary(views, now, time.monotonic() - start)
-
-    def _view(self, folder: str, walked: Walk, follow_links: bool) -> _View:
-        number, root, prefix = self._root_of(folder)
-        start, own = len(os.fsencode(os.path.join(root, ""))), os.path.join(self._place, "")  # noqa: PTH118
-        found = {
-            os.fsencode(entry.path)[start:]: _stamp(entry, follow_links)
-            for entry in walked.files
-            if not entry.path.startswith(own)
-        }
-        rows = self._db.query("SELECT path, size, mtime_ns, content FROM files WHERE root = ?", number)
-        before = {path: tuple(rest) for path, *rest in rows if path.startswith(prefix)}
-        if before and not found and not os.listdir(folder):  # noqa: PTH208 - of a str
-            raise SameSpaceError(
-                f"{folder} is empty, but the library {self.folder} remembers {len(before)} photos there: mount the "
-                "disk it should show, or if they are gone put any other file there and scan again"
-            )
-        return _View(number, root, prefix, before, found, walked.unlisted)
+    # What is known
 
     @property
     def roots(self) -> list[Path]:
-        """The folders that were scanned."""
-        return sorted(map(Path, self._roots().values()))
+        """Return the folders that were scanned."""
+        return sorted(self._roots().values())
 
-    def _roots(self) -> dict[int, str]:
-        """Where each root lies now: one that holds the library is remembered from there, and moves with it."""
+    def _roots(self) -> dict[int, Path]:
+        """Return where each root lies now: one that holds the library is stored relative to it, and moves with it."""
         return {
-            number: os.path.normpath(os.path.join(self._place, os.fsdecode(path)))  # noqa: PTH118
+            number: Path(os.path.normpath(self.folder / os.fsdecode(path)))
             for number, path in self._db.query("SELECT root, path FROM roots")
         }
 
-    def _root_of(self, folder: str) -> tuple[int, str, bytes]:
-        """The root that a folder belongs to, and what paths from there into the folder begin with.
+    def note(self, key: str) -> str | None:
+        """Return what was written down under this name."""
+        rows = self._db.query("SELECT value FROM about WHERE key = ?", key)
+        return rows[0][0] if rows else None
 
-        Roots never lie in each other: a wider one takes over the narrower.
-        """
+    def write_note(self, key: str, value: str) -> None:
+        """Write this down, in place of what was noted under this name before."""
+        with self._db.transaction():
+            self._db.run("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", key, value)
+
+    def photos(self) -> list[Photo]:
+        """Return all files that can be read, sorted by the bytes of their paths."""
         roots = self._roots()
-        for number, root in roots.items():
-            if _inside(folder, root):
-                return number, root, b"" if folder == root else _below(folder, root) + b"/"
-        kept = os.path.relpath(folder, self._place) if _inside(self._place, folder) else folder
-        with self._db.transaction():
-            number = self._db.run("INSERT INTO roots (path) VALUES (?)", os.fsencode(kept))
-            for narrower, root in roots.items():
-                if _inside(root, folder):
-                    self._db.run(
-                        "UPDATE files SET root = ?, path = CAST(? || path AS BLOB) WHERE root = ?",
-                        *(number, _below(root, folder) + b"/", narrower),
-                    )
-                    self._db.run("DELETE FROM roots WHERE root = ?", narrower)
-        return number, folder, b""
-
-    def _read(
-        self, views: Sequence[_View], extractors: Sequence[Extractor], tell: Callable[[int, int], None] | None
-    ) -> dict[tuple[int, bytes], str | None]:
-        """Read what the library does not know yet; the content of every file that was read."""
-        known, taken = self._known(extractors), set[str]()
-        work = [(view, list(_unknown(view, known, len(extractors), taken))) for view in views]
-        work = [(view, paths) for view, paths in work if paths]
-        total = sum(len(paths) for _, paths in work)
-        now: dict[tuple[int, bytes], str | None] = {}
-        with progress.bar("scanning", total, disable=tell is not None) as bar:
-            if tell:
-                tell(0, total)
-            for view, paths in work:
-                for batch in read_batches(Path(view.root), paths, extractors, self._known(extractors), AT_ONCE):
-                    self._add(view.number, batch)
-                    now |= {(view.number, file.path): file.content for file in batch.files}
-                    bar.update(len(batch.files))
-                    if tell:
-                        tell(len(now), total)
-        return now
-
-    def _known(self, extractors: Sequence[Extractor]) -> dict[str, frozenset[str]]:
-        """Which extractors have seen each content; what is no photo counts as seen, until the decoders change."""
-        everything = frozenset(extractor.fingerprint for extractor in extractors)
-        known = {
-            content: everything if unreadable else frozenset[str]()
-            for content, unreadable in self._db.query(
-                "SELECT content, reason IS NOT NULL FROM contents WHERE reason IS NULL OR decoders = ?", decoders()
-            )
-        }
-        for fingerprint in everything:
-            seen = {
-                content for (content,) in self._db.query("SELECT content FROM rows WHERE fingerprint = ?", fingerprint)
-            }
-            for content in seen & known.keys():
-                known[content] = everything if len(everything) == 1 else known[content] | {fingerprint}
-        return known
-
-    def import_batch(self, root: str | Path, batch: Batch) -> None:
-        """Take over what `read_batch` found below a copy of `root`, of files that are here too and as large.
-
-        The next scan hashes again what has another mtime here, decodes none of it, and forgets what lies nowhere here.
-        """
-        _check(batch)
-        folder = os.path.realpath(root)
-        with self.hold():
-            number, _, prefix = self._root_of(folder)
-            for fingerprint, rows in batch.features.items():
-                fields = {name: (column.shape[1:], column.dtype.name) for name, column in rows.fields.items()}
-                self._forget_lost_rows(fingerprint, fields)
-            files = [file._replace(path=prefix + file.path) for file in batch.files if _is_here(folder, file)]
-            self._add(number, batch._replace(files=files))
-
-    def _add(self, number: int, batch: Batch) -> None:
-        """Features first, where nobody looks yet; then all at once the rest, and with it where to look."""
-        places = {fingerprint: self._write_rows(fingerprint, rows) for fingerprint, rows in batch.features.items()}
-        with self._db.transaction():
-            self._db.run_many(
-                "INSERT INTO contents (content, width, height, taken, hash, reason, decoders) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (content) DO UPDATE "
-                "SET width = excluded.width, height = excluded.height, "
-                "taken = excluded.taken, hash = excluded.hash, reason = excluded.reason, decoders = excluded.decoders",
-                [(*row[:4], _signed(row.hash), row.reason, batch.decoders) for row in batch.contents],
-            )
-            self._db.run_many(
-                "INSERT OR REPLACE INTO files (root, path, size, mtime_ns, content, reason) VALUES (?, ?, ?, ?, ?, ?)",
-                [(number, *file) for file in batch.files],
-            )
-            for fingerprint, rows in batch.features.items():
-                self._refer(fingerprint, rows, places[fingerprint])
-
-    def _refer(self, fingerprint: str, rows: Rows, places: npt.NDArray[np.int64]) -> None:
-        self._db.run_many(
-            "INSERT OR IGNORE INTO rows (fingerprint, content, row) VALUES (?, ?, ?)",
-            [(fingerprint, *row) for row in zip(rows.contents, places.tolist(), strict=True)],
+        rows = self._db.query(
+            "SELECT root, path, size, mtime_ns, content, width, height, taken, hash "
+            "FROM files JOIN contents USING (content) WHERE contents.reason IS NULL"
         )
+        photos = []
+        for number, path, size, mtime_ns, content, width, height, taken, hash_ in rows:
+            root, bits = roots[number], hash_ % 2**64  # SQLite's numbers are signed
+            whole = root / os.fsdecode(path)
+            photos.append(Photo(whole, root, self.id, size, mtime_ns, content, width, height, taken, bits))
+        return sorted(photos, key=lambda photo: os.fsencode(photo.path))
 
-    def _forget(self, views: Sequence[_View]) -> None:
-        """Files that have vanished, contents that no file has any more, and their features."""
+    def unreadable(self) -> list[UnreadablePhoto]:
+        """Return the files that are no photos or could not be read when last tried, sorted by their paths' bytes."""
+        photos = []
+        for number, root in self._roots().items():
+            photos += self.unreadable_in(Subtree(number, root, b""))
+        return sorted(photos, key=lambda photo: os.fsencode(photo.path))
+
+    def details(self, photos: Sequence[Photo]) -> list[Details]:
+        """Return what only a full decode tells of each photo; decoded when first asked for, then remembered.
+
+        A photo that cannot be decoded in full any more, or has changed since the scan, gets its content for `pixels`,
+        so that it equals only files with the same bytes, and no sharpness; that is not remembered.
+        """
+        rows = self._db.query("SELECT content, pixels, sharpness FROM contents WHERE pixels IS NOT NULL")
+        known = {content: Details(*rest) for content, *rest in rows}
+        asked = list({photo.content: photo for photo in photos if photo.content not in known}.values())
+        decoded = zip(asked, in_threads(_details, asked), strict=True)
+        with progress.bar("decoding", len(asked)) as bar:
+            while batch := list(islice(decoded, AT_ONCE)):
+                found = {photo.content: its_details for photo, its_details in batch if its_details}
+                self._remember_details(found)
+                known |= {photo.content: Details(photo.content, 0.0) for photo, _ in batch} | found
+                bar.update(len(batch))
+        return [known[photo.content] for photo in photos]
+
+    def _remember_details(self, found: dict[str, Details]) -> None:
+        if self.is_writable:
+            with self._db.transaction():
+                self._db.run_many(
+                    "UPDATE contents SET pixels = ?, sharpness = ? WHERE content = ?",
+                    [(*row, content) for content, row in found.items()],
+                )
+
+    # Verdicts
+
+    def verdicts(self) -> dict[frozenset[str], bool]:
+        """Return what persons said of pairs of contents: True for the same, False for different."""
+        rows = self._db.query("SELECT content0, content1, same FROM verdicts")
+        return {frozenset((content0, content1)): bool(same) for content0, content1, same in rows}
+
+    def add_verdict(self, content0: str, content1: str, same: bool) -> None:
+        """Remember what a person said of a pair, in place of what was said of it before."""
+        if content0 == content1:
+            raise SameSpaceError("a verdict needs two photos, and these have the same bytes: name two that differ")
         with self._db.transaction():
-            gone = [(view.number, path) for view in views for path in view.vanished()]
-            self._db.run_many("DELETE FROM files WHERE root = ? AND path = ?", gone)
-            self._db.run(
-                "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.content = contents.content)"
-            )
-            self._db.run("DELETE FROM rows WHERE content NOT IN (SELECT content FROM contents)")
+            row = (*sorted((content0, content1)), same)
+            self._db.run("INSERT OR REPLACE INTO verdicts (content0, content1, same) VALUES (?, ?, ?)", *row)
 
-    def _summary(self, views: Sequence[_View], now: Mapping[tuple[int, bytes], str | None], seconds: float) -> Scan:
-        before = {(view.number, path): row[2] for view in views for path, row in view.before.items()}
-        vanished = [(view.number, path) for view in views for path in view.vanished()]
-        left = Counter(before[key] for key in vanished)
-        came = Counter(content for key, content in now.items() if key not in before)
-        del left[None], came[None]
-        moved = (left & came).total()
-        changed = sum(1 for key, content in now.items() if content and before.get(key, content) not in (None, content))
-        unreadable = [
-            photo for view in views for photo in (*view.unlisted, *self._unreadable(view.number, view.prefix))
-        ]
-        photos = sum(self._count(view.number, view.prefix) for view in views)
-        return Scan(photos, came.total() - moved, changed, moved, len(vanished) - moved, unreadable, seconds)
+    def forget_verdict(self, content0: str, content1: str) -> None:
+        """Make the pair unjudged again."""
+        with self._db.transaction():
+            pair = sorted((content0, content1))
+            self._db.run("DELETE FROM verdicts WHERE content0 = ? AND content1 = ?", *pair)
 
-    # Feature files: one a field, rows of one width, no header
+    # Features
 
     def features_folder(self, fingerprint: str) -> Path:
-        """Where these features lie, and what was made of them."""
-        source, *suffix = fingerprint.split("-", 1)
-        return Path(self._place, "features", "-".join([self._read_as.get(source, source), *suffix]))
-
-    def _write_rows(self, fingerprint: str, rows: Rows) -> npt.NDArray[np.int64]:
-        """Into rows that nobody refers to, on disk before anybody does: (N,) their numbers."""
-        places = self._free_rows(fingerprint, len(rows.contents))
-        folder = self.features_folder(fingerprint)
-        runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, values in rows.fields.items() if len(places) else ():
-                _write_runs(folder / name, np.ascontiguousarray(values), places, runs)
-        except OSError as error:
-            raise SameSpaceError(f"{folder} cannot be written: {error.strerror}") from error
-        return places
-
-    def _free_rows(self, fingerprint: str, count: int) -> npt.NDArray[np.int64]:
-        """The first `count` row numbers without an owner."""
-        highest, used = self._db.query("SELECT max(row), count(*) FROM rows WHERE fingerprint = ?", fingerprint)[0]
-        end = 0 if highest is None else highest + 1
-        if used == end:
-            return np.arange(end, end + count)
-        free = np.ones(end + count, np.bool_)
-        free[[row for (row,) in self._db.query("SELECT row FROM rows WHERE fingerprint = ?", fingerprint)]] = False
-        return np.flatnonzero(free)[:count]
-
-    def _forget_lost_rows(self, fingerprint: str, fields: Fields) -> None:
-        """Features whose file was deleted or cut short are to be made again."""
-        if self._are_lost(fingerprint, fields):
-            with self._db.transaction():
-                self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
-
-    def _are_lost(self, fingerprint: str, fields: Fields) -> bool:
-        folder = self.features_folder(fingerprint)
-        highest = self._db.query("SELECT max(row) FROM rows WHERE fingerprint = ?", folder.name)[0][0]
-        files = [(folder / name, _width(field)) for name, field in fields.items()]
-        return highest is not None and any(
-            not path.is_file() or path.stat().st_size < (highest + 1) * width for path, width in files
-        )
+        """Return the folder of these features, where what was made of them may be kept too."""
+        return self._features.folder(fingerprint)
 
     def rows(self, kept: Kept) -> dict[str, int]:
-        """Every content that has these features, and its row."""
-        name = self.features_folder(kept.fingerprint).name
-        rows = self._db.query("SELECT content, row FROM rows WHERE fingerprint = ?", name)
-        return {} if self._are_lost(kept.fingerprint, kept.fields) else dict(rows)
+        """Return the row of every content that has these features."""
+        return self._features.rows(kept)
 
     def features(self, kept: Kept, photos: Sequence[Photo]) -> Features:
-        """What an extractor said of these photos, in their order, left on disk until it is asked for.
+        """Return these photos' features, in their order, left on disk until they are asked for.
 
         A scan may give the rows of vanished photos to others: `hold` the library while another process may scan.
         """
@@ -475,374 +254,146 @@ class Library:
     def derive(self, source: Kept, derived: Kept, work: Callable[[Features], dict[str, Array]]) -> None:
         """Make features from features, for every content that lacks them; not while somebody else holds the library.
 
-        Committed block by block, and forgotten when their photos are.
+        They are committed block by block, and forgotten when their photos are.
         """
-        if not self._lacking(source, derived):
+        if not self._features.lacking(source, derived):
             return
         with self.hold(wait=False) as held:
             if held:
-                self._forget_lost_rows(derived.fingerprint, derived.fields)
-                self._derive(source, derived, work)
-
-    def _lacking(self, source: Kept, derived: Kept) -> dict[str, int]:
-        done = self.rows(derived)
-        return {content: row for content, row in self.rows(source).items() if content not in done}
-
-    def _derive(self, source: Kept, derived: Kept, work: Callable[[Features], dict[str, Array]]) -> None:
-        lacking = self._lacking(source, derived)
-        contents, numbers = list(lacking), np.array(list(lacking.values()), np.int64)
-        folder = self.features_folder(source.fingerprint)
-        with progress.bar("preparing", len(contents)) as bar:
-            for start in range(0, len(contents), BLOCK):
-                block = slice(start, start + BLOCK)
-                rows = Rows(contents[block], work(Features(folder, source.fields, numbers[block])))
-                places = self._write_rows(derived.fingerprint, rows)
-                with self._db.transaction():
-                    self._refer(derived.fingerprint, rows, places)
-                bar.update(len(rows.contents))
+                self._features.derive(source, derived, work)
 
     def drop_derived(self, source: Kept, but: str) -> None:
-        """Let go of all features derived from these, named `<source>-…`, except one."""
+        """Delete all features derived from these, named `<source>-…`, except one."""
         with self.hold():
-            for folder in self.features_folder(source.fingerprint).parent.glob(f"{source.fingerprint}-*"):
-                if folder.name != but:
-                    self._drop(folder.name)
-
-    def _drop(self, fingerprint: str) -> None:
-        with self._db.transaction():
-            self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
-        shutil.rmtree(self.features_folder(fingerprint), ignore_errors=True)
+            self._features.drop_derived(source, but)
 
     def take_over(self, extractor: Extractor) -> None:
-        """Keep what lies under an extractor's former fingerprints under its present one; nothing is decoded.
+        """Keep what lies under an extractor's former fingerprints under its present one; decode nothing.
 
-        They are copied first and deleted last, so that a kill at any moment loses nothing: the next call goes on. A
-        library that cannot be written is read under the name that has the most photos.
+        A kill at any moment loses nothing: the next call goes on. A library that cannot be written is read under the
+        name that has the most photos.
         """
-        names = [name for name in former(extractor) if self._names(name)]
-        if names and self.is_writable:
+        if not self._features.has_former(extractor):
+            return
+        if self.is_writable:
             with self.hold():
-                for name in names:
-                    self._take_over(name, extractor)
-        elif names:
-            self._read_as.pop(extractor.fingerprint, None)
-            kept = {name: len(self.rows(_Named(name, extractor.fields))) for name in (extractor.fingerprint, *names)}
-            self._read_as[extractor.fingerprint] = max(kept, key=kept.__getitem__)
+                self._features.take_over(extractor)
+        else:
+            self._features.read_as_former(extractor)
 
-    def _take_over(self, name: str, extractor: Extractor) -> None:
-        old, new = self.features_folder(name), self.features_folder(extractor.fingerprint)
-        self._forget_lost_rows(extractor.fingerprint, extractor.fields)
-        self._derive(_Named(name, extractor.fields), extractor, _as_they_are)
-        if old.is_dir():
-            new.mkdir(exist_ok=True)
-            for path in old.iterdir():  # a compression
-                if path.name not in extractor.fields and not (new / path.name).exists():
-                    path.rename(new / path.name)
-        there = self._names(extractor.fingerprint)
-        for derived in self._names(name) - {name}:
-            renamed = extractor.fingerprint + derived.removeprefix(name)
-            if renamed not in there and self.features_folder(derived).is_dir():
-                self._rename(derived, renamed)
-        for left in self._names(name):
-            self._drop(left)
+    # What a scan needs; the scan holds the library
 
-    def _rename(self, name: str, new: str) -> None:
-        """Give derived features another name; a kill halfway loses them, and they are derived again."""
-        self.features_folder(name).rename(self.features_folder(new))
+    def add_root(self, folder: Path) -> Subtree:
+        """Return where the library keeps the files of a folder, as a new root unless it lies in a known one.
+
+        Roots never lie in each other: a wider one takes over the narrower.
+        """
+        roots = self._roots()
+        for number, root in roots.items():
+            if folder == root:
+                return Subtree(number, root, b"")
+            if folder.is_relative_to(root):
+                return Subtree(number, root, _prefix(folder, root))
+        kept = os.path.relpath(folder, self.folder) if self.folder.is_relative_to(folder) else folder
         with self._db.transaction():
-            self._db.run("UPDATE rows SET fingerprint = ? WHERE fingerprint = ?", new, name)
+            number = self._db.run("INSERT INTO roots (path) VALUES (?)", os.fsencode(kept))
+            for narrower, root in roots.items():
+                if root.is_relative_to(folder):
+                    self._db.run(
+                        "UPDATE files SET root = ?, path = CAST(? || path AS BLOB) WHERE root = ?",
+                        *(number, _prefix(root, folder), narrower),
+                    )
+                    self._db.run("DELETE FROM roots WHERE root = ?", narrower)
+        return Subtree(number, folder, b"")
 
-    def _names(self, fingerprint: str) -> set[str]:
-        """Return the fingerprint, and `<fingerprint>-…` of what was derived, where there are rows or a folder."""
-        end = f"{fingerprint}."  # "." comes after "-"
-        rows = self._db.query(
-            "SELECT DISTINCT fingerprint FROM rows WHERE fingerprint >= ? AND fingerprint < ?", fingerprint, end
-        )
-        folders = Path(self._place, "features").glob(f"{fingerprint}*")
-        return {name for (name,) in rows} | {folder.name for folder in folders if folder.name < end}
+    def files_in(self, subtree: Subtree) -> dict[bytes, KnownFile]:
+        """Return every file known in a scanned folder, by its path below the root."""
+        rows = self._db.query("SELECT path, size, mtime_ns, content FROM files WHERE root = ?", subtree.number)
+        return {path: KnownFile(*rest) for path, *rest in rows if path.startswith(subtree.prefix)}
 
-    # What is known
-
-    def note(self, key: str) -> str | None:
-        """What was written down under this name."""
-        rows = self._db.query("SELECT value FROM about WHERE key = ?", key)
-        return rows[0][0] if rows else None
-
-    def write_note(self, key: str, value: str) -> None:
-        with self._db.transaction():
-            self._db.run("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", key, value)
-
-    def photos(self) -> list[Photo]:
-        """All that can be read, sorted by the bytes of their paths."""
-        roots = {number: Path(path) for number, path in self._roots().items()}
-        rows = self._db.query(
-            "SELECT root, path, size, mtime_ns, content, width, height, taken, hash "
-            "FROM files JOIN contents USING (content) WHERE contents.reason IS NULL"
-        )
-        photos = [
-            Photo(
-                roots[root] / os.fsdecode(path),
-                roots[root],
-                self.id,
-                size,
-                mtime_ns,
-                content,
-                width,
-                height,
-                taken,
-                _unsigned(hash_),
-            )
-            for root, path, size, mtime_ns, content, width, height, taken, hash_ in rows
-        ]
-        return sorted(photos, key=lambda photo: os.fsencode(photo.path))
-
-    def unreadable(self) -> list[UnreadablePhoto]:
-        """Files that are no photos or could not be read when last tried, sorted by the bytes of their paths."""
-        photos = [photo for number in self._roots() for photo in self._unreadable(number, b"")]
-        return sorted(photos, key=lambda photo: os.fsencode(photo.path))
-
-    def _unreadable(self, number: int, prefix: bytes) -> list[UnreadablePhoto]:
-        root = Path(self._roots()[number])
+    def unreadable_in(self, subtree: Subtree) -> list[UnreadablePhoto]:
+        """Return the files in a scanned folder that are no photos or could not be read when last tried."""
         rows = self._db.query(
             "SELECT path, coalesce(files.reason, contents.reason) AS why FROM files LEFT JOIN contents USING (content) "
             "WHERE root = ? AND substr(path, 1, ?) = ? AND why IS NOT NULL ORDER BY path",
-            *(number, len(prefix), prefix),
+            *(subtree.number, len(subtree.prefix), subtree.prefix),
         )
-        return [UnreadablePhoto(root / os.fsdecode(path), reason) for path, reason in rows]
+        return [UnreadablePhoto(subtree.root / os.fsdecode(path), reason) for path, reason in rows]
 
-    def _count(self, number: int, prefix: bytes) -> int:
+    def count_in(self, subtree: Subtree) -> int:
+        """Count the readable files in a scanned folder."""
         rows = self._db.query(
             "SELECT count(*) FROM files JOIN contents USING (content) "
             "WHERE root = ? AND substr(path, 1, ?) = ? AND contents.reason IS NULL",
-            *(number, len(prefix), prefix),
+            *(subtree.number, len(subtree.prefix), subtree.prefix),
         )
         return int(rows[0][0])
 
-    def details(self, photos: Sequence[Photo]) -> list[Details]:
-        """What only a full decode tells, of each photo; done when first asked for, then remembered.
+    def seen(self, fingerprints: Collection[str]) -> dict[str, frozenset[str]]:
+        """Return every known content, and which of these extractors have seen it.
 
-        A photo that cannot be decoded in full any more, or is not as it was scanned, has its content for `pixels`, so
-        that it equals the same bytes alone, and no sharpness; that is not remembered.
+        What is no photo counts as seen by all, until the decoders change.
         """
-        rows = self._db.query("SELECT content, pixels, sharpness FROM contents WHERE pixels IS NOT NULL")
-        known = {content: Details(*rest) for content, *rest in rows}
-        asked = list({photo.content: photo for photo in photos if photo.content not in known}.values())
-        looks = zip(asked, in_threads(_details, asked), strict=True)
-        with progress.bar("decoding", len(asked)) as bar:
-            while batch := [(photo.content, look) for photo, look in islice(looks, AT_ONCE)]:
-                self._remember_details([(content, look) for content, look in batch if look])
-                known |= {content: look or Details(content, 0.0) for content, look in batch}
-                bar.update(len(batch))
-        return [known[photo.content] for photo in photos]
+        everything = frozenset(fingerprints)
+        seen = {
+            content: everything if unreadable else frozenset[str]()
+            for content, unreadable in self._db.query(
+                "SELECT content, reason IS NOT NULL FROM contents WHERE reason IS NULL OR decoders = ?", decoders()
+            )
+        }
+        shared: dict[frozenset[str], frozenset[str]] = {}  # a million contents need few different sets
+        for fingerprint in everything:
+            for (content,) in self._db.query("SELECT content FROM rows WHERE fingerprint = ?", fingerprint):
+                if content in seen:
+                    by = seen[content] | {fingerprint}
+                    seen[content] = shared.setdefault(by, by)
+        return seen
 
-    def _remember_details(self, looks: Iterable[tuple[str, Details]]) -> None:
-        if self.is_writable:
-            with self._db.transaction():
-                self._db.run_many(
-                    "UPDATE contents SET pixels = ?, sharpness = ? WHERE content = ?",
-                    [(*look, content) for content, look in looks],
-                )
-
-    def verdicts(self) -> dict[frozenset[str], bool]:
-        """What persons said of pairs of contents: True for the same, False for different."""
-        rows = self._db.query("SELECT content0, content1, same FROM verdicts")
-        return {frozenset((content0, content1)): bool(same) for content0, content1, same in rows}
-
-    def add_verdict(self, content0: str, content1: str, same: bool) -> None:
-        """Remember what a person said; it stands in place of what was said of this pair before."""
-        if content0 == content1:
-            raise SameSpaceError("a verdict needs two photos, and these have the same bytes: name two that differ")
+    def add(self, subtree: Subtree, batch: Batch) -> None:
+        """Remember what was read: first the features, to which nothing refers yet, then all the rest at once."""
+        places = {name: self._features.write(name, rows) for name, rows in batch.features.items()}
         with self._db.transaction():
-            row = (*sorted((content0, content1)), same)
-            self._db.run("INSERT OR REPLACE INTO verdicts (content0, content1, same) VALUES (?, ?, ?)", *row)
+            self._db.run_many(
+                "INSERT INTO contents (content, width, height, taken, hash, reason, decoders) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (content) DO UPDATE "
+                "SET width = excluded.width, height = excluded.height, "
+                "taken = excluded.taken, hash = excluded.hash, reason = excluded.reason, decoders = excluded.decoders",
+                [(*row[:4], _signed(row.hash), row.reason, batch.decoders) for row in batch.contents],
+            )
+            self._db.run_many(
+                "INSERT OR REPLACE INTO files (root, path, size, mtime_ns, content, reason) VALUES (?, ?, ?, ?, ?, ?)",
+                [(subtree.number, *file) for file in batch.files],
+            )
+            for name, rows in batch.features.items():
+                self._features.refer(name, rows.contents, places[name])
 
-    def forget_verdict(self, content0: str, content1: str) -> None:
-        """As if nobody had said anything of this pair."""
+    def forget(self, files: Iterable[tuple[int, bytes]]) -> None:
+        """Forget files, by their root's number and path, contents that no file has any more, and their features."""
         with self._db.transaction():
-            pair = sorted((content0, content1))
-            self._db.run("DELETE FROM verdicts WHERE content0 = ? AND content1 = ?", *pair)
+            self._db.run_many("DELETE FROM files WHERE root = ? AND path = ?", files)
+            self._db.run(
+                "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.content = contents.content)"
+            )
+            self._db.run("DELETE FROM rows WHERE content NOT IN (SELECT content FROM contents)")
+
+    def forget_lost_features(self, fingerprint: str, fields: Fields) -> None:
+        """Forget features whose file was deleted or cut short, so that they are made again."""
+        self._features.forget_lost(fingerprint, fields)
 
 
-class _View(NamedTuple):
-    """A folder as it is and as the library remembers it; paths are relative to the root."""
-
-    number: int  # of the root
-    root: str
-    prefix: bytes  # what paths in this folder begin with
-    before: dict[bytes, Any]  # (size, mtime_ns, content)
-    found: dict[bytes, tuple[int, int]]  # (size, mtime_ns)
-    unlisted: list[UnreadablePhoto]
-
-    def vanished(self) -> list[bytes]:
-        """What was there and is not; what lies in a folder that could not be listed may be there still."""
-        unknown = tuple(_below(str(folder.path), self.root) + b"/" for folder in self.unlisted)
-        return [path for path in self.before if path not in self.found and not path.startswith(unknown)]
-
-
-def _unknown(view: _View, known: Mapping[str, frozenset[str]], extractors: int, taken: set[str]) -> Iterator[bytes]:
-    """Files to be read, in order; of those whose content merely lacks something, one."""
-    for path in sorted(view.found):
-        *stamp, content = view.before.get(path, (None, None, None))
-        if content is None or tuple(stamp) != view.found[path]:
-            yield path
-        elif (content not in known or len(known[content]) < extractors) and content not in taken:
-            taken.add(content)
-            yield path
-
-
-def _outermost(roots: Iterable[str | Path]) -> list[str]:
-    """Their real paths, without those that lie in others."""
-    outermost: list[str] = []
-    for root in roots:
-        if not os.path.isdir(root):  # noqa: PTH112
-            raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")
-    for folder in sorted({os.path.realpath(root) for root in roots}, key=len):
-        if not any(_inside(folder, wider) for wider in outermost):
-            outermost.append(folder)
-    return sorted(outermost)
-
-
-def refuse_own_folders(folders: Iterable[str | Path]) -> None:
-    """A library's own folder holds what was removed: that is to come back, or to go, not to be scanned."""
-    for folder in map(Path, folders):
-        for above in (folder, *folder.parents):
-            if (above / DATABASE).is_file():
-                raise SameSpaceError(f"{folder} lies in the library {above}: scan the folder that holds the photos")
-
-
-def _inside(path: str, folder: str) -> bool:
-    return os.path.commonpath([path, folder]) == folder
-
-
-def _below(path: str, folder: str) -> bytes:
-    return os.fsencode(os.path.relpath(path, folder))
-
-
-def _stamp(entry: os.DirEntry[str], follow_links: bool) -> tuple[int, int]:
-    try:
-        status = entry.stat(follow_symlinks=follow_links)
-    except OSError:
-        return -1, -1  # no file has these: reading it will say what is wrong
-    return status.st_size, status.st_mtime_ns
-
-
-def _under_one_name(walks: Sequence[Walk]) -> list[Walk]:
-    """Without what links lead to if it is listed by its own name, and of several links to a file only the first.
-
-    They would pass for its duplicates, and it might be removed in favour of a link to it. Hard links stay.
-    """
-    folders: dict[str, bool] = {}
-    own = {id(entry): _is_own_name(entry, folders) for found in walks for entry in found.files}
-    listed = {_identity(entry) for found in walks for entry in found.files if own[id(entry)]}
-    chosen = []
-    for found in walks:
-        kept = []
-        for entry in sorted(found.files, key=lambda entry: os.fsencode(entry.path)):
-            if own[id(entry)] or _identity(entry) not in listed:
-                listed.add(_identity(entry))
-                kept.append(entry)
-        chosen.append(Walk(kept, found.unlisted))
-    return chosen
-
-
-def _is_own_name(entry: os.DirEntry[str], folders: dict[str, bool]) -> bool:
-    folder = os.path.dirname(entry.path)  # noqa: PTH120
-    if folder not in folders:
-        folders[folder] = os.path.realpath(folder) == folder
-    return folders[folder] and not entry.is_symlink()
-
-
-def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
-    try:
-        status = entry.stat()
-    except OSError:
-        return -1, entry.inode()
-    return status.st_dev, status.st_ino
-
-
-def _check(batch: Batch) -> None:
-    """A batch comes from elsewhere: it may name nothing but files below the root and folders of features."""
-    for name in [*batch.features, *(name for rows in batch.features.values() for name in rows.fields)]:
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise SameSpaceError(f"the batch has features named {name!r}: import one that samespace has written")
-    for file in batch.files:
-        if file.path.startswith(b"/") or b".." in file.path.split(b"/"):
-            raise SameSpaceError(f"the batch names {file.path!r}, which lies elsewhere: import it for the right folder")
-    for fingerprint, rows in batch.features.items():
-        if any(len(values) != len(rows.contents) for values in rows.fields.values()):
-            raise SameSpaceError(f"the batch's features {fingerprint} are incomplete: import it from an undamaged file")
-
-
-def _is_here(folder: str, file: File) -> bool:
-    path = os.path.join(os.fsencode(folder), file.path)  # noqa: PTH118 - pathlib has no bytes
-    try:
-        return file.reason is None and os.stat(path).st_size == file.size  # noqa: PTH116
-    except OSError:
-        return False
-
-
-def _write_runs(
-    path: Path, values: Array, places: npt.NDArray[np.int64], runs: Sequence[npt.NDArray[np.int64]]
-) -> None:
-    new = not path.exists()
-    width = values.nbytes // len(values)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-    try:
-        for run in runs:
-            _write_all(file, values[run].tobytes(), int(places[run[0]]) * width)
-        os.fsync(file)
-    finally:
-        os.close(file)
-    if new:
-        sync_folder(path.parent)
-
-
-def _write_all(file: int, content: bytes, offset: int) -> None:
-    rest = memoryview(content)
-    while rest:
-        written = os.pwrite(file, rest, offset)
-        rest, offset = rest[written:], offset + written
-
-
-def _width(field: tuple[tuple[int, ...], str]) -> int:
-    """Bytes that one photo takes."""
-    shape, dtype = field
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+def _prefix(folder: Path, root: Path) -> bytes:
+    """Return what paths below a root begin with if they lie in this folder."""
+    return os.fsencode(folder.relative_to(root)) + b"/"
 
 
 def _details(photo: Photo) -> Details | None:
     try:
-        look = details(photo.path)
+        found = details(photo.path)
         status = photo.path.stat()
     except (OSError, UnreadablePhoto):
         return None
-    return look if (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns) else None
-
-
-def _as_they_are(features: Features) -> dict[str, Array]:
-    return {name: features.take(name) for name in features.fields}
+    return found if (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns) else None
 
 
 def _signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
-
-
-def _unsigned(number: int) -> int:
-    return number & (2**64 - 1)
-
-
-def _sign(holder: Path) -> None:
-    """Say who holds the library, for those who have to wait; the lock itself does without."""
-    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().strftime("%Y-%m-%d %H:%M")}
-    with suppress(OSError):  # a full disk
-        holder.write_text(json.dumps(who))
-
-
-def _who_holds(holder: Path, folder: Path) -> str:
-    try:
-        who = json.loads(holder.read_text())
-        date, _, clock = who["since"].partition(" ")
-        since = clock if date == datetime.now().strftime("%Y-%m-%d") else who["since"]
-        return f"process {who['pid']} on {who['host']}, which holds {folder} since {since}"
-    except (OSError, ValueError, KeyError, TypeError):  # it has not signed yet, or was killed while it did
-        return f"another process, which holds {folder}"

@@ -1,4 +1,4 @@
-"""Reads photos in bulk, without a database: bytes hashed, decoded once, looked at by extractors, batch by batch."""
+"""Read photos in bulk, batch by batch: hash their bytes, decode each content once, extract its features."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from samespace.base.files import hash_of
 from samespace.base.hashes import perceptual_hash_of_pixels
 from samespace.base.photos import Pixels, UnreadablePhoto, decoders, glimpse, in_threads
 
-SIZE = 256  # what backbones look at, as in `backbones`, which would import torch
-AT_ONCE = 256  # photos in a batch: what a scan that is killed has to do again
+SIZE = 256  # side of the square that extractors see, as in model/backbone.py, which would import torch
+AT_ONCE = 256  # photos in a batch: what a killed scan has to do again
 
 
 class Extractor(Protocol):
@@ -27,24 +27,23 @@ class Extractor(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names the folder of the numbers: same fingerprint, same numbers but for rounding."""
+        """Name the folder of the numbers: same fingerprint, same numbers but for rounding."""
 
     @property
     def fields(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
-        """What one photo gets: name → shape and numpy dtype, {"vectors": ((512,), "float16")}."""
+        """Return the numbers of one photo: name → shape and numpy dtype, {"vectors": ((512,), "float16")}."""
 
     @property
     def batch(self) -> int:
-        """How many photos it likes at once; a last batch may be smaller."""
+        """Return how many photos it takes at once; a last batch may be smaller."""
 
     def extract(self, pixels: Pixels) -> Mapping[str, Array]:
-        """(N, 256, 256, 3) → N rows for each field."""
+        """Turn pixels, (N, 256, 256, 3), into N rows for each field."""
 
 
 def former(extractor: Extractor) -> tuple[str, ...]:
-    """Return the fingerprints under which earlier versions kept what this extractor says; most have none."""
-    names: tuple[str, ...] = getattr(extractor, "former", ())
-    return names
+    """Return the fingerprints under which earlier versions kept this extractor's features; most have none."""
+    return getattr(extractor, "former", ())
 
 
 class File(NamedTuple):
@@ -54,11 +53,11 @@ class File(NamedTuple):
     size: int
     mtime_ns: int
     content: str | None  # SHA-256 of its bytes
-    reason: str | None = None  # why there is no content; worth another try
+    reason: str | None = None  # why there is no content; the next scan tries again
 
 
 class Content(NamedTuple):
-    """What decoding these bytes told, wherever they lie."""
+    """The result of decoding one content, wherever its bytes lie."""
 
     content: str
     width: int = 0
@@ -69,14 +68,14 @@ class Content(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What one extractor says of N contents."""
+    """One extractor's features of N contents."""
 
     contents: list[str]
     fields: dict[str, Array]  # N rows each
 
 
 class Batch(NamedTuple):
-    """What reading some files gave. Of files with the same bytes one is decoded, so contents may be fewer."""
+    """The result of reading some files. Files with the same bytes are decoded once, so contents may be fewer."""
 
     files: list[File]
     contents: list[Content]
@@ -84,7 +83,7 @@ class Batch(NamedTuple):
     decoders: str  # what decoded the contents: others may open what these could not
 
     def arrays(self) -> dict[str, Array]:
-        """All of it as arrays, to be saved as safetensors or npz; `from_arrays` is the way back."""
+        """Return all of it as arrays, to be saved as safetensors or npz; `from_arrays` is the way back."""
         rows = {fingerprint: rows.contents for fingerprint, rows in self.features.items()}
         files = [(os.fsdecode(file.path), *file[1:]) for file in self.files]
         text = json.dumps({"files": files, "contents": self.contents, "rows": rows, "decoders": self.decoders})
@@ -95,6 +94,7 @@ class Batch(NamedTuple):
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, Array]) -> Batch:
+        """Return the batch that these arrays hold."""
         try:
             text = json.loads(arrays["batch"].tobytes())
             features: dict[str, Rows] = {name: Rows(contents, {}) for name, contents in text["rows"].items()}
@@ -109,7 +109,7 @@ class Batch(NamedTuple):
 
 
 def read_batch(root: Path, paths: Sequence[bytes], extractors: Sequence[Extractor] = ()) -> Batch:
-    """What these files, given by their paths below `root`, are and look like. Knows nothing of a library."""
+    """Read these files, given by their paths below `root`, without a library."""
     batches = list(read_batches(root, paths, extractors, at_once=max(1, len(paths))))
     return batches[0] if batches else _Gathering(extractors).take()
 
@@ -118,16 +118,16 @@ def read_batches(
     root: Path,
     paths: Sequence[bytes],
     extractors: Sequence[Extractor] = (),
-    known: Mapping[str, frozenset[str]] | None = None,
+    seen: Mapping[str, frozenset[str]] | None = None,
     at_once: int | None = None,
 ) -> Iterator[Batch]:
-    """`read_batch`, `at_once` files at a time, while threads decode those that come next.
+    """Read these files, `AT_ONCE` or `at_once` in a batch, while threads decode those that come next.
 
-    `known` contents, with the fingerprints of the extractors that have seen them, are not decoded for these again.
+    `seen` names known contents, and the fingerprints of the extractors that need not see them again.
     """
     batch = _Gathering(extractors)
     while paths:
-        claims = _Claims(known or {}, extractors)
+        claims = Claims(seen or {}, extractors)
         waiting: dict[str, list[File]] = {}  # files whose content another thread is decoding, for a file further on
         for file, content, pixels, lacking in in_threads(partial(_read, root, claims), paths):
             if content is not None:
@@ -140,25 +140,24 @@ def read_batches(
             batch.files.append(file)
             if len(batch.files) >= (at_once or AT_ONCE):
                 yield batch.take()
-        # The file that was to be decoded for these failed, though their bytes were the same: it changed meanwhile, or
-        # its disk failed. One of them is decoded instead.
+        # The file that was decoded for these failed: it changed meanwhile, or its disk broke. One of them is next.
         paths = [file.path for files in waiting.values() for file in files]
     if batch.files:
         yield batch.take()
 
 
-class _Claims:
-    """Sees to it that every content is decoded once, though many threads come across it."""
+class Claims:
+    """Have every content decoded once, though many threads come across it."""
 
-    def __init__(self, known: Mapping[str, frozenset[str]], extractors: Sequence[Extractor]) -> None:
-        self.settled = set(known)  # contents that are in the library or in a batch
-        self._seen_by = dict(known)
+    def __init__(self, seen: Mapping[str, frozenset[str]], extractors: Sequence[Extractor]) -> None:
+        self.settled = set(seen)  # contents that are in the library or in a batch
+        self._seen_by = dict(seen)
         self._extractors = extractors
         self._everything = frozenset(extractor.fingerprint for extractor in extractors)
         self._lock = Lock()
 
     def claim(self, content: str) -> tuple[Extractor, ...] | None:
-        """Who is to see this content; None if nobody, for it is known or another's to read."""
+        """Return the extractors that must see this content; None if it is known, or another thread decodes it."""
         with self._lock:
             seen_by = self._seen_by.get(content)
             self._seen_by[content] = self._everything
@@ -171,18 +170,20 @@ class _Read(NamedTuple):
     file: File
     content: Content | None = None  # if it was decoded
     pixels: Pixels | None = None
-    lacking: tuple[Extractor, ...] = ()  # who wants the pixels
+    lacking: tuple[Extractor, ...] = ()  # extractors that need the pixels
 
 
-def _read(root: Path, claims: _Claims, path: bytes) -> _Read:
-    """One file, opened once; what is wrong with the file rather than its content is its reason."""
+def _read(root: Path, claims: Claims, path: bytes) -> _Read:
+    """Read one file, opened once. A fault of the file, rather than of its content, becomes the file's reason."""
     before = None
     try:
         with open(os.path.join(os.fsencode(root), path), "rb") as file:  # noqa: PTH118, PTH123 - pathlib has no bytes
             before = os.fstat(file.fileno())
             content = hash_of(file)
             claimed = claims.claim(content)
-            decoded, pixels = (None, None) if claimed is None else _decode(file, content)
+            decoded, pixels = None, None
+            if claimed is not None:
+                decoded, pixels = _decode(file, content)
             after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise UnreadablePhoto(root, "it changed while it was being read")
@@ -204,7 +205,7 @@ def _decode(file: BinaryIO, content: str) -> tuple[Content, Pixels | None]:
 
 
 class _Gathering:
-    """A batch while it grows: pixels wait until an extractor has as many as it likes, and are let go."""
+    """A batch while it grows: pixels wait until an extractor has as many as it takes, and are let go."""
 
     def __init__(self, extractors: Sequence[Extractor]) -> None:
         self._extractors = extractors
@@ -237,7 +238,7 @@ class _Gathering:
             waiting.clear()
 
     def take(self) -> Batch:
-        """What has been gathered, all of it extracted; begins anew."""
+        """Return what has been gathered, all of it extracted, and begin the next batch."""
         for extractor in self._extractors:
             self._extract(extractor)
         features = {fingerprint: _joined(parts) for fingerprint, parts in self._done.items()}

@@ -1,4 +1,4 @@
-"""A SQLite file of a library: opened with care, changed all at once or not at all, its mishaps told in a sentence."""
+"""SQLite files of a library: changed all at once or not at all, and every failure explained in one sentence."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 from samespace.base.errors import SameSpaceError
 
+PATIENCE = 60.0  # seconds to wait while another process writes
+
 
 class Tables(NamedTuple):
-    """What a file is to hold."""
+    """The tables of a file, and how to speak of it."""
 
     create: str  # statements
     version: int  # raised when a program that knows the one before could not read it
@@ -24,7 +26,7 @@ class Database:
     """One open file. Belongs to the thread that opened it."""
 
     def __init__(self, file: Path, tables: Tables, writable: bool) -> None:
-        """It is made if it is not there; for reading alone unless `writable`.
+        """Open the file, for reading alone unless `writable`, and make it if it is not there.
 
         A rollback journal, not WAL: WAL needs shared memory, which network drives lack, and a folder it can write even
         to read, which a read-only medium is not. WAL would save fsyncs, but a scan commits about once a second.
@@ -32,19 +34,19 @@ class Database:
         """
         self.file, self._tables = file, tables
         uri = f"{file.as_uri()}?mode={'rwc' if writable else 'ro'}"
-        with self.explained():
-            self.connection = sqlite3.connect(uri, timeout=60, isolation_level=None, uri=True)
+        with self._explained():
+            self.connection = sqlite3.connect(uri, timeout=PATIENCE, isolation_level=None, uri=True)
             self.connection.execute("PRAGMA synchronous = FULL")
         self._prepare()
 
     def _prepare(self) -> None:
-        """A new database gets its tables, all at once; one that is not ours or not yet known is refused."""
+        """Create the tables of a new file, all at once; refuse a file of another program or a newer version."""
         tables, (version,) = self._tables, self.query("PRAGMA user_version")[0]
         if version == 0:
             with self.transaction():
                 if self.query("PRAGMA user_version")[0][0] == 0:  # nobody else was quicker
                     if self.query("SELECT count(*) FROM sqlite_master")[0][0]:
-                        raise SameSpaceError(f"{self.file} is no {tables.what}: move it away, and {tables.remedy}")
+                        raise SameSpaceError(f"{self.file} is not a {tables.what}: move it away, and {tables.remedy}")
                     for statement in _statements(tables.create):
                         self.run(statement)
                     self.run(f"PRAGMA user_version = {tables.version}")
@@ -58,20 +60,22 @@ class Database:
         self.connection.close()
 
     def query(self, statement: str, *values: object) -> list[Any]:
-        with self.explained():
+        """Return all rows that a SELECT or PRAGMA finds."""
+        with self._explained():
             return self.connection.execute(statement, values).fetchall()
 
     def run(self, statement: str, *values: object) -> int:
-        """Within a transaction; the number of the row that was inserted last."""
+        """Change something, within a transaction, and return the number of the row that was inserted last."""
         return int(self.connection.execute(statement, values).lastrowid or 0)
 
     def run_many(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
-        """Within a transaction."""
+        """Change something once for each row of values, within a transaction."""
         self.connection.executemany(statement, rows)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with self.explained():
+        """Commit everything that is run meanwhile, or none of it if there is an error."""
+        with self._explained():
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -82,8 +86,8 @@ class Database:
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
-        """All that is read meanwhile is as it was at one moment."""
-        with self.explained():
+        """Let everything that is read meanwhile be as it was at one moment."""
+        with self._explained():
             self.connection.execute("BEGIN")
             try:
                 yield
@@ -91,7 +95,7 @@ class Database:
                 self.connection.execute("ROLLBACK")
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -105,6 +109,7 @@ class Database:
 
 
 def _statements(script: str) -> Iterator[str]:
+    """Split a script into its statements."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

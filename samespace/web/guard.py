@@ -86,9 +86,7 @@ class Guard:
             wants_page = method in SAFE and "text/html" in headers.get("accept", "")
             return RedirectResponse("/login", 303) if wants_page else problem(request, 401, "This needs the token.")
         if method not in SAFE and path not in ASKING and not FORMS.fullmatch(path) and not self._may_change(headers):
-            return problem(
-                request, 403, "Send the token of GET /api/token as X-SameSpace-Token."
-            )
+            return problem(request, 403, "Send the token of GET /api/token as X-SameSpace-Token.")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > _most_bytes(path):
             return problem(request, 413, _too_large(_most_bytes(path)))

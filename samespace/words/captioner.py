@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from samespace.base.arrays import Array
+from samespace.base.arrays import Array, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.words import model_files
 from samespace.words.photo_features import FeatureSource
@@ -150,8 +150,8 @@ class Captioner:
         assert beam > 0 and longest > 0, "at least a word"
         self.network.eval()
         written = []
-        for at in range(0, len(features), PHOTOS_AT_ONCE):
-            rows = model_files.taken(KIND, self.feature_source, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
+        for some in blocks(len(features), PHOTOS_AT_ONCE):
+            rows = model_files.unit_features(KIND, self.feature_source, features[some], self.photo_dim)
             found = write(self.network, torch.from_numpy(rows).to(self.network.photo.weight.device), beam, longest)
             written += [self.vocabulary.decode(ids) for ids in found.ids.tolist()]
         return written

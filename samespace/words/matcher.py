@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samespace.base.arrays import Array, Floats, Ints
+from samespace.base.arrays import Array, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.words import model_files
@@ -181,9 +181,9 @@ class Matcher:
     def embed_photos(self, features: Array) -> Floats:
         """Features (N, photo_dim) of any length → (N, dim)."""
         found = np.empty((len(features), self.dim), np.float32)
-        for at in range(0, len(features), PHOTOS_AT_ONCE):
-            rows = model_files.taken(KIND, self.feature_source, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
-            found[at : at + len(rows)] = self.network.photos(torch.from_numpy(rows).to(self._device)).cpu()
+        for some in blocks(len(features), PHOTOS_AT_ONCE):
+            rows = model_files.unit_features(KIND, self.feature_source, features[some], self.photo_dim)
+            found[some] = self.network.photos(torch.from_numpy(rows).to(self._device)).cpu()
         return found
 
     @torch.no_grad()

@@ -57,7 +57,7 @@ class Borrower:
 
     def captions(self, features: Array, nearest: int = NEAREST) -> list[str]:
         """Of N photos by their features (N, D) of any length."""
-        rows = model_files.taken(KIND, self.feature_source, features, self.features.shape[1])
+        rows = model_files.unit_features(KIND, self.feature_source, features, self.features.shape[1])
         found = self._index.nearest(rows, min(nearest, len(self.said))).rows
         return [self._captions[self._consensus(photos)] for photos in found]
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from samespace.base import hashes as hashing
-from samespace.base.hashes import hamming, perceptual_hash, wavelet_hash
+from samespace.base import hashes as hashes_module
+from samespace.base.hashes import count_bits_by_table, hamming, perceptual_hash, perceptual_hash_of_pixels, wavelet_hash
 
 hash_lists = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6).map(lambda bits: np.array(bits, np.uint64))
 
@@ -74,13 +74,13 @@ def test_hamming_is_a_metric(hashes: np.ndarray) -> None:
 
 @given(hash_lists)
 def test_the_table_for_numpy_1_counts_the_same(hashes: np.ndarray) -> None:
-    assert hashing._count_bits_by_table(hashes).tolist() == [bin(int(value)).count("1") for value in hashes]
+    assert count_bits_by_table(hashes).tolist() == [bin(int(value)).count("1") for value in hashes]
 
 
 def test_hamming_goes_on_past_its_first_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = np.random.default_rng(0).integers(0, 2**64, 50, dtype=np.uint64)
     whole = hamming(hashes, hashes)
-    monkeypatch.setattr(hashing, "_CACHED_PAIRS", 150)  # three rows at a time: the last block holds two
+    monkeypatch.setattr(hashes_module, "PAIRS_AT_ONCE", 150)  # three rows at a time: the last block holds two
     assert (hamming(hashes, hashes) == whole).all()
     assert whole[49, 0] == bits_apart(hashes[49], hashes[0])
 
@@ -89,3 +89,16 @@ def test_hamming_of_nothing_keeps_its_shape() -> None:
     none, two = np.empty(0, np.uint64), np.array([1, 2], np.uint64)
     assert hamming(none, two).shape == (0, 2)
     assert hamming(two, none).shape == (2, 0)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_hash_of_pixels_is_imagehash(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    blocks = Image.fromarray(random.integers(0, 256, (random.integers(2, 40), 9, 3), np.uint8))
+    pixels = np.asarray(blocks.resize((256, 256), Image.Resampling.BICUBIC))
+    assert int(perceptual_hash_of_pixels(pixels)) == int(str(imagehash.phash(Image.fromarray(pixels))), 16)
+
+
+def test_flat_photos_share_one_hash() -> None:
+    flat = {int(perceptual_hash_of_pixels(np.full((256, 256, 3), level, np.uint8))) for level in range(1, 256, 7)}
+    assert flat == {1 << 63}

@@ -22,7 +22,7 @@ from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable, score_words, shell_word, size_words
 from samespace.cli import report
 from samespace.cli.report import write_report
-from samespace.duplicates.group import Found, Group, Member
+from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.library.library import Photo
 from tests.conftest import ROOT, draw
 
@@ -77,9 +77,9 @@ def group(paths: list[Path], root: Path, kind: str = "near", weakest: float = 0.
 
 def written(path: Path, groups: list[Group], **changes: Any) -> str:
     removed = [member for group in groups for member in group.members if not member.keep]
-    found = Found("near", 0.9, "keeper", 100, groups, len(removed), 2_000_000 * len(removed), [])
+    found = Duplicates("near", 0.9, "keeper", 100, groups, len(removed), 2_000_000 * len(removed), [])
     about: dict[str, Any] = {"folders": [path.parent], "plan": Path("plan.json")}
-    of_found = {name: changes.pop(name) for name in {*changes} & {*Found._fields}}
+    of_found = {name: changes.pop(name) for name in {*changes} & {*Duplicates._fields}}
     write_report(path, found._replace(**of_found), **{**about, **changes})
     return path.read_text(encoding="utf-8")
 

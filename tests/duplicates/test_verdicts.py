@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
@@ -17,14 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import model_def
 from data import training_rows
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.cli import show
-from samespace.duplicates.verdicts import Exported, export_verdicts, told
+from samespace.duplicates.verdicts import Exported, export_verdicts, list_verdicts
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.model.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
-from tests.conftest import ROOT, draw
+from tests.conftest import draw
 
 Labels = dict[frozenset[str], int]
 
@@ -35,7 +33,7 @@ def album(tmp_path: Path) -> Library:
     for seed, name in enumerate("abcdefgh"):
         draw(tmp_path / "album" / f"{name}.jpg", 100 + seed)
     library = Library(tmp_path / "album" / FOLDER, create=True)
-    library.scan([tmp_path / "album"])
+    scan(library, [tmp_path / "album"])
     return library
 
 
@@ -83,18 +81,18 @@ def test_told_names_photos_that_are_there_in_a_stable_order(album: Library) -> N
     say(album, "hb! ba gc de fe df!")
     a, b, c, d, e, f, g, h = (photo(album, name) for name in "abcdefgh")
     among = [(d, e, True), (d, f, False), (e, f, True)]
-    assert told(album) == [(a, b, True), (b, h, False), (c, g, True), *among]
+    assert list_verdicts(album) == [(a, b, True), (b, h, False), (c, g, True), *among]
     shutil.copy(g, photo(album, "bcopy"))  # sorts before g: the same content goes by its first path
     h.unlink()
-    album.scan([album.folder.parent])
-    assert told(album) == [(a, b, True), (photo(album, "bcopy"), c, True), *among]
+    scan(album, [album.folder.parent])
+    assert list_verdicts(album) == [(a, b, True), (photo(album, "bcopy"), c, True), *among]
 
 
 def test_a_terminal_shows_one_verdict_a_line(album: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    show.show_verdicts(told(album))
+    show.show_verdicts(list_verdicts(album))
     assert "to say one: samespace verdict" in capsys.readouterr().out
     say(album, "ab cd!")
-    show.show_verdicts(told(album))
+    show.show_verdicts(list_verdicts(album))
     a, b, c, d = (photo(album, name) for name in "abcd")
     assert capsys.readouterr().out == f"same       {a} {b}\ndifferent  {c} {d}\n"
 
@@ -143,7 +141,7 @@ def test_photos_are_copied_to_the_byte_and_stand_upright(album: Library, tmp_pat
     exif[0x0112] = 6
     upright.transpose(Image.Transpose.ROTATE_90).save(photo(album, "a"), exif=exif)
     photo(album, "b").rename(photo(album, "b").with_suffix(".JFIF"))  # no extension that training looks for
-    album.scan([album.folder.parent], extensions=["jpg", "jfif"])
+    scan(album, [album.folder.parent], extensions=["jpg", "jfif"])
     contents = {known.path.stem: known for known in album.photos()}
     album.add_verdict(contents["a"].content, contents["b"].content, same=True)
     export_verdicts(album, tmp_path / "root")
@@ -188,7 +186,7 @@ def test_two_libraries_export_into_one_data_set(album: Library, tmp_path: Path) 
     draw(tmp_path / "other" / "z.bmp", 2)
     shutil.copy(photo(album, "a"), tmp_path / "other" / "y.jpeg")
     other = Library(tmp_path / "other" / FOLDER, create=True)
-    other.scan([tmp_path / "other"])
+    scan(other, [tmp_path / "other"])
     x, y, z = (known.content for known in other.photos())
     other.add_verdict(x, y, same=False)
     other.add_verdict(x, z, same=False)
@@ -217,7 +215,7 @@ def test_vanished_photos_are_left_out_and_counted(album: Library, tmp_path: Path
     else:
         photo(album, "b").unlink()
     if how == "forgotten":
-        album.scan([album.folder.parent])
+        scan(album, [album.folder.parent])
     exported = export_verdicts(album, tmp_path / "root")
     assert exported == Exported(1, 1, 0, 3, 3, vanished=1, left_out=2, alone=True)
     assert len(list(folder(tmp_path / "root").iterdir())) == 3 + 1
@@ -231,7 +229,7 @@ def test_what_an_earlier_export_copied_has_not_vanished(album: Library, tmp_path
     export_verdicts(album, tmp_path / "root")
     say(album, "bc!")
     photo(album, "b").rename(tmp_path / "b.jpg")
-    album.scan([album.folder.parent])
+    scan(album, [album.folder.parent])
     assert export_verdicts(album, tmp_path / "root") == Exported(1, 2, 0, 4, 0, 0, 0, alone=True)
 
 
@@ -265,11 +263,11 @@ def test_what_an_export_says(album: Library, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_without_a_verdict_nothing_is_written(album: Library, tmp_path: Path) -> None:
-    with pytest.raises(SameSpaceError, match="has no verdicts: say some"):
+    with pytest.raises(SameSpaceError, match="has no verdicts: add one"):
         export_verdicts(album, tmp_path / "root")
     say(album, "ab")
     photo(album, "a").unlink()
-    with pytest.raises(SameSpaceError, match="knows no two photos of a verdict any more"):
+    with pytest.raises(SameSpaceError, match="no longer has both photos of any verdict"):
         export_verdicts(album, tmp_path / "root")
     assert not (tmp_path / "root").exists()
 
@@ -294,7 +292,7 @@ def test_a_copy_that_is_another_photo_is_not_overwritten(album: Library, tmp_pat
 def test_a_root_that_cannot_be_written_is_named(album: Library, tmp_path: Path) -> None:
     say(album, "ab")
     (tmp_path / "file").touch()
-    with pytest.raises(SameSpaceError, match=r"cannot write .*file.*: give a folder you may write"):
+    with pytest.raises(SameSpaceError, match=r"cannot write .*file.*: choose a folder that you can write to"):
         export_verdicts(album, tmp_path / "file")
 
 
@@ -339,7 +337,10 @@ def test_training_reads_rows_of_the_verdicts(album: Library, root: Path) -> None
     assert Counter(rows[mine[:, 0], 2].tolist()) == {1: 2 * 16, 0: 2 * 16}
 
 
-def test_a_model_learns_from_verdicts_alone(tmp_path: Path, album: Library) -> None:
+@pytest.mark.usefixtures("unpickled")
+def test_a_model_learns_from_verdicts_alone(
+    tmp_path: Path, album: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     groups = ("abcd", "efgh")
     same = [pair for group in groups for pair in combinations(group, 2)]
     say(album, " ".join([*map("".join, same), *(f"{one}{other}!" for one in groups[0] for other in groups[1])]))
@@ -348,15 +349,11 @@ def test_a_model_learns_from_verdicts_alone(tmp_path: Path, album: Library) -> N
     test = tmp_path / "root" / AIRBNB / "Test Data" / "kitchen"
     for seed, name in enumerate(("oslo_1_1", "oslo_1_2", "oslo_2_1")):
         draw(test / f"{name}.jpg", seed)
-    result = train(root, tmp_path, "data.held_out=0")
-    assert result.returncode == 0, result.stderr
-    assert "epoch 1/1" in result.stdout
-    assert (tmp_path / "model" / "model.json").is_file()
-
-
-def train(root: Path, home: Path, *settings: str) -> subprocess.CompletedProcess[str]:
-    choices: Iterable[str] = (*settings, "hyperparameters.backbone=mobilenet_v3_small", "hyperparameters.weights=none")
+    for name in ("cache", "data"):
+        monkeypatch.setenv(f"XDG_{name.upper()}_HOME", str(tmp_path / name))
+    choices = ("data.held_out=0", "hyperparameters.backbone=mobilenet_v3_small", "hyperparameters.weights=none")
     words = [word for choice in choices for word in ("--config", choice)]
-    command = [sys.executable, "model_def.py", "--data", root, "--output", home / "model", "--epochs", "1", *words]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data")}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    output = tmp_path / "model"
+    assert model_def.main(["--data", str(root), "--epochs", "1", "--output", str(output), *words]) == 0
+    assert "epoch 1/1" in capsys.readouterr().out
+    assert (output / "model.json").is_file()

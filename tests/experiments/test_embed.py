@@ -31,6 +31,7 @@ from samespace.library import cluster_files, read_photos
 from samespace.library.cluster_files import import_folder, to_bytes
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import Batch, Extractor, Rows, former, read_batch
+from samespace.library.scan import scan
 from samespace.model import extract as engine
 from samespace.search.same_shot import Sketches
 from tests.stub_master import StubMaster
@@ -295,10 +296,10 @@ def state(library: Library) -> list[object]:
 def test_an_import_is_as_good_as_a_scan(photos: Path, embedded: Path, tmp_path: Path, decoded: list[str]) -> None:
     library, scanned = (Library(tmp_path / name, create=True) for name in ("imported", "scanned"))
     assert import_folder(library, photos, embedded, [TRUNK]) == 21
-    scan = library.scan([photos], [Sketches(), TRUNK])
-    assert (scan.photos, scan.new, scan.changed, decoded) == (19, 0, 0, [])
-    assert [photo.path.name for photo in scan.unreadable] == ["bad.jpg", "empty.jpg"]
-    scanned.scan([photos], [Sketches(), TRUNK])
+    result = scan(library, [photos], [Sketches(), TRUNK])
+    assert (result.photos, result.new, result.changed, decoded) == (19, 0, 0, [])
+    assert [photo.path.name for photo in result.unreadable] == ["bad.jpg", "empty.jpg"]
+    scan(scanned, [photos], [Sketches(), TRUNK])
     assert len(decoded) == 17
     assert state(library) == state(scanned)
 
@@ -309,13 +310,13 @@ def test_an_import_may_come_late_and_twice(photos: Path, embedded: Path, tmp_pat
     shutil.copytree(photos, copy, copy_function=shutil.copyfile)
     library = Library(copy / FOLDER, create=True)
     draw(copy / "a/own.png", 70)
-    library.scan([copy / "a"], [Mean()])
+    scan(library, [copy / "a"], [Mean()])
     (copy / "b/1.png").unlink()
     draw(copy / "c/new.png", 71)
     decoded.clear()
     import_folder(library, copy, embedded)
     import_folder(library, copy, embedded)
-    library.scan([copy], [Sketches(), TRUNK])
+    scan(library, [copy], [Sketches(), TRUNK])
     assert sorted(decoded) == ["new.png", "own.png"]
     assert len(library.photos()) == 20
 
@@ -327,8 +328,8 @@ def test_a_part_of_the_files_may_be_missing(photos: Path, embedded: Path, tmp_pa
     (next(part.rglob("rank_0")) / ".batch_00000003.safetensors.partial").write_bytes(b"cut short")
     library = Library(tmp_path / "library", create=True)
     assert import_folder(library, photos, part) == 18
-    scan = library.scan([photos], [Sketches(), TRUNK])
-    assert (scan.photos, scan.new, len(decoded)) == (19, 3, 3)
+    result = scan(library, [photos], [Sketches(), TRUNK])
+    assert (result.photos, result.new, len(decoded)) == (19, 3, 3)
 
 
 @pytest.fixture
@@ -350,9 +351,9 @@ def test_what_agents_of_two_kinds_wrote_fits_together(
     library, scanned = (Library(tmp_path / name, create=True) for name in ("imported", "scanned"))
     decoded.clear()
     assert import_folder(library, photos, from_two_agents, [TRUNK] if named else []) == 21
-    assert library.scan([photos], [Sketches(), TRUNK]).photos == 19
+    assert scan(library, [photos], [Sketches(), TRUNK]).photos == 19
     assert decoded == []
-    scanned.scan([photos], [Sketches(), TRUNK])
+    scan(scanned, [photos], [Sketches(), TRUNK])
     assert state(library) == state(scanned)
     names = {path.name for path in (library.folder / "features").iterdir()}
     assert names == {Sketches.fingerprint, TRUNK.fingerprint}
@@ -387,7 +388,7 @@ def refused(photos: Path, folder: Path, *extractors: Extractor) -> str:
     library = Library(folder.parent / "library", create=True)
     with pytest.raises(SameSpaceError) as error:
         import_folder(library, photos, folder, extractors)
-    library.scan([photos], extensions=["none"])
+    scan(library, [photos], extensions=["none"])
     assert not [*library.folder.rglob("features"), *library.photos(), *library.unreadable()]
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -398,7 +399,7 @@ def test_one_damaged_file_stops_an_import(
     photos: Path, spoil: Callable[..., Path], harm: Callable[[bytes], bytes]
 ) -> None:
     told = refused(photos, spoil(harm))
-    assert "rank_0/batch_00000006.safetensors is damaged: fetch it again, or take it away and its photos" in told
+    assert "rank_0/batch_00000006.safetensors is damaged: fetch it again, or delete it and its photos" in told
 
 
 @pytest.mark.parametrize(

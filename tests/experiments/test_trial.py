@@ -183,7 +183,7 @@ def test_of_many_workers_the_chief_speaks(capsys: pytest.CaptureFixture[str]) ->
         log = TrialLog(context(rank), ("score",), "numbers", "toy")
         log.start(ROWS, f"numbers on {rank}")
     assert said(capsys) == ["training on numbers on 0"]
-    assert not progress._wanted
+    assert not progress.wanted
 
 
 def test_a_metric_that_is_not_reported_is_refused_before_training(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_data_that_are_not_on_the_agent_are_named_with_it(tmp_path: Path) -> Non
     ("opens", "says"),
     [
         (False, "a checkpoint cannot be written: make room where they are kept, and the run goes on from the last one"),
-        (True, "no room for what is written: free some, and run it again"),
+        (True, "no room for the output: free some, and run it again"),
     ],
 )
 def test_a_checkpoint_that_finds_no_room_is_one_sentence(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -167,33 +167,24 @@ def test_what_a_killed_process_left_is_written_over(blocks: list[Path], backbone
     assert folders(tmp_path / "cache") == [whole]
 
 
-COUNT_LOOKS = """
-import sys
-from pathlib import Path
-from samespace import features
-from samespace.model.backbone import make_backbone
-look, calls = features.look, []
-features.look = lambda *given: (calls.append(1), look(*given))[1]
-backbone = make_backbone("mobilenet_v3_small", "none")
-print("ready", flush=True)
-sys.stdin.readline()
-features.bank([Path(path) for path in sys.argv[2:]], backbone, Path(sys.argv[1]))
-print(len(calls))
-"""
+def count_looks(blocks: list[Path], cache: Path, backbone: Backbone, ready: Any, counts: Any) -> None:
+    calls: list[int] = []
+    feature_bank.look = lambda *given: (calls.append(1), look(*given))[1]  # type: ignore[assignment]
+    ready.wait(300)
+    bank(blocks, backbone, cache)
+    counts.put(len(calls))
 
 
-def test_two_processes_at_once_compute_one_bank(blocks: list[Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-c", COUNT_LOOKS, str(tmp_path / "cache"), *map(str, blocks)]
-    pipe = subprocess.PIPE
-    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+def test_two_processes_at_once_compute_one_bank(blocks: list[Path], backbone: Backbone, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    counts = context.Queue()
+    given = (blocks, tmp_path / "cache", backbone, context.Barrier(2), counts)
+    processes = [context.Process(target=count_looks, args=given) for _ in range(2)]
     for process in processes:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.start()
+    assert sorted(counts.get(timeout=300) for _ in processes) == [0, len(VARIANTS)]
     for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    counts = [int(process.communicate(timeout=60)[0]) for process in processes]
-    assert sorted(counts) == [0, len(VARIANTS)]
+        process.join(60)
     assert len(folders(tmp_path / "cache")) == 1
 
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from samespace.base import arrays
 from samespace.duplicates.find import find_duplicates
-from samespace.duplicates.group import Found, Search
+from samespace.duplicates.group import DedupeOptions, Duplicates
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.model.pairs import TEST, find_photos
 from samespace.search import pair_scores
 from samespace.search import same_shot as near
@@ -37,7 +38,7 @@ def folder(tmp_path: Path, rooms: Path) -> Path:
 @pytest.fixture
 def library(folder: Path) -> Library:
     library = Library(folder / FOLDER, create=True)
-    library.scan([folder], [Sketches()])
+    scan(library, [folder], [Sketches()])
     return library
 
 
@@ -55,8 +56,8 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def groups(library: Library, folder: Path) -> Found:
-    return find_duplicates([library], [folder], Search())
+def groups(library: Library, folder: Path) -> Duplicates:
+    return find_duplicates([library], [folder], DedupeOptions())
 
 
 def file_of(library: Library) -> Path:
@@ -78,7 +79,7 @@ def test_a_new_photo_is_compared_and_no_other(library: Library, folder: Path, sc
     scored.clear()
     with Image.open(folder / "a.jpg") as photo:
         photo.save(folder / "a again.jpg", quality=50)
-    library.scan([folder], [Sketches()])
+    scan(library, [folder], [Sketches()])
     assert max(len(group.members) for group in groups(library, folder).groups) == 3
     assert 2 <= sum(scored) <= 6  # with each of the others at most
 
@@ -87,7 +88,7 @@ def test_photos_are_known_by_their_bytes_wherever_they_lie(library: Library, fol
     groups(library, folder)
     (folder / "deeper").mkdir()
     (folder / "b.jpg").rename(folder / "deeper" / "z.jpg")
-    library.scan([folder], [Sketches()])
+    scan(library, [folder], [Sketches()])
     scored.clear()
     found = groups(library, folder)
     assert sum(scored) == 0
@@ -111,7 +112,7 @@ def test_pairs_of_photos_that_have_gone_are_forgotten(library: Library, folder: 
     groups(library, folder)
     contents = contents_of(library)
     (folder / "c.jpg").unlink()
-    library.scan([folder], [Sketches()])
+    scan(library, [folder], [Sketches()])
     remember_scores(library, contents, Scored(*(np.array([each]) for each in (0, 1)), np.array([0.5])))
     left = set(contents_of(library))
     known = recalled_scores([library], contents)
@@ -142,8 +143,8 @@ def test_each_library_remembers_pairs_of_its_own_photos(
         photo.save(other / "a dull.jpg", quality=30)
         photo.save(other / "a duller.jpg", quality=20)
     second = Library(other / FOLDER, create=True)
-    second.scan([other], [Sketches()])
-    together = find_duplicates([library, second], [folder, other], Search())
+    scan(second, [other], [Sketches()])
+    together = find_duplicates([library, second], [folder, other], DedupeOptions())
     for one in (library, second):
         contents = contents_of(one)
         known = recalled_scores([one], [*contents_of(library), *contents_of(second)])
@@ -153,7 +154,7 @@ def test_each_library_remembers_pairs_of_its_own_photos(
     scored.clear()
     groups(library, folder)
     assert sum(scored) == 0
-    assert find_duplicates([library, second], [folder, other], Search()) == together
+    assert find_duplicates([library, second], [folder, other], DedupeOptions()) == together
 
 
 pairs = st.dictionaries(
@@ -168,7 +169,7 @@ def greys(tmp_path_factory: pytest.TempPathFactory) -> Library:
     for number in range(6):
         Image.new("L", (8, 8), 40 * number).save(folder / f"{number}.png")
     library = Library(folder / FOLDER, create=True)
-    library.scan([folder], [Sketches()])
+    scan(library, [folder], [Sketches()])
     return library
 
 

@@ -22,11 +22,12 @@ from samespace.base.find import find
 from samespace.base.photos import UnreadablePhoto, read_pixels
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Batch, read_batch
+from samespace.library.scan import import_batch, scan
 from samespace.search import same_shot, vectors
 from samespace.search import space as search
 from samespace.search.answers import Answer, answers_of, answers_to
 from samespace.search.compression import fit_pca
-from samespace.search.look import Look, choose_look, extracted
+from samespace.search.look import THRESHOLD, Look, choose_look, extracted
 from samespace.search.look import look_for_copies as shots
 from samespace.search.same_shot import Sketches
 from samespace.search.space import Hit, Query, Space
@@ -64,7 +65,7 @@ def photos(scanned_album: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def scanned(folder: Path) -> Library:
     library = Library(folder / FOLDER, create=True)
-    library.scan([folder], [Sketches(), Colours()])
+    scan(library, [folder], [Sketches(), Colours()])
     return library
 
 
@@ -146,7 +147,7 @@ def test_the_order_of_scans_does_not_matter(
         contents = list(dict.fromkeys(str(file.content) for file in files))
         known = [row for row in everything.contents if row.content in contents]
         rows = {name: rows_of(everything, name, contents) for name in everything.features}
-        library.import_batch(photos, everything._replace(files=files, contents=known, features=rows))
+        import_batch(library, photos, everything._replace(files=files, contents=known, features=rows))
         vectors.vectors_of(library, COLOURS)
     other = Space(library, COLOURS)
     assert [photo.path for photo in other.photos] == [photo.path for photo in space.photos]
@@ -296,7 +297,7 @@ def test_rows_that_nobody_owns_are_not_found(own: Path) -> None:
     for name in ("2023/again.jpg", "phone/again.jpg", "phone/same pixels.bmp", "2023 b.jpg"):
         (own / name).unlink()
     shutil.rmtree(own / "edited")
-    library.scan([own], [Sketches(), Colours()])
+    scan(library, [own], [Sketches(), Colours()])
     space = Space(library, COLOURS)
     assert len(space.photos) == 23
     (hits,) = space.search(space.query_of(space.photos[:1]), 1000, collapse=False)
@@ -307,7 +308,7 @@ def test_photos_not_shown_to_the_look_are_counted(own: Path) -> None:
     library = scanned(own)
     shutil.copy(own / "2023 b.jpg", own / "one more.jpg")
     Image.open(own / "2023 b.jpg").resize((50, 50)).save(own / "and another.png")
-    library.scan([own], [Sketches()])
+    scan(library, [own], [Sketches()])
     space = Space(library, COLOURS)
     assert (space.lacking, len(space.photos)) == (1, 32)
 
@@ -319,7 +320,7 @@ def test_a_search_does_not_wait_for_a_scan(own: Path) -> None:
     for at, seed in enumerate((1, 2)):
         blocks = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
         Image.fromarray(blocks).resize((60, 40)).save(own / f"new {at}.png")
-    library.scan([own], [Sketches(), Colours()])
+    scan(library, [own], [Sketches(), Colours()])
     other = Library(own / FOLDER)
     with library.hold():
         assert Space(other, COLOURS).lacking == 2
@@ -342,8 +343,8 @@ def test_what_cannot_be_searched_is_one_sentence(own: Path, tmp_path: Path) -> N
     for options, said in (
         ({"top": 0}, "cannot show 0 results"),
         ({"start": -1}, "cannot show 10 results from number -1 on"),
-        ({"threshold": 1.5}, "a threshold of 1.5 makes no sense"),
-        ({"threshold": float("nan")}, "a threshold of nan makes no sense"),
+        ({"threshold": 1.5}, "a threshold of 1.5 is out of range"),
+        ({"threshold": float("nan")}, "a threshold of nan is out of range"),
         ({"folder": tmp_path / "empty"}, "empty holds no photo of the library"),
     ):
         with pytest.raises(SameSpaceError, match=said):
@@ -401,7 +402,7 @@ def test_a_model_decides_on_what_its_vectors_shortlist(
 ) -> None:
     chosen = choose_look(model_folders[head])
     library = Library(tmp_path / FOLDER, create=True)
-    library.scan([rooms], [Sketches(), chosen.extractor])
+    scan(library, [rooms], [Sketches(), chosen.extractor])
     space = Space(library, chosen)
     asked = space.photos[0]
     assert chosen.model is not None
@@ -412,7 +413,7 @@ def test_a_model_decides_on_what_its_vectors_shortlist(
             assert hit.score == pytest.approx(chosen.model.compare(asked.path, hit.photo.path), abs=5e-3)
         for hit in (hit for hit in hits if hit.also):
             for other in hit.also:
-                sure = chosen.model.compare(hit.photo.path, other.path) >= search.THRESHOLD - 5e-3
+                sure = chosen.model.compare(hit.photo.path, other.path) >= THRESHOLD - 5e-3
                 assert sure or one_shot(hit.photo, other)
         assert len(flat(hits)) == len(space.photos) - 1
     monkeypatch.setattr(search, "BLOCK", 5)
@@ -465,9 +466,9 @@ def test_an_index_of_other_vectors_is_built_anew(own: Path) -> None:
 def test_what_a_compression_is_learnt_from_does_not_depend_on_paths(own: Path, photos: Path) -> None:
     library, before = scanned(own), vectors.vectors_to_compress(Library(photos / FOLDER), COLOURS)
     (own / "2023").rename(own / "zzz")
-    library.scan([own], [Sketches(), Colours()])
+    scan(library, [own], [Sketches(), Colours()])
     assert (vectors.vectors_to_compress(library, COLOURS) == before).all()
-    with pytest.raises(SameSpaceError, match="what finds copies is as short as it can be"):
+    with pytest.raises(SameSpaceError, match="vectors that find copies are short already"):
         vectors.vectors_to_compress(library, shots())
     with pytest.raises(SameSpaceError, match="none of the 31 photos has been scanned for"):
         vectors.vectors_to_compress(library, COLOURS._replace(extractor=_other()))
@@ -502,7 +503,7 @@ def test_an_index_answers_as_exactly_and_keeps_up(own: Path) -> None:
     (own / "2023 b.jpg").unlink()
     (own / "phone" / "same pixels.bmp").unlink()
     Image.open(own / "2023" / "again.jpg").rotate(90).save(own / "turned.png")
-    library.scan([own], [Sketches(), Colours()])
+    scan(library, [own], [Sketches(), Colours()])
     _, hnsw = both()
     assert (hnsw.added, hnsw.removed) == (1, 1)
     assert (Space(library, COLOURS, "hnsw").added, Space(library, COLOURS, "hnsw").removed) == (0, 0)
@@ -543,7 +544,7 @@ def test_a_library_of_an_earlier_version_is_searched_as_before(own: Path, compre
     old, new = (COLOURS._replace(extractor=extractor) for extractor in (Colours(), Renamed()))
     old.extractor.fingerprint = "before"  # type: ignore[misc]
     library = Library(own / FOLDER)
-    library.scan([own], [Sketches(), old.extractor])
+    scan(library, [own], [Sketches(), old.extractor])
     if compressed:
         vectors.keep_compression(library, old, fit_pca(vectors.vectors_to_compress(library, old), 8))
     before = Space(library, old, "hnsw")
@@ -590,7 +591,7 @@ def test_an_extractor_is_asked_by_one_thread_at_a_time(space: Space) -> None:
 def test_photos_that_cannot_be_read_do_not_stop_the_rest(
     photos: Path, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("samespace.search.answers._AT_ONCE", 3)
+    monkeypatch.setattr("samespace.search.answers.AT_ONCE", 3)
     asked = [photos / "2023 b.jpg", photos / "2023" / "damaged.jpg", tmp_path / "none.jpg", *find(photos / "phone")[:3]]
     found = list(answers_to(asked, space, 2, None, None, True))
     assert [answer.path for answer in found] == asked

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 from starlette.testclient import TestClient
 
 from samespace.library.library import FOLDER, Library, Photo
+from samespace.library.scan import scan
 from samespace.web import pictures
 from samespace.web.render import photo_as_json
 from samespace.web.state import Desk, photo_id
@@ -32,7 +33,7 @@ def thumbnails(desk: Desk) -> list[Path]:
 
 def scan_again(desk: Desk) -> None:
     with desk.library() as library:
-        library.scan(desk.roots, [desk.look.extractor])
+        scan(library, desk.roots, [desk.look.extractor])
     desk.refresh()
 
 
@@ -206,7 +207,7 @@ def test_a_photo_that_was_scanned_through_a_link_is_shown(client: TestClient, de
     Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(elsewhere)
     (desk.roots[0] / "link.png").symlink_to(elsewhere)
     with desk.library() as library:
-        library.scan(desk.roots, [desk.look.extractor], follow_links=True)
+        scan(library, desk.roots, [desk.look.extractor], follow_links=True)
     desk.refresh()
     photo = desk.snapshot.photos[photo_id(desk.roots[0] / "link.png")]
     assert client.get(photo_as_json(photo, {})["photo"]).content == elsewhere.read_bytes()
@@ -214,7 +215,7 @@ def test_a_photo_that_was_scanned_through_a_link_is_shown(client: TestClient, de
 
 def test_a_library_beside_its_photos_keeps_thumbnails_too(tmp_path: Path, scanned_album: Path) -> None:
     library = Library(tmp_path / "elsewhere", create=True)
-    library.scan([scanned_album])
+    scan(library, [scanned_album])
     (photo, *_) = library.photos()
     make_thumbnail(library.folder, photo.content, photo.path)
     assert (tmp_path / "elsewhere" / "thumbnails" / photo.content[:2]).is_dir()

@@ -304,11 +304,11 @@ def test_a_damaged_matcher_is_refused(saved: Path) -> None:
     places = [*range(0, 2000, 37), *range(2000, len(whole), len(whole) // 20)]
     for place in places:
         saved.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(SameSpaceError, match=r"match\.safetensors is (no matcher, or damaged|of format)"):
+        with pytest.raises(SameSpaceError, match=r"match\.safetensors is (not a matcher, or damaged|of format)"):
             Matcher.load(saved)
     for content in (b"", b"words", whole[: len(whole) // 2]):
         saved.write_bytes(content)
-        with pytest.raises(SameSpaceError, match="is no matcher, or damaged: train it again, or copy it again"):
+        with pytest.raises(SameSpaceError, match="is not a matcher, or damaged: train it again, or copy it again"):
             Matcher.load(saved)
 
 
@@ -316,8 +316,8 @@ def test_a_damaged_matcher_is_refused(saved: Path) -> None:
     ("change", "told"),
     [
         ({"format": 2}, "is of format 2, and 1 is known here: use the version of samespace that wrote it"),
-        ({"dim": 47}, "is no matcher, or damaged"),
-        ({"trunk": {"name": "vgg16", "origin": "x"}}, "is no matcher, or damaged"),
+        ({"dim": 47}, "is not a matcher, or damaged"),
+        ({"trunk": {"name": "vgg16", "origin": "x"}}, "is not a matcher, or damaged"),
     ],
 )
 def test_a_matcher_that_was_changed_is_refused(saved: Path, change: dict[str, object], told: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import former
+from samespace.library.scan import scan
 from samespace.rooms.dataset import SPACE_TYPES, describe, draw, make_room, viewpoints
 from samespace.search.look import Look, choose_look, look_for_copies, remembered_look
 from samespace.search.same_shot import Sketches
@@ -20,7 +21,7 @@ from samespace.search.space import Space
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet, locate
 from samespace.words.matcher import MEASURES, Matcher
-from samespace.words.photo_features import FeatureSource, from_photos, told
+from samespace.words.photo_features import FeatureSource, combine_fields, from_photos
 from samespace.words.search import TRUST, Asked, Sentences, ask, look_for, remember, remembered
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, begin
@@ -62,7 +63,7 @@ def matcher(
 @pytest.fixture(scope="module")
 def scanned(described: CaptionSet, look: Look, tmp_path_factory: pytest.TempPathFactory) -> Library:
     library = Library(tmp_path_factory.mktemp("library") / FOLDER, create=True)
-    library.scan([described.source], [Sketches(), look.extractor])
+    scan(library, [described.source], [Sketches(), look.extractor])
     return library
 
 
@@ -96,7 +97,7 @@ def test_all_photos_are_ranked_as_the_matcher_would(library: Library, look: Look
     known = Sentences(library, look, matcher)
     ranking = list(asked(library, "a bed in a bedroom", known).ranking)
     loaded, photos = Matcher.load(matcher), library.photos()
-    seen = told({name: library.features(look.extractor, photos).take(name) for name in look.extractor.fields})
+    seen = combine_fields({name: library.features(look.extractor, photos).take(name) for name in look.extractor.fields})
     embedded = loaded.embed_photos(seen).astype(np.float16).astype(np.float32)
     scores = loaded.score(embedded, loaded.embed_sentences(["a bed in a bedroom"]))[:, 0]
     expected = {photo.content: loaded.fit(float(score)) for photo, score in zip(photos, scores, strict=True)}
@@ -251,7 +252,7 @@ def test_a_matcher_understands_a_library_of_an_earlier_version(
     library, (before, *_) = Library(tmp_path / FOLDER, create=True), former(look.extractor)
     earlier = copy(look.extractor)
     earlier.fingerprint = before
-    library.scan([described.source], [Sketches(), earlier])
+    scan(library, [described.source], [Sketches(), earlier])
     expected = list(Sentences(scanned, look, matcher).ranking("a kitchen", None, ()))
     library = Library(tmp_path / FOLDER)
     library.is_writable = writable

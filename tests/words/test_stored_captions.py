@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.words.stored_captions import FILE, LONGEST, Caption, LibraryCaptions
 
 
@@ -124,12 +125,12 @@ def test_a_long_caption_is_refused_and_the_old_one_stays(library: Library) -> No
 
 def test_captions_outlive_a_scan_that_finds_their_photos_gone(root: Path) -> None:
     library = Library(root / FOLDER, create=True)
-    library.scan([root])
+    scan(library, [root])
     photo = library.photos()[0]
     with LibraryCaptions(library) as captions:
         captions.edit(photo.content, "my bed")
     photo.path.rename(root.parent / "elsewhere.jpg")
-    library.scan([root])
+    scan(library, [root])
     assert texts(library) == {photo.content: "my bed"}
 
 
@@ -164,7 +165,7 @@ def test_a_damaged_file_is_one_sentence(library: Library) -> None:
     (library.folder / FILE).unlink()
     with sqlite3.connect(library.folder / FILE) as db:
         db.execute("CREATE TABLE books (title)")
-    with pytest.raises(SameSpaceError, match=r"captions\.sqlite is no file of captions: move it away"):
+    with pytest.raises(SameSpaceError, match=r"captions\.sqlite is not a file of captions: move it away"):
         LibraryCaptions(library)
 
 

@@ -21,7 +21,7 @@ from starlette.responses import StreamingResponse
 import samespace
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
-from samespace.library.library import refuse_own_folders
+from samespace.library.scan import refuse_own_folders
 from samespace.web.address import Address
 from samespace.web.render import desk_of, told
 from samespace.web.schema import Answer, Sent
@@ -219,7 +219,7 @@ def _start(request: Request, sent: Folders) -> Progress:
         raise SameSpaceError("there is no folder to scan yet: add one")
     for folder in folders:
         if not folder.is_dir():
-            raise SameSpaceError(f"{readable(str(folder))} is not a folder: it may be misspelt, or its disk not there")
+            raise SameSpaceError(f"{readable(str(folder))} is not a folder: check its name, and that its disk is there")
     refuse_own_folders(folders)
     return _scans(request).start(folders)
 
@@ -229,11 +229,11 @@ def _named(request: Request, folders: Sequence[str]) -> list[Path]:
     if not all(name.strip() for name in folders):
         raise HTTPException(422, "`folders` has an empty name: give the whole path of each folder.")
     if request.app.state.guard.locked:
-        raise HTTPException(403, "Other machines can come in here: add folders by `samespace scan` on this one.")
+        raise HTTPException(403, "Other machines can open this page, so add folders with `samespace scan` on this one.")
     paths = [Path(os.path.expanduser(name.strip())) for name in folders]  # noqa: PTH111 - a Path fails without a home
     for path in paths:
         if not path.is_absolute() or "\0" in str(path):
-            raise SameSpaceError(f"give the whole path, from {os.sep} or ~ on, not {readable(str(path))}")
+            raise SameSpaceError(f"give the full path, beginning with {os.sep} or ~, not {readable(str(path))}")
     return [Path(os.path.realpath(path)) for path in paths]
 
 

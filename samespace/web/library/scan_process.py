@@ -20,6 +20,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable
 from samespace.library.library import Library
+from samespace.library.scan import scan as scan_folders
 from samespace.search.look import look_from_options, remember_look
 from samespace.search.same_shot import Sketches
 from samespace.search.vectors import vectors_of
@@ -37,7 +38,7 @@ def scan(options: Sequence[str], folder: Path, roots: Sequence[Path]) -> None:
             _tell("loading", what=_named(options))
         look = look_from_options(options)
         _tell("looking")
-        found = library.scan(roots, [Sketches(), look.extractor], tell=_tell_progress)
+        found = scan_folders(library, roots, [Sketches(), look.extractor], tell=_tell_progress)
         vectors_of(library, look)
         remember_look(library, look)
     _tell("done", **found._asdict() | {"unreadable": [_as_json(error, roots) for error in found.unreadable]})

@@ -199,7 +199,7 @@ def _totals(groups: Sequence[Shown]) -> dict[str, int]:
     return {
         "total": len(groups),
         "duplicates": sum(not member.keep for one in groups for member in one.group.members),
-        "bytes": sum(one.bytes_to_win for one in groups),
+        "bytes": sum(one.bytes_freed for one in groups),
     }
 
 
@@ -298,7 +298,7 @@ def _group(one: Shown, captions: Mapping[str, Caption]) -> Group:
     for member in group.members:
         photo = photo_as_json(member.photo, captions)
         members.append(Member(**photo, score=round(member.score, 6), keep=member.keep, why=member.why))
-    return Group(id=one.id, kind=group.kind, weakest=round(group.weakest, 6), bytes=one.bytes_to_win, members=members)
+    return Group(id=one.id, kind=group.kind, weakest=round(group.weakest, 6), bytes=one.bytes_freed, members=members)
 
 
 def _counts(request: Request, asked: KindQuery) -> Counts | StillComparing:

@@ -133,7 +133,7 @@ class Searching(NamedTuple):
             return self.space.query_of([self.photo(wanted.like)])
         query = self.memory.kept.find(wanted.photo, self.space.look)
         if query is None:
-            raise HTTPException(404, f"A photo from outside is remembered for {MINUTES} minutes: drop it again.")
+            raise HTTPException(404, f"Your photo is remembered for {MINUTES} minutes only: drop it again.")
         return query
 
     def _by_sentence(self, sentence: str, narrowed: dict[str, Any]) -> tuple[list[Hit], list[str]]:
@@ -157,4 +157,4 @@ def searching(request: Request) -> Searching:
 def how_to_understand(desk: Desk) -> str:
     """Say how sentences can be searched for."""
     roots = " ".join(shell_word(os.fspath(root)) for root in desk.roots)
-    return f"Text search is not set up: caption photos, or name a matcher: samespace scan {roots} --matcher FILE"
+    return f"Text search is not set up. Caption photos, or name a matcher: samespace scan {roots} --matcher FILE"

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from samespace.base.photos import UnreadablePhoto
 from samespace.library.library import Library, Photo
+from samespace.library.scan import scan
 from samespace.web.library import page as library_module
 from samespace.web.library.page import Folder, tree
 from samespace.web.state import Desk, photo_id
@@ -83,7 +84,7 @@ def test_every_folder_leads_to_its_photos(client: TestClient, album: Path, desk:
     (album / "a & b" / "c#d").mkdir(parents=True)
     shutil.copy(next((album / "2023").glob("01*")), album / "a & b" / "c#d")
     with desk.library() as library:
-        library.scan([album], [desk.look.extractor])
+        scan(library, [album], [desk.look.extractor])
     desk.refresh()
     addresses = re.findall(r'href="(/search\?folder=[^"]+)"', client.get("/library").text)
     assert len(addresses) == 5
@@ -172,7 +173,7 @@ def test_before_the_first_scan(client: TestClient, unscanned: Desk, album: Path)
 def test_a_folder_without_photos(client: TestClient, unscanned: Desk, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with unscanned.library() as library:
-        library.scan([tmp_path / "empty"])
+        scan(library, [tmp_path / "empty"])
     assert "No photos were found" in client.get("/library").text
 
 

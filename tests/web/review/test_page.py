@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates import quarantine
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
 from samespace.web.app import make_app
 from samespace.web.guard import Guard
@@ -80,7 +81,7 @@ def group_of(client: TestClient, photos: int) -> dict[str, Any]:
 
 def rescan(desk: Desk, album: Path) -> None:
     with desk.library() as library:
-        library.scan([album], [Sketches()])
+        scan(library, [album], [Sketches()])
     desk.refresh()
 
 
@@ -103,7 +104,7 @@ def test_the_groups_name_their_photos_and_say_why(client: TestClient) -> None:
     for group in told["groups"]:
         keeper, *others = group["members"]
         assert keeper["keep"] and keeper["score"] == 1 and not any(member["keep"] for member in others)
-        assert all(member["why"].startswith("same shot, ") and member["score"] >= 0.6 for member in others)
+        assert all(member["why"].startswith("same photo, ") and member["score"] >= 0.6 for member in others)
         assert group["bytes"] == sum(member["size"] for member in others)
     assert told["bytes"] == sum(group["bytes"] for group in told["groups"])
 
@@ -169,7 +170,7 @@ def test_the_page_can_be_read_without_scripts(client: TestClient, monkeypatch: p
     assert "10 groups" in page and page.count("<article") == 4
     for name in [name for group in groups[:4] for name in names(group)]:
         assert name.rpartition("/")[2] in page
-    assert "same shot, fewer pixels" in page and "Suggested" in page
+    assert "same photo, fewer pixels" in page and "Suggested" in page
     seen = re.findall(r'<article[^>]*data-id="(\w+)"', page)
     while more := re.search(r'<a href="([^"]*)">Further groups', page):
         page = client.get(more[1].replace("&amp;", "&")).text
@@ -767,7 +768,7 @@ def test_copies_byte_by_byte_cannot_be_told_apart(desk: Desk, album: Path, brows
     for name in ("a.jpg", "b.jpg"):
         shutil.copyfile(alone, album / name)
     library = Library(desk.folder)
-    library.scan([album], [Sketches()])
+    scan(library, [album], [Sketches()])
     library.close()
     desk.refresh()
     browser.goto("/review?kind=exact")

@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from samespace.library.library import Library, Photo
+from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
 from samespace.web.state import Desk, photo_id
 from samespace.words.stored_captions import FILE, Caption, LibraryCaptions
@@ -98,7 +99,7 @@ def test_an_empty_caption_means_that_none_is_wanted(client: TestClient, desk: De
 def test_files_of_the_same_bytes_share_a_caption(client: TestClient, desk: Desk, put: Callable[..., Any]) -> None:
     shutil.copy(named(desk).path, desk.roots[0] / "2023" / "again.jpg")
     with desk.library() as library:
-        library.scan(desk.roots, [Sketches()])
+        scan(library, desk.roots, [Sketches()])
     desk.refresh()
     put(PARROT)
     assert review(client)["2023/again.jpg"]["caption"] == PARROT

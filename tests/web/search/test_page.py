@@ -17,6 +17,7 @@ from PIL import Image
 
 from samespace.base.photos import read_pixels
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
 from samespace.model.colours import DIM, colours
 from samespace.rooms.dataset import SPACE_TYPES, describe, make_room, viewpoints
 from samespace.search.compression import fit_pca
@@ -29,9 +30,8 @@ from samespace.web.state import Desk, photo_id
 from samespace.words import search as sentences
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet
-from samespace.words.data import feature_source_of
 from samespace.words.matcher import Matcher
-from samespace.words.photo_features import Featured, FeatureSource, told
+from samespace.words.photo_features import Featured, FeatureSource, combine_fields, feature_source_of
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, train
 from tests.conftest import ROOT, draw
@@ -75,7 +75,7 @@ SEEN = COLOURS._replace(extractor=Seen())
 def matcher_file(scanned_album, tmp_path_factory) -> Path:
     """A matcher that has learnt the album's twelve rooms by heart, as well as colours tell them apart."""
     photos = sorted((scanned_album / "2023").glob("[01]*.jpg"))
-    vectors = told(SEEN.extractor.extract(np.stack([read_pixels(photo, 256) for photo in photos])))
+    vectors = combine_fields(SEEN.extractor.extract(np.stack([read_pixels(photo, 256) for photo in photos])))
     images = [
         Captioned(photo.name, split, tuple(describe(room, viewpoints(room, 1)[0])), number)
         for split in ("train", "val")
@@ -95,7 +95,7 @@ def matcher(desk, matcher_file, tmp_path) -> Path:
     """The desk's library has been scanned with this matcher, and captions none of its photos."""
     file = Path(shutil.copy(matcher_file, tmp_path))
     with desk.library() as library:
-        library.scan(desk.roots, [SEEN.extractor])
+        scan(library, desk.roots, [SEEN.extractor])
         sentences.remember(library, SEEN, file)
     desk.look = SEEN
     desk.refresh()
@@ -263,7 +263,7 @@ def spoil(file: Path, how: str) -> None:
     ("how", "why"),
     [
         ("gone", "match.safetensors, which has gone: give another --matcher FILE"),
-        ("damaged", "match.safetensors is no matcher, or damaged: train it again, or copy it again"),
+        ("damaged", "match.safetensors is not a matcher, or damaged: train it again, or copy it again"),
         ("other", "The matcher was trained on features of vgg16, and these are of colours: take those, or train one"),
     ],
 )
@@ -582,7 +582,7 @@ def test_the_scores_of_compressed_features_are_told_to_be_others(client, desk, m
     plain = {"cosine": features, "probability": "By colours: scores are the probability of the same space."}[meaning]
     compressed = " The features are compressed by pca, which puts scores on another scale than without."
     with desk.library() as library:
-        library.scan(desk.roots, [COLOURS.extractor])
+        scan(library, desk.roots, [COLOURS.extractor])
         pca = fit_pca(vectors_to_compress(library, COLOURS), 8)
         for compression, more in ((None, ""), (pca, compressed if meaning == "cosine" else ""), (None, "")):
             keep_compression(library, COLOURS, compression)
@@ -611,7 +611,7 @@ def _client_on(album: Path):
     from samespace.web.guard import Guard
 
     library = Library(album / FOLDER, create=True)
-    library.scan([album], [Sketches()])
+    scan(library, [album], [Sketches()])
     library.close()
     desk = Desk(album / FOLDER, [album], look_for_copies())
     desk.refresh()
