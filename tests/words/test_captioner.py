@@ -75,7 +75,7 @@ def test_a_sentence_is_scored_as_it_is_written() -> None:
     """All at once as in training, and word by word as in writing."""
     made, seen, ids = network(0), photos(3), torch.tensor([[START, 4, 5, 6], [START, 6, 6, 4], [START, 5, 4, 4]])
     together = made(seen, ids)
-    state = made.look(seen)
+    state = made.see(seen)
     for place in range(4):
         logits, state = made.follow(ids[:, place], state)
         torch.testing.assert_close(logits, together[:, place])

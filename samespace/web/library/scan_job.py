@@ -31,7 +31,7 @@ OVER = ("idle", "done", "stopped", "failed")
 State = Literal["idle", "waiting", "loading", "looking", "reading", "finishing", "done", "stopped", "failed"]
 NAMED = 200  # photos that could not be read, by name
 GLANCE, HEARTBEAT = 0.2, 15.0  # seconds between looks at how far a scan is, and between signs of life
-KEPT = "What it had read is kept; scan again to go on."
+KEPT = "What was read is kept: scan again to continue."
 
 
 class File(Answer):
@@ -85,7 +85,7 @@ class Scans:
         """Start a scan, if none is running."""
         with self._lock:
             if not self.latest.is_over:
-                raise HTTPException(409, "A scan is running already: wait until it is done, or stop it.")
+                raise HTTPException(409, "A scan is already running: wait for it, or stop it.")
             self._stopping = False
             self._process = process = self._begin(self._desk, folders)
             self.latest = Progress(state="loading", words="Starting …")
@@ -132,7 +132,7 @@ class Scans:
             return Progress(state="stopped", words=f"Stopped. {KEPT}")
         if last.state == "failed" and last.words:
             return last
-        why = "was ended from outside, perhaps because memory ran out" if status < 0 else "broke off by a mistake in it"
+        why = "was killed, perhaps because memory ran out" if status < 0 else "failed; the terminal says why"
         return Progress(state="failed", words=f"The scan {why}. {KEPT}")
 
 
@@ -158,7 +158,7 @@ def progress_of(news: dict[str, Any], seconds: float) -> Progress:
 def progress_words(done: int, total: int, seconds: float) -> str:
     """Say how far it is: 1,234 of 8,000 photos · 112 a second · about a minute left."""
     if not total:
-        return "Nothing is new."
+        return "Nothing new."
     words = [f"{done:,} of {count(total, 'photo')}"]
     if done and seconds:
         words += [f"{done / seconds:,.0f} a second"] if done >= seconds else []
@@ -182,10 +182,10 @@ def left_words(seconds: float) -> str:
 
 
 def _summary(news: dict[str, Any]) -> str:
-    """Say what a scan found: 1,702 photos · files: 12 new, 3 gone · 2 could not be read."""
-    changes = {"new": "new", "changed": "changed", "moved": "moved", "forgotten": "gone"}
-    said = [f"{news[change]:,} {name}" for change, name in changes.items() if news[change]]
-    words = [count(news["photos"], "photo"), f"files: {', '.join(said)}" if said else "nothing has changed"]
+    """Say what a scan found: 1,702 photos · 12 new files, 3 missing files · 2 could not be read."""
+    changes = {"new": "new file", "changed": "changed file", "moved": "moved file", "forgotten": "missing file"}
+    said = [count(news[change], name) for change, name in changes.items() if news[change]]
+    words = [count(news["photos"], "photo"), ", ".join(said) or "nothing has changed"]
     words += [f"{len(news['unreadable']):,} could not be read"] if news["unreadable"] else []
     return " · ".join(words)
 

@@ -27,7 +27,7 @@ from samespace.web.schema import Answer, Sent, read, without_blanks
 from samespace.web.state import Desk, LibraryAway
 from samespace.words.stored_captions import Caption
 
-SORTS = {"largest": "largest first", "certain": "most certain first"}
+SORTS = {"largest": "frees most first", "certain": "most certain first"}
 PAGE = 20  # groups that come at once
 MOST = 1000  # groups in one answer
 

@@ -26,10 +26,10 @@ BEGIN = 12  # photos that an empty page offers to begin with
 
 # What a search compares and what its scores mean, by the meaning of its look; "fit" for a sentence.
 ABOUT = {
-    "probability": "By {name}: scores are the probability of the same space.",
-    "cosine": "By the features of {name}: scores are the cosine, 1 for photos that look the same.",
-    "same shot": "Scores say how surely it is the same shot, however it was edited.",
-    "fit": "Scores say how much of the sentence is in the photo or in its caption, 1 for all of it.",
+    "probability": "Scores are the probability of the same space, by {name}.",
+    "cosine": "Scores are the cosine similarity of {name} features, 1 for photos that look the same.",
+    "same shot": "Scores say how likely it is the same photo, edited or not.",
+    "fit": "Scores say how much of the sentence the photo or its caption matches, 1 for all.",
 }
 
 NOTHING: dict[str, Any] = {
@@ -125,7 +125,7 @@ def _about(desk: Desk, meaning: str) -> str:
     about, method = ABOUT[look.meaning].format(name=look.name), space.vectors.compression if space else "none"
     if look.meaning != "cosine" or method == "none":
         return about
-    return f"{about} The features are compressed by {method}, which puts scores on another scale than without."
+    return f"{about} The features are compressed by {method}, which changes the scale of the scores."
 
 
 def complete(request: Request) -> Response:
