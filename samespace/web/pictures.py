@@ -90,7 +90,7 @@ class _Seen(NamedTuple):
 
 
 def _check(photo: Photo) -> _Seen:
-    """It must be the file that was scanned: a link may lie in its place by now, and lead anywhere."""
+    """Refuse a file that is not the one that was scanned: a link may be in its place by now, and lead anywhere."""
     try:
         with photo.path.open("rb") as file:
             status, head = os.fstat(file.fileno()), file.read(16)
@@ -102,7 +102,7 @@ def _check(photo: Photo) -> _Seen:
 
 
 def _kind(head: bytes) -> str | None:
-    """By what it is, not by what it is called."""
+    """Return the media type by the first bytes, not by the name."""
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "image/webp"
     if head[4:12] in (b"ftypavif", b"ftypavis"):
@@ -112,7 +112,7 @@ def _kind(head: bytes) -> str | None:
 
 
 def _kept(request: Request, photo: Photo) -> dict[str, str]:
-    """An address that names the content never shows anything else."""
+    """Return headers that let browsers keep an address for ever if it names the content."""
     forever = request.query_params.get("v") == photo.content[:8]
     kept = "private, max-age=31536000, immutable" if forever else "no-cache"
     return {**_PICTURE, "cache-control": kept, "etag": _etag(photo)}

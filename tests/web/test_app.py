@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 
 from samespace.cli import main
 from samespace.library.library import FOLDER
-from samespace.web.app import ROOMS, make_app
+from samespace.web.app import PARTS, make_app
 from samespace.web.guard import Guard
 from samespace.web.server import make_server
 from samespace.web.state import Desk
@@ -104,8 +104,8 @@ def document(client: TestClient) -> dict[str, Any]:
 def test_every_address_is_described_and_nothing_else(document: dict[str, Any]) -> None:
     there = {
         (route.path, method.lower())
-        for room in ROOMS
-        for route in room.ROUTES
+        for part in PARTS
+        for route in part.ROUTES
         for method in route.methods - {"HEAD"}
         if route.path.startswith("/api/")
     }
@@ -331,7 +331,7 @@ def test_serve_refuses_a_port_that_is_taken(album: Path, capsys: pytest.CaptureF
         port = door.getsockname()[1]
         assert main.main(["serve", str(album), "--port", str(port)]) == 1
     error = capsys.readouterr().err
-    assert error == f"error: port {port} is taken: give another --port, or end what listens there\n"
+    assert error == f"error: port {port} is taken: give another --port, or stop the program using it\n"
 
 
 def test_serve_says_what_to_install(

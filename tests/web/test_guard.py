@@ -16,15 +16,15 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import samespace.web
-from samespace.web.app import ROOMS, make_app
+from samespace.web.app import PARTS, make_app
 from samespace.web.guard import ASKING, HEADERS, Guard
 from samespace.web.state import Desk
 
 TOKEN = "sixteen letters or more"
 CHANGES = [
     (route.path, method)
-    for room in ROOMS
-    for route in room.ROUTES
+    for part in PARTS
+    for route in part.ROUTES
     for method in sorted(route.methods - {"GET", "HEAD"})
     if route.path not in (*ASKING, "/login")
 ]
@@ -275,7 +275,7 @@ def test_there_is_no_login_where_no_token_was_given(client: TestClient) -> None:
 def test_no_more_is_read_than_an_address_needs(client: TestClient, token: dict[str, str], path: str, most: int) -> None:
     too_long = {"content-length": str(most * 1_000_000 + 1)}
     answer = client.post(path, headers=token | too_long | {"accept": "application/json"})
-    assert (answer.status_code, answer.json()) == (413, {"error": f"This is too large: {most}.0 MB are read at most."})
+    assert (answer.status_code, answer.json()) == (413, {"error": f"This is too large: at most {most}.0 MB are read."})
 
 
 def test_a_body_is_given_up_as_soon_as_it_is_too_large(desk: Desk) -> None:
@@ -315,7 +315,7 @@ def crash(request: Request) -> Response:
 def test_every_answer_has_every_header(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     guard = Guard()
     app = Starlette(routes=[Route("/crash", crash)])
-    make_app(desk, guard)._app.routes.append(*app.routes)
+    make_app(desk, guard).app.routes.append(*app.routes)
     page = {"accept": "text/html"}
     with TestClient(guard, "http://127.0.0.1", raise_server_exceptions=False, follow_redirects=False) as client:
         answers = [
@@ -348,7 +348,7 @@ def test_every_answer_has_every_header(desk: Desk, capsys: pytest.CaptureFixture
 
 def test_a_crash_is_one_sentence_without_its_inside(desk: Desk) -> None:
     guard = make_app(desk, Guard())
-    guard._app.routes.append(Route("/api/crash", crash))
+    guard.app.routes.append(Route("/api/crash", crash))
     with TestClient(guard, "http://127.0.0.1", raise_server_exceptions=False) as client:
         answer = client.get("/api/crash")
     assert answer.status_code == 500

@@ -192,7 +192,7 @@ def test_a_photo_of_too_many_bytes_is_refused(client: TestClient, monkeypatch: p
     answer = compare(client, b"x" * 1_000_001, b"x")
     assert (answer.status_code, answer.json()) == (
         413,
-        {"error": "The photo is too large: 1.0 MB are read at most."},
+        {"error": "The photo is too large: at most 1.0 MB are read."},
     )
 
 
@@ -214,19 +214,19 @@ def test_nothing_is_written(client: TestClient, desk: Desk, monkeypatch: pytest.
 
 
 def test_one_too_many_is_told_to_come_back(client: TestClient, desk: Desk) -> None:
-    taken = [uploads._room.acquire(blocking=False) for _ in range(uploads.REQUESTS)]
+    taken = [uploads.places.acquire(blocking=False) for _ in range(uploads.REQUESTS)]
     try:
         answer = compare(client, photo_of(desk, 0), photo_of(desk, 1))
     finally:
         for _ in taken:
-            uploads._room.release()
+            uploads.places.release()
     assert all(taken)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert compare(client, photo_of(desk, 0), photo_of(desk, 1)).status_code == 200
 
 
 def test_only_two_are_decoded_at_once(served: Served, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoding, most, decode = [], [], uploads._decode
+    decoding, most, decode = [], [], uploads.decode
 
     def counted(file: bytes) -> Any:
         decoding.append(1)
@@ -236,7 +236,7 @@ def test_only_two_are_decoded_at_once(served: Served, desk: Desk, monkeypatch: p
         finally:
             decoding.pop()
 
-    monkeypatch.setattr(uploads, "_decode", counted)
+    monkeypatch.setattr(uploads, "decode", counted)
     photos = {"photo0": photo_of(desk, 0), "photo1": photo_of(desk, 1)}
     answers = []
 
@@ -273,17 +273,17 @@ def test_a_request_that_never_arrives_is_given_up(desk: Desk, monkeypatch: pytes
 def places() -> int:
     """How many requests could be read now."""
     taken = 0
-    while uploads._room.acquire(blocking=False):
+    while uploads.places.acquire(blocking=False):
         taken += 1
     for _ in range(taken):
-        uploads._room.release()
+        uploads.places.release()
     return taken
 
 
 def test_a_client_that_hangs_up_leaves_nothing(
     served: Served, desk: Desk, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, receive = threading.Event(), uploads._receive
+    left, receive = threading.Event(), uploads.receive_photos
 
     async def watched(*asked: Any) -> Any:
         try:
@@ -291,7 +291,7 @@ def test_a_client_that_hangs_up_leaves_nothing(
         finally:
             left.set()
 
-    monkeypatch.setattr(uploads, "_receive", watched)
+    monkeypatch.setattr(uploads, "receive_photos", watched)
     host, _, port = served.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as line:
         line.sendall(

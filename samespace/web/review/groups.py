@@ -10,7 +10,6 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any, NamedTuple
 
-from samespace.base.errors import SameSpaceError
 from samespace.duplicates.find import Comparison
 from samespace.duplicates.group import THRESHOLDS, DedupeOptions, Group
 from samespace.web.state import Desk, Snapshot, photo_id, was_away
@@ -44,11 +43,11 @@ class Comparing:
 
     @property
     def seconds(self) -> int:
-        """For how long it has been comparing."""
+        """Return for how long it has been comparing."""
         return int(time.monotonic() - self._since)
 
     def groups(self, threshold: float, desk: Desk, verdicts: Verdicts) -> list[Shown] | None:
-        """The groups of what is there, those that free most bytes first; None while it is being compared."""
+        """Return the groups that free most bytes first; None while photos are being compared."""
         comparison = self._made()
         if comparison is None:
             return None
@@ -59,7 +58,7 @@ class Comparing:
         return groups
 
     def counts(self, desk: Desk, verdicts: Verdicts) -> list[int] | None:
-        """How many groups there are at each of `POSITIONS`; None while it is being compared."""
+        """Count the groups at each of `POSITIONS`; None while photos are being compared."""
         comparison = self._made()
         return None if comparison is None else comparison.counts(POSITIONS, verdicts, desk.gone)
 
@@ -71,7 +70,7 @@ class Comparing:
 
 
 class Comparings:
-    """Each kind's comparison, of the desk's latest snapshot and by its look; one is made after the other."""
+    """Each kind's comparison of the latest snapshot, by its look; one is made after the other."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -81,7 +80,7 @@ class Comparings:
         self._kinds: dict[str, Comparing] = {}
 
     def of(self, kind: str) -> Comparing:
-        """Begun now, if it has not been."""
+        """Return the comparison, which begins now if it has not."""
         with self._lock:
             snapshot, look = self._desk.snapshot, self._desk.look
             if self._of != (snapshot.number, look.extractor.fingerprint):
@@ -118,20 +117,12 @@ def _compare(desk: Desk, snapshot: Snapshot, kind: str) -> Comparison:
 
 
 def kinds(desk: Desk) -> list[str]:
-    """The kinds of duplicates that can be told here."""
+    """Return the kinds of duplicates that can be found here."""
     return ["near", "exact"] if desk.look.meaning == "same shot" else ["near", "exact", "same-space"]
 
 
-def threshold_of(kind: str, given: float | None) -> float:
-    """The threshold to list groups at; one sentence if it makes no sense."""
-    threshold = THRESHOLDS[kind] if given is None or kind == "exact" else given
-    if not LOWEST[kind] <= threshold <= 1:
-        raise SameSpaceError(f"a threshold of {threshold:g} makes no sense here: give {LOWEST[kind]:g} to 1")
-    return threshold
-
-
 def group_id(ids: Iterable[str]) -> str:
-    """What a page and its address call a group of these photos."""
+    """Return the id of a group of these photos."""
     return hashlib.sha256(" ".join(sorted(ids)).encode()).hexdigest()[:16]
 
 

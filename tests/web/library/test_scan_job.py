@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -25,20 +24,20 @@ from samespace.search.look import choose_look, look_for_copies
 from samespace.web.app import make_app
 from samespace.web.guard import Guard
 from samespace.web.library import scan_job
-from samespace.web.library.scan_job import Scan, Scans, left_words, outermost, progress_words
+from samespace.web.library.scan_job import Progress, Scans, left_words, outermost, progress_words
 from samespace.web.state import Desk
 from tests.conftest import BACKBONE, Served
 
 Token = dict[str, str]
 
 
-def told(scans: Scans) -> list[Scan]:
+def told(scans: Scans) -> list[Progress]:
     """All that a page is told until the scan is over."""
 
     async def listen() -> list[str]:
-        return [line async for line in scan_job._stream(scans) if line.startswith("data: ")]
+        return [line async for line in scan_job.events(scans) if line.startswith("data: ")]
 
-    return [Scan(**json.loads(line.removeprefix("data: "))) for line in asyncio.run(listen())]
+    return [Progress(**json.loads(line.removeprefix("data: "))) for line in asyncio.run(listen())]
 
 
 def events(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -70,20 +69,20 @@ def test_a_scan_shows_what_is_new_and_names_what_is_broken(
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[Scan]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
     """All that a scan's process has said, also what no page had the time to ask for."""
-    said: list[Scan] = []
+    said: list[Progress] = []
 
-    def noted(news: dict[str, Any], seconds: float) -> Scan:
+    def noted(news: dict[str, Any], seconds: float) -> Progress:
         said.append(real(news, seconds))
         return said[-1]
 
-    real = scan_job._told
-    monkeypatch.setattr(scan_job, "_told", noted)
+    real = scan_job.progress_of
+    monkeypatch.setattr(scan_job, "progress_of", noted)
     return said
 
 
-def test_it_tells_how_far_it_is(desk: Desk, album: Path, seen: list[Scan]) -> None:
+def test_it_tells_how_far_it_is(desk: Desk, album: Path, seen: list[Progress]) -> None:
     draw(album / "new", 300)
     scans = Scans(desk)
     scans.start([album])
@@ -93,14 +92,14 @@ def test_it_tells_how_far_it_is(desk: Desk, album: Path, seen: list[Scan]) -> No
     assert [(scan.state, scan.done, scan.total) for scan in seen] == expected
 
 
-def test_it_tells_that_it_loads_a_network_before_it_looks_for_photos(desk: Desk, seen: list[Scan]) -> None:
+def test_it_tells_that_it_loads_a_network_before_it_looks_for_photos(desk: Desk, seen: list[Progress]) -> None:
     desk.look = choose_look(backbone=BACKBONE, weights="none")
     scans = Scans(desk)
     scans.start(desk.roots)
     assert told(scans)[-1].state == "done"
     assert [scan.state for scan in seen] == ["loading", "looking", "reading", "finishing", "done"]
     assert seen[0].words == f"Loading {BACKBONE} …"
-    assert {scan.state for scan in seen} <= {*scan_job.STATES}
+    assert {scan.state for scan in seen} <= {*get_args(scan_job.State)}
 
 
 def test_where_no_scan_runs_that_is_told_and_the_stream_ends(client: TestClient, token: Token) -> None:
@@ -182,7 +181,7 @@ def test_a_scan_is_stopped(served: Served, held: Callable[[], None], desk: Desk)
 def test_whoever_hangs_up_ends_its_stream(
     served: Served, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended, real = threading.Event(), scan_job._stream
+    ended, real = threading.Event(), scan_job.events
 
     async def noted(scans: Scans) -> AsyncIterator[str]:
         try:
@@ -191,7 +190,7 @@ def test_whoever_hangs_up_ends_its_stream(
         finally:
             ended.set()
 
-    monkeypatch.setattr(scan_job, "_stream", noted)
+    monkeypatch.setattr(scan_job, "events", noted)
     httpx.post(f"{served.url}/api/scan", headers=served.token, timeout=60)
     assert until(served, "waiting")
     assert ended.wait(30)
@@ -203,10 +202,10 @@ def test_whoever_hangs_up_ends_its_stream(
 def test_a_stream_gives_signs_of_life(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_job, "HEARTBEAT", -1)
     scans = Scans(desk)
-    scans.latest = Scan("reading")
+    scans.latest = Progress(state="reading")
 
     async def first_lines() -> list[str]:
-        stream = scan_job._stream(scans)
+        stream = scan_job.events(scans)
         return [await anext(stream) for _ in range(3)]
 
     lines = asyncio.run(first_lines())
@@ -221,15 +220,20 @@ def test_a_scan_that_is_killed_says_so_and_the_library_is_sound(
     desk: Desk, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(album / "new", 600)
-    scans, real = Scans(desk), scan_job._told
+    begun: list[subprocess.Popen[str]] = []
 
-    def kill_after_a_batch(news: dict[str, Any], seconds: float) -> Scan:
+    def begin(desk: Desk, folders: Any) -> subprocess.Popen[str]:
+        begun.append(scan_job.begin(desk, folders))
+        return begun[-1]
+
+    scans, real = Scans(desk, begin), scan_job.progress_of
+
+    def kill_after_a_batch(news: dict[str, Any], seconds: float) -> Progress:
         if news.get("done") == 256:
-            assert scans._process
-            os.kill(scans._process.pid, signal.SIGKILL)
+            begun[0].kill()
         return real(news, seconds)
 
-    monkeypatch.setattr(scan_job, "_told", kill_after_a_batch)
+    monkeypatch.setattr(scan_job, "progress_of", kill_after_a_batch)
     scans.start([album])
     last = told(scans)[-1]
     assert last.state == "failed"
@@ -242,19 +246,18 @@ def test_a_scan_that_is_killed_says_so_and_the_library_is_sound(
     assert len(desk.snapshot.photos) == 626
 
 
-def test_a_scan_that_breaks_off_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_that_breaks_off_says_so(desk: Desk) -> None:
     def broken(desk: Desk, folders: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "print('{\"state\": \"loo', end=''); raise SystemExit(3)"]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    monkeypatch.setattr(scan_job, "_begin", broken)
-    scans = Scans(desk)
+    scans = Scans(desk, broken)
     scans.start(desk.roots)
     last = told(scans)[-1]
     assert (last.state, last.words) == ("failed", f"The scan failed; the terminal says why. {scan_job.KEPT}")
 
 
-def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(desk: Desk) -> None:
     news = {"state": "done", "photos": 3, "new": 0, "changed": 0, "moved": 0, "forgotten": 0, "unreadable": []}
     leaves_a_child = f"import os, sys; print({json.dumps(news)!r}, flush=True); os.fork() or sys.stdin.read()"
 
@@ -262,13 +265,12 @@ def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(desk: Desk, monke
         command = [sys.executable, "-c", leaves_a_child]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    monkeypatch.setattr(scan_job, "_begin", begin)
-    scans = Scans(desk)
+    scans = Scans(desk, begin)
     scans.start(desk.roots)
     assert told(scans)[-1].words == "3 photos · nothing has changed"
 
 
-def test_a_mistake_of_a_person_is_told_in_its_sentence(desk: Desk, tmp_path: Path, seen: list[Scan]) -> None:
+def test_a_mistake_of_a_person_is_told_in_its_sentence(desk: Desk, tmp_path: Path, seen: list[Progress]) -> None:
     desk.look = look_for_copies()._replace(options=("--model", str(tmp_path / "gone")))
     scans = Scans(desk)
     scans.start(desk.roots)
@@ -306,14 +308,16 @@ def test_what_is_no_folder_of_photos_is_refused(client: TestClient, token: Token
 
     assert refusal(["/no/such\u202e/folder"]) == (
         400,
-        "/no/such\\u202e/folder is no folder: it may be misspelt, or its disk not there.",
+        "/no/such\\u202e/folder is not a folder: it may be misspelt, or its disk not there.",
     )
     assert refusal([str(album / "2023" / "damaged.jpg")])[0] == 400
     assert refusal(["pictures"]) == (400, "Give the whole path, from / or ~ on, not pictures.")
     assert refusal(["/a\0b"])[0] == 400
     assert "lies in the library" in refusal([str(album / FOLDER / "features")])[1]
     for nonsense in ([], "", [""], [3], {}, str(album)):
-        assert refusal(nonsense) == (422, "`folders` is no list of folders.")
+        status, sentence = refusal(nonsense)
+        assert (status, "`folders`" in sentence) == (422, True)
+    assert refusal([3])[1] == "Each of `folders` must be text, not 3."
     assert events(client.get("/api/scan/events"))[0]["state"] == "idle"
 
 

@@ -104,11 +104,11 @@ def test_only_a_run_of_this_library_is_undone(client: TestClient, token: Token, 
 def refusals() -> dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]]:
     """What is sent of two groups, as `decided` gives them, and the sentence that refuses it."""
     return {
-        "no groups": (lambda _: {}, "`groups` is missing, or no list of groups."),
-        "an empty list": (lambda _: {"groups": []}, "`groups` is missing, or no list of groups."),
-        "a group that is none": (lambda _: {"groups": ["a"]}, "`keep` is missing, or no list of ids."),
-        "no keep": (lambda g: {"groups": [{"remove": g[0]["remove"]}]}, "`keep` is missing, or no list of ids."),
-        "ids that are none": (lambda g: {"groups": [{**g[0], "keep": [1]}]}, "`keep` is missing, or no list of ids."),
+        "no groups": (lambda _: {}, "`groups` is missing: it must be a list of one or more."),
+        "an empty list": (lambda _: {"groups": []}, "`groups` must be a list of one or more."),
+        "a group that is none": (lambda _: {"groups": ["a"]}, "Each of `groups` must be an object, not 'a'."),
+        "no keep": (lambda g: {"groups": [{"remove": g[0]["remove"]}]}, "`keep` is missing: it must be a list."),
+        "ids that are none": (lambda g: {"groups": [{**g[0], "keep": [1]}]}, "Each of `keep` must be text, not 1."),
         "an unknown photo": (
             lambda g: {"groups": [{**g[0], "keep": [*g[0]["keep"], "0" * 16]}]},
             "There is no photo '0000000000000000': it may have been removed.",
@@ -303,15 +303,15 @@ def test_photos_of_the_same_bytes_cannot_be_told_apart(
 @pytest.mark.parametrize(
     ("sent", "sentence"),
     [
-        ({}, "`said` is missing: choose same, different or unsaid."),
-        ({"said": "maybe"}, "`said` is missing: choose same, different or unsaid."),
+        ({}, "`said` is missing: it must be same, different or unsaid."),
+        ({"said": "maybe"}, "`said` must be same, different or unsaid, not 'maybe'."),
         ({"said": "same"}, "Name at least two photos, each once."),
         ({"said": "same", "photo0": "A"}, "Name at least two photos, each once."),
         ({"said": "same", "photo0": "A", "photo1": "A"}, "Name at least two photos, each once."),
         ({"said": "same", "photos": ["A", "B", "A"]}, "Name at least two photos, each once."),
-        ({"said": "same", "photos": "AB"}, "`photos` is missing, or no list of ids."),
+        ({"said": "same", "photos": "AB"}, "`photos` must be a list, not 'AB'."),
         ({"said": "same", "photo0": "A", "photo1": "nobody"}, "There is no photo 'nobody': it may have been removed."),
-        ({"said": "same", "photo0": "A", "photo1": {}}, "There is no photo '{}': it may have been removed."),
+        ({"said": "same", "photo0": "A", "photo1": {}}, "`photo1` must be text."),
     ],
 )
 def test_a_verdict_on_nothing_is_refused(

@@ -135,17 +135,16 @@ def test_other_kinds_and_thresholds(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ("kind=twin", "There is no kind 'twin' here: choose near or exact."),
+        ("kind=twin", "`kind` must be near, exact or same-space, not 'twin'."),
         (
             "kind=same-space",
-            "There is no kind 'same-space' here: choose near or exact; this library was scanned without a model or a "
-            "backbone.",
+            "Same-space duplicates need a model or a backbone: scan the library with --model or --backbone.",
         ),
-        ("sort=best", "There is no order 'best': choose largest or certain."),
-        ("threshold=0.2", "A threshold of 0.2 makes no sense here: give 0.5 to 1."),
-        ("threshold=high", "`threshold` is to be a number from 0 on, not high."),
-        ("threshold=nan", "`threshold` is to be a number from 0 on, not nan."),
-        ("start=-1", "`start` is to be a number from 0 on, not -1."),
+        ("sort=best", "`sort` must be largest or certain, not 'best'."),
+        ("threshold=0.2", "A threshold of 0.2 is out of range: use 0.5 to 1."),
+        ("threshold=high", "`threshold` must be a number from 0 to 1, not 'high'."),
+        ("threshold=nan", "`threshold` must be a number from 0 to 1, not 'nan'."),
+        ("start=-1", "`start` must be a whole number from 0 to 1,000,000,000, not '-1'."),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(client: TestClient, asked: str, sentence: str) -> None:
@@ -155,10 +154,10 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(client: TestClient, asked:
 
 
 def test_the_usual_goes_without_saying_in_an_address() -> None:
-    asked = review.Asked("near", 0.6, "largest", 0)
+    asked = review.GroupsQuery()
     assert asked.address() == "/review"
     assert asked.address(start=20, sort="certain") == "/review?sort=certain&start=20"
-    assert asked._replace(threshold=0.8).of("exact").address() == "/review?kind=exact"
+    assert asked.model_copy(update={"threshold": 0.8}).of("exact").address() == "/review?kind=exact"
 
 
 # The page without a browser

@@ -24,8 +24,8 @@ from samespace.search.compression import fit_pca
 from samespace.search.look import look_for_copies
 from samespace.search.same_shot import Sketches
 from samespace.search.vectors import keep_compression, vectors_to_compress
-from samespace.web.search import page as search
-from samespace.web.search.page import Kept
+from samespace.web.search import find
+from samespace.web.search.kept_photos import KeptPhotos
 from samespace.web.state import Desk, photo_id
 from samespace.words import search as sentences
 from samespace.words.caption_files import KARPATHY
@@ -236,11 +236,11 @@ def test_half_a_character_is_no_word(client, matcher):
 
 
 def test_sentences_wait_for_their_turn(client, desk, matcher, monkeypatch):
-    monkeypatch.setattr(search, "_turns", threading.Semaphore(1))
+    monkeypatch.setattr(find, "turns", threading.Semaphore(1))
     waiting, show = [], desk.snapshot.space.show
 
     def shown(*given):
-        waiting.append(search._turns.acquire(blocking=False))
+        waiting.append(find.turns.acquire(blocking=False))
         return show(*given)
 
     monkeypatch.setattr(desk.snapshot.space, "show", shown)
@@ -292,19 +292,19 @@ def test_searches_wait_for_their_turn(client, desk, album, monkeypatch):
 
     def in_turn(work):
         def checked(*given, **named):
-            waiting.append(search._turns.acquire(blocking=False))
+            waiting.append(find.turns.acquire(blocking=False))
             if waiting[-1]:
-                search._turns.release()
+                find.turns.release()
             return work(*given, **named)
 
         return checked
 
-    monkeypatch.setattr(search, "_turns", threading.Semaphore(1))
+    monkeypatch.setattr(find, "turns", threading.Semaphore(1))
     for work in ("query", "search"):
         monkeypatch.setattr(desk.snapshot.space, work, in_turn(getattr(desk.snapshot.space, work)))
     assert client.post("/api/search", files={"photo": (album / BEST).open("rb")}).status_code == 200
     assert waiting == [False, False]
-    assert search._turns.acquire(blocking=False)  # the last one has made way
+    assert find.turns.acquire(blocking=False)  # the last one has made way
 
 
 def test_photos_that_have_been_removed_are_left_out(client, desk):
@@ -323,15 +323,15 @@ def test_photos_that_have_been_removed_are_left_out(client, desk):
         ({}, 400, "Name one photo"),
         ({"like": BEST, "photo": "key"}, 400, "Name one photo"),
         ({"like": BEST, "sentence": "a bed"}, 400, "Name one photo"),
-        ({"like": 7}, 400, "`like` is to be text"),
-        ({"sentence": ["a", "bed"]}, 400, "`sentence` is to be text"),
-        ({"like": BEST, "top": 0}, 400, "`top` is to be a whole number from 1 to 480"),
-        ({"like": BEST, "top": 481}, 400, "`top` is to be"),
-        ({"like": BEST, "top": "many"}, 400, "`top` is to be"),
-        ({"like": BEST, "start": -1}, 400, "`start` is to be"),
-        ({"like": BEST, "threshold": "high"}, 400, "`threshold` is to be a number from 0 to 1"),
-        ({"like": BEST, "threshold": 1.5}, 400, "`threshold` is to be"),
-        ({"like": BEST, "threshold": "nan"}, 400, "`threshold` is to be"),
+        ({"like": 7}, 400, "`like` must be text"),
+        ({"sentence": ["a", "bed"]}, 400, "`sentence` must be text"),
+        ({"like": BEST, "top": 0}, 400, "`top` must be a whole number from 1 to 480"),
+        ({"like": BEST, "top": 481}, 400, "`top` must be"),
+        ({"like": BEST, "top": "many"}, 400, "`top` must be"),
+        ({"like": BEST, "start": -1}, 400, "`start` must be"),
+        ({"like": BEST, "threshold": "high"}, 400, "`threshold` must be a number from 0 to 1"),
+        ({"like": BEST, "threshold": 1.5}, 400, "`threshold` must be"),
+        ({"like": BEST, "threshold": "nan"}, 400, "`threshold` must be"),
         ({"like": BEST, "folder": "../.."}, 400, "No photo of this library lies in a folder called ../.."),
         ({"like": BEST, "folder": "/etc"}, 400, "/etc"),
     ],
@@ -343,7 +343,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(client, asked, status, err
 def test_a_number_without_end_is_refused(client):
     body = f'{{"like": "{BEST}", "start": 1e999}}'
     answer = client.post("/api/search", content=body, headers={"content-type": "application/json"})
-    assert (answer.status_code, "`start` is to be" in answer.json()["error"]) == (400, True)
+    assert (answer.status_code, "`start` must be" in answer.json()["error"]) == (400, True)
 
 
 def test_what_is_no_photo_is_refused(client, album):
@@ -358,17 +358,16 @@ def test_what_is_no_photo_is_refused(client, album):
 
 
 def test_what_was_used_last_is_kept_longest():
-    kept = Kept(most=2)
+    kept = KeptPhotos(most=2)
     first, second = kept.add("one", look_for_copies()), kept.add("two", look_for_copies())
     assert kept.find(first, look_for_copies()) == "one"
     kept.add("three", look_for_copies())
     assert (kept.find(first, look_for_copies()), kept.find(second, look_for_copies())) == ("one", None)
 
 
-def test_what_is_not_used_is_forgotten(monkeypatch):
+def test_what_is_not_used_is_forgotten():
     now = 0.0
-    monkeypatch.setattr(search, "monotonic", lambda: now)
-    kept = Kept(seconds=60)
+    kept = KeptPhotos(seconds=60, clock=lambda: now)
     key = kept.add("one", look_for_copies())
     now = 59.0
     assert kept.find(key, look_for_copies()) == "one"
@@ -379,7 +378,7 @@ def test_what_is_not_used_is_forgotten(monkeypatch):
 
 
 def test_another_look_needs_the_photo_again():
-    kept, other = Kept(), look_for_copies()._replace(extractor=SimpleNamespace(fingerprint="other"))
+    kept, other = KeptPhotos(), look_for_copies()._replace(extractor=SimpleNamespace(fingerprint="other"))
     assert kept.find(kept.add("one", look_for_copies()), other) is None
 
 
@@ -568,10 +567,9 @@ def test_nothing_has_been_scanned(client, desk):
 
 
 def test_no_features_of_this_look(client, desk):
-    with desk.library() as library:
-        library._db.query("DELETE FROM rows")
+    desk.look = COLOUR_LOOK
     desk.refresh()
-    said = f"None of the 26 photos has been scanned for the same shot: samespace scan {desk.roots[0]}"
+    said = f"None of the 26 photos has been scanned for colours: samespace scan {desk.roots[0]} --backbone colours"
     for page in ("/search", "/library"):
         assert f"{said}</p>" in client.get(page).text
     assert ask(client, 400, like=BEST) == {"error": said}
