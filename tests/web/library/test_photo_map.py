@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from samespace.web.library import photo_map
 from samespace.web.state import Desk
-from tests.search.test_space import COLOURS
+from tests.conftest import COLOUR_LOOK
 from tests.web.library.test_page import WAIT, expect
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_of_very_many_photos_some_are_on_the_map(client: TestClient, monkeypatch
 
 def test_what_is_wrong_with_a_map_is_said(client: TestClient, desk: Desk) -> None:
     assert desk.snapshot.space
-    desk.snapshot.space.look = COLOURS  # which the library was not scanned for
+    desk.snapshot.space.look = COLOUR_LOOK  # which the library was not scanned for
     assert the_map(client)["state"] == "none"
     assert "have no features" in the_map(client)["words"]
 

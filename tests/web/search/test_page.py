@@ -332,7 +332,7 @@ def test_photos_that_have_been_removed_are_left_out(client, desk):
         ({"like": BEST, "threshold": "high"}, 400, "`threshold` must be a number from 0 to 1"),
         ({"like": BEST, "threshold": 1.5}, 400, "`threshold` must be"),
         ({"like": BEST, "threshold": "nan"}, 400, "`threshold` must be"),
-        ({"like": BEST, "folder": "../.."}, 400, "No photo of this library lies in a folder called ../.."),
+        ({"like": BEST, "folder": "../.."}, 400, "No photo of this library is in a folder called ../.."),
         ({"like": BEST, "folder": "/etc"}, 400, "/etc"),
     ],
 )
@@ -567,7 +567,7 @@ def test_nothing_has_been_scanned(client, desk):
 
 
 def test_no_features_of_this_look(client, desk):
-    desk.look = COLOURS
+    desk.look = COLOUR_LOOK
     desk.refresh()
     said = f"None of the 26 photos has been scanned for colours: samespace scan {desk.roots[0]} --backbone colours"
     for page in ("/search", "/library"):
@@ -581,7 +581,7 @@ def test_the_scores_of_compressed_features_are_told_to_be_others(client, desk, m
     plain = {"cosine": features, "probability": "Scores are the probability of the same space, by colours."}[meaning]
     compressed = " The features are compressed by pca, which changes the scale of the scores."
     with desk.library() as library:
-        library.scan(desk.roots, [COLOUR_LOOK.extractor])
+        scan(library, desk.roots, [COLOUR_LOOK.extractor])
         pca = fit_pca(vectors_to_compress(library, COLOUR_LOOK), 8)
         for compression, more in ((None, ""), (pca, compressed if meaning == "cosine" else ""), (None, "")):
             keep_compression(library, COLOUR_LOOK, compression)
