@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from samespace.base.text import readable
 from samespace.cli import show
-from samespace.cli.libraries import library_above, look_of, open_libraries
+from samespace.cli.options import look_of, open_library
 from samespace.search.space import Space
 from samespace.words.search import search_by_sentence as search
 from samespace.words.search import sentences_of
@@ -17,7 +16,7 @@ from samespace.words.search import sentences_of
 
 def search_by_sentence(arguments: argparse.Namespace, sentence: str) -> int:
     """Print the photos that fit, and return 0 if there are any, else 1."""
-    (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
+    library = open_library(arguments.library)
     look = look_of(arguments, library)
     space = Space(library, look, arguments.index)
     show.say_lacking(space)

@@ -6,6 +6,7 @@ import heapq
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -210,6 +211,15 @@ def look_for(file: Path, look: Look) -> Look:
 
 
 def _load(file: Path) -> Matcher:
+    """Return the matcher in this file; the one that was read last is not read again."""
+    try:
+        return _read(file, content_hash(file))
+    except OSError:  # of which `Matcher.load` says what is wrong
+        return _read(file, "")
+
+
+@lru_cache(maxsize=1)
+def _read(file: Path, digest: str) -> Matcher:
     from samespace.words.matcher import Matcher  # which imports torch
 
     return Matcher.load(file)

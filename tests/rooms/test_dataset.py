@@ -17,7 +17,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.cli.main import main
 from samespace.rooms import dataset as rooms
 from samespace.rooms.dataset import SPACE_TYPES, describe, draw, make_room, things, viewpoints, write_dataset
-from samespace.rooms.drawing import cast, look
+from samespace.rooms.drawing import cast, view_of
 from samespace.rooms.floorplan import CLOTH_COLOURS, Piece
 from samespace.rooms.scene import Shape
 from samespace.rooms.surfaces import colour
@@ -144,7 +144,7 @@ def test_things_are_where_they_are_said_to_be(space_type: str) -> None:
         room = make_room(space_type, seed)
         boxes = {piece.words: np.array(piece.box) for piece in room.pieces}
         for camera in viewpoints(room, 3):
-            view = look(camera)
+            view = view_of(camera)
             for thing in things(room, camera):
                 if thing.words in boxes:
                     away = boxes[thing.words].mean(axis=0) - view.origin
@@ -181,7 +181,7 @@ def test_what_is_named_is_there_to_see(space_type: str) -> None:
     hidden = []
     for seed in range(4):
         room = make_room(space_type, seed)
-        keys = [cast(room.scene.shapes, look(camera), SMALL).key for camera in viewpoints(room, 3)]
+        keys = [cast(room.scene.shapes, view_of(camera), SMALL).key for camera in viewpoints(room, 3)]
         visible = set((np.unique(np.concatenate(keys)) // 4).tolist())
         hidden += [piece.words for piece in room.pieces if visible.isdisjoint(shapes_of(room, piece))]
     assert len(hidden) <= 1, hidden
@@ -206,7 +206,7 @@ def test_every_pixel_sees_something(space_type: str) -> None:
     for seed in range(4):
         room = make_room(space_type, seed)
         for camera in viewpoints(room, 3):
-            seen = cast(room.scene.shapes, look(camera), SMALL)
+            seen = cast(room.scene.shapes, view_of(camera), SMALL)
             assert (seen.key >= 0).all()
             assert np.isfinite(seen.depth).all()
 
@@ -215,7 +215,7 @@ def test_nothing_stands_in_front_of_the_camera() -> None:
     for space_type in SPACE_TYPES:
         room = make_room(space_type, 5)
         for camera in viewpoints(room, 5):
-            assert (cast(room.scene.shapes, look(camera), SMALL).depth > 0.5).mean() > 0.9
+            assert (cast(room.scene.shapes, view_of(camera), SMALL).depth > 0.5).mean() > 0.9
 
 
 def test_viewpoints_differ_and_do_not_depend_on_their_number() -> None:
@@ -258,7 +258,7 @@ def test_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()
     (root / "mine.txt").write_text("keep")
-    with pytest.raises(SameSpaceError, match=r"data already holds something: name a new folder"):
+    with pytest.raises(SameSpaceError, match=r"data is not empty: name a new folder"):
         write_dataset(root, 4, 0)
     assert files(tmp_path) == {"data/mine.txt": b"keep"}
 
@@ -304,7 +304,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["rooms", str(root)]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"error: {root} already holds something")
+    assert said.err.startswith(f"error: {root} is not empty")
     assert main(["rooms", str(tmp_path / "described"), "--photos", "2", "--test-photos", "1", "--captions"]) == 0
     assert read_captions(tmp_path / "described" / "dataset.json").listed == 3
 
