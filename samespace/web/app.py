@@ -23,7 +23,7 @@ from samespace.web.review import page as review
 from samespace.web.search import answer, captions
 from samespace.web.search import page as search
 from samespace.web.search.find import SearchMemory
-from samespace.web.state import Desk
+from samespace.web.state import LiveLibrary
 
 STATIC = Path(__file__).parent / "static"
 PARTS = (
@@ -31,7 +31,7 @@ PARTS = (
 )
 
 
-def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
+def make_app(live: LiveLibrary, guard: Guard, ahead: bool = False) -> Guard:
     """Return the app behind `guard`. With `ahead`, photos are compared before anybody opens the review page."""
     routes = [route for part in PARTS for route in part.ROUTES]
     app = Starlette(
@@ -44,11 +44,11 @@ def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
         },
     )
     app.router.redirect_slashes = False  # an address has one spelling
-    app.state.desk, app.state.guard = desk, guard
+    app.state.live, app.state.guard = live, guard
     app.state.search = SearchMemory()
-    app.state.review = review.Review(desk)
-    app.state.scans, app.state.maps = scan_job.Scans(desk), photo_map.Maps(desk)
-    if ahead and desk.snapshot.photos:
+    app.state.review = review.Review(live)
+    app.state.scans, app.state.maps = scan_job.Scans(live), photo_map.Maps(live)
+    if ahead and live.snapshot.photos:
         app.state.review.comparings.of("near")
     return guard.around(app)
 
@@ -64,4 +64,4 @@ class _Static(StaticFiles):
 
 def _home(request: Request) -> Response:
     """Go to the first page of use: nothing can be reviewed before something was scanned."""
-    return RedirectResponse("/review" if request.app.state.desk.snapshot.photos else "/library", 303)
+    return RedirectResponse("/review" if request.app.state.live.snapshot.photos else "/library", 303)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from samespace.base.photos import Pixels
 from samespace.search.look import compare_pair
 from samespace.web.address import Address
-from samespace.web.render import desk_of
+from samespace.web.render import live_of
 from samespace.web.schema import Answer
 
 
@@ -38,7 +38,7 @@ def _compare(request: Request, photos: dict[str, Pixels]) -> Compared:
             raise HTTPException(
                 400, f"Send two photos, as photo0 and photo1 of multipart/form-data: {name} is missing."
             )
-    look = desk_of(request).look
+    look = live_of(request).look
     score, threshold = compare_pair(look, np.stack([photos["photo0"], photos["photo1"]]))
     same = score >= threshold
     same = score >= threshold

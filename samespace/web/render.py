@@ -20,7 +20,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import as_sentence, count, readable, score_words, size_words
 from samespace.library.library import Photo
 from samespace.web.schema import Answer
-from samespace.web.state import Desk, LibraryAway, photo_id
+from samespace.web.state import LibraryAway, LiveLibrary, photo_id
 from samespace.words.stored_captions import Caption
 
 
@@ -92,9 +92,9 @@ def compile_pages() -> None:
         _templates.get_template(name)
 
 
-def desk_of(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+def live_of(request: Request) -> LiveLibrary:
+    live: LiveLibrary = request.app.state.live
+    return live
 
 
 def page(request: Request, template: str, status: int = 200, **words: Any) -> HTMLResponse:
@@ -103,8 +103,8 @@ def page(request: Request, template: str, status: int = 200, **words: Any) -> HT
         "request": request,
         "path": request.scope["path"],
         "csrf": request.app.state.guard.csrf,
-        "desk": desk_of(request),
-        "captions": desk_of(request).captions,
+        "live": live_of(request),
+        "captions": live_of(request).captions,
     }
     return HTMLResponse(_templates.get_template(template).render(given | words), status)
 

@@ -20,7 +20,7 @@ from samespace.search.look import Look
 from samespace.web.app import make_app
 from samespace.web.guard import LOOPBACK, Guard
 from samespace.web.render import compile_pages
-from samespace.web.state import Desk
+from samespace.web.state import LiveLibrary
 
 LETTERS = 16  # of a token, at least
 
@@ -50,11 +50,11 @@ def open_door(host: str, port: int, token: str | None) -> socket.socket:
 def serve(door: socket.socket, folder: Path, roots: Sequence[Path], look: Look, host: str, token: str | None) -> None:
     """Serve the app until somebody ends it. `folder` is the library's."""
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused
-    desk = Desk(folder, roots, look)
-    desk.refresh()
+    live = LiveLibrary(folder, roots, look)
+    live.refresh()
     compile_pages()
     sys.setswitchinterval(0.001)  # photos are compared in a thread of this process, and pages come first
-    app = make_app(desk, Guard(token, {*LOOPBACK, host.lower()}), ahead=True)
+    app = make_app(live, Guard(token, {*LOOPBACK, host.lower()}), ahead=True)
     shown = roots[0] if len(roots) == 1 else folder
     print(f"{_address(door, host)} shows {readable(str(shown))} (Ctrl-C ends it)", flush=True)
     make_server(app).run([door])

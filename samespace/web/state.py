@@ -53,7 +53,7 @@ class LibraryAway(SameSpaceError):
         )
 
 
-class Desk:
+class LiveLibrary:
     """The library for requests. Each opens a connection of its own, because one belongs to one thread."""
 
     def __init__(self, folder: Path, roots: Sequence[Path], look: Look) -> None:

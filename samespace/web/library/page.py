@@ -18,9 +18,9 @@ from samespace.duplicates import quarantine
 from samespace.library.library import Photo
 from samespace.web.address import Address
 from samespace.web.folders import base_of, deepest_of, name_from
-from samespace.web.render import desk_of, page
+from samespace.web.render import live_of, page
 from samespace.web.schema import Answer
-from samespace.web.state import Desk, Snapshot
+from samespace.web.state import LiveLibrary, Snapshot
 
 NAMES = 500  # of files that could not be read for one reason
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "tiff": "TIFF", "heif": "HEIC", "webp": "WebP"}
@@ -173,48 +173,48 @@ def _runs(folder: Path) -> list[Run]:
     ]
 
 
-def overview(desk: Desk) -> Overview:
+def overview(live: LiveLibrary) -> Overview:
     """Describe the library; scans and the map have their own addresses."""
-    snapshot, gone = desk.snapshot, desk.gone
+    snapshot, gone = live.snapshot, live.gone
     photos = [photo for photo in snapshot.photos.values() if photo.path not in gone]
-    base = base_of([*(photo.root for photo in snapshot.photos.values()), *desk.roots])
-    with desk.library() as library:
+    base = base_of([*(photo.root for photo in snapshot.photos.values()), *live.roots])
+    with live.library() as library:
         scanned = library.note("scanned")
     return Overview(
         photos=len(photos),
         size=sum(photo.size for photo in photos),
-        roots=[readable(os.fspath(root)) for root in desk.roots],
+        roots=[readable(os.fspath(root)) for root in live.roots],
         folders=tree(photos).folders if photos else [],
         years=_years(photos),
         formats=_formats(photos),
         scanned=scanned,
-        look=_look(desk, snapshot),
-        quarantine=_runs(desk.folder),
+        look=_look(live, snapshot),
+        quarantine=_runs(live.folder),
         unreadable=_unreadable(snapshot.unreadable, base),
     )
 
 
-def _look(desk: Desk, snapshot: Snapshot) -> Look:
+def _look(live: LiveLibrary, snapshot: Snapshot) -> Look:
     space = snapshot.space
     can = len(space.photos) if space else 0
     lacking = space.lacking if space else len(snapshot.photos)
-    return Look(name=desk.look.name, photos=can, lacking=lacking, why_not=snapshot.why_not)
+    return Look(name=live.look.name, photos=can, lacking=lacking, why_not=snapshot.why_not)
 
 
 def _show(request: Request) -> Response:
     """Show the whole page, or to htmx the part that a scan changes."""
-    desk = desk_of(request)
-    described = overview(desk)
+    live = live_of(request)
+    described = overview(live)
     template = "library_about.html" if request.headers.get("hx-request") == "true" else "library.html"
     locked = request.app.state.guard.locked
-    commands = [f"samespace scan {shell_word(os.fspath(root))}" for root in desk.roots]
+    commands = [f"samespace scan {shell_word(os.fspath(root))}" for root in live.roots]
     words = {"scan": request.app.state.scans.latest, "locked": locked, "commands": commands}
     return page(request, template, 200, told=described, **words)
 
 
 def _tell(request: Request) -> Overview:
     """Say what is in the library."""
-    return overview(desk_of(request))
+    return overview(live_of(request))
 
 
 ROUTES = [

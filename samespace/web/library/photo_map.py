@@ -21,9 +21,9 @@ from samespace.library.library import Photo
 from samespace.search.map_layout import lay_out
 from samespace.web.address import Address
 from samespace.web.folders import base_of, name_from
-from samespace.web.render import desk_of, told
+from samespace.web.render import live_of, told
 from samespace.web.schema import Answer
-from samespace.web.state import Desk, Snapshot, photo_id, was_away
+from samespace.web.state import LiveLibrary, Snapshot, photo_id, was_away
 
 MAPPED = 20_000  # photos: of more, so many that chance picks
 PATIENCE = 0.1  # seconds that an answer waits for a map that is being made
@@ -72,56 +72,56 @@ class Map(NamedTuple):
 class Maps:
     """The map of the latest snapshot: made when it is first asked for, in a thread of its own, and kept."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, live: LiveLibrary) -> None:
+        self._live = live
         self._lock = threading.Lock()
         self._number, self._made = -1, Future[Map]()
 
     def latest(self) -> Map | None:
         """Return the map, or None while it is being made; a SameSpaceError says why there is none."""
         with self._lock:
-            snapshot = self._desk.snapshot
+            snapshot = self._live.snapshot
             if snapshot.number != self._number or was_away(self._made):
                 self._number, self._made = snapshot.number, Future[Map]()
-                threading.Thread(target=_fill, args=(self._made, self._desk, snapshot), daemon=True).start()
+                threading.Thread(target=_fill, args=(self._made, self._live, snapshot), daemon=True).start()
         try:
             return self._made.result(PATIENCE)
         except NotYet:
             return None
 
 
-def _fill(made: Future[Map], desk: Desk, snapshot: Snapshot) -> None:
+def _fill(made: Future[Map], live: LiveLibrary, snapshot: Snapshot) -> None:
     try:
-        made.set_result(_make(desk, snapshot))
+        made.set_result(_make(live, snapshot))
     except Exception as error:
         made.set_exception(error)
 
 
-def _make(desk: Desk, snapshot: Snapshot) -> Map:
+def _make(live: LiveLibrary, snapshot: Snapshot) -> Map:
     if snapshot.space is None:
         raise SameSpaceError(snapshot.why_not)
     look, photos = snapshot.space.look, snapshot.space.photos
     picked = np.sort(np.random.default_rng(0).permutation(len(photos))[:MAPPED])
     some = [photos[number] for number in picked]
-    with desk.library() as library:
+    with live.library() as library:
         vectors = library.features(look.extractor, some).take(look.field)
     return Map(some, lay_out(vectors), len(photos))
 
 
 def _map(request: Request) -> MapAnswer | NoMap | ComputingMap:
     """Give every photo's place on the map, where photos that look alike lie together."""
-    desk = desk_of(request)
+    live = live_of(request)
     try:
         made = request.app.state.maps.latest()
     except SameSpaceError as error:
         return NoMap(state="none", words=told(error)[1])
     if made is None:
         return ComputingMap(state="computing")
-    return _answer(made, desk)
+    return _answer(made, live)
 
 
-def _answer(made: Map, desk: Desk) -> MapAnswer:
-    gone, base = desk.gone, base_of(photo.root for photo in made.photos)
+def _answer(made: Map, live: LiveLibrary) -> MapAnswer:
+    gone, base = live.gone, base_of(photo.root for photo in made.photos)
     there = [number for number, photo in enumerate(made.photos) if photo.path not in gone]
     photos = [made.photos[number] for number in there]
     lies_in = [os.path.dirname(photo.path) for photo in photos]  # noqa: PTH120 - quicker
@@ -130,7 +130,7 @@ def _answer(made: Map, desk: Desk) -> MapAnswer:
     across, down = (side.tolist() for side in made.places[there].astype(np.float64).round(4).reshape(-1, 2).T)
     return MapAnswer(
         state="ready",
-        look=desk.look.name,
+        look=live.look.name,
         total=len(photos) + made.total - len(made.photos),
         photos=[photo_id(photo.path) for photo in photos],
         versions=[photo.content[:8] for photo in photos],

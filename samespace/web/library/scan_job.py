@@ -23,9 +23,9 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
 from samespace.library.scan import refuse_own_folders
 from samespace.web.address import Address
-from samespace.web.render import desk_of, told
+from samespace.web.render import live_of, told
 from samespace.web.schema import Answer, Sent
-from samespace.web.state import Desk
+from samespace.web.state import LiveLibrary
 
 OVER = ("idle", "done", "stopped", "failed")
 State = Literal["idle", "waiting", "loading", "looking", "reading", "finishing", "done", "stopped", "failed"]
@@ -56,10 +56,10 @@ class Progress(Answer):
         return self.state in OVER
 
 
-def begin(desk: Desk, folders: Sequence[Path]) -> subprocess.Popen[str]:
+def begin(live: LiveLibrary, folders: Sequence[Path]) -> subprocess.Popen[str]:
     """Return the process in which these folders are scanned."""
-    paths = map(os.fspath, (desk.folder, *folders))
-    command = [sys.executable, "-m", "samespace.web.library.scan_process", *desk.look.options, "--", *paths]
+    paths = map(os.fspath, (live.folder, *folders))
+    command = [sys.executable, "-m", "samespace.web.library.scan_process", *live.look.options, "--", *paths]
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # held as long as this server lives
@@ -73,9 +73,11 @@ def begin(desk: Desk, folders: Sequence[Path]) -> subprocess.Popen[str]:
 class Scans:
     """The latest scan of the library; any thread may start one, ask for it or stop it."""
 
-    def __init__(self, desk: Desk, begin: Callable[[Desk, Sequence[Path]], subprocess.Popen[str]] = begin) -> None:
+    def __init__(
+        self, live: LiveLibrary, begin: Callable[[LiveLibrary, Sequence[Path]], subprocess.Popen[str]] = begin
+    ) -> None:
         """`begin` starts the process of a scan."""
-        self._desk, self._begin = desk, begin
+        self._live, self._begin = live, begin
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._stopping = False
@@ -87,7 +89,7 @@ class Scans:
             if not self.latest.is_over:
                 raise HTTPException(409, "A scan is already running: wait for it, or stop it.")
             self._stopping = False
-            self._process = process = self._begin(self._desk, folders)
+            self._process = process = self._begin(self._live, folders)
             self.latest = Progress(state="loading", words="Starting …")
         # A daemon, for a server that ends does not wait; the scan then ends by itself.
         threading.Thread(target=self._follow, args=(process, list(folders)), daemon=True).start()
@@ -122,11 +124,11 @@ class Scans:
 
     def _ended(self, last: Progress, status: int, folders: list[Path]) -> Progress:
         try:
-            self._desk.refresh()
+            self._live.refresh()
         except SameSpaceError as error:
             return Progress(state="failed", words=told(error)[1])
         if last.state == "done":
-            self._desk.roots = outermost([*self._desk.roots, *folders])
+            self._live.roots = outermost([*self._live.roots, *folders])
             return last
         if self._stopping:
             return Progress(state="stopped", words=f"Stopped. {KEPT}")
@@ -212,9 +214,9 @@ def _scans(request: Request) -> Scans:
 
 def _start(request: Request, sent: Folders) -> Progress:
     """Start a scan of the folders that are shown, or of others, which are then shown too; one runs at a time."""
-    desk = desk_of(request)
-    desk.must_be_there()  # a scan would make another library in its place
-    folders = desk.roots if sent.folders is None else _named(request, sent.folders)
+    live = live_of(request)
+    live.must_be_there()  # a scan would make another library in its place
+    folders = live.roots if sent.folders is None else _named(request, sent.folders)
     if not folders:
         raise SameSpaceError("there is no folder to scan yet: add one")
     for folder in folders:

@@ -19,11 +19,11 @@ from samespace.duplicates.group import Member
 from samespace.duplicates.plan import Plan, PlannedGroup, PlannedPhoto
 from samespace.library.library import Photo
 from samespace.web.address import Address
-from samespace.web.render import below, desk_of
+from samespace.web.render import below, live_of
 from samespace.web.review.groups import Shown
 from samespace.web.review.page import Review, Step, ThresholdQuery, check_kind, review_of, wrong
 from samespace.web.schema import Answer, Sent
-from samespace.web.state import Desk, photo_id
+from samespace.web.state import LiveLibrary, photo_id
 
 BUSY = "Nothing was done: a scan or a cleanup is running in this library. Try again when it has finished."
 COMPARING = "The photos are still being compared: try again in a moment."
@@ -55,17 +55,17 @@ class Remembered(Answer):
 
 def _remember(request: Request, sent: Verdict) -> Remembered:
     """Remember if photos are the same, from now on and for training, or forget it."""
-    desk, review = desk_of(request), review_of(request)
-    said, pairs = sent.said, _pairs(sent, desk.snapshot.photos)
+    live, review = live_of(request), review_of(request)
+    said, pairs = sent.said, _pairs(sent, live.snapshot.photos)
     contents = sorted({_contents(pair) for pair in pairs if pair[0].content != pair[1].content})
     if not contents:
         raise wrong("these photos have the same bytes: there is nothing to say of them")
     groups = () if sent.group is None else (sent.group,)
     photos = dict.fromkeys(photo_id(photo.path) for pair in pairs for photo in pair)
-    with review.deciding, desk.library() as library:
+    with review.deciding, live.library() as library:
         before = library.verdicts()
         was = tuple((*pair, before.get(frozenset(pair))) for pair in contents)
-        _say(desk, [(*pair, {"same": True, "different": False}.get(said)) for pair in contents])
+        _say(live, [(*pair, {"same": True, "different": False}.get(said)) for pair in contents])
         review.steps.append(Step(groups, tuple(photos), verdicts=was))
     words = {"same": "Remembered as the same", "different": "Won't be grouped again", "unsaid": "Forgotten"}[said]
     if len(contents) < len(pairs):
@@ -90,8 +90,8 @@ def _contents(pair: tuple[Photo, Photo]) -> tuple[str, str]:
     return first, second
 
 
-def _say(desk: Desk, verdicts: Iterable[tuple[str, str, bool | None]]) -> None:
-    with desk.library() as library:
+def _say(live: LiveLibrary, verdicts: Iterable[tuple[str, str, bool | None]]) -> None:
+    with live.library() as library:
         for first, second, same in verdicts:
             if same is None:
                 library.forget_verdict(first, second)
@@ -149,14 +149,14 @@ class Decided(NamedTuple):
 
 def _apply(request: Request, sent: Decisions) -> Applied:
     """Decide groups: what is removed goes to the library's quarantine."""
-    desk, review = desk_of(request), review_of(request)
-    check_kind(sent, desk)
+    live, review = live_of(request), review_of(request)
+    check_kind(sent, live)
     with review.deciding:
         groups = review.groups(sent.kind, sent.threshold)
         if groups is None:
             raise HTTPException(409, COMPARING)
-        decided = _decided(sent, {frozenset(one.ids): one for one in groups}, desk)
-        applied = _carry_out(desk, sent, [one for one in decided if one.remove])
+        decided = _decided(sent, {frozenset(one.ids): one for one in groups}, live)
+        applied = _carry_out(live, sent, [one for one in decided if one.remove])
         run = applied.runs[0] if applied.runs else None
         together = tuple(frozenset(one.keep) for one in decided if len(one.keep) > 1)
         review.keep_together(together)
@@ -167,20 +167,22 @@ def _apply(request: Request, sent: Decisions) -> Applied:
         removed=applied.photos,
         bytes=applied.bytes_to_free,
         run=run.name if run else None,
-        skipped=_skipped(applied.skipped, desk),
-        words=_applied_words(applied, decided, desk),
+        skipped=_skipped(applied.skipped, live),
+        words=_applied_words(applied, decided, live),
     )
 
 
-def _decided(sent: Decisions, groups: Mapping[frozenset[str], Shown], desk: Desk) -> list[Decided]:
-    decided = [_decided_one(group.keep, group.remove, groups, desk) for group in sent.groups]
+def _decided(sent: Decisions, groups: Mapping[frozenset[str], Shown], live: LiveLibrary) -> list[Decided]:
+    decided = [_decided_one(group.keep, group.remove, groups, live) for group in sent.groups]
     if len({one.group.id for one in decided}) < len(decided):
         raise wrong("a group is named twice")
     return decided
 
 
-def _decided_one(keep: list[str], remove: list[str], groups: Mapping[frozenset[str], Shown], desk: Desk) -> Decided:
-    photos = {named: _photo(named, desk.snapshot.photos) for named in (*keep, *remove)}
+def _decided_one(
+    keep: list[str], remove: list[str], groups: Mapping[frozenset[str], Shown], live: LiveLibrary
+) -> Decided:
+    photos = {named: _photo(named, live.snapshot.photos) for named in (*keep, *remove)}
     if not keep:
         raise wrong(LAST)
     first = photos[keep[0]]
@@ -196,30 +198,30 @@ def _name(photo: Photo) -> str:
     return below(photo.path, photo.root)
 
 
-def _carry_out(desk: Desk, asked: Decisions, decided: Sequence[Decided]) -> apply.Applied:
+def _carry_out(live: LiveLibrary, asked: Decisions, decided: Sequence[Decided]) -> apply.Applied:
     if not decided:
         return apply.Applied(0, 0, (), ())
-    _refuse_while_busy(desk)
-    plan = _plan(desk, asked, decided)
+    _refuse_while_busy(live)
+    plan = _plan(live, asked, decided)
     applied = apply.apply(plan)
     # Also what somebody else took away, a keeper perhaps: the group is then another one, and can be decided.
     named = (photo.path for group in plan.groups for photo in (*group.keep, *group.remove))
-    desk.remove(path for path in named if not os.path.lexists(path))
+    live.remove(path for path in named if not os.path.lexists(path))
     return applied
 
 
-def _refuse_while_busy(desk: Desk) -> None:
+def _refuse_while_busy(live: LiveLibrary) -> None:
     """Refuse if the library is held, rather than wait for as long as a scan may take."""
-    with desk.library() as library, library.hold(wait=False) as held:
+    with live.library() as library, library.hold(wait=False) as held:
         if not held:
             raise HTTPException(409, BUSY)
 
 
-def _plan(desk: Desk, asked: Decisions, decided: Sequence[Decided]) -> Plan:
+def _plan(live: LiveLibrary, asked: Decisions, decided: Sequence[Decided]) -> Plan:
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
     library = decided[0].group.group.members[0].photo.library
     groups = tuple(map(_planned_group, decided))
-    return Plan(made, asked.kind, asked.threshold, "keeper", {library: Path(os.path.realpath(desk.folder))}, groups)
+    return Plan(made, asked.kind, asked.threshold, "keeper", {library: Path(os.path.realpath(live.folder))}, groups)
 
 
 def _planned_group(decided: Decided) -> PlannedGroup:
@@ -233,29 +235,29 @@ def _planned(member: Member) -> PlannedPhoto:
     return PlannedPhoto(photo.path, photo.root, photo.library, photo.size, photo.mtime_ns, photo.content, member.why)
 
 
-def _skipped(skipped: Sequence[manifest.Skipped], desk: Desk) -> list[SkippedPhoto]:
-    photos = {photo.path: photo for photo in desk.snapshot.photos.values()} if skipped else {}
+def _skipped(skipped: Sequence[manifest.Skipped], live: LiveLibrary) -> list[SkippedPhoto]:
+    photos = {photo.path: photo for photo in live.snapshot.photos.values()} if skipped else {}
     return [
         SkippedPhoto(
             photo=photo_id(each.path),
             name=_name(photos[each.path]) if each.path in photos else readable(each.path.name),
-            reason=_reason(each.reason, desk),
+            reason=_reason(each.reason, live),
         )
         for each in skipped
     ]
 
 
-def _reason(words: str, desk: Desk) -> str:
+def _reason(words: str, live: LiveLibrary) -> str:
     """Leave out plans, which no page shows, and folders above those that were scanned."""
-    for root in desk.roots:
+    for root in live.roots:
         words = words.replace(os.path.join(root, ""), "")  # noqa: PTH118 - a Path drops the last slash
     return readable(words.replace(" since the plan", ""))
 
 
-def _applied_words(applied: apply.Applied, decided: Sequence[Decided], desk: Desk) -> str:
+def _applied_words(applied: apply.Applied, decided: Sequence[Decided], live: LiveLibrary) -> str:
     words = []
     if applied.skipped:
-        reasons = {_reason(each.reason, desk) for each in applied.skipped}
+        reasons = {_reason(each.reason, live) for each in applied.skipped}
         why = f": {reasons.pop()}" if len(reasons) == 1 else ""
         words.append(f"{count(len(applied.skipped), 'photo')} could not be moved{why}.")
     from_groups = f" from {count(len(decided), 'group')}" if len(decided) > 1 else ""
@@ -288,13 +290,13 @@ class Undone(Answer):
 
 def _undo(request: Request, sent: ToUndo) -> Undone:
     """Undo the last thing decided since the start, else the newest run; or the run that is named."""
-    desk, review = desk_of(request), review_of(request)
+    live, review = live_of(request), review_of(request)
     with review.deciding:
         step = _step(review, sent.run)
         if step not in review.steps and not sent.earlier and step.run:
             return _offer(step.run)
-        undone = _undo_run(desk, step.run) if step.run else undo.Undone(0, False, ())
-        _say(desk, step.verdicts)
+        undone = _undo_run(live, step.run) if step.run else undo.Undone(0, False, ())
+        _say(live, step.verdicts)
         review.keep_together((), less=step.together)
         review.steps = [other for other in review.steps if other is not step]
     words = f"Brought back {count(undone.photos, 'photo')}." if step.run else "Undone: the group is back."
@@ -303,15 +305,15 @@ def _undo(request: Request, sent: ToUndo) -> Undone:
         run=step.run.name if step.run else None,
         groups=list(step.groups),
         photos=list(step.photos),
-        skipped=_skipped(undone.skipped, desk),
+        skipped=_skipped(undone.skipped, live),
         words=words,
     )
 
 
 def _step(review: Review, name: str | None) -> Step:
     """Return what to undo; a run only if it still holds photos."""
-    review.desk.must_be_there()
-    runs = [run.folder for run in quarantine.runs(review.desk.folder) if run.photos]
+    review.live.must_be_there()
+    runs = [run.folder for run in quarantine.runs(review.live.folder) if run.photos]
     review.steps = [step for step in review.steps if step.run is None or step.run in runs]
     if name is None and review.steps:
         return review.steps[-1]
@@ -329,10 +331,10 @@ def _offer(folder: Path) -> Undone:
     return Undone(undone=None, run=folder.name, groups=[], photos=[], skipped=[], words=words)
 
 
-def _undo_run(desk: Desk, run: Path) -> undo.Undone:
-    _refuse_while_busy(desk)
+def _undo_run(live: LiveLibrary, run: Path) -> undo.Undone:
+    _refuse_while_busy(live)
     undone = undo.undo(run)
-    desk.restore([path for path in desk.gone if os.path.lexists(path)])
+    live.restore([path for path in live.gone if os.path.lexists(path)])
     return undone
 
 

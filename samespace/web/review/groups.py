@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from samespace.duplicates.find import Comparison
 from samespace.duplicates.group import THRESHOLDS, DedupeOptions, Group
-from samespace.web.state import Desk, Snapshot, photo_id, was_away
+from samespace.web.state import LiveLibrary, Snapshot, photo_id, was_away
 
 LOWEST = {"exact": 1.0, "near": 0.5, "same-space": 0.5}  # threshold that groups can be asked for
 POSITIONS = [number / 100 for number in range(50, 101, 5)]  # of the slider
@@ -46,21 +46,21 @@ class Comparing:
         """Return for how long it has been comparing."""
         return int(time.monotonic() - self._since)
 
-    def groups(self, threshold: float, desk: Desk, verdicts: Verdicts) -> list[Shown] | None:
+    def groups(self, threshold: float, live: LiveLibrary, verdicts: Verdicts) -> list[Shown] | None:
         """Return the groups that free most bytes first; None while photos are being compared."""
         comparison = self._made()
         if comparison is None:
             return None
-        gone, (last, groups) = desk.gone, self._last
+        gone, (last, groups) = live.gone, self._last
         if last != (threshold, gone, verdicts):
             groups = list(map(_shown, comparison.at(threshold, verdicts, gone).groups))
             self._last = (threshold, gone, verdicts), groups
         return groups
 
-    def counts(self, desk: Desk, verdicts: Verdicts) -> list[int] | None:
+    def counts(self, live: LiveLibrary, verdicts: Verdicts) -> list[int] | None:
         """Count the groups at each of `POSITIONS`; None while photos are being compared."""
         comparison = self._made()
-        return None if comparison is None else comparison.counts(POSITIONS, verdicts, desk.gone)
+        return None if comparison is None else comparison.counts(POSITIONS, verdicts, live.gone)
 
     def _made(self) -> Comparison | None:
         try:
@@ -72,8 +72,8 @@ class Comparing:
 class Comparings:
     """Each kind's comparison of the latest snapshot, by its look; one is made after the other."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, live: LiveLibrary) -> None:
+        self._live = live
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._of: tuple[int, str] | None = None
@@ -82,7 +82,7 @@ class Comparings:
     def of(self, kind: str) -> Comparing:
         """Return the comparison, which begins now if it has not."""
         with self._lock:
-            snapshot, look = self._desk.snapshot, self._desk.look
+            snapshot, look = self._live.snapshot, self._live.look
             if self._of != (snapshot.number, look.extractor.fingerprint):
                 for comparing in self._kinds.values():
                     comparing.comparison.cancel()
@@ -99,26 +99,26 @@ class Comparings:
             if not future.set_running_or_notify_cancel():  # there is a newer snapshot
                 return
             try:
-                future.set_result(_compare(self._desk, snapshot, kind))
+                future.set_result(_compare(self._live, snapshot, kind))
             except BaseException as error:  # whoever asks for groups is told
                 future.set_exception(error)
 
 
-def _compare(desk: Desk, snapshot: Snapshot, kind: str) -> Comparison:
+def _compare(live: LiveLibrary, snapshot: Snapshot, kind: str) -> Comparison:
     folders = sorted({photo.root for photo in snapshot.photos.values()})
-    look = desk.look if kind == "same-space" else None
-    with desk.library() as library:
+    look = live.look if kind == "same-space" else None
+    with live.library() as library:
         search = DedupeOptions(kind, LOWEST[kind])
         comparison = Comparison([library], folders, search, look and look.extractor, look.model if look else None)
-        comparison.at(THRESHOLDS[kind], without=desk.gone)  # groups have pairs to score as well, the first time
+        comparison.at(THRESHOLDS[kind], without=live.gone)  # groups have pairs to score as well, the first time
         comparison.remember([library])
-    desk.must_be_there()  # photos that went meanwhile would be taken for damaged ones
+    live.must_be_there()  # photos that went meanwhile would be taken for damaged ones
     return comparison
 
 
-def kinds(desk: Desk) -> list[str]:
+def kinds(live: LiveLibrary) -> list[str]:
     """Return the kinds of duplicates that can be found here."""
-    return ["near", "exact"] if desk.look.meaning == "same shot" else ["near", "exact", "same-space"]
+    return ["near", "exact"] if live.look.meaning == "same shot" else ["near", "exact", "same-space"]
 
 
 def group_id(ids: Iterable[str]) -> str:

@@ -21,10 +21,10 @@ from samespace.base.errors import SameSpaceError
 from samespace.duplicates.group import THRESHOLDS
 from samespace.library.library import Photo
 from samespace.web.address import Address
-from samespace.web.render import PhotoAnswer, desk_of, page, photo_as_json, told
+from samespace.web.render import PhotoAnswer, live_of, page, photo_as_json, told
 from samespace.web.review.groups import LOWEST, POSITIONS, Comparings, Shown, kinds
 from samespace.web.schema import Answer, Sent, read, without_blanks
-from samespace.web.state import Desk, LibraryAway
+from samespace.web.state import LibraryAway, LiveLibrary
 from samespace.words.stored_captions import Caption
 
 SORTS = {"largest": "frees most first", "certain": "most certain first"}
@@ -47,29 +47,29 @@ class Step(NamedTuple):
 class Review:
     """Comparisons under way, decisions since the start, and photos that a person kept together."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk, self.comparings = desk, Comparings(desk)
+    def __init__(self, live: LiveLibrary) -> None:
+        self.live, self.comparings = live, Comparings(live)
         self.steps: list[Step] = []
         self.deciding = threading.Lock()  # one decision after the other
 
     @cached_property
     def kept(self) -> list[frozenset[str]]:
         """Return groups of photos, by their ids, of which several were kept."""
-        with self.desk.library() as library:
+        with self.live.library() as library:
             return [frozenset(ids) for ids in json.loads(library.note(_NOTE) or "[]")]
 
     def keep_together(self, more: Sequence[frozenset[str]], less: Sequence[frozenset[str]] = ()) -> None:
         """Keep photos that were kept together from coming back as a group, after another scan too."""
         if more or less:
             self.kept = [*(ids for ids in self.kept if ids not in less), *more]
-            with self.desk.library() as library:
+            with self.live.library() as library:
                 library.write_note(_NOTE, json.dumps([sorted(ids) for ids in self.kept]))
 
     def groups(self, kind: str, threshold: float) -> list[Shown] | None:
         """Return what is left to decide, those that free most bytes first; None while photos are being compared."""
-        with self.desk.library() as library:
+        with self.live.library() as library:
             verdicts = library.verdicts()
-        groups = self.comparings.of(kind).groups(threshold, self.desk, verdicts)
+        groups = self.comparings.of(kind).groups(threshold, self.live, verdicts)
         if groups is None:
             return None
         together = {photo: ids for ids in self.kept for photo in ids}
@@ -133,9 +133,9 @@ class CountedGroupsQuery(GroupsQuery):
     count: int = Field(default=PAGE, ge=0, le=10**9, description=f"how many, {MOST} at most")
 
 
-def check_kind(asked: KindQuery, desk: Desk) -> None:
+def check_kind(asked: KindQuery, live: LiveLibrary) -> None:
     """Refuse a kind of duplicates that the library was not scanned for, and a threshold that is too low for it."""
-    if asked.kind not in kinds(desk):
+    if asked.kind not in kinds(live):
         raise wrong("same-space duplicates need a model or a backbone: scan the library with --model or --backbone")
     lowest = LOWEST[asked.kind]
     if isinstance(asked, ThresholdQuery) and asked.threshold < lowest:
@@ -152,10 +152,10 @@ def wrong(sentence: str) -> HTTPException:
 
 def _page(request: Request) -> Response:
     """Show the whole page; to htmx what is below its header, or further groups, or the groups of some photos."""
-    desk = desk_of(request)
+    live = live_of(request)
     asked = read(GroupsQuery, request.query_params)
-    check_kind(asked, desk)
-    words = {"asked": asked, "kinds": kinds(desk), "sorts": SORTS, "lowest": LOWEST[asked.kind], "saved": _saved}
+    check_kind(asked, live)
+    words = {"asked": asked, "kinds": kinds(live), "sorts": SORTS, "lowest": LOWEST[asked.kind], "saved": _saved}
     return page(request, _template(request), 200, **words, **_state(request, asked))
 
 
@@ -172,8 +172,8 @@ def _saved(photo: Photo) -> str:
 def _state(request: Request, asked: GroupsQuery) -> dict[str, Any]:
     """Say if photos are still being compared, and if not, which groups to show."""
     review = review_of(request)
-    state = {"state": "unscanned", "photos": len(review.desk.snapshot.photos) - len(review.desk.gone)}
-    if not review.desk.snapshot.photos:
+    state = {"state": "unscanned", "photos": len(review.live.snapshot.photos) - len(review.live.gone)}
+    if not review.live.snapshot.photos:
         return state
     try:
         groups = _in_order(review, asked)
@@ -274,13 +274,13 @@ def _still_comparing(request: Request, kind: str) -> StillComparing:
 
 def _groups(request: Request, asked: CountedGroupsQuery) -> Groups | StillComparing:
     """List the duplicate groups that are left to decide."""
-    desk = desk_of(request)
-    check_kind(asked, desk)
+    live = live_of(request)
+    check_kind(asked, live)
     groups = _in_order(review_of(request), asked)
     if groups is None:
         return _still_comparing(request, asked.kind)
     end = asked.start + min(asked.count, MOST)
-    captions = desk.captions
+    captions = live.captions
     return Groups(
         state="ready",
         kind=asked.kind,
@@ -303,11 +303,11 @@ def _group(one: Shown, captions: Mapping[str, Caption]) -> Group:
 
 def _counts(request: Request, asked: KindQuery) -> Counts | StillComparing:
     """Say how many groups there would be at other thresholds."""
-    desk, review = desk_of(request), review_of(request)
-    check_kind(asked, desk)
-    with desk.library() as library:
+    live, review = live_of(request), review_of(request)
+    check_kind(asked, live)
+    with live.library() as library:
         verdicts = library.verdicts()
-    counts = review.comparings.of(asked.kind).counts(desk, verdicts)
+    counts = review.comparings.of(asked.kind).counts(live, verdicts)
     if counts is None:
         return _still_comparing(request, asked.kind)
     if review.kept:  # what was kept together is not a group to decide

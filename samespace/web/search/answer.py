@@ -51,7 +51,7 @@ def _search(request: Request, wanted: SearchQuery, photos: dict[str, Pixels]) ->
             "name one photo or one sentence to search by: `like`, the id or name of a photo in the library, `photo` or "
             "`sentence`"
         )
-    found, captions = search.find(wanted), search.desk.captions
+    found, captions = search.find(wanted), search.live.captions
     return SearchAnswer(
         look=space.look.name,
         meaning="fit" if wanted.q else space.look.meaning,

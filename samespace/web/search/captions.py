@@ -15,7 +15,7 @@ from starlette.routing import Route
 from samespace.library.library import Photo
 from samespace.web.address import Address
 from samespace.web.guard import Guard
-from samespace.web.render import PhotoAnswer, desk_of, photo_as_json
+from samespace.web.render import PhotoAnswer, live_of, photo_as_json
 from samespace.web.schema import Sent
 from samespace.words.stored_captions import LONGEST
 
@@ -30,7 +30,7 @@ class NewCaption(Sent):
 def _put(request: Request, sent: NewCaption) -> PhotoAnswer:
     """Caption a photo and every file with the same bytes; no captioner changes it."""
     photo = _edit(request, sent.caption)
-    return PhotoAnswer(**photo_as_json(photo, desk_of(request).captions))
+    return PhotoAnswer(**photo_as_json(photo, live_of(request).captions))
 
 
 async def _post(request: Request) -> Response:
@@ -44,11 +44,11 @@ async def _post(request: Request) -> Response:
 
 
 def _edit(request: Request, text: str) -> Photo:
-    desk = desk_of(request)
-    photo = desk.snapshot.photos.get(request.path_params["id"])
+    live = live_of(request)
+    photo = live.snapshot.photos.get(request.path_params["id"])
     if photo is None:
         raise HTTPException(404, "This photo is not in the library: it may have been removed or renamed.")
-    desk.caption(photo.content, text.encode(errors="replace").decode())  # half a character cannot be kept
+    live.caption(photo.content, text.encode(errors="replace").decode())  # half a character cannot be kept
     return photo
 
 

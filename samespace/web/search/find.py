@@ -17,10 +17,10 @@ from samespace.base.photos import Pixels
 from samespace.base.text import readable, shell_word
 from samespace.library.library import Photo
 from samespace.web.folders import Names, names_of
-from samespace.web.render import desk_of
+from samespace.web.render import live_of
 from samespace.web.search.kept_photos import MINUTES, KeptPhotos
 from samespace.web.search.query import SearchQuery
-from samespace.web.state import Desk, Snapshot
+from samespace.web.state import LiveLibrary, Snapshot
 from samespace.words.search import search_by_sentence
 from samespace.words.stored_captions import LONGEST
 
@@ -70,7 +70,7 @@ class Results(NamedTuple):
 class Searching(NamedTuple):
     """A library that is searched, for one request."""
 
-    desk: Desk
+    live: LiveLibrary
     snapshot: Snapshot
     memory: SearchMemory
 
@@ -87,7 +87,7 @@ class Searching(NamedTuple):
 
     def there(self, photos: Iterable[Photo]) -> list[Photo]:
         """Return those of these photos that have not been removed."""
-        gone = self.desk.gone
+        gone = self.live.gone
         return [photo for photo in photos if photo.path not in gone]
 
     def photo(self, text: str) -> Photo:
@@ -114,7 +114,7 @@ class Searching(NamedTuple):
             "threshold": wanted.threshold,
             "folder": self.names.folder(wanted.folder),
             "collapse": not wanted.all,
-            "skip": self.desk.gone,
+            "skip": self.live.gone,
             "start": wanted.start - before,
         }
         unknown: list[str] = []
@@ -138,23 +138,23 @@ class Searching(NamedTuple):
 
     def _by_sentence(self, sentence: str, narrowed: dict[str, Any]) -> tuple[list[Hit], list[str]]:
         space = self.space
-        if not self.desk.understands:
-            raise SameSpaceError(self.snapshot.why_mute or how_to_understand(self.desk))
+        if not self.live.understands:
+            raise SameSpaceError(self.snapshot.why_mute or how_to_understand(self.live))
         if len(sentence) > LONGEST:
             raise SameSpaceError(f"a sentence of {len(sentence):,} characters is too long: {LONGEST:,} at most")
-        with turn(), self.desk.library() as library:
+        with turn(), self.live.library() as library:
             found = search_by_sentence(library, space, self.snapshot.sentences, sentence, **narrowed)
         return found.hits, found.unknown
 
 
 def searching(request: Request) -> Searching:
     """Return what a request searches. The library must be there, or nobody could open what is found."""
-    desk = desk_of(request)
-    desk.must_be_there()
-    return Searching(desk, desk.snapshot, request.app.state.search)
+    live = live_of(request)
+    live.must_be_there()
+    return Searching(live, live.snapshot, request.app.state.search)
 
 
-def how_to_understand(desk: Desk) -> str:
+def how_to_understand(live: LiveLibrary) -> str:
     """Say how sentences can be searched for."""
-    roots = " ".join(shell_word(os.fspath(root)) for root in desk.roots)
+    roots = " ".join(shell_word(os.fspath(root)) for root in live.roots)
     return f"Text search is not set up. Caption photos, or name a matcher: samespace scan {roots} --matcher FILE"

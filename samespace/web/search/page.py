@@ -19,7 +19,7 @@ from samespace.web.render import page, told
 from samespace.web.schema import read
 from samespace.web.search.find import Searching, how_to_understand, searching
 from samespace.web.search.query import MOST, PAGE, SearchQuery
-from samespace.web.state import Desk, photo_id
+from samespace.web.state import LiveLibrary, photo_id
 
 NAMES = 12  # photos that typed words are completed to
 BEGIN = 12  # photos that an empty page offers to begin with
@@ -61,13 +61,13 @@ def show(request: Request) -> Response:
         status, words = 200 if wanted.q else status, {"state": "none", "sentence": sentence}
     if wanted.q and not wanted.names:
         words["called"] = len(search.there(names.called(wanted.q)))
-    return _page(request, search.desk, wanted, status, words | {"folders": names.choices(wanted.folder)})
+    return _page(request, search.live, wanted, status, words | {"folders": names.choices(wanted.folder)})
 
 
 def _named(search: Searching, wanted: SearchQuery) -> list[Photo]:
     """Return the photos that are meant by name: words that name none are a sentence, if the library understands any."""
     exactly = search.there(search.names.exactly(wanted.q)) if wanted.q else []
-    if exactly or not wanted.q or (search.desk.understands and not wanted.names):
+    if exactly or not wanted.q or (search.live.understands and not wanted.names):
         return exactly
     return search.there(search.names.called(wanted.q))
 
@@ -84,7 +84,7 @@ def _results(search: Searching, wanted: SearchQuery, named: list[Photo]) -> dict
         photos = search.there(snapshot.space.photos)
         step = max(1, math.ceil(len(photos) / BEGIN))
         return {"state": "begin", "photos": photos[::step]}
-    if wanted.q and (wanted.names or not search.desk.understands):
+    if wanted.q and (wanted.names or not search.live.understands):
         raise HTTPException(404, f"No photo is called “{readable(wanted.q)}”.")
     return {
         "state": "hits",
@@ -94,22 +94,22 @@ def _results(search: Searching, wanted: SearchQuery, named: list[Photo]) -> dict
     }
 
 
-def _page(request: Request, desk: Desk, wanted: SearchQuery, status: int, words: dict[str, Any]) -> Response:
+def _page(request: Request, live: LiveLibrary, wanted: SearchQuery, status: int, words: dict[str, Any]) -> Response:
     is_piece = "hx-request" in request.headers
     template = "search.html" if not is_piece else "search_hits.html" if wanted.start else "search_found.html"
     given = NOTHING | words
-    further, meaning = given["further"], "fit" if wanted.q else desk.look.meaning
+    further, meaning = given["further"], "fit" if wanted.q else live.look.meaning
     given |= {
         "wanted": wanted,
         "onward": further and wanted.address(start=further, top=PAGE),
         "shown": min((further or 0) + PAGE, MOST),
         "meaning": meaning,
-        "about": _about(desk, meaning),
-        "why_mute": desk.snapshot.why_mute,
-        "understands": desk.understands,
-        "how": "" if desk.understands else how_to_understand(desk),
-        "look": desk.look,
-        "mark": 0.0 if wanted.q else desk.look.threshold or 0.0,
+        "about": _about(live, meaning),
+        "why_mute": live.snapshot.why_mute,
+        "understands": live.understands,
+        "how": "" if live.understands else how_to_understand(live),
+        "look": live.look,
+        "mark": 0.0 if wanted.q else live.look.threshold or 0.0,
     }
     response = page(request, template, status, **given)
     if is_piece and not wanted.start:
@@ -117,11 +117,11 @@ def _page(request: Request, desk: Desk, wanted: SearchQuery, status: int, words:
     return response
 
 
-def _about(desk: Desk, meaning: str) -> str:
+def _about(live: LiveLibrary, meaning: str) -> str:
     """Say what the scores mean. A model's are probabilities, however its vectors are kept."""
     if meaning == "fit":
         return ABOUT[meaning]
-    look, space = desk.look, desk.snapshot.space
+    look, space = live.look, live.snapshot.space
     about, method = ABOUT[look.meaning].format(name=look.name), space.vectors.compression if space else "none"
     if look.meaning != "cosine" or method == "none":
         return about
