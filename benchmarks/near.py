@@ -48,7 +48,7 @@ from samespace.base.find import find
 from samespace.base.hashes import hamming
 from samespace.base.photos import UnreadablePhoto, details, in_threads, open_photo
 from samespace.duplicates.find import find_duplicates
-from samespace.duplicates.group import Search
+from samespace.duplicates.group import DedupeOptions
 from samespace.library.library import Library
 from samespace.library.scan import scan
 from samespace.model.backbone import make_backbone
@@ -240,7 +240,7 @@ class Ours:
         """Whether these files, all that their folders hold, share a group: (n, n)."""
         start = time.perf_counter()
         folders = sorted({self._files.paths[row].parent for row in rows})
-        found = find_duplicates([self._library], folders, Search(kind))
+        found = find_duplicates([self._library], folders, DedupeOptions(kind))
         place = {self._files.paths[row]: place for place, row in enumerate(rows)}
         groups = np.arange(len(rows))
         for group in found.groups:

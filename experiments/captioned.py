@@ -27,8 +27,7 @@ from samespace.base.errors import SameSpaceError, exit_status
 from samespace.model.backbone import CUTS
 from samespace.model.feature_bank import default_cache
 from samespace.search.look import choose_look
-from samespace.words.data import read
-from samespace.words.photo_features import Featured
+from samespace.words.photo_features import Featured, read_featured
 from samespace.words.training_loop import Batch, Lesson, into_file
 
 
@@ -39,7 +38,7 @@ def read_data(
     root = Path(settings["dir"])
     captions, features = (root / settings[name] if settings.get(name) else None for name in ("captions", "features"))
     chosen = partial(choose_look, None, hparams["backbone"], hparams["weights"])
-    return read(root, captions, features, chosen, Path(settings.get("cache", "")), tell)
+    return read_featured(root, captions, features, chosen, Path(settings.get("cache", "")), tell)
 
 
 # ---- the trial

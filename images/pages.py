@@ -70,7 +70,7 @@ def library(page: Page) -> None:
     expect(page.get_by_role("button", name="Scan again")).to_be_visible(timeout=SCAN)
     expect(page.locator("#map[data-ready]")).to_be_visible(timeout=SCAN)
     page.locator("#map").evaluate("map => scrollTo(0, map.offsetTop - 70)")
-    page.get_by_role("button", name="Closer").click()
+    page.get_by_role("button", name="Zoom in").click()
     expect(page.locator("#map-canvas[data-photos]:not([data-photos='0'])")).to_be_visible()
     page.wait_for_load_state("networkidle")  # all of them
 

@@ -21,7 +21,7 @@ from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.files import write_whole
 from samespace.cli.report import write_report
 from samespace.duplicates.find import find_duplicates
-from samespace.duplicates.group import Search
+from samespace.duplicates.group import DedupeOptions
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
@@ -39,7 +39,7 @@ def report_on(root: Path) -> Path:
     page = root.parent / "report.html"
     library = Library(root / FOLDER, create=True)
     scan(library, [root], [Sketches()])
-    write_report(page, find_duplicates([library], [root], Search()), [Path(root.name)], Path("plan.json"))
+    write_report(page, find_duplicates([library], [root], DedupeOptions()), [Path(root.name)], Path("plan.json"))
     return page
 
 

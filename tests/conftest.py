@@ -36,6 +36,7 @@ from samespace.model.saved import Model, describe
 from samespace.rooms.dataset import SPACE_TYPES, make_room, viewpoints, write_dataset
 from samespace.rooms.dataset import describe as sentences
 from samespace.rooms.dataset import draw as draw_room
+from samespace.search.look import Look
 from samespace.search.same_shot import Sketches
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet
@@ -150,6 +151,23 @@ def model_folders(
         Model(network, describe(network, {"validation_loss": 0.5}, data)).save(folders[head])
     return folders
 
+
+# Search
+
+
+class Colours:
+    """The mean colour of each of 4×4 squares, in half precision and of any length, as a backbone's vectors are."""
+
+    fingerprint = "colours-1"
+    fields = {"vectors": ((48,), "float16")}  # noqa: RUF012
+    batch = 8
+
+    def extract(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        squares = pixels.reshape(len(pixels), 4, 64, 4, 64, 3).astype(np.float32).mean((2, 4)) - 128
+        return {"vectors": squares.reshape(len(pixels), 48).astype(np.float16)}
+
+
+COLOUR_LOOK = Look("colours", "cosine", Colours(), "vectors", options=("--backbone", "colours"))
 
 # Words
 

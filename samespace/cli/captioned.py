@@ -14,8 +14,7 @@ from samespace.cli.options import has_look
 from samespace.library.read_photos import SIZE
 from samespace.model.feature_bank import default_cache
 from samespace.search.look import Look, choose_look, extracted, look_from_options
-from samespace.words.data import read
-from samespace.words.photo_features import Featured, FeatureSource, told
+from samespace.words.photo_features import Featured, FeatureSource, combine_fields, read_featured
 
 BACKBONE = "mobilenet_v3_large"
 
@@ -27,7 +26,7 @@ def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def data(arguments: argparse.Namespace, feature_source: FeatureSource | None = None) -> Featured:
     """Read the captioned photos that a command names, as features of a look; report what is left out on stderr."""
-    featured = read(
+    featured = read_featured(
         arguments.root,
         arguments.captions,
         arguments.features,
@@ -50,7 +49,7 @@ def choose(arguments: argparse.Namespace, feature_source: FeatureSource | None) 
 
 def seen(look: Look, photo: Path) -> Floats:
     """Return what matchers and captioners see of a photo: (1, D)."""
-    return told(extracted(look, read_pixels(photo, SIZE)[None]))
+    return combine_fields(extracted(look, read_pixels(photo, SIZE)[None]))
 
 
 def show_splits(featured: Featured, evaluate: Callable[[Featured], object]) -> None:

@@ -19,9 +19,8 @@ from samespace.cli.options import has_look, libraries_of, real
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.search.look import Look
 from samespace.words import train_captioner
-from samespace.words.data import feature_source_of
 from samespace.words.nearest_captions import borrow
-from samespace.words.photo_features import told_of
+from samespace.words.photo_features import combine_features, feature_source_of
 from samespace.words.scan import scan_folders
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.training_loop import into_file
@@ -87,7 +86,7 @@ def _caption(
         for at in range(0, len(lacking), BLOCK):
             some = lacking[at : at + BLOCK]
             features = library.features(look.extractor, [known[content] for content in some])
-            captions.write(dict(zip(some, writer.captions(told_of(features)), strict=True)), version)
+            captions.write(dict(zip(some, writer.captions(combine_features(features)), strict=True)), version)
             bar.update(len(some))
 
 

@@ -26,7 +26,7 @@ from samespace.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from samespace.duplicates.group import Search
+    from samespace.duplicates.group import DedupeOptions
     from samespace.library.library import Library
     from samespace.search.look import Look
 
@@ -49,9 +49,9 @@ def dedupe(arguments: argparse.Namespace) -> int:
     from samespace.words.scan import scan_folders
 
     _refuse_what_cannot_work(arguments)
-    search = _search_of(arguments)
-    threshold_of(search)  # refuses one out of range before the scan
-    everywhere = outermost([*real(arguments.folders), *search.reference, *search.against])
+    options = _options_of(arguments)
+    threshold_of(options)  # refuses one out of range before the scan
+    everywhere = outermost([*real(arguments.folders), *options.reference, *options.against])
     look = _look_of_kind(arguments)
     with ExitStack() as held:
         opened = libraries_of(everywhere, arguments.library)
@@ -62,7 +62,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
         for library, below in opened:
             scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
-        found = find_duplicates(libraries, everywhere, search, look.extractor, look.model)
+        found = find_duplicates(libraries, everywhere, options, look.extractor, look.model)
         plan = arguments.plan or libraries[0].folder / "plan.json"
         write_plan(plan, make_plan(found, libraries))
     if arguments.report:
@@ -78,11 +78,11 @@ def dedupe(arguments: argparse.Namespace) -> int:
     return FOUND if found.groups else 0
 
 
-def _search_of(arguments: argparse.Namespace) -> Search:
+def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
     """Return what to look for, as the options say."""
-    from samespace.duplicates.group import Search
+    from samespace.duplicates.group import DedupeOptions
 
-    return Search(
+    return DedupeOptions(
         arguments.kind,
         arguments.threshold,
         arguments.grouping,
@@ -199,13 +199,13 @@ def verdicts(arguments: argparse.Namespace) -> None:
     pairs are not exported.
     """
     from samespace.cli import show
-    from samespace.duplicates.verdicts import export_verdicts, told
+    from samespace.duplicates.verdicts import export_verdicts, list_verdicts
 
     library = open_library(arguments.library)
     if arguments.export:
         show.show_exported(export_verdicts(library, arguments.export), arguments.export)
     else:
-        show.show_verdicts(told(library))
+        show.show_verdicts(list_verdicts(library))
 
 
 def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:

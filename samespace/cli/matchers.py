@@ -13,8 +13,8 @@ from samespace.cli import show
 from samespace.cli.captioned import choose, chosen, data, seen, show_splits
 from samespace.words import train_matcher as matching
 from samespace.words.caption_set import read_captions
-from samespace.words.data import captions_in, feature_source_of
 from samespace.words.matcher import Matcher
+from samespace.words.photo_features import captions_in, feature_source_of
 from samespace.words.training_loop import into_file
 from samespace.words.vocabulary import SPECIALS
 

@@ -1,4 +1,4 @@
-"""The page on which a person reviews duplicate groups before anything is removed: one HTML file, nothing beside it."""
+"""The page on which a person looks at duplicate groups before anything is removed: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, in_threads, open_photo
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
-from samespace.duplicates.group import Found, Group, Member
+from samespace.duplicates.group import Duplicates, Group, Member
 
 SIDE = 176  # pixels of a thumbnail's longer side
 
-# What to try where nothing was found.
-LOOKS_WIDER = {
-    "exact": "<code>--kind near</code> looks wider.",
-    "near": "A lower <code>--threshold</code> looks wider, and so does <code>--kind same-space</code>.",
-    "same-space": "A lower <code>--threshold</code> looks wider.",
+# What to try when nothing was found.
+FIND_MORE = {
+    "exact": "To find more, use <code>--kind near</code>.",
+    "near": "To find more, lower the <code>--threshold</code> or use <code>--kind same-space</code>.",
+    "same-space": "To find more, lower the <code>--threshold</code>.",
 }
 
 
 class Thumbnail(NamedTuple):
-    """A photo small enough to lie in the page by the thousand."""
+    """A photo small enough for a page to hold thousands."""
 
     webp: bytes
     width: int
@@ -42,15 +42,15 @@ class Thumbnail(NamedTuple):
 
 def write_report(
     path: Path,
-    found: Found,
+    found: Duplicates,
     folders: Sequence[Path],
     plan: Path | None = None,
     captions: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the page for what was found in these folders to `path`: it appears whole or not at all.
+    """Write the page for what was found in these folders to `path`, whole or not at all.
 
-    `plan` is the plan file written for it; `captions` say, by content, what photos show to those who cannot see them. A
-    photo that cannot be opened any more is shown as such. Memory stays flat however many groups there are.
+    `plan` is the plan file written for it. `captions`, by content, become the text that stands for a picture. A photo
+    that can no longer be opened is shown as a frame with the reason. Memory stays flat however many groups there are.
     """
     groups, kind, threshold = found.groups, found.kind, found.threshold
     pieces = {
@@ -80,7 +80,7 @@ def write_report(
 
 @contextmanager
 def _whole(path: Path) -> Iterator[TextIO]:
-    """A text file to write to that gets its name once it is complete."""
+    """Yield a text file to write to, which gets its name once it is complete."""
     if path.is_dir():
         raise SameSpaceError(f"{path} is a folder: name the file to write the report to")
     partial = path.with_name(f".{path.name}.partial")
@@ -96,7 +96,7 @@ def _whole(path: Path) -> Iterator[TextIO]:
 
 
 def thumbnail(path: Path) -> Thumbnail | UnreadablePhoto:
-    """The photo, upright, `SIDE` pixels on its longer side at most; or why it cannot be shown."""
+    """Return the photo, upright, at most `SIDE` pixels on its longer side; or why it cannot be shown."""
     try:
         photo = open_photo(path, at_least=SIDE)
     except UnreadablePhoto as error:
@@ -115,43 +115,45 @@ def _template() -> str:
 
 
 def _filled(template: str, pieces: dict[str, str]) -> str:
-    """Each `<!--name-->` replaced by its piece."""
+    """Return the template with each `<!--name-->` replaced by its piece."""
     return re.sub(r"<!--(\w+)-->", lambda mark: pieces[mark[1]], template)
 
 
 def _searched(kind: str, threshold: float) -> str:
     made = datetime.now().strftime("%Y-%m-%d %H:%M")
-    sure = "" if kind == "exact" else f" from score {threshold:g} on"
-    return f"Searched for <b>{_text(kind)}</b> duplicates{sure} · {made}"
+    return f"Searched for <b>{_text(kind)}</b> duplicates{_from_score(kind, threshold)} · {made}"
 
 
-def _figures(found: Found) -> str:
+def _from_score(kind: str, threshold: float) -> str:
+    return "" if kind == "exact" else f" (score {threshold:g} or higher)"
+
+
+def _figures(found: Duplicates) -> str:
     figures = {
         "photos": f"{found.photos:,}",
         "groups": f"{len(found.groups):,}",
         "duplicates": f"{found.duplicates:,}",
-        "to win": size_words(found.bytes_to_win),
+        "can be freed": size_words(found.bytes_freed),
     }
     if found.unreadable:
         figures['<a href="#unreadable">unreadable</a>'] = f"{len(found.unreadable):,}"
     return "".join(f"<div><dt>{name}</dt><dd>{figure}</dd></div>" for name, figure in figures.items())
 
 
-def _next_step(found: Found, folders: Sequence[Path], plan: Path | None) -> str:
+def _next_step(found: Duplicates, folders: Sequence[Path], plan: Path | None) -> str:
     if plan is None:
         sure = "" if found.kind == "exact" else f" --threshold {found.threshold:g}"
         words = " ".join(shell_word(os.fspath(folder)) for folder in folders)
         command = f"samespace dedupe {words} --kind {found.kind}{sure} --plan plan.json"
-        return (
-            "<p>This page changes nothing, and no plan was written. To make one that can be applied:</p>"
-            + _commands({command: "write the plan"})
+        return "<p>This page changes nothing. To remove duplicates, write a plan first:</p>" + _commands(
+            {command: "write a plan"}
         )
     word = shell_word(os.fspath(plan))
-    return "<p>Nothing has been changed. When the groups look right to you:</p>" + _commands(
+    return "<p>Nothing has been changed yet. When the groups look right:</p>" + _commands(
         {
-            f"samespace apply {word} --dry-run": "show what would be done",
+            f"samespace apply {word} --dry-run": "only check",
             f"samespace apply {word}": f"move {count(found.duplicates, 'duplicate')} to quarantine",
-            "samespace undo": "bring every one back",
+            "samespace undo": "bring all of them back",
         }
     )
 
@@ -161,16 +163,16 @@ def _commands(meanings: dict[str, str]) -> str:
     return f'<dl class="commands">{"".join(lines)}</dl>'
 
 
-def _empty(found: Found) -> str:
+def _empty(found: Duplicates) -> str:
     if not found.photos:
-        return '<section class="empty"><h2>No photos</h2><p>There is no readable photo in this folder.</p></section>'
-    sure = "" if found.kind == "exact" else f" from score {found.threshold:g} on"
+        return '<section class="empty"><h2>No photos</h2><p>This folder has no readable photos.</p></section>'
     return (
         '<section class="empty"><svg viewBox="0 0 100 84" aria-hidden="true"><rect x="6" y="8" width="72" height="54"'
         ' rx="4"/><path d="M6 50l20-20 16 16 10-9 26 24"/><circle cx="60" cy="23" r="5"/><circle class="done" cx="78"'
         ' cy="62" r="18"/><path class="done" d="M70 62l6 6 11-12"/></svg><h2>No duplicates</h2>'
-        f"<p>{count(found.photos, 'photo')}, and no two are {_text(found.kind)} duplicates{sure}.</p>"
-        f"<p>{LOOKS_WIDER[found.kind]}</p></section>"
+        f"<p>No two of the {count(found.photos, 'photo')} are {_text(found.kind)} duplicates"
+        f"{_from_score(found.kind, found.threshold)}.</p>"
+        f"<p>{FIND_MORE[found.kind]}</p></section>"
     )
 
 
@@ -182,7 +184,7 @@ def _unreadable(errors: Sequence[UnreadablePhoto]) -> str:
     )
     return (
         f'<details id="unreadable"><summary>{count(len(errors), "file")} could not be read</summary>'
-        f"<p>They were not compared with anything and stay where they are.</p><ul>{lines}</ul></details>"
+        f"<p>They were not compared, and stay where they are.</p><ul>{lines}</ul></details>"
     )
 
 
@@ -190,23 +192,23 @@ def _unreadable(errors: Sequence[UnreadablePhoto]) -> str:
 
 
 def _group_head(number: int, group: Group, threshold: float) -> str:
-    to_win = sum(member.photo.size for member in group.members if not member.keep)
+    freed = sum(member.photo.size for member in group.members if not member.keep)
     size, kind = len(group.members), _text(group.kind)
     return (
         f'<article id="g{number}" class="group" style="--photos:{size}" tabindex="-1" aria-labelledby="h{number}"'
-        f' data-kind="{kind}" data-weakest="{group.weakest:.6f}" data-bytes="{to_win}" data-photos="{size}">'
+        f' data-kind="{kind}" data-weakest="{group.weakest:.6f}" data-bytes="{freed}" data-photos="{size}">'
         f'<header><h2 id="h{number}">Group {number:,}</h2><span class="kind">{kind}</span>'
-        f"<span>{count(size, 'photo')}</span><span>{size_words(to_win)} to win</span>"
-        f"{_weakest_pair(group, threshold)}</header><ul>\n"
+        f"<span>{count(size, 'photo')}</span><span>frees {size_words(freed)}</span>"
+        f"{_least_similar(group, threshold)}</header><ul>\n"
     )
 
 
-def _weakest_pair(group: Group, threshold: float) -> str:
-    """Says nothing of a pair: its one score stands below its photo."""
+def _least_similar(group: Group, threshold: float) -> str:
+    """Return the lowest score of the group; nothing for a pair, whose one score is shown with its photo."""
     if len(group.members) == 2:
         return ""
     doubt = f" <em>below {threshold:g}: look twice</em>" if group.weakest < threshold else ""
-    return f"<span>weakest pair {score_words(group.weakest)}{doubt}</span>"
+    return f"<span>least similar two: {score_words(group.weakest)}{doubt}</span>"
 
 
 def _photo(
@@ -215,7 +217,7 @@ def _photo(
     photo, path = member.photo, os.fspath(member.photo.path)
     name = path[len(base) :] if path.startswith(base) else path
     folder, _, last = name.rpartition(os.sep)
-    fate = "Keeper" if keeper else "Also kept" if member.keep else "Remove"
+    fate = "Keep" if keeper else "Also keep" if member.keep else "Remove"
     score = "" if keeper else f'<span class="score"><span>score</span> {score_words(member.score)}</span>'
     word = "" if is_plain(path) else f' data-word="{_text(shell_word(path))}"'
     return (
@@ -240,7 +242,7 @@ def _picture(shown: Thumbnail | UnreadablePhoto, words: str) -> str:
 
 
 def _common_folder(groups: Sequence[Group]) -> str:
-    """What every path on the page begins with, and so need not be read: the root's, or that of all roots."""
+    """Return what every path on the page begins with, and the page leaves out: the root, or what all roots share."""
     roots = {os.fspath(member.photo.root) for group in groups for member in group.members}
     try:
         return os.path.join(os.path.commonpath(roots), "")  # noqa: PTH118 (a Path drops the last separator)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import count, readable, score_words, shell_word, size_words
 from samespace.duplicates.apply import Applied
-from samespace.duplicates.group import Found, Group, Member
+from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.duplicates.manifest import Skipped
 from samespace.duplicates.quarantine import Deleted, Run
 from samespace.duplicates.undo import Undone
@@ -55,7 +55,7 @@ def _changes(scan: Scan) -> str:
     return ", ".join(parts) or "no changes since the last scan"
 
 
-def show_found(found: Found, plan: Path, report: Path | None, rerun: str) -> None:
+def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -> None:
     """Show a summary, the largest groups, and what to do next; `rerun` is the command that found them."""
     scores = "" if found.kind == "exact" else f" (score {found.threshold:g} or higher)"
     print(f"{found.kind} duplicates{scores}\n")
@@ -63,7 +63,7 @@ def show_found(found: Found, plan: Path, report: Path | None, rerun: str) -> Non
         ("photos", f"{found.photos:,}"),
         ("groups", f"{len(found.groups):,}"),
         ("duplicates", f"{found.duplicates:,}"),
-        ("frees", size_words(found.bytes_to_win)),
+        ("frees", size_words(found.bytes_freed)),
         ("unreadable", f"{len(found.unreadable):,}"),
     ]
     for name, figure in rows:
@@ -92,7 +92,7 @@ def _show_group(group: Group) -> None:
         print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}: {member.why}")
 
 
-def as_json(found: Found, plan: Path) -> dict[str, Any]:
+def as_json(found: Duplicates, plan: Path) -> dict[str, Any]:
     """Return the groups that were found, for a program."""
     return {
         "kind": found.kind,
@@ -100,7 +100,7 @@ def as_json(found: Found, plan: Path) -> dict[str, Any]:
         "grouping": found.grouping,
         "photos": found.photos,
         "duplicates": found.duplicates,
-        "bytes_to_win": found.bytes_to_win,
+        "bytes_freed": found.bytes_freed,
         "plan": os.fspath(plan),
         "groups": [
             {"kind": group.kind, "weakest": group.weakest, "members": [_member_as_json(each) for each in group.members]}

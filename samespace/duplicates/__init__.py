@@ -1,1 +1,1 @@
-"""Duplicates: found, grouped, planned, moved into quarantine, and brought back."""
+"""Find and group duplicates, plan what to remove, move it into quarantine, and bring it back."""

@@ -1,4 +1,4 @@
-"""Duplicates as they are found: what was looked for, the groups, and their members."""
+"""Options of a search for duplicates, and its result: groups and their members."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ("exact", "near", "same-space")
 GROUPINGS = ("keeper", "components", "dbscan")
 THRESHOLDS = {"exact": 1.0, "near": same_shot.THRESHOLD, "same-space": look.THRESHOLD}
 
-Verdicts = Mapping[frozenset[str], bool]  # as `Library.verdicts` tells them
+Verdicts = Mapping[frozenset[str], bool]  # by pair of contents, True for the same: as `Library.verdicts` returns them
 
 
 class Member(NamedTuple):
@@ -29,15 +29,15 @@ class Member(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Photos that are duplicates of the first, which is kept; then falling score, then path."""
+    """Photos that are duplicates of the first, the keeper; the others by falling score, then by path."""
 
     kind: str  # the loosest that joins a member to the keeper
     members: tuple[Member, ...]
-    weakest: float  # the lowest score of any two members; of more than 200, of a sample: see `grouping.weakest`
+    weakest: float  # the lowest score of any two members; above 200 members, of a sample: see `grouping.weakest`
 
 
-class Found(NamedTuple):
-    """The duplicates among some photos, the groups that free most bytes first."""
+class Duplicates(NamedTuple):
+    """The groups of duplicates among some photos; those that free most bytes come first."""
 
     kind: str
     threshold: float
@@ -45,32 +45,34 @@ class Found(NamedTuple):
     photos: int
     groups: list[Group]
     duplicates: int  # photos to remove
-    bytes_to_win: int
+    bytes_freed: int  # by removing them
     unreadable: list[UnreadablePhoto]
 
 
-class Search(NamedTuple):
-    """What counts as a duplicate, and what is kept of it."""
+class DedupeOptions(NamedTuple):
+    """Choices of what counts as a duplicate, how duplicates are grouped, and which photo of a group is kept."""
 
     kind: str = "near"
     threshold: float | None = None
     grouping: str = "keeper"
     min_samples: int = 2
     keep: str = "best"
-    reference: tuple[Path, ...] = ()  # nothing below these is removed
-    against: tuple[Path, ...] = ()  # nor below these, and others are duplicates only of what is there
+    reference: tuple[Path, ...] = ()  # nothing in these folders is removed
+    against: tuple[Path, ...] = ()  # nor in these, and other photos are only compared with those in here
 
 
-def threshold_of(search: Search) -> float:
-    """The score that duplicates must reach; one sentence if the search makes no sense."""
-    for name, value, known in (("kind", search.kind, KINDS), ("grouping", search.grouping, GROUPINGS)):
+def threshold_of(options: DedupeOptions) -> float:
+    """Return the score that duplicates must reach; refuse options that are unknown or out of range."""
+    for name, value, known in (
+        ("kind", options.kind, KINDS),
+        ("grouping", options.grouping, GROUPINGS),
+        ("keep rule", options.keep, tuple(RULES)),
+    ):
         if value not in known:
             raise SameSpaceError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
-    if search.keep not in RULES:
-        raise SameSpaceError(f"unknown rule {search.keep!r} of what to keep: choose one of {', '.join(RULES)}")
-    threshold = THRESHOLDS[search.kind] if search.threshold is None else search.threshold
+    threshold = THRESHOLDS[options.kind] if options.threshold is None else options.threshold
     if not 0 < threshold <= 1:
-        raise SameSpaceError(f"a threshold of {threshold:g} makes no sense: give a number above 0, up to 1")
-    if search.min_samples < 1:
-        raise SameSpaceError(f"{search.min_samples} photos make no cluster: give --min-samples of 1 or more")
+        raise SameSpaceError(f"a threshold of {threshold:g} is out of range: use a number above 0, up to 1")
+    if options.min_samples < 1:
+        raise SameSpaceError(f"--min-samples {options.min_samples} is out of range: use 1 or more")
     return threshold

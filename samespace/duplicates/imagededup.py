@@ -1,6 +1,6 @@
-"""For those who come from imagededup: the same names, arguments and dictionaries. The folder is left as it is.
+"""Offer imagededup's functions: the same names, arguments and dictionaries. Photos are only read.
 
-Duplicates are copies of a shot, `near`; finding them needs no network and no trained model.
+They find `near` duplicates, which need no network and no trained model.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SHOWN = 320  # pixels of a plotted photo's longer side
 
 class _Encoded(NamedTuple):
     sketch: Encoding
-    worth: tuple[int, int]  # what is kept has most pixels, then most bytes
+    worth: tuple[int, int]  # pixels, then bytes, negative: the lowest is kept
 
 
 def encode_images(image_dir: str | Path, recursive: bool = False) -> dict[str, Encoding]:
-    """A sketch, (64, 64), of each photo in a folder, by name; with `recursive`, by path below the folder.
+    """Return a sketch, (64, 64), of each photo in a folder, by name; with `recursive`, by path below the folder.
 
-    What cannot be read is left out, and named on stderr.
+    Photos that cannot be read are left out, and named on stderr.
     """
     return {name: encoded.sketch for name, encoded in _encode(Path(image_dir), recursive).items()}
 
@@ -52,9 +52,9 @@ def find_duplicates(
     outfile: str | Path | None = None,
     recursive: bool = False,
 ) -> dict[str, list[Any]]:
-    """{'a.jpg': ['b.jpg', …], …}: the duplicates of every photo, either way round, the likeliest first.
+    """Return the duplicates of every photo, the likeliest first: {'a.jpg': ['b.jpg', …], 'b.jpg': ['a.jpg', …], …}.
 
-    With `scores`: {'a.jpg': [('b.jpg', 0.98), …], …}. `outfile` is written as JSON.
+    With `scores`: {'a.jpg': [('b.jpg', 0.98), …], …}. `outfile` gets the same as JSON.
     """
     names, similar, _ = _compare(image_dir, encoding_map, min_similarity_threshold, recursive)
     duplicates: dict[str, list[Any]] = {}
@@ -71,9 +71,9 @@ def find_duplicates_to_remove(
     outfile: str | Path | None = None,
     recursive: bool = False,
 ) -> list[str]:
-    """Photos that are duplicates of one that stays: it has more pixels, then more bytes, then comes first.
+    """Return photos that are duplicates of one to keep: the one with most pixels, then most bytes, then the first.
 
-    Of encodings alone the first stays. Nothing is removed.
+    With an `encoding_map`, the first is kept. Nothing is removed.
     """
     names, similar, order = _compare(image_dir, encoding_map, min_similarity_threshold, recursive)
     groups = by_keeper(order, similar)
@@ -126,19 +126,18 @@ def _encode_one(path: Path) -> _Encoded | UnreadablePhoto:
 def _compare(
     image_dir: str | Path | None, encoding_map: Encodings | None, threshold: float, recursive: bool
 ) -> tuple[list[str], Similar, npt.NDArray[np.intp]]:
-    """The names, who is similar to whom among them, and their order from the best to keep on."""
+    """Return the names, which of them are similar, and their order, the best to keep first."""
     if (image_dir is None) == (encoding_map is None):
-        raise SameSpaceError("give either image_dir, a folder of photos, or encoding_map, what encode_images returned")
+        raise SameSpaceError("give either image_dir, a folder of photos, or encoding_map, the result of encode_images")
     if not 0 < threshold <= 1:
-        raise SameSpaceError(
-            f"a min_similarity_threshold of {threshold} makes no sense: give a number above 0, up to 1"
-        )
+        raise SameSpaceError(f"min_similarity_threshold {threshold} is out of range: use a number above 0, up to 1")
     if image_dir is not None:
         encoded = _encode(Path(image_dir), recursive)
         names, sketches = list(encoded), [each.sketch for each in encoded.values()]
         order = sorted(range(len(names)), key=lambda row: (encoded[names[row]].worth, names[row]))
     else:
-        names, sketches = list(encoding_map or {}), list((encoding_map or {}).values())
+        encodings = encoding_map or {}
+        names, sketches = list(encodings), list(encodings.values())
         order = list(range(len(names)))
     grey = np.stack(sketches) if sketches else np.empty((0, same_shot.SIDE, same_shot.SIDE), np.uint8)
     candidates = find_neighbours(same_shot.outline(grey), same_shot.FLOOR)

@@ -1,4 +1,4 @@
-"""Which photo of a group is kept, by a rule that can be said in a sentence."""
+"""Decide which photo of a group is kept, by a rule that fits into a sentence."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ class Criterion(NamedTuple):
 
 
 def _taken(photo: Photo, _: float) -> float:
-    """When it was taken or, where it does not say so, when the file was last changed."""
+    """Return when a photo was taken or, if it does not say, when its file was last changed: seconds."""
     if photo.taken is None:
         return photo.mtime_ns / 1e9
     return datetime.strptime(photo.taken, "%Y-%m-%d %H:%M:%S").timestamp()
 
 
 def _steps(sharpness: float) -> float:
-    """In steps that an eye may notice, of a fifth each: less than that is for the next criterion to decide."""
+    """Round sharpness to steps of a fifth, which an eye may notice; the next criterion decides within a step."""
     return round(4 * log2(sharpness + 1e-9))
 
 
-_RESOLUTION = Criterion(lambda photo, _: -photo.width * photo.height, "the highest resolution", "fewer pixels")
-_SHARPNESS = Criterion(lambda _, sharpness: -_steps(sharpness), "the sharpest", "less sharp")
-_BYTES = Criterion(lambda photo, _: -photo.size, "the largest file", "a smaller file")
-_OLDEST = Criterion(_taken, "the oldest", "newer")
-_NEWEST = Criterion(lambda photo, _: -_taken(photo, _), "the newest", "older")
-_SHORTEST = Criterion(lambda photo, _: len(bytes(photo.path)), "the shortest path", "a longer path")
+_RESOLUTION = Criterion(lambda photo, _: -photo.width * photo.height, "highest resolution", "fewer pixels")
+_SHARPNESS = Criterion(lambda _, sharpness: -_steps(sharpness), "sharpest", "less sharp")
+_BYTES = Criterion(lambda photo, _: -photo.size, "largest file", "smaller file")
+_OLDEST = Criterion(_taken, "oldest", "newer")
+_NEWEST = Criterion(lambda photo, _: -_taken(photo, _), "newest", "older")
+_SHORTEST = Criterion(lambda photo, _: len(bytes(photo.path)), "shortest path", "longer path")
 _BEST = (_RESOLUTION, _SHARPNESS, _BYTES)
 
-# What comes first decides; what is equal in all is decided by path.
+# The first criterion that differs decides; photos equal in all are decided by path.
 RULES: dict[str, tuple[Criterion, ...]] = {
     "best": _BEST,
     "largest": (_BYTES, _RESOLUTION, _SHARPNESS),
@@ -48,49 +48,52 @@ RULES: dict[str, tuple[Criterion, ...]] = {
 }
 
 
-PROTECTED = "in a folder that nothing is removed from"
+PROTECTED = "in a protected folder"  # nothing there is ever removed
 
 
 class Standing(NamedTuple):
-    """A photo as a rule sees it; the lowest is kept."""
+    """A photo as a rule sees it; the one with the lowest key is kept."""
 
-    protected: bool  # in a folder that nothing is removed from
+    protected: bool
     values: tuple[float, ...]
     path: bytes
 
     def key(self) -> tuple[bool, tuple[float, ...], bytes]:
+        """Return what to sort by, the photo to keep first."""
         return not self.protected, self.values, self.path
 
 
 def standing(photo: Photo, sharpness: float, protected: bool, rule: str) -> Standing:
-    """How a photo stands by a rule; its sharpness matters only beside photos that are equal in what comes before."""
+    """Return how a photo stands by a rule; its sharpness matters only if it `is_tied` with another."""
     values = tuple(criterion.value(photo, sharpness) for criterion in RULES[rule])
     return Standing(protected, values, bytes(photo.path))
 
 
 def is_tied(photo0: Photo, photo1: Photo, rule: str) -> bool:
-    """Whether only a look at their sharpness can tell which of two photos to keep."""
+    """Return whether two photos are equal in every criterion before sharpness."""
     before = RULES[rule][: RULES[rule].index(_SHARPNESS)]
     return all(criterion.value(photo0, 0) == criterion.value(photo1, 0) for criterion in before)
 
 
 def why_kept(keeper: Standing, runner_up: Standing, rule: str) -> str:
-    """What the keeper has that no other has."""
+    """Say what makes the keeper better than the next best photo."""
     if keeper.protected:
         return PROTECTED
     decisive = _decisive(keeper, runner_up, rule)
-    return decisive.best if decisive else "equal in all, first by path"
+    return decisive.best if decisive else "identical; first by name"
 
 
 def why_removed(other: Standing, keeper: Standing, rule: str) -> str:
-    """What the keeper has, and this one lacks."""
+    """Say what makes a photo worse than the keeper."""
     if keeper.protected:
         return f"the other is {PROTECTED}"
     decisive = _decisive(keeper, other, rule)
-    return decisive.worse if decisive else "equal in all, later by path"
+    return decisive.worse if decisive else "later by name"
 
 
 def _decisive(one: Standing, other: Standing, rule: str) -> Criterion | None:
-    """The first criterion by which they differ."""
-    compared = zip(RULES[rule], one.values, other.values, strict=True)
-    return next((criterion for criterion, mine, theirs in compared if mine != theirs), None)
+    """Return the first criterion that differs; None if they are equal in all."""
+    for criterion, mine, theirs in zip(RULES[rule], one.values, other.values, strict=True):
+        if mine != theirs:
+            return criterion
+    return None

@@ -1,4 +1,4 @@
-"""What a run in the quarantine writes down, so that a kill at any moment loses nothing."""
+"""The manifest of a run: what it moves into quarantine, written down so that a kill at any moment loses nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import write_all
+from samespace.base.files import sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
 from samespace.duplicates.plan import as_path, get, refuse_outside
 from samespace.library.library import Library
@@ -23,7 +23,7 @@ FORMAT = 1  # of the manifest
 WAYS = ("quarantine", "hardlink", "symlink")  # what is left in a removed photo's place: nothing, or a link
 QUARANTINE = "quarantine"
 MANIFEST = "manifest.jsonl"
-LINKED = "its folder {} is a link: scan the folder that it leads to instead"
+LINKED = "its folder {} is a link: scan the folder it points to instead"
 
 
 class Skipped(NamedTuple):
@@ -33,12 +33,12 @@ class Skipped(NamedTuple):
     reason: str
 
 
-class Left(Exception):
-    """This photo is left alone; the message is the reason."""
+class CannotMove(Exception):
+    """This photo stays where it is; the message is the reason."""
 
 
 class Move(NamedTuple):
-    """One intended move, as the manifest holds it; nothing else is needed to undo it."""
+    """One intended move, as the manifest holds it; undo needs nothing else."""
 
     number: int
     path: Path
@@ -52,19 +52,25 @@ class Move(NamedTuple):
 
 
 class Manifest(NamedTuple):
+    """The moves of one run, and the states noted of them."""
+
     folder: Path  # the run's
     made: datetime
     to: str
     moves: tuple[Move, ...]
-    states: dict[int, str]  # the last state noted of a move
-    broken: int  # moves that cannot be read any more
+    states: dict[int, str]  # the last state noted of each move
+    broken: int  # moves that can no longer be read
+
+
+# --- libraries and files ----------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def held(libraries: Iterable[Library]) -> Iterator[None]:
-    """One at a time in each library. Sorted by id, lest two that want the same libraries wait for each other."""
+def hold_all(libraries: Iterable[Library]) -> Iterator[None]:
+    """Hold these libraries, so that nobody else scans or moves photos there."""
     with ExitStack() as stack:
         try:
+            # Sorted, lest two that want the same libraries wait for each other.
             for library in sorted(libraries, key=lambda library: library.id):
                 stack.enter_context(library.hold())
         except (OSError, sqlite3.Error) as error:
@@ -72,19 +78,28 @@ def held(libraries: Iterable[Library]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def hold_if_sound(folder: Path) -> Iterator[None]:
+    """Hold a library unless its database is damaged: nobody can scan it then, and its photos must come back."""
+    with ExitStack() as stack:
+        with contextlib.suppress(SameSpaceError, OSError, sqlite3.Error):
+            stack.enter_context(hold_all([Library(folder)]))
+        yield
+
+
 def same_file(status: os.stat_result, seen: os.stat_result) -> bool:
-    """The same file, not written since."""
+    """Return whether this is the file that was seen, not written since."""
     return os.path.samestat(status, seen) and (status.st_size, status.st_mtime_ns) == (seen.st_size, seen.st_mtime_ns)
 
 
 def link_above(path: Path, root: Path) -> Path | None:
-    """Through a linked folder a move would reach out of `root`, or take a photo that is known by another path."""
+    """Return a linked folder between `root` and `path`: a move through one could reach out of `root`."""
     folders = path.parents[: len(path.parts) - len(root.parts) - 1]
     return next((folder for folder in folders if folder.is_symlink()), None)
 
 
 def bytes_to_free(files: Iterable[os.stat_result]) -> int:
-    """Of files that will be deleted: a hard link with a name elsewhere wins nothing."""
+    """Return what deleting these files frees; a file that has another name elsewhere frees nothing."""
     seen = list(files)
     names = Counter((status.st_dev, status.st_ino) for status in seen)
     sizes = {
@@ -95,30 +110,56 @@ def bytes_to_free(files: Iterable[os.stat_result]) -> int:
     return sum(sizes.values())
 
 
-@contextmanager
-def held_if_sound(folder: Path) -> Iterator[None]:
-    """A library whose database is damaged can be scanned by nobody else either, and its photos must come back."""
-    with ExitStack() as stack:
-        with contextlib.suppress(SameSpaceError, OSError, sqlite3.Error):
-            library = Library(folder)
-            stack.enter_context(held([library]))
-        yield
+# --- writing and reading ----------------------------------------------------------------------------------------------
 
 
-def partial_name(manifest: Manifest, move: Move, beside: Path) -> Path:
-    """Where a copy grows: a name that tells an undo, killed and run again, whose it is."""
-    return beside.with_name(f".samespace-{manifest.folder.name}-{move.number}.partial")
+def write_manifest(folder: Path, made: datetime, to: str, moves: Sequence[Move]) -> None:
+    """Make the run's folder and put its manifest on the disk."""
+    # One level at a time: a library that has vanished must not be made anew by its quarantine.
+    folder.parent.mkdir(exist_ok=True)
+    folder.mkdir()
+    header = {"format": FORMAT, "made": made.isoformat(), "to": to, "moves": len(moves)}
+    lines = [json.dumps(record) for record in (header, *map(_move_as_json, moves))]
+    write_whole(folder / MANIFEST, "\n".join(lines).encode(), durable=True)
+    sync_folder(folder.parent)
+    sync_folder(folder.parent.parent)
+
+
+def _move_as_json(move: Move) -> dict[str, Any]:
+    return {
+        "move": move.number,
+        "path": str(move.path),
+        "root": str(move.root),
+        "quarantined": str(move.quarantined),
+        "size": move.size,
+        "mtime_ns": move.mtime_ns,
+        "mode": move.mode,
+        "content": move.content,
+        "keeper": str(move.keeper),
+    }
+
+
+def note(manifest: Manifest, move: Move, state: str, why: str = "") -> None:
+    """Append what became of a move. Its line end comes first, so that a torn line before it spoils nothing."""
+    record = {"move": move.number, "state": state}
+    if why:
+        record["why"] = why
+    descriptor = os.open(manifest.folder / MANIFEST, os.O_WRONLY | os.O_APPEND)
+    try:
+        write_all(descriptor, b"\n" + json.dumps(record).encode())
+    finally:
+        os.close(descriptor)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A folder without one is a run killed before it began, and holds nothing."""
+    """Read a run's manifest. A folder without one is a run killed before it began, and holds nothing."""
     try:
         lines = (folder / MANIFEST).read_bytes().split(b"\n")
     except FileNotFoundError:
-        ours = folder.parent.name == QUARANTINE and (folder.parent.parent / DATABASE).is_file()
-        if not (ours and folder.is_dir()):
+        is_ours = folder.parent.name == QUARANTINE and (folder.parent.parent / DATABASE).is_file()
+        if not (is_ours and folder.is_dir()):
             raise SameSpaceError(f"no run at {folder}: name a folder in a library's {QUARANTINE}") from None
-        return Manifest(folder, changed(folder), WAYS[0], (), {}, 0)
+        return Manifest(folder, changed_at(folder), WAYS[0], (), {}, 0)
     except OSError as error:
         raise SameSpaceError(f"{folder / MANIFEST} cannot be read: {error.strerror}") from error
     header, *records = (_parsed(line) for line in lines)
@@ -128,22 +169,22 @@ def read_manifest(folder: Path) -> Manifest:
         made = datetime.fromisoformat(get(header, "made", str)).astimezone(timezone.utc)
         intended = get(header, "moves", int)
     except (SameSpaceError, ValueError) as error:
-        raise SameSpaceError(f"{folder / MANIFEST} is not a manifest that this version reads") from error
+        raise SameSpaceError(f"{folder / MANIFEST} is not a manifest that this version can read") from error
     moves = tuple(move for record in records if "path" in record for move in _move_from_json(record))
-    states = {record["move"]: str(record["state"]) for record in records if "state" in record and numbered(record)}
+    states = {}
+    for record in records:
+        if "state" in record and isinstance(record.get("move"), int):
+            states[record["move"]] = str(record["state"])
     return Manifest(folder, made, header["to"], moves, states, intended - len(moves))
 
 
-def numbered(record: dict[str, Any]) -> bool:
-    return isinstance(record.get("move"), int)
-
-
-def changed(folder: Path) -> datetime:
+def changed_at(folder: Path) -> datetime:
+    """Return when a folder was last changed."""
     return datetime.fromtimestamp(folder.stat().st_mtime, timezone.utc)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """Nothing of a torn line."""
+    """Return a line's record; an empty one for a torn line."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -152,6 +193,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 
 def _move_from_json(record: dict[str, Any]) -> Iterator[Move]:
+    """Yield the move, unless it is damaged or leads out of its folder."""
     with contextlib.suppress(SameSpaceError):
         quarantined = Path(get(record, "quarantined", str))
         move = Move(
@@ -170,28 +212,36 @@ def _move_from_json(record: dict[str, Any]) -> Iterator[Move]:
             yield move
 
 
-def note(manifest: Manifest, move: Move, state: str, why: str = "") -> None:
-    """Append what became of a move. Its line end comes first, so that a torn line before it spoils nothing."""
-    record = {"move": move.number, "state": state} | ({"why": why} if why else {})
-    descriptor = os.open(manifest.folder / MANIFEST, os.O_WRONLY | os.O_APPEND)
-    try:
-        write_all(descriptor, b"\n" + json.dumps(record).encode())
-    finally:
-        os.close(descriptor)
+# --- the run's folder -------------------------------------------------------------------------------------------------
+
+
+def partial_name(manifest: Manifest, move: Move, beside: Path) -> Path:
+    """Return where a copy grows: a name by which an undo, killed and run again, knows it as its own."""
+    return beside.with_name(f".samespace-{manifest.folder.name}-{move.number}.partial")
+
+
+def held_photos(manifest: Manifest) -> dict[Move, os.stat_result]:
+    """Return the moves whose photos are in the quarantine now, each with its file's status."""
+    held = {}
+    for move in manifest.moves:
+        with contextlib.suppress(OSError):
+            held[move] = (manifest.folder / move.quarantined).lstat()
+    return held
 
 
 def finish(manifest: Manifest) -> tuple[bool, list[Skipped]]:
-    """Take away a run that holds no photo any more: whether it is gone, and what of it is nobody's."""
-    removed, problems = remove_run(manifest), []
+    """Remove a run that holds no photo any more; return whether it is gone, and what in it stays."""
+    removed = remove_run(manifest)
+    left = []
     if manifest.broken:
-        problems.append(Skipped(manifest.folder / MANIFEST, f"{manifest.broken} of its moves cannot be read any more"))
+        left.append(Skipped(manifest.folder / MANIFEST, f"{manifest.broken} of its moves can no longer be read"))
     if not removed and not held_photos(manifest):
-        problems.append(Skipped(manifest.folder, "it holds other files than the photos moved there, which are left"))
-    return removed, problems
+        left.append(Skipped(manifest.folder, "it also holds files that were not moved there by a run; they stay"))
+    return removed, left
 
 
 def remove_run(manifest: Manifest) -> bool:
-    """Take the run's folder away if no file is left in it, the manifest last; whether it is gone."""
+    """Remove the run's folder if no file is left in it, the manifest last; return whether it is gone."""
     run = manifest.folder
     if not run.is_dir():
         return True
@@ -209,7 +259,7 @@ def remove_run(manifest: Manifest) -> bool:
 
 
 def discard(run: Path) -> bool:
-    """A run without photos."""
+    """Remove a run that holds nothing but its manifest; return whether it is gone."""
     try:
         (run / f".{MANIFEST}.partial").unlink(missing_ok=True)
         (run / MANIFEST).unlink(missing_ok=True)
@@ -217,11 +267,3 @@ def discard(run: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def held_photos(manifest: Manifest) -> dict[Move, os.stat_result]:
-    held = {}
-    for move in manifest.moves:
-        with contextlib.suppress(OSError):
-            held[move] = (manifest.folder / move.quarantined).lstat()
-    return held

@@ -1,4 +1,4 @@
-"""The plan: what `dedupe` proposes to remove and keep, as a file that a person may read, edit and apply later."""
+"""Write and read plans: what `dedupe` proposes to keep and remove, in a file to read, edit and apply later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
-from samespace.duplicates.group import Found, Member
+from samespace.duplicates.group import Duplicates, Member
 from samespace.library.library import Library
 
 FORMAT = 1
@@ -28,11 +28,11 @@ class PlannedPhoto(NamedTuple):
     mtime_ns: int
     content: str  # SHA-256 of the bytes
     why: str
-    score: float | None = None  # with the keeper
+    score: float | None = None  # with the keeper; None for photos that are kept
 
 
 class PlannedGroup(NamedTuple):
-    """`keep` is never empty; its first is the keeper, which the scores were taken with."""
+    """The photos of a group to keep, at least one, and to remove. The first to keep is the keeper."""
 
     keep: tuple[PlannedPhoto, ...]
     remove: tuple[PlannedPhoto, ...]
@@ -40,7 +40,7 @@ class PlannedGroup(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What `dedupe` writes, a person may edit, and `apply` carries out."""
+    """The groups that `dedupe` proposes, a person may edit, and `apply` carries out."""
 
     made: str  # when, ISO 8601
     kind: str
@@ -50,8 +50,8 @@ class Plan(NamedTuple):
     groups: tuple[PlannedGroup, ...]
 
 
-def make_plan(found: Found, libraries: Sequence[Library]) -> Plan:
-    """Remove every duplicate that was found."""
+def make_plan(found: Duplicates, libraries: Sequence[Library]) -> Plan:
+    """Return a plan that removes every duplicate that was found."""
     groups = [
         PlannedGroup(
             keep=tuple(_planned(member) for member in group.members if member.keep),
@@ -74,7 +74,7 @@ def _planned(member: Member) -> PlannedPhoto:
 
 
 def write_plan(path: Path, plan: Plan) -> None:
-    """Whole or not at all; refuses what `read_plan` would refuse."""
+    """Write a plan, whole or not at all; refuse one that `read_plan` would refuse."""
     refuse_contradictions(plan)
     content = {
         "format": FORMAT,
@@ -102,12 +102,12 @@ def _photo_as_json(photo: PlannedPhoto) -> dict[str, Any]:
 
 
 def read_plan(path: Path) -> Plan:
-    """A plan from outside, checked: one sentence if it is none or contradicts itself. Nothing on disk is looked at."""
+    """Read a plan; refuse one that is damaged or contradicts itself. The photos themselves are not looked at."""
     try:
         plan = _plan_from_json(_read_json(path))
         refuse_contradictions(plan)
     except SameSpaceError as error:
-        raise SameSpaceError(f"{path} is no plan that can be followed: {error}") from error
+        raise SameSpaceError(f"{path} cannot be followed as a plan: {error}") from error
     return plan
 
 
@@ -124,7 +124,7 @@ def _plan_from_json(record: Any) -> Plan:
     form = record.get("format") if isinstance(record, dict) else None
     if form != FORMAT:
         raise SameSpaceError(
-            f"its format is {form}, this version reads {FORMAT}; make it again with `samespace dedupe`"
+            f"its format is {form}, this version reads {FORMAT}; make a new one with `samespace dedupe`"
         )
     threshold = record.get("threshold")
     return Plan(
@@ -158,25 +158,25 @@ def _photo_from_json(record: Any) -> PlannedPhoto:
     )
 
 
-def get(record: Any, name: str, *kinds: type) -> Any:
-    """A field of a JSON record that must be there, and of one of these kinds."""
+def get(record: Any, name: str, *types: type) -> Any:
+    """Return a field of a JSON record; refuse the record if it is missing or of none of these types."""
     value = record.get(name) if isinstance(record, dict) else None
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        raise SameSpaceError(f"`{name}` is missing or not of the right kind in {str(record)[:200]}")
+    if not isinstance(value, types) or isinstance(value, bool):
+        raise SameSpaceError(f"`{name}` is missing or has the wrong type in {str(record)[:200]}")
     return value
 
 
 def as_path(name: Any) -> Path:
-    """An absolute path without `..` that the system can be asked for."""
+    """Return a name as an absolute path without `..`; refuse any other."""
     with contextlib.suppress(TypeError, ValueError):  # not a string, or surrogates that stand for no byte
         path = Path(name)
         if path.is_absolute() and ".." not in path.parts and b"\0" not in os.fsencode(path):
             return path
-    raise SameSpaceError(f"{name!a} is not a full path without `..`")
+    raise SameSpaceError(f"{name!a} must be an absolute path without `..`")
 
 
 def refuse_contradictions(plan: Plan) -> None:
-    """Every group keeps a photo, no photo is both kept and removed, and nothing lies outside its folder."""
+    """Refuse a plan with a group that keeps nothing, a photo kept and removed, or a photo outside its folder."""
     for folder in plan.libraries.values():
         as_path(str(folder))
     kept = {photo.path for group in plan.groups for photo in group.keep}
@@ -188,9 +188,8 @@ def refuse_contradictions(plan: Plan) -> None:
             _refuse_place(photo, plan.libraries)
         for photo in group.remove:
             if photo.path in kept or photo.path in removed:
-                raise SameSpaceError(
-                    f"{photo.path} is {'both kept and removed' if photo.path in kept else 'twice removed'}"
-                )
+                said = "both kept and removed" if photo.path in kept else "removed twice"
+                raise SameSpaceError(f"{photo.path} is {said}")
             removed.add(photo.path)
 
 
@@ -200,12 +199,12 @@ def _refuse_place(photo: PlannedPhoto, libraries: dict[str, Path]) -> None:
     refuse_outside(photo.path, photo.root)
     for folder in libraries.values():
         if photo.path.is_relative_to(folder):
-            raise SameSpaceError(f"{photo.path} lies in the library's own folder {folder}")
+            raise SameSpaceError(f"{photo.path} is in the library's own folder {folder}")
 
 
 def refuse_outside(path: Path, root: Path) -> None:
-    """By name alone: links are for whoever touches the disk to look at."""
+    """Refuse a path that is not inside its root, by name alone: whoever touches the disk checks for links."""
     as_path(str(path))
     as_path(str(root))
     if path == root or not path.is_relative_to(root):
-        raise SameSpaceError(f"{path} does not lie below its folder {root}")
+        raise SameSpaceError(f"{path} is not inside its folder {root}")

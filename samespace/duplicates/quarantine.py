@@ -1,4 +1,4 @@
-"""The runs that a library's quarantine holds, and their deletion."""
+"""List the runs in a library's quarantine, and delete them for good."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from samespace.duplicates.manifest import (
     Move,
     Skipped,
     bytes_to_free,
-    changed,
+    changed_at,
     finish,
-    held_if_sound,
     held_photos,
+    hold_if_sound,
     note,
     read_manifest,
 )
 
 
 class Run(NamedTuple):
-    """One apply's photos in one library's quarantine, as they lie there now."""
+    """The photos of one apply that are in a library's quarantine now."""
 
     folder: Path
     made: datetime
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 
 class Deleted(NamedTuple):
-    """What `delete_runs` did."""
+    """The result of `delete_runs`."""
 
     photos: int
     bytes_freed: int
@@ -45,7 +45,7 @@ class Deleted(NamedTuple):
 
 
 def runs(library: Path) -> list[Run]:
-    """Every run in the quarantine of the library at this folder, newest first."""
+    """Return every run in the quarantine of the library at this folder, newest first."""
     quarantine = library / QUARANTINE
     try:
         folders = [path for path in quarantine.iterdir() if path.is_dir() and not path.is_symlink()]
@@ -62,7 +62,7 @@ def _describe(folder: Path) -> Run:
     try:
         manifest = read_manifest(folder)
     except SameSpaceError:
-        return Run(folder, changed(folder), 0, 0, "unreadable")
+        return Run(folder, changed_at(folder), 0, 0, "unreadable")
     held = held_photos(manifest)
     return Run(folder, manifest.made, len(held), bytes_to_free(held.values()), _state(manifest, len(held)))
 
@@ -79,37 +79,38 @@ def _state(manifest: Manifest, held: int) -> str:
 
 
 def runs_older_than(library: Path, age: timedelta) -> list[Run]:
-    """What emptying the quarantine would delete: to be shown before `delete_runs` is asked for it."""
+    """Return the runs that emptying the quarantine would delete, to show before `delete_runs` deletes them."""
     now = datetime.now(timezone.utc)
     return [run for run in runs(library) if now - run.made >= age]
 
 
 def delete_runs(old: Iterable[Run]) -> Deleted:
-    """Delete for good what these runs still hold. Killed half-way, the rest can be undone or deleted."""
+    """Delete for good what these runs still hold. If killed halfway, the rest can be undone or deleted."""
     photos = freed = 0
     skipped: list[Skipped] = []
     for run in old:
-        with held_if_sound(run.folder.parent.parent):
+        with hold_if_sound(run.folder.parent.parent):
             try:
                 manifest = read_manifest(run.folder)
             except SameSpaceError as error:
                 skipped.append(Skipped(run.folder, str(error)))
                 continue
             for move in progress.over(held_photos(manifest), "deleting"):
-                won = _delete(manifest, move)
-                if isinstance(won, Skipped):
-                    skipped.append(won)
+                result = _delete(manifest, move)
+                if isinstance(result, Skipped):
+                    skipped.append(result)
                 else:
-                    photos, freed = photos + 1, freed + won
+                    photos += 1
+                    freed += result
             skipped += finish(manifest)[1]
     return Deleted(photos, freed, tuple(skipped))
 
 
 def _delete(manifest: Manifest, move: Move) -> int | Skipped:
-    """The bytes won."""
+    """Delete a photo; return the bytes freed."""
     where = manifest.folder / move.quarantined
-    with contextlib.suppress(OSError):  # emptying is what a full disk needs
-        # Noted before: once the photo is gone no later look can tell why.
+    with contextlib.suppress(OSError):  # a full disk must be allowed to empty its quarantine
+        # Noted first: once the photo is gone, nothing else tells why.
         note(manifest, move, "deleted")
     try:
         status = where.lstat()

@@ -1,4 +1,4 @@
-"""How each kind of duplicate is scored: vectors that find candidates quickly, and the careful score of a pair."""
+"""Score each kind of duplicate: vectors find candidates quickly, then each pair gets its careful score."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from samespace.base import arrays
 from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.library.features import Features
-from samespace.search import same_shot as near
+from samespace.search import same_shot
 from samespace.search.look import SHORTLIST
 from samespace.search.neighbours import Candidates, find_neighbours
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from samespace.model.saved import Model
 
 
-# Probability from the cosine of whitened ImageNet features: how many of the pairs with this cosine or more are of one
-# space was one half at 0.21, 0.9 at 0.33 and 0.99 at 0.46, on training spaces with and without other photos.
+# Probability from the cosine of whitened ImageNet features. On the training spaces, alone and among other photos, one
+# half of the pairs with a cosine of 0.21 or more showed one space, 0.9 of those with 0.33, and 0.99 of those with 0.46.
 _SLOPE, _MIDDLE = 18.4, 0.21
-FEWEST = 30  # whitening learns from the library's own photos what they have in common
+FEWEST = 30  # photos: whitening learns from the library's own what they have in common
 _FITTED = 4096  # photos that it learns from at most
 
 
-class Everywhere:
-    """The features of photos that lie in several libraries, as if they were one."""
+class JoinedFeatures:
+    """The features of photos in several libraries, read as if they were one."""
 
     def __init__(self, parts: Sequence[Features]) -> None:
         self._parts = parts
@@ -38,40 +38,37 @@ class Everywhere:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def take(self, name: str, rows: Ints) -> npt.NDArray[Any]:
-        """(n, *shape): a field of these photos."""
+        """Return a field of these photos: (n, *shape)."""
         part = np.searchsorted(self._ends, rows, side="right")
-        taken = [
-            self._parts[number].take(name, rows[part == number] - self._starts[number]) for number in np.unique(part)
-        ]
-        by_part: npt.NDArray[Any] = np.concatenate(taken or [self._parts[0].take(name, rows)])
-        in_order: npt.NDArray[Any] = by_part[np.argsort(np.argsort(part, kind="stable"), kind="stable")]
-        return in_order
-
-    @property
-    def _starts(self) -> npt.NDArray[np.int64]:
-        return np.concatenate([[0], self._ends[:-1]])
+        if not len(rows):
+            return self._parts[0].take(name, rows)
+        starts = np.concatenate([[0], self._ends[:-1]])
+        by_part = [self._parts[number].take(name, rows[part == number] - starts[number]) for number in np.unique(part)]
+        where = np.argsort(part, kind="stable")  # of each photo, as they lie one part after the other
+        return np.concatenate(by_part)[np.argsort(where)]
 
 
 class Scoring(NamedTuple):
-    """Who might be a duplicate of whom among N photos, and how surely two of them are."""
+    """The candidates among N photos, and a function that scores pairs of them."""
 
     candidates: Candidates
-    score: Callable[[Ints, Ints], Array]  # photos and their partners → (n,) of 0 to 1, either way round
+    score: Callable[[Ints, Ints], Array]  # (n,) photos and (n,) others → (n,) of 0 to 1, either way round
 
 
-def of_shots(features: Everywhere) -> Scoring:
-    """`near`: the same shot, by `near.Sketches`."""
-    outlines = features.take("outline", np.arange(len(features)))
-    return Scoring(find_neighbours(outlines, near.FLOOR), lambda first, second: same_shot(features, first, second))
+def same_shot_scoring(sketches: JoinedFeatures) -> Scoring:
+    """Return how `near` duplicates are scored: by the sketches of `same_shot.Sketches`."""
+    outlines = sketches.take("outline", np.arange(len(sketches)))
+    candidates = find_neighbours(outlines, same_shot.FLOOR)
+    return Scoring(candidates, lambda first, second: same_shot_score(sketches, first, second))
 
 
-def same_shot(features: Everywhere, first: Ints, second: Ints) -> Array:
-    """How surely pairs of photos are of one shot, from their sketches."""
-    return near.same_shot(features.take("grey", first), features.take("grey", second))
+def same_shot_score(sketches: JoinedFeatures, first: Ints, second: Ints) -> Array:
+    """Return how surely each pair of photos is the same shot: (n,) of 0 to 1."""
+    return same_shot.same_shot(sketches.take("grey", first), sketches.take("grey", second))
 
 
-def of_model(features: Everywhere, model: Model) -> Scoring:
-    """`same-space` by a trained model. Its shortlist is short: beyond it nothing is looked for."""
+def model_scoring(features: JoinedFeatures, model: Model) -> Scoring:
+    """Return how a trained model scores `same-space` duplicates, among a short list of candidates for each photo."""
     import torch
 
     from samespace.model.network import Embeddings
@@ -89,11 +86,11 @@ def of_model(features: Everywhere, model: Model) -> Scoring:
     return Scoring(found._replace(full=np.zeros_like(found.full)), score)
 
 
-def of_features(features: Everywhere, threshold: float) -> Scoring:
-    """`same-space` without a model: the cosine of ImageNet features, whitened by what the photos have in common."""
+def feature_scoring(features: JoinedFeatures, threshold: float) -> Scoring:
+    """Return how `same-space` is scored without a model: by cosines of ImageNet features, whitened on these photos."""
     if len(features) < FEWEST:
         raise SameSpaceError(
-            f"without a model same-space learns from what photos have in common, and {len(features)} are too few: give "
+            f"without a model, same-space learns from the photos themselves, and {len(features)} are too few: give "
             f"--model DIR, a trained model, or at least {FEWEST} photos"
         )
     whitened = _whitened(features.take("vectors", np.arange(len(features))))
@@ -102,23 +99,24 @@ def of_features(features: Everywhere, threshold: float) -> Scoring:
         cosines = np.einsum("nd,nd->n", whitened[first].astype(np.float32), whitened[second].astype(np.float32))
         return probability(cosines)
 
-    floor = cosine(threshold) - 0.001  # neighbours are found by cosines that are off by half of that
+    floor = cosine(threshold) - 0.001  # neighbours are found by cosines that are off by up to half of that
     return Scoring(find_neighbours(whitened, floor), score)
 
 
 def probability(cosines: Array) -> Array:
-    """That two photos show one space, from their whitened cosines."""
-    probabilities: Array = 1 / (1 + np.exp(-_SLOPE * (cosines - _MIDDLE)))
-    return probabilities
+    """Return the probability that pairs of photos show one space, from their whitened cosines: (n,)."""
+    return 1 / (1 + np.exp(-_SLOPE * (cosines - _MIDDLE)))
 
 
 def cosine(probability: float) -> float:
-    """The whitened cosine that means this probability."""
-    return float(np.clip(_MIDDLE + np.log(probability / (1 - probability)) / _SLOPE, 0, 1)) if probability < 1 else 1.0
+    """Return the whitened cosine that means this probability, from 0 to 1."""
+    if probability == 1:
+        return 1.0
+    return float(np.clip(_MIDDLE + np.log(probability / (1 - probability)) / _SLOPE, 0, 1))
 
 
 def _whitened(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]:
-    """(N, D) → (N, up to 512), of length 1, a block at a time."""
+    """Return (N, D) vectors whitened on a sample of themselves: (N, up to 512), of length 1."""
     import torch
 
     from samespace.model.network import VECTOR_DIM, Whitening

@@ -13,12 +13,12 @@ from samespace.base import progress
 from samespace.base.files import content_hash, copy_new, move_new, sync_folder
 from samespace.duplicates.manifest import (
     LINKED,
-    Left,
+    CannotMove,
     Manifest,
     Move,
     Skipped,
     finish,
-    held_if_sound,
+    hold_if_sound,
     link_above,
     note,
     partial_name,
@@ -27,49 +27,50 @@ from samespace.duplicates.manifest import (
 
 
 class Undone(NamedTuple):
-    """What `undo` did; while `removed` is false the run's folder still holds photos or others' files."""
+    """The result of `undo`; if `removed` is false, the run's folder still holds photos or other files."""
 
     photos: int  # back in their places
-    removed: bool  # the run's folder, because nothing is left in it
+    removed: bool  # the run's folder
     skipped: tuple[Skipped, ...]
 
 
 def undo(run: Path) -> Undone:
-    """Every photo of this run back to its place, wherever the apply, or an undo before, was stopped.
+    """Put every photo of a run back in its place, wherever the apply or an earlier undo was stopped.
 
     A photo whose place is taken stays in quarantine, and so does the run.
     """
     run = run.resolve()
-    with held_if_sound(run.parent.parent):
+    with hold_if_sound(run.parent.parent):
         manifest = read_manifest(run)
         photos, skipped = 0, []
         for move in progress.over(manifest.moves, "undoing"):
             held = os.path.lexists(run / move.quarantined)
-            reason = put_back(manifest, move) or ("" if held else _loss(manifest, move))
+            reason = put_back(manifest, move)
+            if not reason and not held:
+                reason = _loss(manifest, move)
             if reason:
                 skipped.append(Skipped(move.path, reason))
             elif held:
                 photos += 1
-                with contextlib.suppress(OSError):  # lest a full disk hinder an undo, which needs no notes
+                with contextlib.suppress(OSError):  # undo needs no notes, and must work on a full disk
                     note(manifest, move, "restored")
         removed, others = finish(manifest)
         return Undone(photos, removed, (*skipped, *others))
 
 
 def _loss(manifest: Manifest, move: Move) -> str:
-    """Why a photo that is not in the quarantine cannot be brought back; "" where it need not."""
+    """Return why a photo that is not in the quarantine cannot be brought back; "" if it is in its place."""
     if os.path.lexists(move.path):
         return ""
-    state = manifest.states.get(move.number)
-    reasons = {"deleted": "deleted for good from the quarantine", "moved": "not in the quarantine any more"}
-    return reasons.get(state or "", "")
+    reasons = {"deleted": "deleted for good from the quarantine", "moved": "no longer in the quarantine"}
+    return reasons.get(manifest.states.get(move.number, ""), "")
 
 
 def put_back(manifest: Manifest, move: Move) -> str:
-    """Undo one move, whatever step it reached; why it could not be, or ""."""
+    """Undo one move, whatever step it reached; return "", or why it could not be undone."""
     try:
         _restore(manifest, move)
-    except Left as reason:
+    except CannotMove as reason:
         return str(reason)
     except FileExistsError:
         return "its place is taken"
@@ -83,10 +84,10 @@ def _restore(manifest: Manifest, move: Move) -> None:
     if not os.path.lexists(where):
         return
     if not move.root.is_dir():
-        # Not made anew: the drive that it was on may just not be there.
-        raise Left(f"the folder {move.root} is gone: bring it back, then undo again")
+        # Not made anew: the drive it was on may just not be there.
+        raise CannotMove(f"the folder {move.root} is gone: bring it back, then undo again")
     if folder := link_above(move.path, move.root):
-        raise Left(LINKED.format(folder))
+        raise CannotMove(LINKED.format(folder))
     partial = partial_name(manifest, move, move.path)
     partial.unlink(missing_ok=True)
     if os.path.lexists(move.path):
@@ -94,7 +95,7 @@ def _restore(manifest: Manifest, move: Move) -> None:
             where.unlink()
             return
         if not _is_our_link(manifest, move):
-            raise Left("its place is taken")
+            raise CannotMove("its place is taken")
         move.path.unlink()
     move.path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -119,18 +120,19 @@ def _restore_by_copy(move: Move, where: Path, partial: Path) -> None:
 
 
 def _is_back(manifest: Manifest, move: Move, where: Path) -> bool:
-    """Whether the photo is in its place as well as in quarantine, as a kill between two steps leaves it."""
+    """Return whether the photo is in its place as well as in quarantine: a kill between two steps leaves it there."""
     status = move.path.lstat()
     if os.path.samestat(status, where.lstat()):
         return True
     if not stat.S_ISREG(status.st_mode) or _is_our_link(manifest, move):
         return False
-    looks = (status.st_size, status.st_mtime_ns) == (move.size, move.mtime_ns)
-    return looks and content_hash(move.path) == move.content == content_hash(where)
+    if (status.st_size, status.st_mtime_ns) != (move.size, move.mtime_ns):
+        return False
+    return content_hash(move.path) == move.content == content_hash(where)
 
 
 def _is_our_link(manifest: Manifest, move: Move) -> bool:
-    """The link that the apply left, still leading to the keeper: removing it loses no bytes."""
+    """Return whether the apply's link to the keeper is in the photo's place: removing that loses no bytes."""
     if manifest.to == "symlink":
         return move.path.is_symlink() and move.path.readlink() == move.keeper
     try:

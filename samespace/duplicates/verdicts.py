@@ -1,4 +1,4 @@
-"""What persons said of pairs of photos: listed, and exported as labelled pairs to train with."""
+"""List what persons judged of pairs of photos, and export it as labelled pairs to train with."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from samespace.model.pairs import AIRBNB, COLUMNS, FILE, TRAINING, VERDICTS, Ver
 
 
 class Exported(NamedTuple):
-    """What verdicts.csv says after an export, and what of it is new."""
+    """Counts of verdicts.csv after an export, and of what is new in it."""
 
     same: int  # verdicts
     different: int
-    contradictions: int  # photos told different that other verdicts join; of `different`
+    contradictions: int  # of `different`: pairs that a chain of other verdicts joins
     photos: int  # that verdicts.csv names
-    new: int  # that this export copied
-    vanished: int  # photos that are nowhere any more
+    new: int  # photos that this export copied
+    vanished: int  # photos that no longer exist
     left_out: int  # verdicts on those
     alone: bool  # the data set has no other training photos
 
 
-def told(library: Library) -> list[tuple[Path, Path, bool]]:
-    """Every verdict on two photos that the library still knows, True for same, sorted by the bytes of the paths.
+def list_verdicts(library: Library) -> list[tuple[Path, Path, bool]]:
+    """Return every verdict on two photos that the library still knows, True for same, sorted by path.
 
-    A photo goes by the first path that has its content.
+    Of several files with the same bytes the first is named.
     """
-    sources, rows = _by_content(library), []
+    sources = _by_content(library)
+    rows = []
     for pair, same in library.verdicts().items():
         if pair <= sources.keys():
             first, second = sorted((sources[content][0].path for content in pair), key=os.fsencode)
@@ -46,13 +47,15 @@ def told(library: Library) -> list[tuple[Path, Path, bool]]:
 def export_verdicts(library: Library, root: Path) -> Exported:
     """Write the library's verdicts, and copies of their photos, into a data set's training photos.
 
-    They join what was exported before, from this library or another; of two verdicts on a pair this library's stands.
-    Nothing else there is touched. A photo that has vanished is left out unless an earlier export copied it.
+    They are added to what was exported before, from this library or another; if two verdicts on a pair differ, this
+    library's counts. Nothing else there is touched. A photo that no longer exists is left out unless an earlier export
+    copied it.
     """
     said = library.verdicts()
     if not said:
-        raise SameSpaceError(f"{library.folder} has no verdicts: say some with `samespace verdict A B same|different`")
-    sources, folder = _by_content(library), root / AIRBNB / TRAINING / VERDICTS
+        raise SameSpaceError(f"{library.folder} has no verdicts: add one with `samespace verdict A B same|different`")
+    sources = _by_content(library)
+    folder = root / AIRBNB / TRAINING / VERDICTS
     _refuse_scanned(folder, sources)
     try:
         before, earlier = _photos(folder), read_verdicts(folder)
@@ -60,28 +63,24 @@ def export_verdicts(library: Library, root: Path) -> Exported:
         verdicts = {pair: same for pair, same in earlier.items() if before.issuperset(pair)}
         fresh = {pair: same for pair, same in said.items() if pair <= files.keys()}
         if not verdicts and not fresh:
-            raise SameSpaceError(f"{library.folder} knows no two photos of a verdict any more: scan them again")
+            raise SameSpaceError(f"{library.folder} no longer has both photos of any verdict: scan them again")
         folder.mkdir(parents=True, exist_ok=True)
         verdicts |= {_copied(pair, files, folder): same for pair, same in fresh.items()}
         _write(folder, verdicts)
     except OSError as error:
-        raise SameSpaceError(f"cannot write {folder} ({error}): give a folder you may write, with room") from error
-    asked = {_names(pair) for pair in earlier} | {frozenset(map(_name, pair)) for pair in said}
-    return _exported(folder, verdicts, before, asked - {_names(pair) for pair in verdicts}, set(map(_name, files)))
-
-
-def _exported(
-    folder: Path, verdicts: Verdicts, before: set[Path], left_out: set[frozenset[str]], there: set[str]
-) -> Exported:
-    """`left_out` are the verdicts not written, `there` the photos that the library has, by names without suffix."""
-    space, same = joined(verdicts), sum(verdicts.values())
+        raise SameSpaceError(f"cannot write {folder} ({error}): choose a folder that you can write to") from error
+    wanted = {_names(pair) for pair in earlier} | {frozenset(map(_name, pair)) for pair in said}
+    left_out = wanted - {_names(pair) for pair in verdicts}
+    vanished = frozenset().union(*left_out) - set(map(_name, files)) - _names(before)
+    space = joined(verdicts)
+    different = [pair for pair, same in verdicts.items() if not same]
     return Exported(
-        same=same,
-        different=len(verdicts) - same,
-        contradictions=sum(space[one] == space[other] for (one, other), same in verdicts.items() if not same),
+        same=len(verdicts) - len(different),
+        different=len(different),
+        contradictions=sum(space[one] == space[other] for one, other in different),
         photos=len(space),
         new=len(space.keys() - before),
-        vanished=len(frozenset().union(*left_out) - there - _names(before)),
+        vanished=len(vanished),
         left_out=len(left_out),
         alone=all(path.is_relative_to(folder) for path in find(folder.parent, follow_links=True)),
     )
@@ -95,11 +94,11 @@ def _by_content(library: Library) -> dict[str, list[Photo]]:
 
 
 def _refuse_scanned(folder: Path, sources: Mapping[str, list[Photo]]) -> None:
-    """The next scan would take the copies for duplicates, and a cleanup might remove either."""
+    """Refuse a folder that the library scans: it would find the copies as duplicates, and could remove either."""
     real = Path(os.path.realpath(folder))
     for root in sorted({photo.root for photos in sources.values() for photo in photos}):
         if real.is_relative_to(root):
-            raise SameSpaceError(f"{folder} lies in {root}, which the library scans: export to a folder outside it")
+            raise SameSpaceError(f"{folder} is in {root}, which the library scans: export to a folder outside it")
 
 
 def _photos(folder: Path) -> set[Path]:
@@ -117,15 +116,16 @@ def _names(photos: Iterable[Path]) -> frozenset[str]:
 def _files(
     contents: Iterable[frozenset[str]], before: set[Path], sources: Mapping[str, list[Photo]]
 ) -> dict[str, Path]:
-    """A file for each content that there still is: an earlier export's copy, else one of the library's."""
+    """Return a file for each content that still exists: an earlier export's copy, else one of the library's."""
     copies = {path.stem: path for path in before}
     files: dict[str, Path] = {}
     for content in frozenset[str]().union(*contents):
         copy = copies.get(_name(content))
         if copy and not _holds(copy, content):
-            raise SameSpaceError(f"{copy} is not the photo that was judged: move it away, and export again")
-        known = (photo.path for photo in sources.get(content, []) if _holds(photo.path, content))
-        if path := copy or next(known, None):
+            raise SameSpaceError(f"{copy} is not the photo that was judged: move it away and export again")
+        paths = (photo.path for photo in sources.get(content, []) if _holds(photo.path, content))
+        path = copy or next(paths, None)
+        if path:
             files[content] = path
     return files
 
@@ -143,7 +143,7 @@ def _copied(pair: Iterable[str], files: Mapping[str, Path], folder: Path) -> tup
 
 
 def _copy(path: Path, content: str, folder: Path) -> Path:
-    """The photo in this folder. No hard link: whoever edits a photo in place would edit what was judged."""
+    """Copy a photo into this folder. Not as a hard link: editing the photo in place would edit what was judged."""
     suffix = path.suffix.lower() if path.suffix.lower() in EXTENSIONS else ".jpg"
     copy = folder / (_name(content) + suffix)
     if not copy.exists():
@@ -152,7 +152,9 @@ def _copy(path: Path, content: str, folder: Path) -> Path:
 
 
 def _write(folder: Path, verdicts: Verdicts) -> None:
-    rows = [(*(path.relative_to(folder).as_posix() for path in pair), int(same)) for pair, same in verdicts.items()]
+    rows = []
+    for (first, second), same in verdicts.items():
+        rows.append((first.relative_to(folder).as_posix(), second.relative_to(folder).as_posix(), int(same)))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *sorted(rows)])
     write_whole(folder / FILE, text.getvalue().encode())

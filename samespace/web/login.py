@@ -22,7 +22,7 @@ async def _login(request: Request) -> Response:
     """A cookie for this browser. A form is enough: it needs no script."""
     fields = parse_qs((await request.body()).decode(errors="replace"))
     if not _guard(request).is_token("".join(fields.get("token", []))):
-        return _page(request, 403, "That was not the token. It is the word given to samespace serve --token.")
+        return _page(request, 403, "Wrong token. It is the word given to samespace serve --token.")
     answer = RedirectResponse("/", 303)
     _guard(request).admit(answer, secure=request.url.scheme == "https")
     return answer

@@ -134,7 +134,7 @@ def as_json(body: bytes) -> dict[str, Any]:
 # A person's mistake is one sentence, in JSON to a program, on a page to a person.
 
 SENTENCES = {
-    404: "There is nothing here: it may have been removed, or the address is mistyped.",
+    404: "There is nothing here: it may have been removed, or the address mistyped.",
     405: "This address does not take that kind of request.",
 }
 
@@ -160,7 +160,7 @@ async def on_hang_up(request: Request, error: Exception) -> Response:
 
 async def on_crash(request: Request, error: Exception) -> Response:
     traceback.print_exception(error)
-    return problem(request, 500, "Something went wrong in SameSpace itself; the terminal it runs in says what.")
+    return problem(request, 500, "Something went wrong in SameSpace; its terminal says what.")
 
 
 def problem(request: Request, status: int, sentence: str) -> Response:

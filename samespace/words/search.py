@@ -21,8 +21,7 @@ from samespace.library.features import Features, Fields
 from samespace.library.library import Library
 from samespace.search.exact import Exact
 from samespace.search.look import Look, look_from_options, remember_look
-from samespace.words.data import feature_source_of
-from samespace.words.photo_features import told_of
+from samespace.words.photo_features import combine_features, feature_source_of
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.tokens import split_words
 
@@ -68,7 +67,7 @@ class Sentences:
         kept = Embedded(f"{look.extractor.fingerprint}-{version}", {_FIELD: ((matcher.dim,), "float16")})
 
         def derive(features: Features) -> dict[str, npt.NDArray[Any]]:
-            return {_FIELD: matcher.embed_photos(told_of(features)).astype(np.float16)}
+            return {_FIELD: matcher.embed_photos(combine_features(features)).astype(np.float16)}
 
         library.derive(look.extractor, kept, derive)
         with library.unchanging():

@@ -127,10 +127,10 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["export", "{model}", "-o", "{photo}"], "cannot write the model to {photo}"),
         (["scan", "{here}/nowhere"], "{here}/nowhere is not a folder: give the folder that holds the photos"),
         (["dedupe", "{photo}"], "{photo} is not a folder"),
-        (["dedupe", "{here}", "--threshold", "2"], "a threshold of 2 makes no sense"),
+        (["dedupe", "{here}", "--threshold", "2"], "a threshold of 2 is out of range"),
         (["dedupe", "{here}", "--kind", "same-space", "--model", "{here}"], "no model in {here}"),
-        (["apply", "{here}/plan.json"], "{here}/plan.json is no plan that can be followed"),
-        (["apply", "{photo}"], "{photo} is no plan that can be followed: it is not JSON"),
+        (["apply", "{here}/plan.json"], "{here}/plan.json cannot be followed as a plan"),
+        (["apply", "{photo}"], "{photo} cannot be followed as a plan: it is not JSON"),
         (["undo", "--library", "{here}"], "no library at {here}: give the .samespace"),
         (["undo", "{here}/run"], "no run at {here}/run: name a folder"),
         (["verdict", "{photo}", "{photo}", "same"], "no library at or above"),
@@ -142,8 +142,8 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["search", "--like", "{here}/nowhere", "--in", "{here}"], "{here}/nowhere is not a folder"),
         (["search", "--like", "{here}", "--in", "{here}", "--top", "0"], "cannot show 0 results"),
         (["search", "{photo}", "--json", "-z"], "--json and --null print different things: leave"),
-        (["search", "{photo}", "--threshold", "2"], "a threshold of 2 makes no sense"),
-        (["search", "{photo}", "--threshold", "nan"], "a threshold of nan makes no sense"),
+        (["search", "{photo}", "--threshold", "2"], "a threshold of 2 is out of range"),
+        (["search", "{photo}", "--threshold", "nan"], "a threshold of nan is out of range"),
         (["search", "{photo}", "--library", "{here}"], "no library at {here}: `samespace scan` makes one"),
         (["search", "{here}/photo.jpg"], "no library at or above"),
         (["index", "--library", "{here}"], "no library at {here}"),
@@ -361,7 +361,7 @@ def test_a_folder_inside_the_other_is_searched_in_one_library(run: Run, album: P
 def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(album)
     run("scan", ".")
-    assert run("compress")[2].startswith("error: what finds copies is as short as it can be: scan with --backbone")
+    assert run("compress")[2].startswith("error: vectors that find copies are short already: scan with --backbone")
     run("scan", ".", *RANDOM)
     assert run("compress")[2].startswith("error: 4 photos are too few to learn from")
     monkeypatch.setattr("samespace.search.choose_compression.FEWEST", 4)
@@ -386,7 +386,7 @@ def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.Monke
     _, out, _ = run("compress", "--import", album.parent / "trained.safetensors")
     assert out == f"search now compares mobilenet_v3_small vectors of {compression.dim} numbers, compressed by pca\n"
     assert run("search", "last.png")[0] == 0
-    assert run("compress", "--import", "last.png")[2].startswith("error: last.png is no compression")
+    assert run("compress", "--import", "last.png")[2].startswith("error: last.png is not a compression")
 
 
 def test_an_index_is_kept_beside_the_features(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +412,7 @@ def test_dedupe_shows_what_it_found_and_changes_nothing(run: Run, album: Path) -
     figures = dict(line.split() for line in out.splitlines() if line.startswith("  ") and len(line.split()) == 2)
     assert figures == {"photos": "4", "groups": "1", "duplicates": "2", "unreadable": "1"}
     assert f"  keep           {album}/first.png  " in out
-    assert ": same shot, fewer pixels\n" in out
+    assert ": same photo, fewer pixels\n" in out
     assert next_command(out, "apply") == ["apply", f"{album}/.samespace/plan.json"]
     assert next_command(out, "dedupe") == ["dedupe", str(album), "--report", "report.html"]
     assert tree(album) == before

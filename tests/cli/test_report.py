@@ -22,7 +22,7 @@ from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable, score_words, shell_word, size_words
 from samespace.cli import report
 from samespace.cli.report import write_report
-from samespace.duplicates.group import Found, Group, Member
+from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.library.library import Photo
 from tests.conftest import ROOT, draw
 
@@ -77,9 +77,9 @@ def group(paths: list[Path], root: Path, kind: str = "near", weakest: float = 0.
 
 def written(path: Path, groups: list[Group], **changes: Any) -> str:
     removed = [member for group in groups for member in group.members if not member.keep]
-    found = Found("near", 0.9, "keeper", 100, groups, len(removed), 2_000_000 * len(removed), [])
+    found = Duplicates("near", 0.9, "keeper", 100, groups, len(removed), 2_000_000 * len(removed), [])
     about: dict[str, Any] = {"folders": [path.parent], "plan": Path("plan.json")}
-    of_found = {name: changes.pop(name) for name in {*changes} & {*Found._fields}}
+    of_found = {name: changes.pop(name) for name in {*changes} & {*Duplicates._fields}}
     write_report(path, found._replace(**of_found), **{**about, **changes})
     return path.read_text(encoding="utf-8")
 
@@ -98,7 +98,7 @@ def test_every_photo_is_there_keeper_first_with_score_reason_and_facts(tmp_path:
     photos = page.all("li")
     assert [item["class"] for item in photos] == ["keep", "remove", "remove", "keep", "remove"]
     assert [words["text"] for words in page.all("p", "fate")][:3] == [
-        "Keeper",
+        "Keep",
         "Removescore 0.981",
         "Removescore 0.971",
     ]
@@ -119,15 +119,15 @@ def test_a_group_carries_what_it_is_filtered_and_sorted_by(tmp_path: Path) -> No
         "3",
     ]
     assert (second["data-kind"], second["data-photos"], second["data-bytes"]) == ("exact", "2", "2000000")
-    assert "weakest pair 0.950" in first["text"] and "4.0 MB to win" in first["text"]
+    assert "least similar two: 0.950" in first["text"] and "frees 4.0 MB" in first["text"]
     assert [option["text"] for option in page.all("option")][:3] == ["all", "exact", "near"]
 
 
-def test_a_weakest_pair_below_the_threshold_is_pointed_out(tmp_path: Path) -> None:
+def test_a_least_similar_pair_below_the_threshold_is_pointed_out(tmp_path: Path) -> None:
     paths = drawn(tmp_path, "a.png", "b.png", "c.png")
     sure, unsure = (written(tmp_path / "r.html", [group(paths, tmp_path, weakest=low)]) for low in (0.9, 0.8996))
     assert "look twice" not in sure
-    assert "weakest pair 0.899 <em>below 0.9: look twice</em>" in unsure
+    assert "least similar two: 0.899 <em>below 0.9: look twice</em>" in unsure
 
 
 def test_a_protected_member_reads_as_kept_and_wins_nothing(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_protected_member_reads_as_kept_and_wins_nothing(tmp_path: Path) -> No
     protected = three.members[1]._replace(keep=True, why="lies in the reference folder")
     page = Page(written(tmp_path / "r.html", [three._replace(members=(three.members[0], protected, three.members[2]))]))
     assert [item["class"] for item in page.all("li")] == ["keep", "keep", "remove"]
-    assert page.all("p", "fate")[1]["text"] == "Also keptscore 0.981"
+    assert page.all("p", "fate")[1]["text"] == "Also keepscore 0.981"
     assert page.all("article", "group")[0]["data-bytes"] == "2000000"
 
 
@@ -234,7 +234,7 @@ def test_a_photo_that_cannot_be_opened_has_a_placeholder_with_the_reason(tmp_pat
 def test_no_groups_is_good_news_with_a_hint(tmp_path: Path) -> None:
     page = Page(written(tmp_path / "r.html", [], plan=None))
     [empty] = page.all("section", "empty")[:1]
-    assert "100 photos, and no two are near duplicates from score 0.9 on." in empty["text"]
+    assert "No two of the 100 photos are near duplicates (score 0.9 or higher)." in empty["text"]
     assert "--kind same-space" in empty["text"]
     assert not page.all("article") and not page.all("dl", "commands")
 

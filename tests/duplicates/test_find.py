@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import open_photo
 from samespace.duplicates.find import Comparison, find_duplicates
-from samespace.duplicates.group import GROUPINGS, THRESHOLDS, Found, Group, Search
+from samespace.duplicates.group import GROUPINGS, THRESHOLDS, DedupeOptions, Duplicates, Group
 from samespace.duplicates.keeper import PROTECTED
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
@@ -52,15 +52,15 @@ def smaller(path: Path, copy: Path) -> Path:
     return save(photo.resize((photo.width // 2, photo.height // 2)), copy)
 
 
-def search(folder: Path, *others: Path, **options: Any) -> Found:
+def search(folder: Path, *others: Path, **options: Any) -> Duplicates:
     folders = [folder, *others]
     libraries = [Library(each / FOLDER, create=True) for each in folders]
     for library, each in zip(libraries, folders, strict=True):
         scan(library, [each], [same_shot.Sketches()])
-    return find_duplicates(libraries, folders, Search(**options))
+    return find_duplicates(libraries, folders, DedupeOptions(**options))
 
 
-def names(found: Found) -> list[list[str]]:
+def names(found: Duplicates) -> list[list[str]]:
     return [[member.photo.path.name for member in group.members] for group in found.groups]
 
 
@@ -70,7 +70,7 @@ def kept(group: Group) -> list[str]:
 
 def test_a_folder_without_duplicates_has_none(folder: Path) -> None:
     found = search(folder)
-    assert (found.photos, found.groups, found.duplicates, found.bytes_to_win) == (4, [], 0, 0)
+    assert (found.photos, found.groups, found.duplicates, found.bytes_freed) == (4, [], 0, 0)
 
 
 @pytest.mark.parametrize("kind", ["exact", "near"])
@@ -111,10 +111,10 @@ def test_near_is_the_same_shot_and_exact_within_it(folder: Path) -> None:
     assert sorted(member.photo.path.name for member in groups["a"].members) == ["a copy.png", "a small.png", "a.png"]
     assert groups["a"].kind == "near" and groups["b"].kind == "exact"
     by_name = {member.photo.path.name: member for member in groups["a"].members}
-    assert by_name["a small.png"].why == "same shot, fewer pixels"
+    assert by_name["a small.png"].why == "same photo, fewer pixels"
     assert by_name["a small.png"].score == pytest.approx(groups["a"].weakest) and groups["a"].weakest < 1
     assert found.duplicates == 3
-    assert found.bytes_to_win == sum(
+    assert found.bytes_freed == sum(
         member.photo.path.stat().st_size for group in found.groups for member in group.members if not member.keep
     )
 
@@ -152,12 +152,12 @@ def test_what_is_kept_and_why(folder: Path) -> None:
     assert keeper["best"].photo.path.name == "original with a long name.png"
     shots = [folder / name for name in ("large/soft.jpg", "original with a long name.png", "s.png", "newest.bmp")]
     largest = max(shots, key=lambda path: path.stat().st_size)
-    assert (keeper["largest"].photo.path, keeper["largest"].why) == (largest, "the largest file")
-    assert (keeper["oldest"].photo.path.name, keeper["oldest"].why) == ("s.png", "the oldest")
-    assert (keeper["newest"].photo.path.name, keeper["newest"].why) == ("newest.bmp", "the newest")
+    assert (keeper["largest"].photo.path, keeper["largest"].why) == (largest, "largest file")
+    assert (keeper["oldest"].photo.path.name, keeper["oldest"].why) == ("s.png", "oldest")
+    assert (keeper["newest"].photo.path.name, keeper["newest"].why) == ("newest.bmp", "newest")
     (group,) = search(folder, keep="shortest-path").groups
-    assert (group.members[0].photo.path.name, group.members[0].why) == ("s.png", "the shortest path")
-    assert {member.why for member in group.members[1:]} == {"same shot, a longer path", "same pixels, a longer path"}
+    assert (group.members[0].photo.path.name, group.members[0].why) == ("s.png", "shortest path")
+    assert {member.why for member in group.members[1:]} == {"same photo, longer path", "same pixels, longer path"}
 
 
 def test_equal_in_all_goes_by_path(folder: Path) -> None:
@@ -165,8 +165,8 @@ def test_equal_in_all_goes_by_path(folder: Path) -> None:
     os.utime(folder / "0.png", (NOON, NOON))
     (group,) = search(folder).groups
     assert [(member.photo.path.name, member.why) for member in group.members] == [
-        ("0.png", "equal in all, first by path"),
-        ("a.png", "same bytes, equal in all, later by path"),
+        ("0.png", "identical; first by name"),
+        ("a.png", "same bytes, later by name"),
     ]
 
 
@@ -196,7 +196,7 @@ def test_the_same_pixels_are_seen_where_both_are_in_a_reference(folder: Path) ->
     (group,) = search(folder, reference=(folder / "old",), grouping="components", keep="largest").groups
     assert {member.photo.path.name: member.why.partition(",")[0] for member in group.members if not member.keep} == {
         "a.png": "same pixels",
-        "less.png": "same shot",
+        "less.png": "same photo",
     }
 
 
@@ -257,7 +257,7 @@ def test_a_hard_link_is_the_same_file_and_no_duplicate(folder: Path) -> None:
     (folder / "c link.png").hardlink_to(folder / "b copy.png")
     found = search(folder)
     assert names(found) == [["a link.png", "b copy.png", "c link.png"]]
-    assert (found.duplicates, found.bytes_to_win) == (2, (folder / "b copy.png").stat().st_size)  # freed once
+    assert (found.duplicates, found.bytes_freed) == (2, (folder / "b copy.png").stat().st_size)  # freed once
 
 
 def test_unreadable_files_are_named(folder: Path) -> None:
@@ -271,7 +271,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
         model = load(model_folders[head])
         library, extractor = Library(tmp_path / head, create=True), for_model(model)
         scan(library, [rooms], [same_shot.Sketches(), extractor])
-        found = find_duplicates([library], [rooms], Search("same-space", threshold=0.5), extractor, model)
+        found = find_duplicates([library], [rooms], DedupeOptions("same-space", threshold=0.5), extractor, model)
         paths = {photo.content: photo.path for photo in library.photos()}
         assert found.photos == len(library.photos()) and found.groups
         for group in found.groups:
@@ -285,7 +285,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
 def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_path: Path) -> None:
     library, extractor = Library(tmp_path / "library", create=True), for_backbone("mobilenet_v3_small", "none")
     scan(library, [rooms], [same_shot.Sketches(), extractor])
-    found = find_duplicates([library], [rooms], Search("same-space", threshold=0.9), extractor)
+    found = find_duplicates([library], [rooms], DedupeOptions("same-space", threshold=0.9), extractor)
     assert found.groups
     right = [
         room(member.photo) == room(group.members[0].photo) for group in found.groups for member in group.members[1:]
@@ -303,7 +303,7 @@ def test_few_photos_are_too_few_without_a_model(folder: Path) -> None:
     library, extractor = Library(folder / FOLDER, create=True), for_backbone("mobilenet_v3_small", "none")
     scan(library, [folder], [extractor])
     with pytest.raises(SameSpaceError, match=r"and 4 are too few: give --model DIR"):
-        find_duplicates([library], [folder], Search("same-space"), extractor)
+        find_duplicates([library], [folder], DedupeOptions("same-space"), extractor)
 
 
 @pytest.mark.parametrize(
@@ -311,8 +311,8 @@ def test_few_photos_are_too_few_without_a_model(folder: Path) -> None:
     [
         ({"kind": "similar"}, "unknown kind 'similar'"),
         ({"grouping": "kmeans"}, "unknown grouping"),
-        ({"keep": "prettiest"}, "unknown rule"),
-        ({"threshold": 1.2}, "threshold of 1.2"),
+        ({"keep": "prettiest"}, "unknown keep rule"),
+        ({"threshold": 1.2}, "threshold of 1.2 is out of range"),
         ({"threshold": 0.0}, "threshold of 0 "),
         ({"min_samples": 0}, "--min-samples"),
     ],
@@ -352,11 +352,11 @@ class Scanned(NamedTuple):
     extractor: Extractor | None = None
     model: Model | None = None
 
-    def compare(self, search: Search) -> Comparison:
-        return Comparison([self.library], [self.folder], search, self.extractor, self.model)
+    def compare(self, options: DedupeOptions) -> Comparison:
+        return Comparison([self.library], [self.folder], options, self.extractor, self.model)
 
-    def find(self, search: Search) -> Found:
-        return find_duplicates([self.library], [self.folder], search, self.extractor, self.model)
+    def find(self, options: DedupeOptions) -> Duplicates:
+        return find_duplicates([self.library], [self.folder], options, self.extractor, self.model)
 
 
 @pytest.fixture(scope="module")
@@ -381,7 +381,7 @@ def scanned(
     }
 
 
-def outline(found: Found) -> list[Any]:
+def outline(found: Duplicates) -> list[Any]:
     """All of it but the scores, which may differ in their last bits."""
     groups = [
         (group.kind, [(member.photo, member.keep, member.why) for member in group.members]) for group in found.groups
@@ -389,7 +389,7 @@ def outline(found: Found) -> list[Any]:
     return [found._replace(groups=[]), groups]
 
 
-def scores(found: Found) -> list[float]:
+def scores(found: Duplicates) -> list[float]:
     return [score for group in found.groups for score in (group.weakest, *(member.score for member in group.members))]
 
 
@@ -397,7 +397,7 @@ def scores(found: Found) -> list[float]:
 @pytest.mark.parametrize("by", ["exact", "near", "same-space", "model"])
 def test_compared_once_is_found_at_each_threshold(by: str, grouping: str, scanned: dict[str, Scanned]) -> None:
     given, kind = scanned[by], "same-space" if by == "model" else by
-    search = Search(kind, 0.3)._replace(
+    search = DedupeOptions(kind, 0.3)._replace(
         **({"grouping": grouping} if grouping in GROUPINGS else {grouping: (given.folder / "old",)})
     )
     comparison = given.compare(search)
@@ -422,14 +422,14 @@ def test_a_look_that_a_lower_threshold_asked_for_changes_nothing(folder: Path) -
     )
     library = Library(folder / FOLDER, create=True)
     scan(library, [folder], [same_shot.Sketches()])
-    given, chained = Scanned(library, folder), Search("near", 0.1, "components")
+    given, chained = Scanned(library, folder), DedupeOptions("near", 0.1, "components")
     comparison = given.compare(chained)
     threshold = comparison.at().groups[0].weakest + 0.001
     (low,), (high,) = comparison.at().groups, comparison.at(threshold).groups
     assert len(low.members) == len(high.members) == 3
     assert [(group.members[0].photo.path.name, group.members[0].why) for group in (low, high)] == [
-        ("sharp.jpg", "the sharpest"),
-        ("soft.bmp", "the largest file"),
+        ("sharp.jpg", "sharpest"),
+        ("soft.bmp", "largest file"),
     ]
     assert outline(comparison.at(threshold)) == outline(given.find(chained._replace(threshold=threshold)))
 
@@ -451,11 +451,11 @@ def without(paths: Iterable[Path], folder: Path, scanned: Scanned, tmp_path: Pat
 def test_photos_that_went_are_left_out_and_may_come_back(
     kind: str, grouping: str, scanned: dict[str, Scanned], tmp_path: Path
 ) -> None:
-    comparison = scanned[kind].compare(Search(kind, 0.3, grouping))
+    comparison = scanned[kind].compare(DedupeOptions(kind, 0.3, grouping))
     before = comparison.at(0.6)
     went = {member.photo.path for group in before.groups[::2] for member in group.members[::2]}
     left, found = without(went, scanned[kind].folder, scanned[kind], tmp_path), comparison.at(0.6, without=went)
-    expected = left.find(Search(kind, 0.6, grouping))
+    expected = left.find(DedupeOptions(kind, 0.6, grouping))
     names = [[member.photo.path.relative_to(left.folder) for member in group.members] for group in expected.groups]
     assert [
         [member.photo.path.relative_to(scanned[kind].folder) for member in group.members] for group in found.groups
@@ -467,7 +467,7 @@ def test_photos_that_went_are_left_out_and_may_come_back(
 
 def test_verdicts_said_meanwhile_are_heeded(scanned: dict[str, Scanned]) -> None:
     given = scanned["same-space"]
-    comparison = given.compare(Search("same-space", 0.5))
+    comparison = given.compare(DedupeOptions("same-space", 0.5))
     keeper, *others = comparison.at(0.9).groups[0].members
     apart = next(member for member in others if member.photo.content != keeper.photo.content)
     verdicts = {**comparison.verdicts, frozenset((keeper.photo.content, apart.photo.content)): False}
@@ -483,7 +483,7 @@ def test_verdicts_said_meanwhile_are_heeded(scanned: dict[str, Scanned]) -> None
 def test_other_threads_ask_once_libraries_are_closed(by: str, scanned: dict[str, Scanned]) -> None:
     given, kind = scanned[by], "same-space" if by == "model" else by
     library = Library(given.library.folder)
-    comparison = given._replace(library=library).compare(Search(kind, 0.5))
+    comparison = given._replace(library=library).compare(DedupeOptions(kind, 0.5))
     library.close()
     thresholds = [0.5, 0.6, 0.7, 0.8, 0.9] * 4
     with ThreadPoolExecutor(8) as pool:
@@ -493,7 +493,7 @@ def test_other_threads_ask_once_libraries_are_closed(by: str, scanned: dict[str,
 
 
 def test_nothing_is_scored_again(scanned: dict[str, Scanned], monkeypatch: pytest.MonkeyPatch) -> None:
-    comparison = scanned["near"].compare(Search("near", 0.5))
+    comparison = scanned["near"].compare(DedupeOptions("near", 0.5))
     expected = comparison.at(0.5)
     monkeypatch.setattr(same_shot, "same_shot", None)
     assert comparison.at(0.5) == expected
@@ -502,10 +502,10 @@ def test_nothing_is_scored_again(scanned: dict[str, Scanned], monkeypatch: pytes
 
 
 def test_no_threshold_below_the_lowest(scanned: dict[str, Scanned]) -> None:
-    comparison = scanned["near"].compare(Search("near", 0.5))
-    with pytest.raises(SameSpaceError, match=r"compared from 0\.5 on, and 0\.4 is lower"):
+    comparison = scanned["near"].compare(DedupeOptions("near", 0.5))
+    with pytest.raises(SameSpaceError, match=r"compared at 0\.5 or higher: a threshold of 0\.4 is too low"):
         comparison.at(0.4)
-    with pytest.raises(SameSpaceError, match=r"threshold of 1\.5 makes no sense"):
+    with pytest.raises(SameSpaceError, match=r"threshold of 1\.5 is out of range"):
         comparison.counts([0.5, 1.5])
 
 
@@ -517,4 +517,4 @@ def test_where_libraries_contradict_each_other_photos_differ(folder: Path, tmp_p
     contents = [photo.content for photo in libraries[0].photos() if photo.path.name[0] == "a"]
     for library, same in zip(libraries, (True, False, True), strict=True):
         library.add_verdict(*contents, same=same)
-    assert Comparison(libraries, [folder], Search("near")).verdicts == {frozenset(contents): False}
+    assert Comparison(libraries, [folder], DedupeOptions("near")).verdicts == {frozenset(contents): False}

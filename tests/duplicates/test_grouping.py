@@ -291,7 +291,7 @@ def test_whole_lists_are_let_go_when_there_is_no_room(monkeypatch: pytest.Monkey
     monkeypatch.setattr(grouping_module, "ROOM", 10)
     monkeypatch.setattr(grouping_module, "AHEAD", 2)
     assert as_lists(by_keeper(np.arange(100), narrow)) == expected
-    assert len(narrow._near) <= 2 < len(wide._near)
+    assert len(narrow.completed) <= 2 < len(wide.completed)
 
 
 def test_no_photos_make_no_groups() -> None:

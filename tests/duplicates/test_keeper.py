@@ -31,28 +31,28 @@ def test_best_is_resolution_then_sharpness_then_bytes_then_path() -> None:
     larger = (photo("/photos/larger.jpg", width=41), 0.1)
     sharper = (photo("/photos/sharper.jpg", size=10), 0.9)
     heavier = (photo("/photos/heavier.jpg", size=2000), 0.5)
-    assert kept("best", plain, larger, sharper) == ("larger.jpg", "the highest resolution")
-    assert kept("best", plain, sharper, heavier) == ("sharper.jpg", "the sharpest")
-    assert kept("best", plain, heavier) == ("heavier.jpg", "the largest file")
-    assert kept("best", plain, (photo("/photos/b.jpg"), 0.5)) == ("a.jpg", "equal in all, first by path")
+    assert kept("best", plain, larger, sharper) == ("larger.jpg", "highest resolution")
+    assert kept("best", plain, sharper, heavier) == ("sharper.jpg", "sharpest")
+    assert kept("best", plain, heavier) == ("heavier.jpg", "largest file")
+    assert kept("best", plain, (photo("/photos/b.jpg"), 0.5)) == ("a.jpg", "identical; first by name")
 
 
 def test_a_little_sharper_is_not_sharper() -> None:
-    assert kept("best", (photo(), 0.50), (photo("/photos/b.jpg", size=2000), 0.49)) == ("b.jpg", "the largest file")
+    assert kept("best", (photo(), 0.50), (photo("/photos/b.jpg", size=2000), 0.49)) == ("b.jpg", "largest file")
 
 
 def test_the_other_rules() -> None:
     early, late = "2020-01-01 00:00:00", "2023-01-01 00:00:00"
     old, new = (photo("/photos/old.jpg", taken=early), 0.5), (photo("/photos/new.jpg", taken=late), 0.5)
-    assert kept("oldest", old, new) == ("old.jpg", "the oldest")
-    assert kept("newest", old, new) == ("new.jpg", "the newest")
+    assert kept("oldest", old, new) == ("old.jpg", "oldest")
+    assert kept("newest", old, new) == ("new.jpg", "newest")
     undated = (photo("/photos/undated.jpg", mtime_ns=NOON_NS), 0.5)  # in November 2023
-    assert kept("newest", new, undated) == ("undated.jpg", "the newest")
+    assert kept("newest", new, undated) == ("undated.jpg", "newest")
     assert kept("largest", (photo(width=400), 1), (photo("/photos/b.jpg", size=1001), 0)) == (
         "b.jpg",
-        "the largest file",
+        "largest file",
     )
-    assert kept("shortest-path", (photo(width=400), 1), (photo("/b.jpg"), 0)) == ("b.jpg", "the shortest path")
+    assert kept("shortest-path", (photo(width=400), 1), (photo("/b.jpg"), 0)) == ("b.jpg", "shortest path")
 
 
 def test_what_is_protected_is_kept_whatever_the_rule_says() -> None:
@@ -67,7 +67,7 @@ def test_why_not() -> None:
     keeper, other = standing(photo(width=400), 0.5, False, "best"), standing(photo(), 0.5, False, "best")
     assert why_removed(other, keeper, "best") == "fewer pixels"
     later = standing(photo("/photos/b.jpg"), 0.5, False, "best")
-    assert why_removed(later, other, "best") == "equal in all, later by path"
+    assert why_removed(later, other, "best") == "later by name"
 
 
 def test_sharpness_is_asked_for_only_where_it_decides() -> None:

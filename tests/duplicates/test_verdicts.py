@@ -18,7 +18,7 @@ from data import training_rows
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.cli import show
-from samespace.duplicates.verdicts import Exported, export_verdicts, told
+from samespace.duplicates.verdicts import Exported, export_verdicts, list_verdicts
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.model.pairs import AIRBNB, TRAINING, VERDICTS, Pairs, Photos, find_photos, hold_out, make_pairs
@@ -81,18 +81,18 @@ def test_told_names_photos_that_are_there_in_a_stable_order(album: Library) -> N
     say(album, "hb! ba gc de fe df!")
     a, b, c, d, e, f, g, h = (photo(album, name) for name in "abcdefgh")
     among = [(d, e, True), (d, f, False), (e, f, True)]
-    assert told(album) == [(a, b, True), (b, h, False), (c, g, True), *among]
+    assert list_verdicts(album) == [(a, b, True), (b, h, False), (c, g, True), *among]
     shutil.copy(g, photo(album, "bcopy"))  # sorts before g: the same content goes by its first path
     h.unlink()
     scan(album, [album.folder.parent])
-    assert told(album) == [(a, b, True), (photo(album, "bcopy"), c, True), *among]
+    assert list_verdicts(album) == [(a, b, True), (photo(album, "bcopy"), c, True), *among]
 
 
 def test_a_terminal_shows_one_verdict_a_line(album: Library, capsys: pytest.CaptureFixture[str]) -> None:
-    show.show_verdicts(told(album))
+    show.show_verdicts(list_verdicts(album))
     assert "to say one: samespace verdict" in capsys.readouterr().out
     say(album, "ab cd!")
-    show.show_verdicts(told(album))
+    show.show_verdicts(list_verdicts(album))
     a, b, c, d = (photo(album, name) for name in "abcd")
     assert capsys.readouterr().out == f"same       {a} {b}\ndifferent  {c} {d}\n"
 
@@ -263,11 +263,11 @@ def test_what_an_export_says(album: Library, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_without_a_verdict_nothing_is_written(album: Library, tmp_path: Path) -> None:
-    with pytest.raises(SameSpaceError, match="has no verdicts: say some"):
+    with pytest.raises(SameSpaceError, match="has no verdicts: add one"):
         export_verdicts(album, tmp_path / "root")
     say(album, "ab")
     photo(album, "a").unlink()
-    with pytest.raises(SameSpaceError, match="knows no two photos of a verdict any more"):
+    with pytest.raises(SameSpaceError, match="no longer has both photos of any verdict"):
         export_verdicts(album, tmp_path / "root")
     assert not (tmp_path / "root").exists()
 
@@ -292,7 +292,7 @@ def test_a_copy_that_is_another_photo_is_not_overwritten(album: Library, tmp_pat
 def test_a_root_that_cannot_be_written_is_named(album: Library, tmp_path: Path) -> None:
     say(album, "ab")
     (tmp_path / "file").touch()
-    with pytest.raises(SameSpaceError, match=r"cannot write .*file.*: give a folder you may write"):
+    with pytest.raises(SameSpaceError, match=r"cannot write .*file.*: choose a folder that you can write to"):
         export_verdicts(album, tmp_path / "file")
 
 

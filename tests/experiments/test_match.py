@@ -298,7 +298,7 @@ def test_what_is_left_out_is_told(rooms: Path, cache: Path, tmp_path: Path, caps
         (photos / photo.name).write_bytes(photo.read_bytes())
     (photos / "dataset.json").write_bytes((rooms / "dataset.json").read_bytes())
     assert trial.main([*arguments(photos, cache, tmp_path / "match"), "--epochs", "1"]) == 0
-    assert "left out: photos with captions that are not there: 1 (" in capsys.readouterr().err
+    assert "left out: captioned photos that are not there: 1 (" in capsys.readouterr().err
 
 
 def test_hyperparameters_are_all_or_none() -> None:

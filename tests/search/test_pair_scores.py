@@ -13,7 +13,7 @@ from PIL import Image
 
 from samespace.base import arrays
 from samespace.duplicates.find import find_duplicates
-from samespace.duplicates.group import Found, Search
+from samespace.duplicates.group import DedupeOptions, Duplicates
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.model.pairs import TEST, find_photos
@@ -56,8 +56,8 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def groups(library: Library, folder: Path) -> Found:
-    return find_duplicates([library], [folder], Search())
+def groups(library: Library, folder: Path) -> Duplicates:
+    return find_duplicates([library], [folder], DedupeOptions())
 
 
 def file_of(library: Library) -> Path:
@@ -144,7 +144,7 @@ def test_each_library_remembers_pairs_of_its_own_photos(
         photo.save(other / "a duller.jpg", quality=20)
     second = Library(other / FOLDER, create=True)
     scan(second, [other], [Sketches()])
-    together = find_duplicates([library, second], [folder, other], Search())
+    together = find_duplicates([library, second], [folder, other], DedupeOptions())
     for one in (library, second):
         contents = contents_of(one)
         known = recalled_scores([one], [*contents_of(library), *contents_of(second)])
@@ -154,7 +154,7 @@ def test_each_library_remembers_pairs_of_its_own_photos(
     scored.clear()
     groups(library, folder)
     assert sum(scored) == 0
-    assert find_duplicates([library, second], [folder, other], Search()) == together
+    assert find_duplicates([library, second], [folder, other], DedupeOptions()) == together
 
 
 pairs = st.dictionaries(

@@ -447,9 +447,7 @@ def test_a_person_reads_a_page_and_a_program_json(client: TestClient) -> None:
     assert (page.status_code, "There is nothing here" in page.text) == (404, True)
     for path, accept in (("/nothing", "*/*"), ("/api/nothing", "text/html")):
         answer = client.get(path, headers={"accept": accept})
-        assert answer.json() == {
-            "error": "There is nothing here: it may have been removed, or the address is mistyped."
-        }
+        assert answer.json() == {"error": "There is nothing here: it may have been removed, or the address mistyped."}
 
 
 def test_static_files_are_asked_for_again_and_not_sent_again(client: TestClient) -> None:
@@ -467,9 +465,9 @@ def test_every_page_has_the_keys_that_work_everywhere(browser: Any) -> None:
     for page in ("/review", "/search", "/library"):
         browser.goto(page)
         browser.keyboard.press("?")
-        expect(browser.get_by_role("dialog", name="Keys")).to_be_visible()
+        expect(browser.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
         browser.keyboard.press("Escape")
-        expect(browser.get_by_role("dialog", name="Keys")).to_be_hidden()
+        expect(browser.get_by_role("dialog", name="Keyboard shortcuts")).to_be_hidden()
     browser.keyboard.press("/")
     expect(browser).to_have_url(re.compile("/search"))
 
@@ -490,10 +488,10 @@ def test_a_browser_without_script_logs_in(chromium: Any, desk: Desk) -> None:
             page = context.new_page()
             page.goto(f"http://127.0.0.1:{door.getsockname()[1]}/review")
             page.get_by_label("Token").fill("a guess")
-            page.get_by_role("button", name="Open").click()
-            assert "That was not the token" in page.content()
+            page.get_by_role("button", name="Log in").click()
+            assert "Wrong token" in page.content()
             page.get_by_label("Token").fill(TOKEN)
-            page.get_by_role("button", name="Open").click()
+            page.get_by_role("button", name="Log in").click()
             page.wait_for_url("**/review")
             (cookie,) = context.cookies()
             assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")

@@ -20,7 +20,7 @@ from samespace.search.space import Space
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet, locate
 from samespace.words.matcher import MEASURES, Matcher
-from samespace.words.photo_features import FeatureSource, from_photos, told
+from samespace.words.photo_features import FeatureSource, combine_fields, from_photos
 from samespace.words.search import TRUST, Asked, Sentences, ask, look_for, remember, remembered
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, begin
@@ -96,7 +96,7 @@ def test_all_photos_are_ranked_as_the_matcher_would(library: Library, look: Look
     known = Sentences(library, look, matcher)
     ranking = list(asked(library, "a bed in a bedroom", known).ranking)
     loaded, photos = Matcher.load(matcher), library.photos()
-    seen = told({name: library.features(look.extractor, photos).take(name) for name in look.extractor.fields})
+    seen = combine_fields({name: library.features(look.extractor, photos).take(name) for name in look.extractor.fields})
     embedded = loaded.embed_photos(seen).astype(np.float16).astype(np.float32)
     scores = loaded.score(embedded, loaded.embed_sentences(["a bed in a bedroom"]))[:, 0]
     expected = {photo.content: loaded.fit(float(score)) for photo, score in zip(photos, scores, strict=True)}

@@ -30,7 +30,7 @@ OVER = ("idle", "done", "stopped", "failed")
 STATES = ("idle", "waiting", "loading", "looking", "reading", "finishing", "done", "stopped", "failed")
 NAMED = 200  # photos that could not be read, by name
 GLANCE, HEARTBEAT = 0.2, 15.0  # seconds between looks at how far a scan is, and between signs of life
-KEPT = "What it had read is kept; scan again to go on."
+KEPT = "What was read is kept: scan again to continue."
 
 
 class Scan(NamedTuple):
@@ -61,7 +61,7 @@ class Scans:
     def start(self, folders: Sequence[Path]) -> Scan:
         with self._lock:
             if not self.latest.is_over:
-                raise HTTPException(409, "A scan is running already: wait until it is done, or stop it.")
+                raise HTTPException(409, "A scan is already running: wait for it, or stop it.")
             self._stopping = False
             self._process = process = _begin(self._desk, folders)
             self.latest = Scan("loading", "Starting …")
@@ -108,7 +108,7 @@ class Scans:
             return Scan("stopped", f"Stopped. {KEPT}")
         if last.state == "failed" and last.words:
             return last
-        why = "was ended from outside, perhaps because memory ran out" if status < 0 else "broke off by a mistake in it"
+        why = "was killed, perhaps because memory ran out" if status < 0 else "failed; the terminal says why"
         return Scan("failed", f"The scan {why}. {KEPT}")
 
 
@@ -147,7 +147,7 @@ def _told(news: dict[str, Any], seconds: float) -> Scan:
 def progress_words(done: int, total: int, seconds: float) -> str:
     """1,234 of 8,000 photos · 112 a second · about a minute left."""
     if not total:
-        return "Nothing is new."
+        return "Nothing new."
     words = [f"{done:,} of {count(total, 'photo')}"]
     if done and seconds:
         words += [f"{done / seconds:,.0f} a second"] if done >= seconds else []
@@ -171,10 +171,10 @@ def left_words(seconds: float) -> str:
 
 
 def _summary(news: dict[str, Any]) -> str:
-    """1,702 photos · files: 12 new, 3 gone · 2 could not be read."""
-    changes = {"new": "new", "changed": "changed", "moved": "moved", "forgotten": "gone"}
-    said = [f"{news[change]:,} {name}" for change, name in changes.items() if news[change]]
-    words = [count(news["photos"], "photo"), f"files: {', '.join(said)}" if said else "nothing has changed"]
+    """1,702 photos · 12 new files, 3 missing files · 2 could not be read."""
+    changes = {"new": "new file", "changed": "changed file", "moved": "moved file", "forgotten": "missing file"}
+    said = [count(news[change], name) for change, name in changes.items() if news[change]]
+    words = [count(news["photos"], "photo"), ", ".join(said) or "nothing has changed"]
     words += [f"{len(news['unreadable']):,} could not be read"] if news["unreadable"] else []
     return " · ".join(words)
 
@@ -206,7 +206,7 @@ def _start(request: Request, sent: dict[str, Any]) -> Response:
         raise SameSpaceError("there is no folder to scan yet: add one")
     for folder in folders:
         if not folder.is_dir():
-            raise SameSpaceError(f"{readable(str(folder))} is no folder: it may be misspelt, or its disk not there")
+            raise SameSpaceError(f"{readable(str(folder))} is not a folder: check its name, and that its disk is there")
     refuse_own_folders(folders)
     return JSONResponse(as_json(_scans(request).start(folders)), 202)
 
@@ -215,10 +215,10 @@ def _named(request: Request, named: Any) -> list[Path]:
     if not isinstance(named, list) or not named or not all(isinstance(each, str) and each.strip() for each in named):
         raise HTTPException(422, "`folders` is no list of folders.")
     if request.app.state.guard.locked:  # it would tell others what lies on this machine
-        raise HTTPException(403, "Other machines can come in here: add folders by `samespace scan` on this one.")
+        raise HTTPException(403, "Other machines can open this page, so add folders with `samespace scan` on this one.")
     paths = [Path(os.path.expanduser(each.strip())) for each in named]  # noqa: PTH111 - of nobody's home it makes none
     if relative := [path for path in paths if not path.is_absolute() or "\0" in str(path)]:
-        raise SameSpaceError(f"give the whole path, from {os.sep} or ~ on, not {readable(str(relative[0]))}")
+        raise SameSpaceError(f"give the full path, beginning with {os.sep} or ~, not {readable(str(relative[0]))}")
     return [Path(os.path.realpath(path)) for path in paths]
 
 

@@ -25,9 +25,9 @@ from samespace.web.review.page import KIND, THRESHOLD, Asked, Review, Step, aske
 from samespace.web.schema import FLAG, TEXT, WHOLE, answer, explained, fields, listed, or_null, record, takes
 from samespace.web.state import Desk, photo_id
 
-BUSY = "A scan or a cleanup is at work in this library, so nothing was done: try again when it has finished."
+BUSY = "Nothing was done: a scan or a cleanup is running in this library. Try again when it has finished."
 COMPARING = "The photos are still being compared: try again in a moment."
-LAST = "A group never loses its last photo: keep at least one."
+LAST = "Keep at least one photo in each group."
 
 
 # --- what is said of photos -------------------------------------------------------------------------------------------
@@ -49,9 +49,9 @@ def _tell(request: Request, sent: dict[str, Any]) -> Response:
         was = tuple((*pair, before.get(frozenset(pair))) for pair in told)
         _say(desk, [(*pair, {"same": True, "different": False}.get(said)) for pair in told])
         review.steps.append(Step((group,) if isinstance(group, str) else (), tuple(photos), verdicts=was))
-    words = {"same": "Remembered as the same", "different": "Remembered as not the same", "unsaid": "Forgotten"}[said]
+    words = {"same": "Remembered as the same", "different": "Won't be grouped again", "unsaid": "Forgotten"}[said]
     if len(told) < len(pairs):
-        words += "; photos with the same bytes stay together"
+        words += "; identical photos stay together"
     return JSONResponse({"said": said, "pairs": len(told), "words": f"{words}."})
 
 
@@ -128,7 +128,7 @@ def _apply(request: Request, sent: dict[str, Any]) -> Response:
             "bytes": applied.bytes_to_free,
             "run": run.name if run else None,
             "skipped": _skipped(applied.skipped, desk),
-            "words": _applied_words(applied, decided),
+            "words": _applied_words(applied, decided, desk),
         }
     )
 
@@ -216,14 +216,18 @@ def _reason(words: str, desk: Desk) -> str:
     return readable(words.replace(" since the plan", ""))
 
 
-def _applied_words(applied: apply.Applied, decided: Sequence[Decided]) -> str:
-    words = [f"{count(len(applied.skipped), 'photo')} had to be left."] if applied.skipped else []
-    of_groups = f" of {count(len(decided), 'group')}" if len(decided) > 1 else ""
+def _applied_words(applied: apply.Applied, decided: Sequence[Decided], desk: Desk) -> str:
+    words = []
+    if applied.skipped:
+        reasons = {_reason(each.reason, desk) for each in applied.skipped}
+        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        words.append(f"{count(len(applied.skipped), 'photo')} could not be moved{why}.")
+    from_groups = f" from {count(len(decided), 'group')}" if len(decided) > 1 else ""
     if applied.photos:
-        to_win = f"{size_words(applied.bytes_to_free)} to win"
-        words.insert(0, f"Removed {count(applied.photos, 'photo')}{of_groups}, {to_win}.")
+        size = size_words(applied.bytes_to_free)
+        words.insert(0, f"Removed {count(applied.photos, 'photo')}{from_groups}, which frees {size}.")
     elif not words:
-        words = [f"Kept all {count(sum(len(one.keep) for one in decided), 'photo')}{of_groups}."]
+        words = [f"Kept all {count(sum(len(one.keep) for one in decided), 'photo')}{from_groups}."]
     return " ".join(words)
 
 
@@ -274,7 +278,7 @@ def _told(folder: Path) -> dict[str, Any]:
     """What undoing a run of before the start would bring back."""
     run = next(run for run in quarantine.runs(folder.parent.parent) if run.folder == folder)
     made = run.made.astimezone().strftime("%Y-%m-%d %H:%M")
-    words = f"Nothing was decided here since the start. Bring back {count(run.photos, 'photo')} that went on {made}?"
+    words = f"Nothing was decided since SameSpace started. Bring back {count(run.photos, 'photo')} removed on {made}?"
     return {"undone": None, "run": folder.name, "groups": [], "photos": [], "skipped": [], "words": words}
 
 

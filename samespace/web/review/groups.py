@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.find import Comparison
-from samespace.duplicates.group import THRESHOLDS, Group, Search
+from samespace.duplicates.group import THRESHOLDS, DedupeOptions, Group
 from samespace.web.state import Desk, Snapshot, photo_id, was_away
 
 LOWEST = {"exact": 1.0, "near": 0.5, "same-space": 0.5}  # threshold that groups can be asked for
@@ -30,7 +30,7 @@ class Shown(NamedTuple):
     group: Group
 
     @property
-    def bytes_to_win(self) -> int:
+    def bytes_freed(self) -> int:
         return sum(member.photo.size for member in self.group.members if not member.keep)
 
 
@@ -109,7 +109,7 @@ def _compare(desk: Desk, snapshot: Snapshot, kind: str) -> Comparison:
     folders = sorted({photo.root for photo in snapshot.photos.values()})
     look = desk.look if kind == "same-space" else None
     with desk.library() as library:
-        search = Search(kind, LOWEST[kind])
+        search = DedupeOptions(kind, LOWEST[kind])
         comparison = Comparison([library], folders, search, look and look.extractor, look.model if look else None)
         comparison.at(THRESHOLDS[kind], without=desk.gone)  # groups have pairs to score as well, the first time
         comparison.remember([library])

@@ -25,7 +25,7 @@ from samespace.web.schema import FLAG, NUMBER, TEXT, WHOLE, answer, explained, l
 from samespace.web.state import Desk, LibraryAway
 from samespace.words.stored_captions import Caption
 
-SORTS = {"largest": "largest first", "certain": "most certain first"}
+SORTS = {"largest": "frees most first", "certain": "most certain first"}
 PAGE = 20  # groups that come at once
 MOST = 1000  # groups in one answer
 
@@ -178,7 +178,7 @@ def _totals(groups: Sequence[Shown]) -> dict[str, int]:
     return {
         "total": len(groups),
         "duplicates": sum(not member.keep for one in groups for member in one.group.members),
-        "bytes": sum(one.bytes_to_win for one in groups),
+        "bytes": sum(one.bytes_freed for one in groups),
     }
 
 
@@ -217,7 +217,7 @@ def _group_as_json(one: Shown, captions: Mapping[str, Caption]) -> dict[str, Any
         for member in one.group.members
     ]
     weakest = round(one.group.weakest, 6)
-    return {"id": one.id, "kind": one.group.kind, "weakest": weakest, "bytes": one.bytes_to_win, "members": members}
+    return {"id": one.id, "kind": one.group.kind, "weakest": weakest, "bytes": one.bytes_freed, "members": members}
 
 
 def _counts(request: Request) -> Response:

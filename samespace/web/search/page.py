@@ -55,10 +55,10 @@ MINUTES = 30  # that a photo from outside can be searched by again
 
 # What a search compares and what its scores mean, by the meaning of its look; "fit" where a sentence is searched.
 ABOUT = {
-    "probability": "By {name}: scores are the probability of the same space.",
-    "cosine": "By the features of {name}: scores are the cosine, 1 for photos that look the same.",
-    "same shot": "Scores say how surely it is the same shot, however it was edited.",
-    "fit": "Scores say how much of the sentence is in the photo or in its caption, 1 for all of it.",
+    "probability": "Scores are the probability of the same space, by {name}.",
+    "cosine": "Scores are the cosine similarity of {name} features, 1 for photos that look the same.",
+    "same shot": "Scores say how likely it is the same photo, edited or not.",
+    "fit": "Scores say how much of the sentence the photo or its caption matches, 1 for all.",
 }
 
 
@@ -159,7 +159,7 @@ def _query(desk: Desk, room: Room, snapshot: Snapshot, wanted: Wanted) -> Query:
         return _space(snapshot).query_of([_photo(desk, room.names(snapshot), wanted.like)])
     query = room.kept.find(wanted.photo, _space(snapshot).look)
     if query is None:
-        raise HTTPException(404, f"A photo from outside is remembered for {MINUTES} minutes: drop it again.")
+        raise HTTPException(404, f"Your photo is remembered for {MINUTES} minutes only: drop it again.")
     return query
 
 
@@ -179,7 +179,7 @@ def _described(
 
 def _how_to_understand(desk: Desk) -> str:
     roots = " ".join(shell_word(os.fspath(root)) for root in desk.roots)
-    return f"No sentence is understood yet: caption photos, or name a matcher: samespace scan {roots} --matcher FILE"
+    return f"Text search is not set up. Caption photos, or name a matcher: samespace scan {roots} --matcher FILE"
 
 
 def _photo(desk: Desk, names: Names, text: str) -> Photo:
@@ -268,7 +268,7 @@ def _about(desk: Desk, meaning: str) -> str:
     about, method = ABOUT[look.meaning].format(name=look.name), space.vectors.compression if space else "none"
     if look.meaning != "cosine" or method == "none":
         return about
-    return f"{about} The features are compressed by {method}, which puts scores on another scale than without."
+    return f"{about} The features are compressed by {method}, which changes the scale of the scores."
 
 
 def _page(request: Request, status: int, words: dict[str, Any]) -> Response:

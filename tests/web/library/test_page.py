@@ -74,7 +74,7 @@ def test_the_figures_are_those_of_the_photos(client: TestClient, desk: Desk, alb
 def test_the_page_reads_without_javascript(client: TestClient) -> None:
     page = client.get("/library").text
     text = text_of(page)
-    for words in ("photos 26", "2023/damaged.jpg", "Not an image this program knows", "phone 10", "The same shot"):
+    for words in ("photos 26", "2023/damaged.jpg", "Not an image this program knows", "phone 10", "Copies only"):
         assert words in text
     assert 'href="/search?folder=2023"' in page
     assert "style=" not in page
@@ -131,7 +131,7 @@ def test_years_are_told_where_they_are_known(client: TestClient, desk: Desk) -> 
     desk.snapshot = desk.snapshot._replace(photos={photo_id(each.path): each for each in photos})
     years = [{"year": 2019, "photos": 1}, {"year": 2021, "photos": 2}]
     assert client.get("/api/library").json()["years"] == years
-    assert "1 photo does not say when." in client.get("/library").text
+    assert "1 photo without a date" in client.get("/library").text
 
 
 def test_what_could_not_be_read_is_told_by_reason(
@@ -174,7 +174,7 @@ def test_a_folder_without_photos(client: TestClient, unscanned: Desk, tmp_path: 
     (tmp_path / "empty").mkdir()
     with unscanned.library() as library:
         scan(library, [tmp_path / "empty"])
-    assert "No photos were found" in client.get("/library").text
+    assert "No photos found" in client.get("/library").text
 
 
 # In a browser
@@ -191,10 +191,10 @@ def test_a_first_scan_from_the_page(browser: Page, unscanned: Desk) -> None:
     browser.goto("/library")
     browser.get_by_role("button", name="Scan these photos").click()
     expect(browser.locator("#scan")).to_have_attribute("data-state", "done", timeout=WAIT)
-    expect(browser.locator("#scan-words")).to_have_text("26 photos · files: 27 new · 1 could not be read")
+    expect(browser.locator("#scan-words")).to_have_text("26 photos · 27 new files · 1 could not be read")
     expect(browser.locator("#about")).to_contain_text("26")
     expect(browser.locator("#unreadable")).to_contain_text("2023/damaged.jpg")
-    browser.get_by_text("What could not be read").click()
+    browser.get_by_text("Files that could not be read").click()
     expect(browser.locator("#scan-unreadable")).to_contain_text("not an image this program knows")
     expect(browser.locator("#map-canvas")).to_have_attribute("data-sight", "26", timeout=WAIT)
     browser.reload()
@@ -231,7 +231,7 @@ def test_a_scan_is_watched_and_stopped(browser: Page, held: Callable[[], None]) 
     browser.reload()
     expect(browser.locator("#scan-words")).to_contain_text("Waiting for process")
     browser.get_by_role("button", name="Stop").click()
-    stopped = "Stopped. What it had read is kept; scan again to go on."
+    stopped = "Stopped. What was read is kept: scan again to continue."
     expect(browser.locator("#scan-words")).to_have_text(stopped, timeout=WAIT)
     expect(browser.locator("#scan-said")).to_have_text(stopped)
     expect(browser.get_by_role("button", name="Stop")).to_be_hidden()
@@ -243,13 +243,13 @@ def test_a_folder_is_added_by_its_path(browser: Page, album: Path, tmp_path: Pat
     shutil.copy(next((album / "2023").glob("12*")), tmp_path / "other" / "new.jpg")
     browser.goto("/library")
     browser.get_by_text("Add a folder").click()
-    expect(browser.get_by_label("Its path on this machine")).to_be_focused()
+    expect(browser.get_by_label("Path of the folder on this machine")).to_be_focused()
     browser.keyboard.type("/no/such/folder")
     browser.keyboard.press("Enter")
-    expect(browser.get_by_role("alert")).to_contain_text("/no/such/folder is no folder")
+    expect(browser.get_by_role("alert")).to_contain_text("/no/such/folder is not a folder")
     complaints.clear()  # of the 400
-    browser.get_by_label("Its path on this machine").fill(str(tmp_path / "other"))
-    browser.get_by_role("button", name="Scan it").click()
+    browser.get_by_label("Path of the folder on this machine").fill(str(tmp_path / "other"))
+    browser.get_by_role("button", name="Scan folder").click()
     expect(browser.locator("#scan")).to_have_attribute("data-state", "done", timeout=WAIT)
     expect(browser.locator("#about")).to_have_attribute("data-photos", "27")
     expect(browser.locator(".folders")).to_contain_text("other")

@@ -188,6 +188,6 @@ def test_colours_tell_folders_or_near_duplicates(browser: Page) -> None:
     expect(legend.get_by_role("button")).to_have_text(["202312", "phone10", "edited4"])
     legend.get_by_role("button").nth(1).click()
     expect(legend.get_by_role("button").nth(1)).to_have_attribute("aria-pressed", "true")
-    browser.get_by_label("Colours").first.select_option("group")
-    words = "24 photos in 10 groups of near duplicates, each group in one colour"
+    browser.get_by_label("Colour by").select_option("group")
+    words = "24 photos in 10 groups of near duplicates, one colour per group"
     expect(legend).to_contain_text(words, timeout=WAIT)

@@ -36,7 +36,7 @@ def told(scans: Scans) -> list[Scan]:
     """All that a page is told until the scan is over."""
 
     async def listen() -> list[str]:
-        return [line async for line in scan_job._stream(scans)]
+        return [line async for line in scan_job._stream(scans) if line.startswith("data: ")]
 
     return [Scan(**json.loads(line.removeprefix("data: "))) for line in asyncio.run(listen())]
 
@@ -63,7 +63,7 @@ def test_a_scan_shows_what_is_new_and_names_what_is_broken(
     begun = client.post("/api/scan", headers=token)
     assert (begun.status_code, begun.json()["state"]) == (202, "loading")
     last = events(client.get("/api/scan/events"))[-1]
-    assert (last["state"], last["words"]) == ("done", "29 photos · files: 4 new · 2 could not be read")
+    assert (last["state"], last["words"]) == ("done", "29 photos · 4 new files · 2 could not be read")
     assert [Path(file["name"]).name for file in last["unreadable"]] == ["damaged.jpg", "broken.jpg"]
     assert len(desk.snapshot.photos) == before + 3
     assert desk.snapshot.space and len(desk.snapshot.space.photos) == before + 3
@@ -163,7 +163,7 @@ def test_it_says_whom_it_waits_for_and_goes_on(
 def test_a_second_scan_is_refused(served: Served, held: Callable[[], None]) -> None:
     answers = [httpx.post(f"{served.url}/api/scan", headers=served.token, timeout=60) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 409]
-    assert answers[1].json()["error"] == "A scan is running already: wait until it is done, or stop it."
+    assert answers[1].json()["error"] == "A scan is already running: wait for it, or stop it."
     held()
     until(served, "done")
     assert httpx.post(f"{served.url}/api/scan", headers=served.token, timeout=60).status_code == 202
@@ -233,12 +233,12 @@ def test_a_scan_that_is_killed_says_so_and_the_library_is_sound(
     scans.start([album])
     last = told(scans)[-1]
     assert last.state == "failed"
-    assert last.words.startswith("The scan was ended from outside, perhaps because memory ran out. What it had read")
+    assert last.words.startswith("The scan was killed, perhaps because memory ran out. What was read")
     assert 26 + 256 <= len(desk.snapshot.photos) < 626
     missing = 626 - len(desk.snapshot.photos)
     monkeypatch.undo()
     scans.start([album])
-    assert told(scans)[-1].words == f"626 photos · files: {missing} new · 1 could not be read"
+    assert told(scans)[-1].words == f"626 photos · {missing} new files · 1 could not be read"
     assert len(desk.snapshot.photos) == 626
 
 
@@ -251,7 +251,7 @@ def test_a_scan_that_breaks_off_says_so(desk: Desk, monkeypatch: pytest.MonkeyPa
     scans = Scans(desk)
     scans.start(desk.roots)
     last = told(scans)[-1]
-    assert (last.state, last.words[:46]) == ("failed", "The scan broke off by a mistake in it. What it")
+    assert (last.state, last.words) == ("failed", f"The scan failed; the terminal says why. {scan_job.KEPT}")
 
 
 def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +328,7 @@ def test_other_machines_may_not_name_folders(desk: Desk, album: Path) -> None:
     bearer = {"authorization": f"Bearer {token}"}
     with TestClient(make_app(desk, Guard(token)), base_url="http://photos.example", headers=bearer) as client:
         answer = client.post("/api/scan", json={"folders": [str(album)]})
-        assert (answer.status_code, "Other machines can come in" in answer.json()["error"]) == (403, True)
+        assert (answer.status_code, "Other machines can open this page" in answer.json()["error"]) == (403, True)
         assert "Add a folder" not in client.get("/library").text
         assert client.post("/api/scan").status_code == 202
         assert events(client.get("/api/scan/events"))[-1]["state"] == "done"
@@ -359,7 +359,7 @@ def test_what_remains_as_a_person_says_it(seconds: float, words: str) -> None:
 
 
 def test_progress_in_words() -> None:
-    assert progress_words(0, 0, 1.0) == "Nothing is new."
+    assert progress_words(0, 0, 1.0) == "Nothing new."
     assert progress_words(0, 1, 0.0) == "0 of 1 photo"
     assert progress_words(1280, 8000, 10.0) == "1,280 of 8,000 photos · 128 a second · about a minute left"
     assert progress_words(2, 8, 100.0) == "2 of 8 photos · about 5 minutes left"

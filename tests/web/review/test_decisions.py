@@ -30,7 +30,7 @@ def test_apply_moves_what_is_to_be_removed_and_undo_brings_every_byte_back(
     gone = {member["name"] for group in groups[:3] for member in group["members"] if not member["keep"]}
     assert told["removed"] == len(gone) and told["skipped"] == []
     assert told["bytes"] == sum(group["bytes"] for group in groups[:3])
-    assert told["words"].startswith(f"Removed {len(gone)} photos of 3 groups, ") and told["words"].endswith(" to win.")
+    assert told["words"].startswith(f"Removed {len(gone)} photos from 3 groups, which frees ")
     assert before.keys() - files(album).keys() == gone
     assert {path.relative_to(album).as_posix() for path in desk.gone} == gone
     assert [group["id"] for group in listed(client)["groups"]] == [group["id"] for group in groups[3:]]
@@ -88,7 +88,7 @@ def test_undo_works_after_a_restart_and_asks_first_where_it_may_surprise(
     removed = files(album)
     told = post(again, its_token, "/api/undo", {"earlier": False})
     assert (told["undone"], told["run"]) == (None, run) and files(album) == removed
-    assert re.fullmatch(r"Nothing was decided .* Bring back \d photos? that went on \d{4}-.*\?", told["words"])
+    assert re.fullmatch(r"Nothing was decided .* Bring back \d photos? removed on \d{4}-.*\?", told["words"])
     assert post(again, its_token, "/api/undo", {"run": run})["undone"] == "apply"
     assert files(album) == before and group["id"] in [each["id"] for each in listed(again)["groups"]]
 
@@ -119,7 +119,7 @@ def refusals() -> dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]]:
         ),
         "nothing kept": (
             lambda g: {"groups": [{"keep": [], "remove": g[0]["keep"] + g[0]["remove"]}]},
-            "A group never loses its last photo: keep at least one.",
+            decisions.LAST,
         ),
         "both": (
             lambda g: {"groups": [{**g[0], "remove": g[0]["keep"] + g[0]["remove"]}]},
@@ -138,7 +138,7 @@ def refusals() -> dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]]:
             "are no group, each photo once",
         ),
         "a group twice": (lambda g: {"groups": [g[1], g[0], g[1]]}, "A group is named twice."),
-        "one good, one bad": (lambda g: {"groups": [g[1], {"keep": [], "remove": []}]}, "never loses its last photo"),
+        "one good, one bad": (lambda g: {"groups": [g[1], {"keep": [], "remove": []}]}, decisions.LAST),
         "another kind": (lambda g: {"groups": [g[0]], "kind": "exact"}, "are no group, each photo once"),
         "another threshold": (lambda g: {"groups": [g[0]], "threshold": 1}, "are no group, each photo once"),
     }
@@ -162,7 +162,7 @@ def test_what_has_changed_since_it_was_scanned_is_left_and_told(client: TestClie
     told = post(client, token, "/api/apply", {"groups": [decided(group)]})
     assert told["removed"] == 1 and changed.exists() and not (album / names(group)[1]).exists()
     assert told["skipped"] == [{"photo": group["members"][2]["id"], "name": names(group)[2], "reason": "changed"}]
-    assert told["words"].endswith(" 1 photo had to be left.")
+    assert told["words"].endswith(" 1 photo could not be moved: changed.")
     (left,) = [each for each in listed(client)["groups"] if each["members"][0]["id"] == group["members"][0]["id"]]
     assert names(left) == [names(group)[0], names(group)[2]]
 
@@ -245,7 +245,7 @@ def test_photos_told_apart_stay_apart_until_it_is_unsaid(
     group = group_of(client, 2)
     pair = dict(zip(("photo0", "photo1"), (member["id"] for member in group["members"]), strict=True))
     told = post(client, token, "/api/verdicts", {**pair, "said": "different"})
-    assert told == {"said": "different", "pairs": 1, "words": "Remembered as not the same."}
+    assert told == {"said": "different", "pairs": 1, "words": "Won't be grouped again."}
     assert listed(client)["total"] == 9
     assert all(each["groups"] <= 9 for each in listed(client, "/api/groups/counts")["positions"])
     rescan(desk, album)
@@ -296,7 +296,7 @@ def test_photos_of_the_same_bytes_cannot_be_told_apart(
     sent = {"photo0": ids["copy.jpg"], "photo1": ids[names(group)[0]], "said": "different"}
     assert "the same bytes" in post(client, token, "/api/verdicts", sent, 422)["error"].lower()
     told = post(client, token, "/api/verdicts", {"photos": [*ids.values()], "said": "different"})
-    assert told["words"] == "Remembered as not the same; photos with the same bytes stay together."
+    assert told["words"] == "Won't be grouped again; identical photos stay together."
     assert sorted(["copy.jpg", names(group)[0]]) in [sorted(names(each)) for each in listed(client)["groups"]]
 
 

@@ -104,7 +104,7 @@ def test_the_groups_name_their_photos_and_say_why(client: TestClient) -> None:
     for group in told["groups"]:
         keeper, *others = group["members"]
         assert keeper["keep"] and keeper["score"] == 1 and not any(member["keep"] for member in others)
-        assert all(member["why"].startswith("same shot, ") and member["score"] >= 0.6 for member in others)
+        assert all(member["why"].startswith("same photo, ") and member["score"] >= 0.6 for member in others)
         assert group["bytes"] == sum(member["size"] for member in others)
     assert told["bytes"] == sum(group["bytes"] for group in told["groups"])
 
@@ -171,13 +171,13 @@ def test_the_page_can_be_read_without_scripts(client: TestClient, monkeypatch: p
     assert "10 groups" in page and page.count("<article") == 4
     for name in [name for group in groups[:4] for name in names(group)]:
         assert name.rpartition("/")[2] in page
-    assert "same shot, fewer pixels" in page and "Suggested" in page
+    assert "same photo, fewer pixels" in page and "Suggested" in page
     seen = re.findall(r'<article[^>]*data-id="(\w+)"', page)
-    while more := re.search(r'<a href="([^"]*)">Further groups', page):
+    while more := re.search(r'<a href="([^"]*)">More groups', page):
         page = client.get(more[1].replace("&amp;", "&")).text
         seen += re.findall(r'<article[^>]*data-id="(\w+)"', page)
     assert seen == [group["id"] for group in groups]
-    assert "The groups before these" in page
+    assert "Previous groups" in page
 
 
 def test_htmx_gets_the_part_it_asks_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ def test_ten_groups_by_keyboard_alone_and_all_of_it_undone(
         expect(reviewing.locator("h1")).to_have_text(
             f"{left} group{'' if left == 1 else 's'} to review" if left else "Nothing to review"
         )
-    expect(reviewing.locator(".empty h2")).to_have_text("All decided")
+    expect(reviewing.locator(".empty h2")).to_have_text("All done")
     assert len(files(album)) == len(before) - 14 and len(quarantine.runs(desk.folder)) == 10
     for back in range(1, 11):
         reviewing.keyboard.press("u")
@@ -365,7 +365,7 @@ def test_undo_of_what_was_done_before_the_start_asks_first(
     expect(focused(browser)).to_be_visible()
     for answer in ("Escape", "Enter"):
         browser.keyboard.press("u")
-        expect(browser.get_by_role("dialog")).to_contain_text("Nothing was decided here since the start.")
+        expect(browser.get_by_role("dialog")).to_contain_text("Nothing was decided since SameSpace started.")
         assert files(album) == removed
         browser.keyboard.press(answer)
     expect(browser.locator("h1")).to_have_text("10 groups to review")
@@ -467,7 +467,7 @@ def test_not_the_same_sticks_and_is_undone(reviewing: Any, album: Path, desk: De
     before = files(album)
     first = focused(reviewing).get_attribute("data-id")
     reviewing.keyboard.press("n")
-    told(reviewing).to_contain_text("Remembered as not the same.")
+    told(reviewing).to_contain_text("Won't be grouped again.")
     expect(reviewing.locator("h1")).to_have_text("9 groups to review")
     rescan(desk, album)
     reviewing.reload()
@@ -483,8 +483,8 @@ def test_not_the_same_sticks_and_is_undone(reviewing: Any, album: Path, desk: De
 def test_one_card_is_told_apart(reviewing: Any) -> None:
     group = reviewing.locator(".group:has(li:nth-child(3))").first
     ids = [each.get_attribute("data-id") for each in group.locator("li").all()]
-    group.locator("li").nth(1).get_by_role("button", name="Not this one").click()
-    told(reviewing).to_contain_text("Remembered as not the same.")
+    group.locator("li").nth(1).get_by_role("button", name="Not a duplicate").click()
+    told(reviewing).to_contain_text("Won't be grouped again.")
     expect(reviewing.locator(f'li[data-id="{ids[1]}"]')).to_have_count(0)
     left = reviewing.locator(f'.group:has(li[data-id="{ids[0]}"])')
     expect(left.locator("li")).to_have_count(2)
@@ -524,7 +524,7 @@ def test_apply_all_asks_first(
     expect(focused(browser)).to_be_visible()
     kept = browser.locator(".group li").nth(1)
     kept.get_by_role("switch").click()
-    everything = browser.get_by_role("button", name="Apply all 10 groups")
+    everything = browser.get_by_role("button", name="Remove all suggested")
     everything.click()
     dialog = browser.get_by_role("dialog")
     still = 13
@@ -535,7 +535,7 @@ def test_apply_all_asks_first(
     assert files(album) == before
     everything.click()
     dialog.get_by_role("button", name=f"Remove {still} photos").click()
-    told(browser).to_contain_text(f"Removed {still} photos of 10 groups")
+    told(browser).to_contain_text(f"Removed {still} photos from 10 groups")
     expect(browser.locator("h1")).to_have_text("Nothing to review")
     assert len(files(album)) == len(before) - still and (album / names(groups[0])[1]).exists()
     browser.keyboard.press("u")
@@ -642,15 +642,15 @@ def assert_in_step(page: Any) -> dict[str, float]:
 def test_comparing_by_keyboard(compared: Any) -> None:
     dialog, keys = compared.get_by_role("dialog"), compared.keyboard
     title = dialog.get_by_role("heading")
-    expect(title).to_have_text("Photo 2 of 3 beside the first")
+    expect(title).to_have_text("Photo 2 of 3 compared with the first")
     for key, at in [("j", 3), ("j", 3), ("k", 2), ("k", 2), ("j", 3)]:
         keys.press(key)
-        expect(title).to_have_text(f"Photo {at} of 3 beside the first")
+        expect(title).to_have_text(f"Photo {at} of 3 compared with the first")
     shown = compared.locator("#right-photo")
     third = focused(compared).locator("li").nth(2)
     expect(shown).to_have_attribute("alt", third.get_attribute("data-name"))
     expect(shown).to_have_attribute("src", re.compile(re.escape(third.get_attribute("data-photo")) + "$"))
-    for key, name in [("w", "Wipe"), ("d", "Difference"), ("s", "Side by side")]:
+    for key, name in [("w", "Swipe"), ("d", "Difference"), ("s", "Side by side")]:
         keys.press(key)
         expect(dialog.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
     keys.press("w")
@@ -687,7 +687,7 @@ def test_zoom_and_pan_in_step(compared: Any) -> None:
         keys.press("+")
     zoomed = assert_in_step(compared)
     assert zoomed["scale"] == pytest.approx(1.25**5, abs=0.02)
-    expect(compared.locator("#scale")).to_have_text("305 %")
+    expect(compared.locator("#scale")).to_have_text("305%")
     for key, side, sign in [
         ("ArrowRight", "x", 1),
         ("ArrowDown", "y", 1),
@@ -708,7 +708,7 @@ def test_zoom_and_pan_in_step(compared: Any) -> None:
     view = compared.locator("#left-photo").bounding_box()
     compared.mouse.move(view["x"] + view["width"] / 4, view["y"] + view["height"] / 4)
     compared.mouse.wheel(0, -300)
-    expect(compared.locator("#scale")).not_to_have_text("100 %")
+    expect(compared.locator("#scale")).not_to_have_text("100%")
     assert assert_in_step(compared)["x"] < 0.5
     before = assert_in_step(compared)
     compared.mouse.down()
@@ -734,8 +734,8 @@ def test_the_difference_is_computed_from_both_photos(compared: Any, album: Path)
         mean = np.abs(np.subtract(*[np.asarray(photo, float) for photo in photos])).mean()
         told = compared.locator("#how-different")
         expect(compared.locator("#right-photo")).to_have_attribute("src", re.compile(r"/photos/\w+\?"))
-        expect(told).to_contain_text("apart")
-        share, brighter = re.match(r"([\d.]+) % apart on average, shown (\d+) times", told.inner_text()).groups()  # type: ignore[union-attr]
+        expect(told).to_contain_text("difference")
+        share, brighter = re.match(r"([\d.]+)% difference on average, shown (\d+) times", told.inner_text()).groups()  # type: ignore[union-attr]
         assert float(share) == pytest.approx(mean / 2.55, rel=0.25)
         assert compared.evaluate(brightness) == pytest.approx(float(share) * 2.55 * int(brighter), rel=0.2)
         assert_in_step(compared)
@@ -756,7 +756,7 @@ def test_the_divider_is_dragged(compared: Any) -> None:
 def test_a_click_on_a_thumbnail_compares_it(reviewing: Any) -> None:
     group = reviewing.locator(".group:has(li:nth-child(3))").first
     group.locator(".shot").nth(2).click()
-    expect(reviewing.get_by_role("dialog").get_by_role("heading")).to_have_text("Photo 3 of 3 beside the first")
+    expect(reviewing.get_by_role("dialog").get_by_role("heading")).to_have_text("Photo 3 of 3 compared with the first")
     assert reviewing.locator("#right-facts .differs").count() > 0
     reviewing.get_by_role("button", name="Close").click()
     expect(group).to_be_focused()
@@ -776,4 +776,4 @@ def test_copies_byte_by_byte_cannot_be_told_apart(desk: Desk, album: Path, brows
     expect(browser.locator(".group.ready")).to_have_count(1)
     expect(browser.get_by_role("button", name="Not")).to_have_count(0)
     browser.keyboard.press("n")
-    expect(browser.get_by_text("byte by byte")).to_be_visible()
+    expect(browser.get_by_text("These photos are identical")).to_be_visible()

@@ -30,13 +30,11 @@ from samespace.web.state import Desk, photo_id
 from samespace.words import search as sentences
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet
-from samespace.words.data import feature_source_of
 from samespace.words.matcher import Matcher
-from samespace.words.photo_features import Featured, FeatureSource, told
+from samespace.words.photo_features import Featured, FeatureSource, combine_fields, feature_source_of
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, train
-from tests.conftest import ROOT, draw
-from tests.search.test_space import COLOURS, Colours
+from tests.conftest import COLOUR_LOOK, ROOT, Colours, draw
 
 BEST = "2023/01 bedroom.jpg"  # it has a smaller copy in phone and a brighter one in edited
 COPIES = {"phone/01 bedroom.jpg", "edited/01 bedroom.jpg"}
@@ -69,14 +67,14 @@ class Seen(Colours):
         return {**super().extract(pixels), "colours": colours(pixels)}
 
 
-SEEN = COLOURS._replace(extractor=Seen())
+SEEN = COLOUR_LOOK._replace(extractor=Seen())
 
 
 @pytest.fixture(scope="module")
 def matcher_file(scanned_album, tmp_path_factory) -> Path:
     """A matcher that has learnt the album's twelve rooms by heart, as well as colours tell them apart."""
     photos = sorted((scanned_album / "2023").glob("[01]*.jpg"))
-    vectors = told(SEEN.extractor.extract(np.stack([read_pixels(photo, 256) for photo in photos])))
+    vectors = combine_fields(SEEN.extractor.extract(np.stack([read_pixels(photo, 256) for photo in photos])))
     images = [
         Captioned(photo.name, split, tuple(describe(room, viewpoints(room, 1)[0])), number)
         for split in ("train", "val")
@@ -264,7 +262,7 @@ def spoil(file: Path, how: str) -> None:
     ("how", "why"),
     [
         ("gone", "match.safetensors, which has gone: give another --matcher FILE"),
-        ("damaged", "match.safetensors is no matcher, or damaged: train it again, or copy it again"),
+        ("damaged", "match.safetensors is not a matcher, or damaged: train it again, or copy it again"),
         ("other", "The matcher was trained on features of vgg16, and these are of colours: take those, or train one"),
     ],
 )
@@ -396,9 +394,9 @@ def shown(page: str) -> list[str]:
 def test_the_page_is_whole_without_scripts(client, desk):
     page = client.get(f"/search?like={like(desk)}").text
     assert shown(page) == names(ask(client, like=BEST)["hits"])
-    assert re.search(r"<b>1\.000</b> same shot|<b>0\.9\d\d</b> same shot", page)
-    assert "+1 of the same shot" in page
-    assert "Not the same shot, but the most alike" in page
+    assert re.search(r"<b>1\.000</b> same photo|<b>0\.9\d\d</b> same photo", page)
+    assert "+1 copy" in page
+    assert "Not copies, most similar first" in page
 
 
 def test_no_path_of_this_machine_is_an_address(client, desk):
@@ -430,9 +428,9 @@ def test_pieces_for_scrolling_and_for_filters(client, desk):
 
 def test_the_rest_is_announced_once_wherever_a_page_ends(client, desk):
     address = f"/search?like={like(desk)}"
-    assert client.get(f"{address}&top=1").text.count("Not the same shot") == 0
-    assert client.get(f"{address}&start=1&top=4", headers={"HX-Request": "true"}).text.count("Not the same shot") == 1
-    assert client.get(f"{address}&start=5&top=4", headers={"HX-Request": "true"}).text.count("Not the same shot") == 0
+    assert client.get(f"{address}&top=1").text.count("Not copies") == 0
+    assert client.get(f"{address}&start=1&top=4", headers={"HX-Request": "true"}).text.count("Not copies") == 1
+    assert client.get(f"{address}&start=5&top=4", headers={"HX-Request": "true"}).text.count("Not copies") == 0
 
 
 def test_folders_are_offered_with_their_counts(client, desk):
@@ -461,7 +459,7 @@ def test_what_names_none_says_what_can_be_typed(client, desk):
     answer = client.get("/search", params={"q": "<b>white kitchen"})
     assert answer.status_code == 200
     assert "No photo is called “&lt;b&gt;white kitchen”" in answer.text
-    how = "No sentence is understood yet: caption photos, or name a matcher: samespace scan "
+    how = "Text search is not set up. Caption photos, or name a matcher: samespace scan "
     how += f"{desk.roots[0]} --matcher FILE"
     assert f"<p>{how}</p>" in answer.text
     assert ask(client, 400, sentence="white kitchen") == {"error": how}
@@ -473,17 +471,17 @@ def test_what_names_no_photo_is_a_sentence_where_sentences_are_understood(client
         assert answer.headers["location"] == f"/search?like={like(desk)}&folder=2023"
     page = client.get("/search?q=bedroom&folder=2023&threshold=0.1").text
     assert "“bedroom”</h2>" in page
-    assert "how much of the sentence is in the photo or in its caption, 1 for all of it" in page
+    assert "how much of the sentence the photo or its caption matches, 1 for all" in page
     assert re.search(
         r'href="/search\?q=bedroom&amp;names=1&amp;folder=2023">(\d+) photos have “bedroom” in their name', page
     )
-    assert re.search(r"fit <b>0\.\d\d\d</b>", page)
+    assert re.search(r"match <b>0\.\d\d\d</b>", page)
     assert not re.search('class="hit same"|class="rest"', page)
     assert shown(page) == names(ask(client, sentence="bedroom", folder="2023", threshold=0.1)["hits"])
     assert f"/search?like={like(desk)}&amp;folder=2023" in page  # a threshold for fits is none for cosines
     named = client.get("/search?q=bedroom&names=1&folder=2023").text
     assert "with “bedroom” in the name" in named
-    assert 'href="/search?q=bedroom&amp;folder=2023">Search for what “bedroom” describes' in named
+    assert 'href="/search?q=bedroom&amp;folder=2023">Search for “bedroom” as a description' in named
     assert client.get("/search?q=2023+01&names=1").headers["location"] == f"/search?like={like(desk)}"
 
 
@@ -493,9 +491,9 @@ def test_one_photo_of_that_name_is_offered_as_one(client, matcher):
 
 
 def test_unknown_words_are_told_on_the_page(client, matcher):
-    assert "left out" not in client.get("/search?q=white+bed").text
+    assert "ignored" not in client.get("/search?q=white+bed").text
     page = client.get("/search?q=white+bed,+islnd+and+chandelier").text
-    assert "Not known, and left out: <b>islnd, chandelier</b>" in page.replace("and, ", "")
+    assert "Unknown words, ignored: <b>islnd, chandelier</b>" in page.replace("and, ", "")
 
 
 def test_a_sentence_that_nothing_fits(client, desk, matcher):
@@ -503,7 +501,7 @@ def test_a_sentence_that_nothing_fits(client, desk, matcher):
     assert "Nothing scores 1.000 or more" in page
     desk.snapshot = desk.snapshot._replace(sentences=None)
     captioned(desk, _05="Green parrot")
-    assert "No photo fits this" in client.get("/search", params={"q": BRICK}).text
+    assert "No matching photos" in client.get("/search", params={"q": BRICK}).text
 
 
 def test_pieces_of_a_sentence_for_scrolling_and_for_filters(client, matcher):
@@ -526,7 +524,7 @@ def test_names_are_completed(client):
 
 def test_begin_with_some_photos_from_all_over_the_library(client):
     page = client.get("/search").text
-    assert "Or begin with one of these" in page
+    assert "Or start with one of these" in page
     assert len(shown(page)) <= 12
     assert {name.partition("/")[0] for name in shown(page)} == {"2023", "edited", "phone"}
 
@@ -536,7 +534,7 @@ def test_a_form_without_scripts_leads_to_the_results(client, album):
         answer = client.post("/search", files={"photo": photo}, headers={"accept": "text/html"})
     assert answer.status_code == 303
     page = client.get(answer.headers["location"]).text
-    assert 'Like <span id="of-name">your photo' in page
+    assert 'Similar to <span id="of-name">your photo' in page
     assert len(shown(page)) == 12
     assert client.post("/search", data={"photo": "none"}).status_code == 400
 
@@ -544,7 +542,7 @@ def test_a_form_without_scripts_leads_to_the_results(client, album):
 def test_an_address_that_leads_nowhere_says_so_on_the_page(client):
     for address, sentence in (
         ("like=" + "0" * 16, "This photo is not in the library"),
-        ("photo=gone", "is remembered for 30 minutes: drop it again"),
+        ("photo=gone", "is remembered for 30 minutes only: drop it again"),
     ):
         answer = client.get(f"/search?{address}")
         assert answer.status_code == 404
@@ -560,7 +558,7 @@ def test_nothing_scores_that_high(client, desk):
         f"/search?like={photo_id(desk.roots[0] / '2023/11 bathroom.jpg')}&threshold=0.9&folder=phone"
     ).text
     assert "Nothing scores 0.900 or more in phone" in page
-    assert "Show any score" in page
+    assert "Show all scores" in page
 
 
 def test_nothing_has_been_scanned(client, desk):
@@ -581,17 +579,17 @@ def test_no_features_of_this_look(client, desk):
 
 @pytest.mark.parametrize("meaning", ["cosine", "probability"])
 def test_the_scores_of_compressed_features_are_told_to_be_others(client, desk, meaning):
-    features = "By the features of colours: scores are the cosine, 1 for photos that look the same."
-    plain = {"cosine": features, "probability": "By colours: scores are the probability of the same space."}[meaning]
-    compressed = " The features are compressed by pca, which puts scores on another scale than without."
+    features = "Scores are the cosine similarity of colours features, 1 for photos that look the same."
+    plain = {"cosine": features, "probability": "Scores are the probability of the same space, by colours."}[meaning]
+    compressed = " The features are compressed by pca, which changes the scale of the scores."
     with desk.library() as library:
-        scan(library, desk.roots, [COLOURS.extractor])
-        pca = fit_pca(vectors_to_compress(library, COLOURS), 8)
+        scan(library, desk.roots, [COLOUR_LOOK.extractor])
+        pca = fit_pca(vectors_to_compress(library, COLOUR_LOOK), 8)
         for compression, more in ((None, ""), (pca, compressed if meaning == "cosine" else ""), (None, "")):
-            keep_compression(library, COLOURS, compression)
-            desk.look = COLOURS
+            keep_compression(library, COLOUR_LOOK, compression)
+            desk.look = COLOUR_LOOK
             desk.refresh()
-            desk.look = COLOURS._replace(meaning=meaning)
+            desk.look = COLOUR_LOOK._replace(meaning=meaning)
             assert f'<p class="soft">{plain}{more}</p>' in client.get(f"/search?like={like(desk)}").text
 
 
@@ -720,7 +718,7 @@ def test_a_sentence_is_typed_and_stays_through_filters_reload_and_back(browser, 
     expect(browser.get_by_role("heading", name=f"“{BRICK}”")).to_be_visible()
     expect(results(browser)).to_have_count(12)
     browser.get_by_label("Folder").select_option("")
-    browser.get_by_label("Show every copy").check()
+    browser.get_by_label("Show copies separately").check()
     expect(results(browser)).to_have_count(26)
     browser.reload()
     expect(results(browser)).to_have_count(26)
@@ -781,13 +779,13 @@ def test_filters_change_the_results_and_the_address(browser, desk):
     browser.goto(f"/search?like={like(desk)}")
     browser.get_by_label("Folder").select_option("phone")
     expect(results(browser)).to_have_count(10)
-    browser.get_by_label("Score from").focus()
+    browser.get_by_label("Minimum score").focus()
     browser.keyboard.press("End")
     expect(browser.locator("#found")).to_contain_text("Nothing scores 1.000 or more in phone")
-    browser.get_by_text("Show any score").click()
+    browser.get_by_text("Show all scores").click()
     expect(results(browser)).to_have_count(10)
     browser.get_by_label("Folder").select_option("")
-    browser.get_by_label("Show every copy").check()
+    browser.get_by_label("Show copies separately").check()
     expect(results(browser)).to_have_count(25)
     assert browser.url.endswith(f"/search?like={like(desk)}&all=1")
 
@@ -874,8 +872,8 @@ def test_without_scripts(chromium, served, outside):
     context = chromium.new_context(base_url=served.url, java_script_enabled=False)
     page = context.new_page()
     page.goto("/search")
-    page.get_by_label("Or with a photo from elsewhere").set_input_files(outside)
-    page.get_by_role("button", name="Search with it").click()
+    page.get_by_label("Or choose a photo file").set_input_files(outside)
+    page.get_by_role("button", name="Search with this photo").click()
     expect(results(page).first).to_have_attribute("title", re.compile("01 bedroom"))
     page.get_by_label("Folder").select_option("phone")
     page.get_by_role("button", name="Apply").click()
