@@ -186,7 +186,7 @@ def test_no_name_in_an_archive_leads_elsewhere(
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
         archive.add(made[0].path / "model", "./model")
-    monkeypatch.setattr(stub_master, "_packed", lambda folder: content.getvalue())
+    monkeypatch.setattr(stub_master, "packed", lambda folder: content.getvalue())
     master.config["checkpoint_storage"]["host_path"] = "/not/mounted"
     assert home(master, "--experiment", 1)[0] == 0
     assert files_below(Path()) == {f"model/{name}": file for name, file in files_below(made[0].path / "model").items()}
