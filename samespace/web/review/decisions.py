@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import combinations
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 from starlette.exceptions import HTTPException
@@ -273,6 +273,7 @@ def _applied_words(applied: apply.Applied, decided: Sequence[Decided], live: Liv
 
 
 class ToUndo(Sent):
+    refused_with: ClassVar[int] = 409
     run: str | None = Field(default=None, description="`run` of an earlier answer")
     earlier: bool = Field(default=True, description="false: do not undo a run from before the start, but describe it")
 

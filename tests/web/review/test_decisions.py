@@ -93,11 +93,12 @@ def test_undo_works_after_a_restart_and_asks_first_where_it_may_surprise(
     assert files(album) == before and group["id"] in [each["id"] for each in listed(again)["groups"]]
 
 
-@pytest.mark.parametrize("run", ["..", "../..", "", "2020-01-01_00-00-00", 7])
+@pytest.mark.parametrize("run", ["..", "../..", "", "2020-01-01_00-00-00", 7, []])
 def test_only_a_run_of_this_library_is_undone(client: TestClient, token: Token, run: Any, album: Path) -> None:
     post(client, token, "/api/apply", {"groups": [decided(listed(client)["groups"][0])]})
     before = files(album)
-    assert "There is no run" in post(client, token, "/api/undo", {"run": run}, 409)["error"]
+    why = "There is no run" if isinstance(run, str) else "`run` must be text"
+    assert why in post(client, token, "/api/undo", {"run": run}, 409)["error"]
     assert files(album) == before
 
 
