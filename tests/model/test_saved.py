@@ -268,7 +268,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)  # a fork has only the thread that forked
-from samespace.model import load
+from samespace.model.saved import load
 old, new, root = map(Path, sys.argv[1:])
 model = load(new)
 for step in range(100):

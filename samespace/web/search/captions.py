@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -35,11 +35,11 @@ def _put(request: Request, sent: NewCaption) -> PhotoAnswer:
 
 async def _post(request: Request) -> Response:
     """Go back to the page whose form was sent. It brings the page's token as a field."""
-    form = await request.form()
+    fields = parse_qs((await request.body()).decode(errors="replace"), keep_blank_values=True)
     guard: Guard = request.app.state.guard
-    if not guard.is_of_page(str(form.get("token", ""))):
+    if not guard.is_of_page("".join(fields.get("token", []))):
         raise HTTPException(403, "This needs the token of the page: load the page again.")
-    await run_in_threadpool(_edit, request, str(form.get("caption", "")))
+    await run_in_threadpool(_edit, request, "".join(fields.get("caption", [])))
     return RedirectResponse(_page_of(request), 303)
 
 
