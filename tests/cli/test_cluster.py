@@ -287,7 +287,7 @@ def test_each_experiment_has_its_file(
     Path(name).write_bytes(b"before")
     (master.checkpoints[0].path / name).write_bytes(content[:-1])
     told = refusal(home(master, "--experiment", 1))
-    assert told.startswith(f"checkpoint {master.checkpoints[0].uuid}/{name} is no ")
+    assert told.startswith(f"checkpoint {master.checkpoints[0].uuid}/{name} is not a ")
     assert Path(name).read_bytes() == b"before"
 
 
