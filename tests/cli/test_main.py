@@ -123,7 +123,7 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["evaluate", "{model}", "{here}/nowhere"], "{here}/nowhere does not exist"),
         (["evaluate", "{here}", "{rooms}"], "no model in {here}"),
         (["evaluate", "{model}", "{rooms}", "--split", "Holidays"], "{rooms} has no folder"),
-        (["export", "{here}", "-o", "{here}/exported"], "{here} is no checkpoint of SameSpace"),
+        (["export", "{here}", "-o", "{here}/exported"], "{here} is not a checkpoint of SameSpace"),
         (["export", "{model}", "-o", "{photo}"], "cannot write the model to {photo}"),
         (["scan", "{here}/nowhere"], "{here}/nowhere is not a folder: give the folder that holds the photos"),
         (["dedupe", "{photo}"], "{photo} is not a folder"),
