@@ -409,6 +409,15 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
+def scriptless(chromium: Browser) -> Iterator[Page]:
+    """A page in a fresh window that runs no scripts."""
+    context = chromium.new_context(java_script_enabled=False)
+    context.set_default_timeout(60_000)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
 def complaints() -> list[str]:
     """What the browser's console complains of; a test that means to provoke some clears it."""
     return []

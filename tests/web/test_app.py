@@ -478,25 +478,24 @@ def test_a_page_that_is_not_there(browser: Any, complaints: list[str]) -> None:
     complaints.clear()
 
 
-def test_a_browser_without_script_logs_in(chromium: Any, live: LiveLibrary) -> None:
-    server = make_server(make_app(live, Guard(TOKEN)))
-    context = chromium.new_context(java_script_enabled=False)
+def test_a_browser_without_script_logs_in(scriptless: Any, live: LiveLibrary) -> None:
+    from playwright.sync_api import expect
+
+    server, page = make_server(make_app(live, Guard(TOKEN))), scriptless
     with socket.create_server(("127.0.0.1", 0)) as door:
         thread = threading.Thread(target=server.run, args=[[door]])
         thread.start()
         try:
-            page = context.new_page()
             page.goto(f"http://127.0.0.1:{door.getsockname()[1]}/review")
             page.get_by_label("Token").fill("a guess")
             page.get_by_role("button", name="Log in").click()
-            assert "Wrong token" in page.content()
+            expect(page.locator("body")).to_contain_text("Wrong token")
             page.get_by_label("Token").fill(TOKEN)
             page.get_by_role("button", name="Log in").click()
             page.wait_for_url("**/review")
-            (cookie,) = context.cookies()
+            (cookie,) = page.context.cookies()
             assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
         finally:
-            context.close()
             server.should_exit = True
             thread.join()
 
