@@ -1,17 +1,17 @@
-"""Finding photos by sentences: on drawn rooms that were not trained on, on Flickr8k, and how long an epoch takes.
+"""Find photos by sentences: on drawn rooms that were not trained on, on Flickr8k; and time an epoch.
 
     python benchmarks/match.py [--weights FILE] [--photos N] [--test-photos N] [--flickr8k FOLDER] [--json]
 
-Each row is a matcher trained until validation photos gain no more, ranked on test photos: the mean rank of a sentence's
-photo as a share of all, and how often it is among the first ten. `shuffled` was trained on the same photos with their
-captions dealt out anew, and must not be better than chance: the mean of several deals, for one may happen to give
-kitchens more captions of bathrooms than of bedrooms. `nearest captions` is trained on nothing: a photo is as good for a
-sentence as the captions of the ten training photos most like it, by tf-idf. Flickr8k is a folder of a dataset.json and
-photos somewhere below.
+Each row is a matcher trained until validation photos gain no more, measured on test photos: the mean rank of a
+sentence's photo, also as a share of all photos, and how often it is among the first ten. `shuffled` was trained on the
+same photos with their captions shuffled, and must not beat chance; it is the mean of several shuffles, because one may
+happen to give kitchens more captions of bathrooms than of bedrooms. `nearest captions` is not trained: a photo's score
+for a sentence is that of the captions of the ten most similar training photos, by tf-idf. Flickr8k is a folder with a
+dataset.json, and photos somewhere below.
 
-An epoch is timed beside a loop over captions, as published code has it: each word that was met is a one-hot row through
-a linear layer, a GRU is called for each caption, and a loss copies all others of the batch for each pair. The loop runs
-one batch, which stands for all, by turns with ours.
+An epoch is timed beside a loop over captions like published code: each word is a one-hot row through a linear layer, a
+GRU is called for each caption, and the loss copies all others of the batch for each pair. The loop runs one batch,
+which stands for all, and takes turns with ours.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Row = dict[str, Any]
 
 
 def rank_all(featured: Featured, epochs: int) -> list[Row]:
-    """A row for each measure, for the control and for the nearest captions."""
+    """Return a row for each measure, for the control and for the nearest captions."""
     test = featured.only("test")
     rows = []
     for name, recipe in QUICK.items():
@@ -94,7 +94,7 @@ def row(name: str, found: Any) -> Row:
 
 
 def by_nearest_captions(featured: Featured) -> np.ndarray:
-    """(N, C): how like each sentence is to the captions of the training photos most like a photo."""
+    """Return how similar each sentence is to the captions of the training photos most like a photo, (N, C)."""
     learnt, test = featured.only("train"), featured.only("test")
     cosines = test.features @ learnt.features.T
     nearest = np.argsort(-cosines, axis=1)[:, :NEAREST]
@@ -112,7 +112,7 @@ def by_nearest_captions(featured: Featured) -> np.ndarray:
 
 
 def _tf_idf(texts: Sequence[str], ids: dict[str, int], rarity: np.ndarray) -> np.ndarray:
-    """(T, V), each of length 1."""
+    """Return tf-idf vectors, (T, V), each of length 1."""
     rows = np.zeros((len(texts), len(ids)), np.float32)
     for at, text in enumerate(texts):
         for word in split_words(text):
@@ -126,7 +126,7 @@ def _tf_idf(texts: Sequence[str], ids: dict[str, int], rarity: np.ndarray) -> np
 
 
 class LoopedMatcher(nn.Module):
-    """As published: one-hot words, one caption at a time."""
+    """A matcher like published code: one-hot words, one caption at a time."""
 
     def __init__(self, words: int, photo_dim: int, dim: int, word_dim: int) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ def step(looped: LoopedMatcher, features: Tensor, captions: list[Tensor], margin
 
 
 def time_epochs(featured: Featured, recipe: Recipe) -> Row:
-    """Seconds an epoch: ours, all of one; the loop's, one batch times their number. By turns, and the best of each."""
+    """Return the seconds of an epoch, ours and the loop's (one batch times their number): the best of several turns."""
     learnt = featured.only("train")
     matcher = begin(learnt, recipe)
     lesson = Lesson(learnt, matcher.vocabulary)
@@ -218,7 +218,7 @@ def print_tables(found: dict[str, Any]) -> None:
         if name == "epochs":
             continue
         print(f"{name}: {rows[0]['photos']:,} photos, chance {rows[0]['chance']:,.1f}\n")
-        print("| | R@10 | mean rank | of all |\n|---|---|---|---|")
+        print("| | R@10 | mean rank | share of all |\n|---|---|---|---|")
         for one in rows:
             share = f"{100 * one['mean_rank_share']:.1f} %"
             print(f"| {one['name']} | {one['recall_at_10']:.3f} | {one['mean_rank']:.1f} | {share} |")
@@ -230,13 +230,13 @@ def print_tables(found: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Finding photos by sentences.")
-    parser.add_argument("--weights", default="imagenet", help=f"a state dict's path for {BACKBONE}, imagenet or none")
-    parser.add_argument("--photos", type=int, default=2000, help="rooms' photos to train on (default: %(default)s)")
-    parser.add_argument("--test-photos", type=int, default=500, help="of other rooms (default: %(default)s)")
-    parser.add_argument("--rooms", type=Path, metavar="FOLDER", help="drawn before, instead of drawing them")
+    parser = argparse.ArgumentParser(description="Find photos by sentences.")
+    parser.add_argument("--weights", default="imagenet", help=f"weights of {BACKBONE}: imagenet, none or a state dict")
+    parser.add_argument("--photos", type=int, default=2000, help="photos to train on (default: %(default)s)")
+    parser.add_argument("--test-photos", type=int, default=500, help="photos of other rooms (default: %(default)s)")
+    parser.add_argument("--rooms", type=Path, metavar="FOLDER", help="use rooms that were drawn before")
     parser.add_argument("--flickr8k", type=Path, metavar="FOLDER")
-    parser.add_argument("--epochs", type=int, default=40, help="at most (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=40, help="how long to train at most (default: %(default)s)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     return exit_status(lambda: _measure(arguments))

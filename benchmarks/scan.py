@@ -1,19 +1,19 @@
-"""How fast a folder is scanned, beside imagededup and beside what decoding and inference alone would allow.
+"""Time the scan of a folder, beside imagededup and beside the bound that decoding and inference set.
 
     python benchmarks/scan.py DIR [--megapixels 12] [--backbone NAME] [--weights FILE] [--peer-weights none] [--json]
 
 `scan` is what `samespace scan DIR --backbone NAME` does, into an empty library elsewhere: find, hash, decode, sketch,
 embed, write. Cold: the photos are not in the operating system's cache. `near only` is the same without a network.
-`decode` opens the photos and squeezes them, in threads, and does nothing else; `inference` embeds photos that lie
-decoded in memory. One after the other, both would allow 1 / (1/decode + 1/inference): the bound, for they share the
-same cores. imagededup, if it is installed, encodes the same folder with its CNN (MobileNetV3-Small, the smaller one)
-and its perceptual hash, at its defaults; its speed does not depend on its weights, so without a network
-`--peer-weights none` leaves them random. `unchanged` scans 10,000 photos for the second time.
+`decode` only opens the photos and squeezes them, in threads; `inference` embeds photos that are decoded in memory. One
+after the other they would allow 1 / (1/decode + 1/inference), which is the bound because they share the same cores.
+imagededup, if it is installed, encodes the same folder with its CNN (MobileNetV3-Small, the smaller one) and its
+perceptual hash, at its defaults; its speed does not depend on its weights, so without a network use
+`--peer-weights none`. `unchanged` scans 10,000 photos for the second time.
 
-With `--megapixels` the first photos of DIR are enlarged to that size, with the grain that a sensor adds, and saved as
-JPEG of quality 92: a camera's photos take longer to decode than those of a web page, and that is where `draft` helps.
+With `--megapixels` the first photos of DIR are enlarged to that size, with the grain of a sensor, and saved as JPEG of
+quality 92: a camera's photos take longer to decode than those of a web page, and that is where `draft` helps.
 
-Each row runs in an interpreter of its own; imports, the loading of weights and their conversion are not timed.
+Each row runs in its own interpreter; imports and the loading and conversion of weights are not timed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def scan(arguments: argparse.Namespace, embed: bool = True, cold: bool = False) 
 
 
 def warm_extractor(arguments: argparse.Namespace) -> Any:
-    """The network, converted: its first photos wait for that."""
+    """Return the network, already converted, so that no photo waits for that."""
     import numpy as np
 
     from samespace.model.extract import for_backbone
@@ -175,12 +175,12 @@ ROWS: dict[str, Callable[[argparse.Namespace], Row]] = {
 
 
 def names(arguments: argparse.Namespace) -> list[str]:
-    """10,000 large photos would say of stat calls what 10,000 small ones say."""
+    """Return the rows to run; `unchanged` is the same for photos of any size, so it is left out with --megapixels."""
     return [name for name in ROWS if name != "unchanged" or not arguments.megapixels]
 
 
 def measure(name: str, words: Sequence[str]) -> Row | None:
-    """A row of the table, or None where a peer is not installed; the best of three."""
+    """Return a row of the table, the best of three runs, or None if a peer is not installed."""
     if (
         name.startswith("imagededup")
         and subprocess.run([sys.executable, "-c", "import imagededup"], capture_output=True, check=False).returncode
@@ -196,7 +196,7 @@ def measure(name: str, words: Sequence[str]) -> Row | None:
 
 
 def compare(rows: dict[str, Row]) -> dict[str, float]:
-    """Photos a second of each row, and the ratios that matter."""
+    """Return photos a second for each row, and the ratios that matter."""
     rates = {name: row["photos"] / row["seconds"] for name, row in rows.items() if name != "unchanged"}
     bound = 1 / (1 / rates["decode"] + 1 / rates["inference"])
     figures = {**rates, "bound": bound, "share of the bound": rates["scan, warm"] / bound}

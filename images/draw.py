@@ -80,7 +80,7 @@ def draw_same_or_not() -> Image.Image:
 def draw_pairs() -> Image.Image:
     """Draw what `python data.py samples` shows of drawn rooms."""
     sys.path.insert(0, str(FOLDER.parent))
-    from data import draw_samples
+    from experiments.samples import draw_samples
     from samespace.model.pairs import find_photos, make_pairs
 
     with tempfile.TemporaryDirectory() as folder:

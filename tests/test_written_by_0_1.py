@@ -9,6 +9,8 @@ import json
 import os
 import runpy
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 import torch
 
 import samespace
+from tests.conftest import ROOT
 
 WRITTEN = Path(__file__).with_name("written_by_0_1")
 SAID = json.loads((WRITTEN / "expected.json").read_text(encoding="utf-8"))  # by the version that wrote the files
@@ -94,6 +97,18 @@ def test_a_checkpoint_gives_the_model_of_its_raw_state(run: Run, unpacked: Path,
     assert scores(tmp_path / "model", unpacked) == approximately(SAID["scores"])
 
 
+def test_a_training_goes_on_from_a_checkpoint(unpacked: Path, rooms: Path, tmp_path: Path) -> None:
+    changes = ["backbone=mobilenet_v3_small", "weights=none", "global_batch_size=8"]
+    config = [word for change in changes for word in ("--config", f"hyperparameters.{change}")]
+    paths = ["--data", rooms, "--output", tmp_path / "model", "--resume", unpacked / "checkpoint"]
+    command = [sys.executable, "model_def.py", "--epochs", "3", "--config", "data.held_out=0.7", *config, *paths]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    epochs = [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
+    assert [line.split(":")[0] for line in epochs] == ["epoch 3/3"]
+
+
 # Libraries
 
 
@@ -118,7 +133,7 @@ def test_a_library_knows_its_photos_without_reading_them(run: Run, unpacked: Pat
     for options in ([], ["--model", model], ["--model", model, "--matcher", matcher]):
         scanned = run("scan", album, *options)
         assert scanned.startswith(f"{len(PHOTOS)} photos in ")
-        assert "\nfiles: nothing has changed\n" in scanned
+        assert "\nno changes since the last scan\n" in scanned
         assert "could not be read" not in scanned
     search = ("search", "--library", album / ".samespace", "--model", model, "--json")
     assert hits(run(*search, unpacked / "query.jpg")) == approximately(SAID["search by photo"])
@@ -189,4 +204,4 @@ def test_a_quarantine_gives_its_photos_back(run: Run, written: Path) -> None:
     for name in PHOTOS:
         assert (tidied / name).read_bytes() == (written / "album" / name).read_bytes()
     assert list((tidied / ".samespace" / "quarantine").iterdir()) == []
-    assert "\nfiles: nothing has changed\n" in run("scan", tidied)
+    assert "\nno changes since the last scan\n" in run("scan", tidied)

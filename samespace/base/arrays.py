@@ -23,8 +23,9 @@ def unit(rows: Floats) -> Floats:
 
 
 def ranks(places: Ints) -> Ints:
-    """Count, for each element of a sorted array, the equal ones before it."""
-    return np.arange(len(places)) - np.searchsorted(places, places)
+    """Count, for each element of a sorted array of numbers from 0 on, the equal ones before it."""
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    return np.arange(len(places)) - np.repeat(starts, np.diff(starts, append=len(places)))
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:

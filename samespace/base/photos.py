@@ -53,7 +53,7 @@ class UnreadablePhoto(SameSpaceError):
 
 
 class Details(NamedTuple):
-    """What only a full decode tells."""
+    """The facts that only a full decode gives."""
 
     pixels: str  # SHA-256 of width, height and upright RGB: equal if two files hold the same picture
     sharpness: float  # how much neighbouring pixels differ, for the contrast that the photo has: see `details`

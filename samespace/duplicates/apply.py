@@ -36,7 +36,7 @@ from samespace.library.library import Library
 
 
 class Applied(NamedTuple):
-    """What `apply` did, or would do in a dry run; anything in `skipped` is a reason for exit status 1."""
+    """The result of `apply`, or of its dry run; anything in `skipped` is a reason for exit status 1."""
 
     photos: int  # moved to quarantine
     bytes_to_free: int  # by emptying the quarantine: nothing is freed before, and nothing by a hard link
@@ -45,7 +45,7 @@ class Applied(NamedTuple):
 
 
 def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
-    """Check every photo to remove and its keeper, then move the former; `to` a link puts one in each one's place.
+    """Check every photo to remove and its keeper, then move the photos; `to` can leave a link to the keeper.
 
     A photo that is not as planned is left alone, and so is a group whose keeper is not as planned; the rest is done.
     """

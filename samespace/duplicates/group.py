@@ -1,4 +1,4 @@
-"""What to look for among photos, and what was found: groups of duplicates and their members."""
+"""Options of a search for duplicates, and its result: groups and their members."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Duplicates(NamedTuple):
 
 
 class DedupeOptions(NamedTuple):
-    """What counts as a duplicate, how duplicates are grouped, and which photo of a group is kept."""
+    """Choices of what counts as a duplicate, how duplicates are grouped, and which photo of a group is kept."""
 
     kind: str = "near"
     threshold: float | None = None

@@ -52,7 +52,7 @@ class Move(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """The moves of one run, and what is noted of them."""
+    """The moves of one run, and the states noted of them."""
 
     folder: Path  # the run's
     made: datetime

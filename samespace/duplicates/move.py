@@ -27,7 +27,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Outcome(NamedTuple):
-    """What became of one photo; both are empty if it was moved and all is well."""
+    """The outcome for one photo; both reasons are empty if it was moved and all is well."""
 
     left: str = ""  # why it was left in its place
     stop: str = ""  # why no other photo should be tried

@@ -40,7 +40,7 @@ class PlannedGroup(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What `dedupe` writes, a person may edit, and `apply` carries out."""
+    """The groups that `dedupe` proposes, a person may edit, and `apply` carries out."""
 
     made: str  # when, ISO 8601
     kind: str

@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 
 class Deleted(NamedTuple):
-    """What `delete_runs` did."""
+    """The result of `delete_runs`."""
 
     photos: int
     bytes_freed: int

@@ -27,7 +27,7 @@ from samespace.duplicates.manifest import (
 
 
 class Undone(NamedTuple):
-    """What `undo` did; if `removed` is false, the run's folder still holds photos or other files."""
+    """The result of `undo`; if `removed` is false, the run's folder still holds photos or other files."""
 
     photos: int  # back in their places
     removed: bool  # the run's folder

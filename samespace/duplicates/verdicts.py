@@ -18,7 +18,7 @@ from samespace.model.pairs import AIRBNB, COLUMNS, FILE, TRAINING, VERDICTS, Ver
 
 
 class Exported(NamedTuple):
-    """What verdicts.csv holds after an export, and how much of it is new."""
+    """Counts of verdicts.csv after an export, and of what is new in it."""
 
     same: int  # verdicts
     different: int

@@ -6,7 +6,6 @@ same bytes whoever read the photos, in whatever order.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from samespace.base import progress
-from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
+from samespace.base.sealed import digest
 from samespace.library.library import Library
 from samespace.library.read_photos import Batch, Extractor, Rows, former
 from samespace.library.scan import import_batch
@@ -35,7 +34,7 @@ def name(number: int) -> str:
 def to_bytes(batch: Batch) -> bytes:
     """Return the bytes of this batch's file."""
     arrays = _in_order(batch).arrays()
-    about = json.dumps({"format": FORMAT, "sha256": _digest(arrays)})
+    about = json.dumps({"format": FORMAT, "sha256": digest("", arrays)})
     return save({**arrays, "about": np.frombuffer(about.encode(), np.uint8)})
 
 
@@ -44,7 +43,7 @@ def read(path: Path) -> Batch:
     try:
         arrays = load(path.read_bytes())
         about = json.loads(arrays.pop("about").tobytes())
-        version, digest = int(about["format"]), about["sha256"]
+        version, seal = int(about["format"]), about["sha256"]
     except OSError as error:
         raise SameSpaceError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -58,7 +57,7 @@ def read(path: Path) -> Batch:
         raise SameSpaceError(
             f"{path} was written by an older samespace, which stored less of each photo: embed them again with this one"
         )
-    if digest != _digest(arrays):
+    if seal != digest("", arrays):
         raise _damaged(path)
     return Batch.from_arrays(arrays)
 
@@ -98,14 +97,6 @@ def _in_order(batch: Batch) -> Batch:
         order = np.argsort(np.array(contents, "U64"))
         features[fingerprint] = Rows(sorted(contents), {field: values[order] for field, values in fields.items()})
     return Batch(sorted(batch.files), sorted(batch.contents), features, batch.decoders)
-
-
-def _digest(arrays: Mapping[str, Array]) -> str:
-    digest = hashlib.sha256()
-    for key, values in sorted(arrays.items()):
-        digest.update(f"{key} {values.dtype} {values.shape} ".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
 
 
 def _damaged(path: Path) -> SameSpaceError:

@@ -57,7 +57,7 @@ class File(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What decoding these bytes gave, wherever they lie."""
+    """The result of decoding one content, wherever its bytes lie."""
 
     content: str
     width: int = 0
@@ -75,7 +75,7 @@ class Rows(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What reading some files gave. Files with the same bytes are decoded once, so contents may be fewer."""
+    """The result of reading some files. Files with the same bytes are decoded once, so contents may be fewer."""
 
     files: list[File]
     contents: list[Content]

@@ -22,7 +22,7 @@ Key = tuple[int, bytes]  # of a file: the number of its root, and its path below
 
 
 class Scan(NamedTuple):
-    """What a scan found below the folders it was given."""
+    """The result of a scan, over all folders it was given."""
 
     photos: int  # readable ones, copies included
     new: int  # files that were not there before, copies included

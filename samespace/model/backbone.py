@@ -1,4 +1,4 @@
-"""A torchvision backbone by name: its weights, where it is cut, and the fingerprint that says which one it is."""
+"""Make a torchvision backbone by name: fetch its weights, cut it in three, and name it by a fingerprint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Backbone(nn.Module):
     """A classifier without its last layer, in three pieces that run one after another.
 
     early:  photo (N, 3, S, S) → a map at a sixteenth of its size, whose cells are the photo's parts
-    middle: → what the last convolution sees; where that sits inside a residual block, what the block sees
+    middle: → what the last convolution sees, or the residual block that it is in
     last:   → embedding (N, dim); all that learns when `trainable` is `last_conv`
     """
 
@@ -43,18 +43,17 @@ class Backbone(nn.Module):
         self.std: tuple[float, ...] = INCEPTION_STD if inception else IMAGENET_STD
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """(N, 3, S, S) of 0..255 → what the network was trained on."""
+        """Scale photos (N, 3, S, S) of 0..255 to what the network was trained on."""
         mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1)
         return (pixels.float() / 255 - mean) / std
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(N, 3, S, S) of 0..255 → (N, dim)."""
-        embedding: Tensor = self.last(self.middle(self.early(self.normalise(pixels))))
-        return embedding
+        """Turn photos (N, 3, S, S) of 0..255 into embeddings (N, dim)."""
+        return self.last(self.middle(self.early(self.normalise(pixels))))
 
     def shapes(self) -> tuple[tuple[int, int, int], tuple[int, int, int], int]:
-        """Of one photo: its parts (C, h, w), what the last convolution sees (C, h, w), its embedding (dim)."""
+        """Return shapes for one photo: parts (C, h, w), what the last convolution sees (C, h, w), and the size dim."""
         device = next(self.parameters()).device
         with torch.no_grad():
             parts = self.early(torch.zeros(1, 3, SIZE, SIZE, device=device))
@@ -62,7 +61,7 @@ class Backbone(nn.Module):
             return tuple(parts.shape[1:]), tuple(seen.shape[1:]), self.last(seen).shape[1]
 
     def fingerprint(self) -> str:
-        """Of the frozen half: changes with its weights, with the cut and with the size photos are squeezed to."""
+        """Return a fingerprint of the frozen half: its weights, its cut, and the size that photos are squeezed to."""
         digest = hashlib.sha256(f"{self.name} {SIZE} {self.mean} {self.std}".encode())
         for piece in (self.early, self.middle):
             for name, value in piece.state_dict().items():
@@ -72,7 +71,7 @@ class Backbone(nn.Module):
 
 
 Pieces = tuple[nn.Module, nn.Module, nn.Module]
-Net = Any  # a torchvision network: its layers are attributes that no type knows
+Net = Any  # a torchvision network, whose layers are attributes without types
 
 
 def _mobilenet(cut: int) -> Callable[[Net], Pieces]:
@@ -114,7 +113,7 @@ CUTS: dict[str, Callable[[Net], Pieces]] = {
 
 
 def make_backbone(name: str, weights: str = "imagenet") -> Backbone:
-    """The backbone called `name` with `weights`: "imagenet", "none" (random, seeded) or a state-dict file's path."""
+    """Return the backbone called `name` with `weights`: "imagenet", "none" (random, seeded) or a state-dict file."""
     if name not in CUTS:
         raise SameSpaceError(f"unknown backbone {name!r}: choose one of {', '.join(CUTS)}")
     with torch.random.fork_rng(devices=[]):
@@ -122,9 +121,9 @@ def make_backbone(name: str, weights: str = "imagenet") -> Backbone:
         options = {"transform_input": False, "init_weights": False} if name == "inception_v3" else {}
         net = torchvision.models.get_model(name, weights=None, **options)
         if weights == "none":
-            _start(net)
+            _initialise(net)
     if weights != "none":
-        state = _fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
+        state = fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
         _load(net, state, name, weights)
     early, middle, last = CUTS[name](net.eval())
     early, middle = (_merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
@@ -132,15 +131,15 @@ def make_backbone(name: str, weights: str = "imagenet") -> Backbone:
     return backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _start(net: nn.Module) -> None:
-    """torchvision's own start counts on batch norm in training mode: as it is, half precision rounds to 0."""
+def _initialise(net: nn.Module) -> None:
+    """Draw random weights; torchvision's own, without batch norm in training mode, vanish in half precision."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight)
 
 
 def _merge(module: nn.Module, merge: Callable[[nn.Conv2d, nn.BatchNorm2d], nn.Module]) -> nn.Module:
-    """Make one layer of each convolution and the batch norm behind it: the same answers in about half the time."""
+    """Merge each convolution with the batch norm behind it: the same answers in about half the time."""
     names, children = [name for name, _ in module.named_children()], list(module.children())
     for name, after, child, norm in zip(names, names[1:], children, children[1:], strict=False):
         if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
@@ -153,10 +152,10 @@ def _merge(module: nn.Module, merge: Callable[[nn.Conv2d, nn.BatchNorm2d], nn.Mo
 
 
 class FoldedConv(nn.Module):
-    """A convolution and its batch norm that still learn: weights, scale and shift do, ImageNet's statistics stay.
+    """A convolution and its batch norm whose weights, scale and shift still learn; ImageNet's statistics stay.
 
-    With its statistics fixed a batch norm scales and shifts, so it is folded into the small weights at every step
-    instead of passing over the large maps.
+    With fixed statistics a batch norm only scales and shifts. So at each step it is folded into the weights, which are
+    small, instead of being run over the maps, which are large.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
@@ -164,7 +163,7 @@ class FoldedConv(nn.Module):
         self.conv, self.norm = conv, norm
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the one convolution that does what both do."""
+        """Return weight and bias of the one convolution that does what both do."""
         mean, variance = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
         scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
         return self.conv.weight * scale[:, None, None, None], self.norm.bias - mean * scale
@@ -177,7 +176,7 @@ class FoldedConv(nn.Module):
 class PooledConv(nn.Module):
     """A 1×1 convolution, its batch norm, activation and global mean, (N, C, h, w) → (N, C'), as one matrix product.
 
-    Places stay rows from the product to the mean, forwards and back: half the time of the layers one by one.
+    Places stay rows from the product to the mean, forward and backward: half the time of the separate layers.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, activation: nn.Module) -> None:
@@ -186,20 +185,19 @@ class PooledConv(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         weight, bias = self.conv.folded()
-        places: Tensor = self.activation(F.linear(maps.flatten(2).transpose(1, 2), weight.flatten(1), bias))
-        return places.mean(1)
+        places = F.linear(maps.flatten(2).transpose(1, 2), weight.flatten(1), bias)
+        return self.activation(places).mean(1)
 
 
-def _fetch_imagenet(name: str) -> dict[str, Tensor]:
+def fetch_imagenet(name: str) -> dict[str, Tensor]:
     best = torchvision.models.get_model_weights(name).DEFAULT
     try:
-        state: dict[str, Tensor] = best.get_state_dict(progress=False, check_hash=True)
+        return best.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise SameSpaceError(
             f"could not fetch ImageNet weights for {name} from {best.url} ({error}): "
             "give the path of a downloaded state dict as `weights`, or `none` for random ones"
         ) from error
-    return state
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
@@ -216,7 +214,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:
-    """Load all but the classifier's last layer and auxiliary heads, which the backbone does without."""
+    """Load all weights but those of the classifier's last layer and of auxiliary heads, which a backbone lacks."""
     last = "fc." if hasattr(net, "fc") else f"classifier.{len(net.classifier) - 1}."
     unused = (last, "AuxLogits.")
     wanted = {key: value for key, value in net.state_dict().items() if not key.startswith(unused)}

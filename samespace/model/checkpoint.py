@@ -1,4 +1,4 @@
-"""From a checkpoint of Determined's to the model folder people take away."""
+"""Export the model folder that people take away from a checkpoint of Determined's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from samespace.model.saved import Model, describe, load
 
 
 def export(checkpoint: Path, output: Path) -> Model:
-    """Write the model of a checkpoint to `output`: the one it carries, checked, or one rebuilt from its raw state."""
+    """Write a checkpoint's model to `output` and return it: the one it carries, or one rebuilt from its raw state."""
     if not checkpoint.is_dir():
         raise SameSpaceError(f"{checkpoint} is not a folder: give one that `det checkpoint download` wrote")
     carried = [folder for folder in (checkpoint / "model", checkpoint) if (folder / "model.json").is_file()]
@@ -27,7 +27,7 @@ def export(checkpoint: Path, output: Path) -> Model:
 
 
 def _rebuild(checkpoint: Path) -> Model:
-    """From `state_dict.pth` and the hyperparameters beside it; neither Determined nor the photos are needed."""
+    """Rebuild the model from `state_dict.pth` and the hyperparameters beside it, without Determined or the photos."""
     try:
         hparams = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
         backbone = make_backbone(hparams["backbone"], "none")
@@ -35,7 +35,7 @@ def _rebuild(checkpoint: Path) -> Model:
         network.load_state_dict(_read_state(checkpoint / "state_dict.pth"))
     except FileNotFoundError as error:
         raise SameSpaceError(
-            f"{checkpoint} is no checkpoint of SameSpace: it lacks {Path(error.filename).name}"
+            f"{checkpoint} is not a checkpoint of SameSpace: it lacks {Path(error.filename).name}"
         ) from error
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise SameSpaceError(f"{checkpoint} is damaged or not a checkpoint of SameSpace: download it again") from error
@@ -43,7 +43,7 @@ def _rebuild(checkpoint: Path) -> Model:
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    """The network's weights; distributed training puts `module.` before every name."""
+    """Return the network's weights, without the `module.` that distributed training puts before every name."""
     if not hasattr(torch.serialization, "safe_globals"):  # torch 2.5
         raise SameSpaceError(f"rebuilding a model from {path} needs torch 2.5 or later: install it, or take its model/")
     try:
@@ -59,7 +59,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def random_state_types() -> list[Any]:
-    """What torch must be told is harmless in Determined's checkpoints: numpy arrays, as numpy's random state has them.
+    """Return the types in Determined's checkpoints that torch must be told are safe: those of numpy's random state.
 
     Without it torch 2.6 and later refuse to load them, and nothing resumes.
     """
@@ -69,7 +69,7 @@ def random_state_types() -> list[Any]:
     def rebuild_of_numpy_1(*arguments: Any) -> Any:
         return rebuild(*arguments)
 
-    # Checkpoints call it by the name it has in the numpy that wrote them; torch 2.5 asks the function for its name.
+    # A checkpoint names the function as the numpy that wrote it did, and torch 2.5 compares that with `__name__`.
     rebuild_of_numpy_1.__module__ = "numpy.core.multiarray"
     rebuild_of_numpy_1.__name__ = rebuild_of_numpy_1.__qualname__ = "_reconstruct"
     return [np.ndarray, np.dtype, type(array.dtype), rebuild, rebuild_of_numpy_1]

@@ -1,4 +1,4 @@
-"""Measure a model on labelled photos: how well it ranks all pairs, and the balanced figures of training."""
+"""Measure a model on labelled photos: how well it ranks all pairs, and training's figures on balanced pairs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from samespace.base import progress
+from samespace.base.arrays import Doubles, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.photos import VARIANTS
@@ -25,22 +25,22 @@ VALIDATION = "validation"
 
 
 class Evaluation(NamedTuple):
-    """The figures, and for a plot the logit and label of every unordered pair of distinct photos."""
+    """Figures by name; and for a plot, logit and label of each unordered pair of distinct photos."""
 
     figures: dict[str, float | int]
-    logits: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int64]
+    logits: Doubles
+    labels: Ints
 
 
 def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = None) -> Evaluation:
-    """Score a split of an Airbnb-style folder; "validation" is what training held out of it."""
+    """Measure a model on a split of an Airbnb-style folder; "validation" is what training held out."""
     start = time.perf_counter()
     data = model.description.get("data", {})
     if split == VALIDATION and "held_out" not in data:
-        raise SameSpaceError("this model does not say what it was validated on: name a split of its own")
+        raise SameSpaceError("this model does not say what it was validated on: name another --split")
     photos = splits(root, float(data["held_out"]))[1] if split == VALIDATION else find_photos(root, split)
     if split == VALIDATION and data.get("validation_fingerprint") not in (None, fingerprint(photos.paths)):
-        raise SameSpaceError(f"{root} does not hold the photos this model was validated on: name another split")
+        raise SameSpaceError(f"{root} does not hold the photos that this model was validated on: name another --split")
     same_space_type = bool(data.get("same_space_type", False))
     pairs = make_pairs(photos, same_space_type=same_space_type)
     known = known_pairs(photos, same_space_type, RANKED if split == VALIDATION else None)
@@ -61,8 +61,8 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
     return Evaluation(figures, logits, labels)
 
 
-def _logits(network: TwinNetwork, embeddings: Embeddings, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Logits (P,) of pairs given as rows of `embeddings`: (P, 2 or more)."""
+def _logits(network: TwinNetwork, embeddings: Embeddings, rows: Ints) -> Doubles:
+    """Return logits (P,) of pairs given as rows of `embeddings`, (P, 2 or more)."""
     pairs = torch.from_numpy(rows).to(embeddings.vectors.device)
     blocks = progress.over(torch.split(pairs, PAIRS_AT_ONCE), "pairs", unit=" blocks")
     logits = [network.head(embeddings.take(block[:, 0]), embeddings.take(block[:, 1])) for block in blocks]
@@ -70,7 +70,7 @@ def _logits(network: TwinNetwork, embeddings: Embeddings, rows: npt.NDArray[np.i
 
 
 def plot_precision_recall(evaluation: Evaluation, path: Path) -> None:
-    """Draw what share of duplicates is found at what precision; .png, .svg or .pdf."""
+    """Draw the precision-recall curve into a .png, .svg or .pdf."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What a scan runs on every new photo, a bare backbone or a trained model, on the fastest engine this machine has."""
+"""Run a bare backbone or a trained model on photos, on the fastest engine of this machine: what a scan does."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from samespace.base.arrays import Array
 from samespace.base.photos import Pixels
 from samespace.model.backbone import SIZE, Backbone, make_backbone
 from samespace.model.colours import DIM, colours
-from samespace.model.feature_bank import look
+from samespace.model.feature_bank import frozen_maps
 from samespace.model.saved import Model, load
 
 _REPORTER = "openvino_telemetry"
@@ -30,7 +30,7 @@ Fields = dict[str, tuple[tuple[int, ...], str]]
 
 
 class NetworkExtractor:
-    """Turns photos into the numbers that a library keeps, on every core or on the GPU; for one caller at a time.
+    """A network that turns photos into the numbers a library keeps, on all cores or the GPU; for one caller at a time.
 
     Nothing is converted and no thread is started before the first photos come.
     """
@@ -43,17 +43,17 @@ class NetworkExtractor:
         fingerprint: str,
         former: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
-        """`network` takes (N, S, S, 3) of 0..255, `finish` makes the columns of `fields` of what it says.
+        """Take a network for photos (N, S, S, 3) of 0..255, and what makes the columns of `fields` from its output.
 
-        A column of colours, which no network is asked for, is added. `former` tells the fingerprints that earlier
-        versions gave to these numbers.
+        A column of colours is added, for which no network is needed. `former` returns the fingerprints that earlier
+        versions gave to the same numbers.
         """
         self._network, self._finish = network, finish
         self.fields: Fields = {"colours": ((DIM,), "uint8"), **fields}
         self.fingerprint, self._former = fingerprint, former
         self._device = next(network.parameters()).device
         on_cpu = self._device.type == "cpu"
-        # One thread each, for threads that share a photo wait for each other whenever a decoder takes one's core.
+        # One thread for each photo: threads that shared one would wait for each other whenever a decoder takes a core.
         self._workers = torch.get_num_threads() if on_cpu else 1
         # A CPU core's cache holds the maps of about four photos.
         self._chunk = 4 if on_cpu else 128
@@ -61,7 +61,7 @@ class NetworkExtractor:
 
     @property
     def name(self) -> str:
-        """The engine, for a person to read."""
+        """Return the engine's name, for a person to read."""
         if self._device.type == "cpu":
             engine = "OpenVINO" if openvino() else "PyTorch"
             return f"{engine}, {self._workers} at once"
@@ -69,11 +69,11 @@ class NetworkExtractor:
 
     @cached_property
     def former(self) -> tuple[str, ...]:
-        """See `reading.former`."""
+        """Return the fingerprints that earlier versions gave to these numbers."""
         return self._former()
 
-    def extract(self, pixels: Pixels) -> dict[str, npt.NDArray[Any]]:
-        """(N, S, S, 3) → an array of N rows for each field; a photo's row does not depend on its company."""
+    def extract(self, pixels: Pixels) -> dict[str, Array]:
+        """Return an array of N rows for each field; a photo's row does not depend on the others in its batch."""
         found = {name: np.empty((len(pixels), *shape), dtype) for name, (shape, dtype) in self.fields.items()}
         starts = range(0, len(pixels), self._chunk)
         chunks = self._pool.map(partial(self._extract, self._run), (pixels[at : at + self._chunk] for at in starts))
@@ -83,9 +83,9 @@ class NetworkExtractor:
         return found
 
     @torch.no_grad()
-    def _extract(self, run: Callable[[Pixels], Columns], chunk: Pixels) -> list[npt.NDArray[Any]]:
+    def _extract(self, run: Callable[[Pixels], Columns], chunk: Pixels) -> list[Array]:
         seen = colours(chunk)
-        # Always as many photos: other sizes take other ways through a convolution, and round otherwise.
+        # Always the same number of photos: a convolution takes other ways for other sizes, and rounds differently.
         missing = self._chunk - len(chunk)
         chunk = np.pad(chunk, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else np.ascontiguousarray(chunk)
         return [seen, *(column.cpu().numpy() for column in run(chunk))]
@@ -105,17 +105,17 @@ class NetworkExtractor:
 
     def _on_cuda(self, chunk: Pixels) -> Columns:
         pixels = torch.from_numpy(chunk).pin_memory().to(self._device, non_blocking=True)
-        # TensorFloat-32 would answer otherwise than a CPU does, and decoding takes longer even without it.
+        # TensorFloat-32 would give other answers than a CPU, and decoding is the bottleneck anyway.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             return self._in_torch(pixels)
 
     def _in_openvino(self) -> Callable[[Pixels], Columns]:
         model = convert(self._network, self._chunk)
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # of itself it would round to bfloat16, and move cosines by 0.05
+            "INFERENCE_PRECISION_HINT": "f32",  # the default rounds to bfloat16 and moves cosines by 0.05
             "NUM_STREAMS": self._workers,
             "INFERENCE_NUM_THREADS": self._workers,
-            "ENABLE_CPU_PINNING": False,  # decoders need the same cores
+            "ENABLE_CPU_PINNING": False,  # decoders need these cores, too
         }
         compiled = openvino().Core().compile_model(model, "CPU", settings)
         idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -133,10 +133,10 @@ class NetworkExtractor:
 
 
 def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
-    """Vectors as a bare backbone gives them: not whitened, not of length 1.
+    """Return the extractor of a bare backbone's vectors, which are neither whitened nor of length 1.
 
-    In float32 on every processor, so that vectors from several machines fit together. Earlier versions used bfloat16
-    where the CPU multiplies it, twice as fast, and gave each precision a fingerprint of its own.
+    It computes in float32 on every processor, so that vectors from several machines fit together. Earlier versions used
+    bfloat16 on CPUs that multiply it, twice as fast, and gave each precision a fingerprint of its own.
     """
     backbone = make_backbone(name, weights).to(_device())
     fields: Fields = {"vectors": ((backbone.shapes()[2],), "float16")}
@@ -153,7 +153,7 @@ def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
 
 
 def for_model(model: Model | str | Path) -> NetworkExtractor:
-    """Make the extractor of what `Model.embed` gives, for a model or the folder that holds it."""
+    """Return the extractor of what `Model.embed` returns, for a model or its folder."""
     network = (model if isinstance(model, Model) else load(model, _device())).network
     backbone = network.backbone
 
@@ -162,18 +162,18 @@ def for_model(model: Model | str | Path) -> NetworkExtractor:
         return vectors.half(), parts
 
     with torch.no_grad():
-        columns = finish(look(torch.zeros(1, 3, SIZE, SIZE, device=_device_of(backbone)), backbone))
+        columns = finish(frozen_maps(torch.zeros(1, 3, SIZE, SIZE, device=_device_of(backbone)), backbone))
     shapes = [tuple(column.shape[1:]) for column in columns]
     fields: Fields = {"vectors": (shapes[0], "float16")}
     if shapes[1][0]:
         fields["parts"] = (shapes[1], "int8")
-    # The head compares what was kept: another one, and nothing needs to be extracted again.
+    # The head compares what was kept, so with another head nothing needs to be extracted again.
     kept = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
     return NetworkExtractor(_Maps(backbone), finish, fields, _fingerprint("model", backbone, kept))
 
 
 class _Embedding(nn.Module):
-    """Photos (N, S, S, 3) → a bare backbone's embedding."""
+    """A bare backbone: photos (N, S, S, 3) → embeddings."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -184,9 +184,9 @@ class _Embedding(nn.Module):
 
 
 class _Maps(nn.Module):
-    """Photos (N, S, S, 3) → the frozen half of a backbone, rounded as in training.
+    """The frozen half of a backbone: photos (N, S, S, 3) → maps, rounded as in training.
 
-    Only that: converted whole, a model loses the rounding, and some probabilities move by 0.04.
+    A whole model would lose the rounding when it is converted, and some probabilities would move by 0.04.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -194,18 +194,18 @@ class _Maps(nn.Module):
         self.backbone = backbone
 
     def forward(self, photos: Tensor) -> Columns:
-        return look(photos.permute(0, 3, 1, 2), self.backbone)
+        return frozen_maps(photos.permute(0, 3, 1, 2), self.backbone)
 
 
 @cache
 def openvino() -> Any:
-    """The package where it is installed, else None.
+    """Return the package openvino, or None if it is not installed.
 
-    It tells Google Analytics that it was imported, by a process that may outlive this one, unless the package that does
-    so is missing: so it is, for as long as the import takes.
+    Importing it reports to Google Analytics, from a process that may outlive this one, unless the package that reports
+    is missing. So that package is hidden while the import lasts.
     """
     before = sys.modules.get(_REPORTER)
-    sys.modules[_REPORTER] = None  # type: ignore[assignment]  # which makes its import fail
+    sys.modules[_REPORTER] = None  # type: ignore[assignment]  # its import fails
     try:
         import openvino as package
     except ImportError:
@@ -218,20 +218,20 @@ def openvino() -> Any:
 
 
 def convert(network: nn.Module, photos: int) -> Any:
-    """The network as OpenVINO's own, for that many photos of 0..255 at once.
+    """Convert a network to OpenVINO's format, for this many photos of 0..255 at once.
 
-    By OpenVINO's reader itself: its `convert_model` does the same and tells Google Analytics.
+    OpenVINO's own `convert_model` does the same, and reports to Google Analytics.
     """
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     shape = (photos, SIZE, SIZE, 3)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing makes constants of the means: so they should be
+        warnings.simplefilter("ignore")  # tracing turns the means into constants, as it should
         pixels = torch.zeros(shape, dtype=torch.uint8)
         traced = torch.jit.trace(network, pixels, check_trace=False)  # type: ignore[no-untyped-call]
     reader = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced)  # held: the reader does not
+    decoder = TorchScriptPythonDecoder(traced)  # kept alive here: the reader does not hold it
     model = reader.convert(reader.load(decoder))
     model.inputs[0].get_node().set_element_type(openvino().Type.u8)
     model.reshape(shape)
@@ -247,7 +247,7 @@ def _device_of(backbone: Backbone) -> torch.device:
 
 
 def _fingerprint(kind: str, backbone: Backbone, state: dict[str, Tensor]) -> str:
-    """Name the numbers by all that decides them, but not by the engine or the processor, which only round otherwise."""
+    """Return a fingerprint of all that decides the numbers; engine and processor, which only round, do not count."""
     digest = hashlib.sha256(f"{kind} {backbone.name} {SIZE} {backbone.mean} {backbone.std}".encode())
     for name, value in state.items():
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Runs a backbone's frozen half over many photos, once: the feature bank, kept on disk for whoever comes next."""
+"""Run a backbone's frozen half over many photos once, and keep the result on disk for later runs: the feature bank."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ EVERY_VARIANT = tuple(range(len(VARIANTS)))
 
 
 class Maps(NamedTuple):
-    """What the frozen half of a backbone says of N photos in V variants, in half precision, on disk or in memory."""
+    """Maps that a backbone's frozen half makes of N photos in V variants: half precision, on disk or in memory."""
 
     parts: Tensor  # (N, V, C, h, w), a sixteenth of the photo's size
     seen: Tensor  # (N, V, C', h', w'), what the last convolution sees
 
 
 def default_cache() -> Path:
-    """Where banks are kept for all of a person's runs."""
+    """Return the folder in which the banks of all of a person's runs are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "samespace")
 
 
 def photos_at_once(device: str | torch.device) -> int:
-    """How many photos a pass through a backbone should take: more than a few fall out of a CPU's caches."""
+    """Return how many photos to run through a backbone at once; more would fall out of a CPU's caches."""
     return 8 if torch.device(device).type == "cpu" else 128
 
 
 def vary(pixels: Tensor, variant: int) -> Tensor:
-    """(N, 3, S, S) of 0..255 in one of `VARIANTS`: its first bit flips, its second turns by 5°."""
+    """Return photos (N, 3, S, S) of 0..255 in one of `VARIANTS`: the first bit flips, the second turns by 5°."""
     pixels = pixels.float()
     if variant & 1:
         pixels = pixels.flip(3)
@@ -53,7 +53,7 @@ def vary(pixels: Tensor, variant: int) -> Tensor:
 
 
 def _turn(pixels: Tensor, degrees: float) -> Tensor:
-    """Turned counterclockwise; what comes in at the corners repeats the edge, for black corners would be a mark."""
+    """Turn photos counterclockwise. Corners repeat the edge: black ones would give turned photos away."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     turn = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]], device=pixels.device)
     grid = F.affine_grid(turn.expand(len(pixels), 2, 3), list(pixels.shape), align_corners=False)
@@ -61,10 +61,10 @@ def _turn(pixels: Tensor, degrees: float) -> Tensor:
 
 
 @torch.no_grad()
-def look(pixels: Tensor, backbone: Backbone) -> tuple[Tensor, Tensor]:
-    """The frozen half of the backbone: (N, 3, S, S) of 0..255 → parts and what the last convolution sees.
+def frozen_maps(pixels: Tensor, backbone: Backbone) -> tuple[Tensor, Tensor]:
+    """Run the frozen half of the backbone on photos (N, 3, S, S) of 0..255; return parts and what the last layer sees.
 
-    Rounded to half precision wherever it is asked, so that a model in use answers from the maps it was trained on.
+    Maps are rounded to half precision everywhere, so that a model in use sees what it was trained on.
     """
     parts = backbone.early(backbone.normalise(pixels).contiguous(memory_format=torch.channels_last))
     seen = backbone.middle(parts)
@@ -78,10 +78,10 @@ def bank(
     device: str = "cpu",
     tell: Callable[[str], None] = lambda line: None,
 ) -> Maps:
-    """The maps of every photo in every variant, N in the order of `paths`.
+    """Return the maps of every photo in every variant, in the order of `paths`.
 
-    With `cache` they are computed once for these photos and this backbone, by one process while others wait, and read
-    from disk after that; `tell` is told which.
+    With `cache` they are computed once for these photos and this backbone, by one process while others wait, and then
+    read from disk; `tell` hears which.
     """
     if cache is None:
         return _bank_in_memory(paths, backbone, device)
@@ -91,7 +91,7 @@ def bank(
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Changes with any byte of any photo and with their order, not with where they lie."""
+    """Return a fingerprint of the photos' bytes and their order; their names and folders do not matter."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -106,7 +106,7 @@ def _bank_in_memory(paths: Sequence[Path], backbone: Backbone, device: str) -> M
 
 
 def _write_bank(folder: Path, paths: Sequence[Path], backbone: Backbone, device: str) -> None:
-    """Beside, then renamed: a folder of that name is a whole bank."""
+    """Write a bank beside its place and rename it, so that a folder of that name is always a whole bank."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -121,14 +121,14 @@ def _write_bank(folder: Path, paths: Sequence[Path], backbone: Backbone, device:
         partial.replace(folder)
     except OSError as error:
         raise SameSpaceError(
-            f"cannot keep a feature bank in {folder.parent} ({error.strerror}): make room there, or let it be written"
+            f"cannot keep a feature bank in {folder.parent} ({error.strerror}): make room there, or make it writable"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:
-    """Make an array on disk, with all the room it takes: without it, writing into a map would end the process."""
+    """Make an array on disk and reserve its room: on a full disk, writing into a map would end the process."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
@@ -144,7 +144,7 @@ def _fill(maps: Maps, paths: Sequence[Path], backbone: Backbone, device: str) ->
             rows = slice(start, start + len(photos))
             pixels = to_tensor(photos).to(device)
             for variant in EVERY_VARIANT:
-                parts, seen = look(vary(pixels, variant), backbone)
+                parts, seen = frozen_maps(vary(pixels, variant), backbone)
                 maps.parts[rows, variant] = parts.cpu()
                 maps.seen[rows, variant] = seen.cpu()
             start += len(photos)
@@ -160,5 +160,5 @@ def _batches(photos: Iterator[Pixels | UnreadablePhoto], size: int) -> Iterator[
 
 
 def to_tensor(photos: Sequence[Pixels]) -> Tensor:
-    """N arrays (S, S, 3) → (N, 3, S, S) of 0..255."""
+    """Stack N photos (S, S, 3) into (N, 3, S, S) of 0..255."""
     return torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)

@@ -1,19 +1,18 @@
-"""What "good" means for scored pairs. Logits and labels come as (N,) arrays; a label is 1 for one space, 0 for two."""
+"""Measure how good the scores of labelled pairs are: logits and labels (N,), where a label is 1 for one space."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from samespace.base.arrays import Array
+from samespace.base.arrays import Array, Doubles
 
 PRECISION = 0.99
 RANKING = ("average_precision", "recall_at_99_precision", "roc_auc")
-NAMES = (*RANKING, "validation_loss", "balanced_accuracy", *(f"balanced_{name}" for name in RANKING))  # of both
+NAMES = (*RANKING, "validation_loss", "balanced_accuracy", *(f"balanced_{name}" for name in RANKING))
 
 
-def losses(logits: Array, labels: Array) -> npt.NDArray[np.float64]:
-    """Binary cross-entropy of each pair, (N,)."""
+def losses(logits: Array, labels: Array) -> Doubles:
+    """Return the binary cross-entropy of each pair, (N,)."""
     logits = np.asarray(logits, np.float64)
     return np.logaddexp(0, np.where(labels == 1, -logits, logits))
 
@@ -23,12 +22,12 @@ def loss(logits: Array, labels: Array) -> float:
 
 
 def accuracy(logits: Array, labels: Array) -> float:
-    """Share of pairs on the right side of one half."""
+    """Return the share of pairs whose probability is on the right side of one half."""
     return float(((np.asarray(logits) > 0) == (labels == 1)).mean())
 
 
 def precision_recall(scores: Array, labels: Array) -> tuple[Array, Array]:
-    """Precision and recall at every distinct score, from the highest down: two (T,) arrays."""
+    """Return precision and recall at every distinct score, from the highest down: two (T,) arrays."""
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     ranked = np.asarray(scores)[order]
     # Equal scores are one decision: only the last of each run is a threshold.
@@ -38,19 +37,19 @@ def precision_recall(scores: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def average_precision(scores: Array, labels: Array) -> float:
-    """Area under the precision-recall steps."""
+    """Return the area under the precision-recall steps."""
     precision, recall = precision_recall(scores, labels)
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
 def recall_at_precision(scores: Array, labels: Array, precision: float = PRECISION) -> float:
-    """The largest share of duplicates found while that share of what is found is right; 0 if none is that sure."""
+    """Return the highest recall at this precision or better; 0 if no threshold reaches it."""
     precisions, recalls = precision_recall(scores, labels)
     return float(recalls[precisions >= precision].max(initial=0.0))
 
 
 def roc_auc(scores: Array, labels: Array) -> float:
-    """How often a duplicate scores above a pair that is none; equal scores count one half."""
+    """Return how often a duplicate scores above another pair; equal scores count as half."""
     _, place, count = np.unique(np.asarray(scores, np.float64), return_inverse=True, return_counts=True)
     rank = (np.cumsum(count) - (count - 1) / 2)[place]
     positive = labels == 1
@@ -59,7 +58,7 @@ def roc_auc(scores: Array, labels: Array) -> float:
 
 
 def of_all_pairs(logits: Array, labels: Array) -> dict[str, float]:
-    """Return how well all pairs of distinct photos are ranked, of which few are duplicates: what a user meets."""
+    """Return how well all pairs of distinct photos are ranked; few of them are duplicates, as in use."""
     return {
         "average_precision": average_precision(logits, labels),
         "recall_at_99_precision": recall_at_precision(logits, labels),
@@ -68,7 +67,7 @@ def of_all_pairs(logits: Array, labels: Array) -> dict[str, float]:
 
 
 def of_balanced_pairs(logits: Array, labels: Array) -> dict[str, float]:
-    """Return the figures of pairs made as training's are: half of them duplicates, in variants. They flatter."""
+    """Return the figures for pairs made like training pairs, half of them duplicates; they flatter."""
     return {
         "validation_loss": loss(logits, labels),
         "balanced_accuracy": accuracy(logits, labels),

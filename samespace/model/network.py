@@ -1,4 +1,4 @@
-"""TwinNetwork: one tower, shared by both photos, and the head that compares what it says of them."""
+"""Define the twin network: one tower that both photos pass through, and a head that compares the results."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
 from samespace.model.backbone import Backbone
-from samespace.model.feature_bank import Maps, look
+from samespace.model.feature_bank import Maps, frozen_maps
 
 HEADS = ("compare", "concat")
 TRAINABLE = ("head", "last_conv")
-# What ranks best on training spaces held out; `benchmarks/quality.py --select` prints the table.
+# What ranks held-out training spaces best; `benchmarks/quality.py --select` prints the table.
 DEFAULT_TRAINABLE = {"compare": "head", "concat": "last_conv"}
 
 VECTOR_DIM = 512
@@ -25,10 +25,10 @@ BLOCK = 256
 
 
 class Frozen(NamedTuple):
-    """What never changes in training, N photos: where the tower begins, and the parts.
+    """The inputs of the tower for N photos, which never change in training.
 
     start: (N, dim) embeddings, or (N, C, h, w) maps in half precision where the last convolution learns
-    parts: (N, K, 32) codes, or (N, 0, 0) for a head that does not look at them
+    parts: (N, K, 32) codes, or (N, 0, 0) for a head that does not use them
     """
 
     start: Tensor
@@ -39,7 +39,7 @@ class Frozen(NamedTuple):
 
 
 class Embeddings(NamedTuple):
-    """All that is kept of N photos to compare them: vectors (N, D) and parts (N, K, 32) of int8, or (N, 0, 0)."""
+    """What is kept of N photos to compare them: vectors (N, D), and parts (N, K, 32) of int8 or (N, 0, 0)."""
 
     vectors: Tensor
     parts: Tensor
@@ -49,7 +49,7 @@ class Embeddings(NamedTuple):
 
 
 class Whitening(nn.Module):
-    """Brings all axes to equal spread, so that no common trait decides a cosine; fitted in closed form, not trained."""
+    """A map that gives all axes equal spread, so that no common trait decides a cosine; fitted in closed form."""
 
     mean: Tensor
     matrix: Tensor
@@ -61,10 +61,10 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, samples: Tensor) -> None:
-        """Of (N, V, dim): N photos, or places in photos, in V variants.
+        """Fit it to samples (N, V, dim): N photos, or places in photos, in V variants.
 
         An axis is shortened by how much photos differ along it, and by how much one photo's variants do: what a flip
-        changes says little about a room. Too few samples fix only as many axes as a third of them; the rest is zero.
+        changes says little about a room. At most a third as many axes are kept as there are samples; the rest is zero.
         """
         samples = samples.double()
         rows = samples.flatten(0, 1)
@@ -72,21 +72,19 @@ class Whitening(nn.Module):
         spread, axes = torch.linalg.eigh(_covariance(rows - mean))
         kept = min(self.matrix.shape[1], max(1, len(rows) // 3))
         spread, axes = spread.flip(0)[:kept], axes.flip(1)[:, :kept]
-        # An axis without spread says nothing: scaled up, it would be rounding noise.
+        # An axis without spread, scaled up, would be rounding noise.
         kept = int((spread > 1e-9 * spread[0]).sum())
         projection = axes[:, :kept] / spread[:kept].sqrt()
         if samples.shape[1] > 1:
-            projection = projection @ _inverse_root(
-                1, (samples - samples.mean(1, keepdim=True)).flatten(0, 1) @ projection
-            )
+            within_photos = (samples - samples.mean(1, keepdim=True)).flatten(0, 1) @ projection
+            projection = projection @ _inverse_root(1, within_photos)
         self.mean.copy_(mean)
         self.matrix.zero_()
         self.matrix[:, :kept] = projection
 
     def forward(self, samples: Tensor) -> Tensor:
-        """(..., dim) → (..., kept), of length 1."""
-        whitened: Tensor = F.normalize((samples - self.mean) @ self.matrix, dim=-1)
-        return whitened
+        """Map samples (..., dim) to (..., kept), of length 1."""
+        return F.normalize((samples - self.mean) @ self.matrix, dim=-1)
 
 
 def _covariance(centred: Tensor) -> Tensor:
@@ -94,16 +92,16 @@ def _covariance(centred: Tensor) -> Tensor:
 
 
 def _inverse_root(ridge: float, centred: Tensor) -> Tensor:
-    """(ridge + covariance)^(-1/2)."""
+    """Return (ridge + covariance)^(-1/2)."""
     spread, axes = torch.linalg.eigh(_covariance(centred))
     root: Tensor = (axes / (ridge + spread.clamp(min=0)).sqrt()) @ axes.T
     return root
 
 
 class CompareHead(nn.Module):
-    """Two pieces of evidence, weighed: the cosine of the photos as wholes, and how well their parts pair up.
+    """A head that weighs two pieces of evidence: the cosine of the whole photos, and how well their parts pair up.
 
-    Symmetric by construction, and it cannot forget how to rank: it only learns how much each piece counts.
+    It is symmetric, and cannot forget how to rank: it only learns how much each piece counts.
     """
 
     centre: Tensor
@@ -118,13 +116,13 @@ class CompareHead(nn.Module):
 
     @staticmethod
     def evidence(first: Embeddings, second: Embeddings) -> Tensor:
-        """(N, 2): cosine, and the pairing of parts."""
+        """Return the evidence on N pairs, (N, 2): cosine, and how well parts pair up."""
         cosine = (first.vectors * second.vectors).sum(1)
         return torch.stack([cosine, paired_parts(first.parts, second.parts)], 1)
 
     @torch.no_grad()
     def fit(self, evidence: Tensor) -> None:
-        """Bring both pieces of a sample, (N, 2), to one scale, so that one learning rate suits both."""
+        """Bring both pieces of sample evidence, (N, 2), to one scale, so that one learning rate suits both."""
         self.centre.copy_(evidence.mean(0))
         self.spread.copy_(evidence.std(0).clamp(min=1e-6))
 
@@ -137,7 +135,7 @@ class CompareHead(nn.Module):
 
 
 def paired_parts(parts0: Tensor, parts1: Tensor) -> Tensor:
-    """How much of one photo is found again in the other: (N, K, C) codes of both → (N,).
+    """Return how much of one photo is found again in the other, (N,), given codes (N, K, C) of both.
 
     Parts pair up when each is the other's nearest; a pair counts with the cube of its cosine, so that a few sure
     matches outweigh many vague ones (the kernel of Tolias, Avrithis and Jégou, ICCV 2013).
@@ -147,12 +145,12 @@ def paired_parts(parts0: Tensor, parts1: Tensor) -> Tensor:
     best1, partner1 = cosine.max(1)
     found0 = best0.clamp(min=0) ** 3 * (best0 >= best1.gather(1, partner0))
     found1 = best1.clamp(min=0) ** 3 * (best1 >= best0.gather(1, partner1))
-    # Alike parts, as of a bare wall, may share a partner: only the mean of both sides is the same either way round.
+    # Parts that are alike, as of a bare wall, may share a partner: only the mean of both sides is symmetric.
     return (found0.sum(1) + found1.sum(1)) / 2
 
 
 class ConcatHead(nn.Module):
-    """The classic: both embeddings side by side through an MLP. In use it hears both orders and takes the mean."""
+    """The classic head: both embeddings side by side through an MLP. In use it takes the mean of both orders."""
 
     def __init__(self, dim: int, dropouts: Sequence[float]) -> None:
         super().__init__()
@@ -167,12 +165,11 @@ class ConcatHead(nn.Module):
         return logits if self.training else (logits + self._one_way(second, first)) / 2
 
     def _one_way(self, first: Embeddings, second: Embeddings) -> Tensor:
-        logits: Tensor = self.mlp(torch.cat([first.vectors, second.vectors], 1))
-        return logits.squeeze(1)
+        return self.mlp(torch.cat([first.vectors, second.vectors], 1)).squeeze(1)
 
 
 class TwinNetwork(nn.Module):
-    """Photos → `freeze` → `tower` → `head` → a logit a pair; the first step is never trained, so it is done once."""
+    """Photos → `freeze` → `tower` → `head` → a logit for each pair; `freeze` is never trained, so it runs once."""
 
     def __init__(
         self,
@@ -187,7 +184,7 @@ class TwinNetwork(nn.Module):
         self.trainable = trainable or DEFAULT_TRAINABLE[head]
         if self.trainable not in TRAINABLE:
             raise SameSpaceError(f"trainable cannot be {trainable!r}: choose one of {', '.join(TRAINABLE)}")
-        self.trunk = backbone.requires_grad_(False)  # as files call it
+        self.trunk = backbone.requires_grad_(False)  # its name in saved weights
         self.trunk.last.requires_grad_(self.trainable == "last_conv")
         (channels, _, _), _, dim = backbone.shapes()
         self.head_name = head
@@ -205,9 +202,9 @@ class TwinNetwork(nn.Module):
 
     @torch.no_grad()
     def fit(self, maps: Maps) -> None:
-        """Everything that has a closed form, from the training photos' maps: the two whitenings of `compare`."""
+        """Fit what has a closed form, the two whitenings of `compare`, to the training photos' maps."""
         if isinstance(self.head, CompareHead):
-            # A photo has one vector and hundreds of parts, so a few photos tell how parts vary.
+            # A photo has one vector and hundreds of parts, so a few photos show how parts vary.
             parts = _spread_out(maps.parts, 256)[:, 0].to(self._device).float()
             self.whiten_parts.fit(parts.flatten(2).transpose(1, 2).reshape(-1, 1, parts.shape[1]))
             seen = _spread_out(maps.seen, 4096)
@@ -216,7 +213,7 @@ class TwinNetwork(nn.Module):
 
     @torch.no_grad()
     def freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
-        """From maps, (N, C, h, w) or (N, V, C, h, w) each, all that training never changes: N or N·V rows."""
+        """Return the tower's inputs, N or N·V rows, for maps of shape (N, C, h, w) or (N, V, C, h, w)."""
         parts, seen = (maps.flatten(0, -4) for maps in (parts, seen))
         blocks = [self._freeze(*both) for both in zip(torch.split(parts, BLOCK), torch.split(seen, BLOCK), strict=True)]
         return Frozen(*(torch.cat(column) for column in zip(*blocks, strict=True)))
@@ -229,33 +226,31 @@ class TwinNetwork(nn.Module):
         return Frozen(start, (self.whiten_parts(places) * CODE).round().to(torch.int8))
 
     def _last(self, seen: Tensor) -> Tensor:
-        vectors: Tensor = self.backbone.last(seen.to(self._device).float())
-        return vectors
+        return self.backbone.last(seen.to(self._device).float())
 
     @property
     def _device(self) -> torch.device:
         return next(self.backbone.parameters()).device
 
     def tower(self, frozen: Frozen) -> Embeddings:
-        """The half that both photos share."""
+        """Run the half that both photos share."""
         vectors = self._last(frozen.start) if self.trainable == "last_conv" else frozen.start
         if isinstance(self.head, CompareHead):
             vectors = self.whiten_vectors(vectors)
         return Embeddings(vectors, frozen.parts)
 
     def forward(self, start0: Tensor, parts0: Tensor, start1: Tensor, parts1: Tensor) -> Tensor:
-        """Both photos of N pairs, frozen → logits (N,). Plain tensors, for distributed wrappers know those best."""
-        logits: Tensor = self.head(self.tower(Frozen(start0, parts0)), self.tower(Frozen(start1, parts1)))
-        return logits
+        """Return logits (N,) of N pairs of frozen photos; plain tensors, as distributed wrappers expect."""
+        return self.head(self.tower(Frozen(start0, parts0)), self.tower(Frozen(start1, parts1)))
 
     @torch.no_grad()
     def embed(self, pixels: Tensor) -> Embeddings:
-        """(N, 3, S, S) of 0..255 → what is kept of these photos."""
-        return self.embed_frozen(self.freeze(*look(pixels.to(self._device), self.backbone)))
+        """Return what is kept of photos (N, 3, S, S) of 0..255."""
+        return self.embed_frozen(self.freeze(*frozen_maps(pixels.to(self._device), self.backbone)))
 
     @torch.no_grad()
     def embed_frozen(self, frozen: Frozen) -> Embeddings:
-        """The rest of the way for any number of photos, a block at a time."""
+        """Run the tower on any number of photos, a block at a time."""
         blocks = [
             self.tower(Frozen(*both))
             for both in zip(torch.split(frozen.start, BLOCK), torch.split(frozen.parts, BLOCK), strict=True)
@@ -264,5 +259,5 @@ class TwinNetwork(nn.Module):
 
 
 def _spread_out(photos: Tensor, most: int) -> Tensor:
-    """At most `most` of N photos, or a few more, at equal distances."""
+    """Return about `most` of N photos, evenly spaced."""
     return photos[:: max(1, len(photos) // most)]

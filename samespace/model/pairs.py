@@ -1,4 +1,4 @@
-"""Which photos show one space, by their names or by what persons said, and the labelled pairs made of them."""
+"""Find photos whose names or verdicts say which space they show, and make labelled pairs of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from samespace.base import progress
+from samespace.base.arrays import Doubles, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import find
 from samespace.base.hashes import Hashes, hamming, wavelet_hash
@@ -21,20 +22,19 @@ from samespace.base.photos import VARIANTS, UnreadablePhoto, in_threads, open_ph
 
 AIRBNB = "Airbnb Data"
 TRAINING, TEST = "Training Data", "Test Data"
-VERDICTS = "verdicts"  # a folder beside the space types, with photos of which persons judged pairs
-FILE, COLUMNS = "verdicts.csv", ["first", "second", "same"]  # in it, what they said
+VERDICTS = "verdicts"  # a folder beside the space types, with photos whose pairs people judged
+FILE, COLUMNS = "verdicts.csv", ["first", "second", "same"]  # in that folder, the verdicts
 
-IntArray = npt.NDArray[np.integer[Any]]
-Verdicts = dict[tuple[Path, Path], bool]  # by pair, the path that sorts first before the other: True for one space
+Verdicts = dict[tuple[Path, Path], bool]  # by pair in sorted order: True for one space
 _NAME = re.compile(r"(?P<city>.+)_(?P<room_id>[0-9]+)_[0-9]+")  # a city may contain underscores
 
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """A table, one row a photo, in path order; what was found but left out stands beside it.
+    """A table of photos in path order, one a row, and beside it the photos that were left out.
 
-    Of a judged photo only verdicts say what it shows, and of pairs, not of spaces: it has no city, and for a room id
-    the first of the photos that verdicts of one space join it to.
+    A judged photo is known by verdicts on its pairs alone. It has no city, and its room id is the name of the first
+    photo that verdicts of one space join it to.
     """
 
     root: Path
@@ -45,31 +45,31 @@ class Photos:
     hashes: Hashes  # (N,) wavelet hashes
     unreadable: tuple[UnreadablePhoto, ...] = ()
     unparsed: tuple[Path, ...] = ()
-    verdicts: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 3), np.int64))  # rows of two, 1 or 0
+    verdicts: Ints = field(default_factory=lambda: np.empty((0, 3), np.int64))  # rows of two, 1 or 0
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def listings(self) -> list[tuple[str, str]]:
-        """City and room id of every photo."""
+        """Return city and room id of every photo."""
         return list(zip(self.cities, self.room_ids, strict=True))
 
-    def named(self) -> npt.NDArray[np.int64]:
-        """The rows whose space is known by name: all but the judged."""
+    def named(self) -> Ints:
+        """Return the rows whose names tell their space: all but the judged."""
         return np.array([row for row, city in enumerate(self.cities) if city], np.int64)
 
-    def spaces(self, same_space_type: bool = False) -> npt.NDArray[np.int64]:
-        """One number a photo, (N,): equal numbers are one space, except among the judged, where they say nothing.
+    def spaces(self, same_space_type: bool = False) -> Ints:
+        """Number the space of each photo, (N,): equal numbers are one space; for judged photos they mean nothing.
 
-        A space is a listing, or with `same_space_type` one room of it: its kitchen is not its bedroom.
+        A space is a listing, or with `same_space_type` one room of a listing: its kitchen is not its bedroom.
         """
         types = self.space_types if same_space_type else [""] * len(self)
         numbers: dict[tuple[tuple[str, str], str], int] = {}
         keys = zip(self.listings(), types, strict=True)
         return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
-    def take(self, rows: IntArray) -> Photos:
-        """The table of these rows only, in the order given; a verdict stays if both its photos do."""
+    def take(self, rows: Ints) -> Photos:
+        """Return a table of these rows only, in this order; a verdict stays if both its photos do."""
         place = np.full(len(self), -1)
         place[rows] = np.arange(len(rows))
         verdicts = np.column_stack([place[self.verdicts[:, :2]], self.verdicts[:, 2]])
@@ -85,7 +85,7 @@ class Photos:
 
 
 def find_photos(root: Path, split: str = TRAINING) -> Photos:
-    """Every photo of a split that its name or a verdict says something of and which opens; each is decoded once."""
+    """Return the photos of a split that can be read and whose name or verdicts say what they show."""
     folder = _split_folder(root, split)
     found = find(folder, follow_links=True)
     verdicts = read_verdicts(folder / VERDICTS)
@@ -137,7 +137,7 @@ def _hash_photos(paths: Sequence[Path]) -> list[np.uint64 | UnreadablePhoto]:
 
 
 def read_verdicts(folder: Path) -> Verdicts:
-    """What persons said of pairs of the photos in this folder, as its verdicts.csv has it; nothing without one."""
+    """Return the verdicts in a folder's verdicts.csv; none if it has no such file."""
     file = folder / FILE
     if not file.is_file():
         return {}
@@ -167,15 +167,15 @@ def _check_there(verdicts: Verdicts, found: Sequence[Path], folder: Path) -> Non
     for path in (path for pair in verdicts for path in pair):
         if path not in there:
             raise SameSpaceError(
-                f"{folder / VERDICTS / FILE} names {path.name}, which is no photo beside it: put it back, or "
+                f"{folder / VERDICTS / FILE} names {path.name}, which is not a photo beside it: put it back, or "
                 "export the verdicts again"
             )
 
 
 def joined(verdicts: Mapping[tuple[Path, Path], bool]) -> dict[Path, Path]:
-    """Each photo judged, with the first of those that verdicts of one space join it to, directly or by way of others.
+    """Map each judged photo to the first photo that verdicts of one space join it to, directly or through others.
 
-    Such a chain is no label: somebody may have said that its ends differ.
+    Such a chain is not a label: somebody may have said that its ends differ.
     """
     towards = {photo: photo for pair in verdicts for photo in pair}
 
@@ -191,18 +191,18 @@ def joined(verdicts: Mapping[tuple[Path, Path], bool]) -> dict[Path, Path]:
     return {photo: first_of(photo) for photo in towards}
 
 
-def _verdict_rows(verdicts: Verdicts, paths: Sequence[Path]) -> npt.NDArray[np.int64]:
-    """(K, 3): the rows of two photos and 1 for one space; without those of photos that did not open."""
+def _verdict_rows(verdicts: Verdicts, paths: Sequence[Path]) -> Ints:
+    """Return verdicts as (K, 3): the rows of two photos and 1 for one space; photos that did not open are left out."""
     place = {path: row for row, path in enumerate(paths)}
     rows = [(place[a], place[b], same) for (a, b), same in verdicts.items() if a in place and b in place]
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
 def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Photos]:
-    """(the rest, the held out): this fraction of the listings, all photos of one on the same side.
+    """Return (the rest, the held out): this fraction of the listings, all photos of a listing on the same side.
 
-    Each listing draws its place from its own name, so neither the order of the photos nor the other listings move it.
-    Photos that verdicts of one space join are a listing too; a verdict on photos of both sides is dropped.
+    A listing's place depends on its own name alone, so neither the order of photos nor other listings move it. Photos
+    that verdicts of one space join count as a listing; a verdict on photos of both sides is dropped.
     """
     if not isinstance(fraction, float) or not 0 < fraction < 1:
         raise SameSpaceError(f"cannot hold out a fraction of {fraction!r}: give a number between 0 and 1")
@@ -225,10 +225,10 @@ def splits(root: Path, held_out: float) -> tuple[Photos, Photos]:
 RANKED = 400  # photos whose pairs a training run ranks after each epoch: 79,800 pairs at most
 
 
-def known_pairs(photos: Photos, same_space_type: bool = False, most: int | None = None) -> npt.NDArray[np.int64]:
-    """Return every unordered pair of distinct photos whose label is known, by names or of judged photos by a verdict.
+def known_pairs(photos: Photos, same_space_type: bool = False, most: int | None = None) -> Ints:
+    """Return all unordered pairs of distinct photos whose label is known, by names or, if judged, by a verdict.
 
-    (P, 3): two rows of the table, and 1 for one space. With `most` only of so many photos, the same for every caller.
+    They are (P, 3): two rows of the table, and 1 for one space. `most` limits the photos, to the same ones every time.
     """
     chosen = np.arange(len(photos))
     if most is not None:
@@ -243,7 +243,7 @@ def known_pairs(photos: Photos, same_space_type: bool = False, most: int | None 
 
 
 class Pairs(NamedTuple):
-    """P labelled pairs as columns, each (P,): rows of the table, variants (places in `VARIANTS`), 1 for one space."""
+    """P labelled pairs as columns (P,): rows of the table, variants (indices in `VARIANTS`), 1 for one space."""
 
     first: npt.NDArray[np.int32]
     second: npt.NDArray[np.int32]
@@ -251,21 +251,22 @@ class Pairs(NamedTuple):
     second_variant: npt.NDArray[np.int8]
     label: npt.NDArray[np.int8]
 
-    def rows(self) -> npt.NDArray[np.int64]:
-        """(P, 3): first, second, label, where photo and variant are one row of a table of photos × variants."""
+    def rows(self) -> Ints:
+        """Return (P, 3): first, second and label, where photo and variant make one row of photos × variants."""
         first = self.first.astype(np.int64) * len(VARIANTS) + self.first_variant
         second = self.second.astype(np.int64) * len(VARIANTS) + self.second_variant
         return np.stack([first, second, self.label], axis=1)
 
 
 def make_pairs(photos: Photos, *, same_space_type: bool = False, seed: int = 0) -> Pairs:
-    """All ordered pairs of one space, a photo with itself included, in all 16 pairs of variants; as many of two spaces.
+    """Return all ordered pairs of one space, in all 16 pairs of variants, and as many pairs of two spaces.
 
-    Those of two spaces are drawn by likeness (`sample_negatives`), all if there are fewer, each in one pair of variants
-    drawn at random: left as they are, whatever marks a turned photo would mark a duplicate. Nothing is shuffled.
+    A photo with itself counts as a pair. Pairs of two spaces are drawn by likeness (`sample_negatives`; all if there
+    are fewer), each in one random pair of variants: unchanged, they would let whatever marks a turned photo mark a
+    duplicate. Nothing is shuffled.
 
-    Judged photos come in the pairs of their verdicts alone, of either label in both orders and all pairs of variants.
-    Where more are the same than different, more others are drawn to make up for it; never fewer.
+    Judged photos come only in the pairs of their verdicts, of either label, in both orders and all pairs of variants.
+    If more verdicts say same than different, more pairs of two spaces are drawn to make up for it.
     """
     named, same, different = photos.named(), _judged_pairs(photos, 1), _judged_pairs(photos, 0)
     spaces = photos.spaces(same_space_type)[named]
@@ -300,16 +301,16 @@ def _too_few(photos: Photos, said: str, shown: str) -> str:
 
 
 def _judged_pairs(photos: Photos, label: int) -> npt.NDArray[np.int32]:
-    """Both orders of every pair that has this label by a verdict: (P, 2)."""
+    """Return both orders of every pair with this verdict, (P, 2)."""
     pairs = photos.verdicts[photos.verdicts[:, 2] == label, :2]
     return np.concatenate([pairs, pairs[:, ::-1]]).astype(np.int32)
 
 
-def _same_space_pairs(spaces: IntArray) -> npt.NDArray[np.int32]:
-    """All ordered pairs of rows with equal numbers, each row with itself included: (P, 2)."""
+def _same_space_pairs(spaces: Ints) -> npt.NDArray[np.int32]:
+    """Return all ordered pairs of rows with equal numbers, each row with itself included, (P, 2)."""
     order = np.argsort(spaces, kind="stable")
     _, starts, sizes = np.unique(spaces[order], return_index=True, return_counts=True)
-    partners = np.repeat(sizes, sizes)  # how many each row of `order` has
+    partners = np.repeat(sizes, sizes)  # partners of each row of `order`
     begin_of_run = np.repeat(np.cumsum(partners) - partners, partners)
     place_in_space = np.arange(partners.sum()) - begin_of_run
     first = np.repeat(order, partners)
@@ -317,15 +318,15 @@ def _same_space_pairs(spaces: IntArray) -> npt.NDArray[np.int32]:
     return np.stack([first, second], axis=1).astype(np.int32)
 
 
-Race = list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]  # arrivals, and pairs as first * total + second
+Race = list[tuple[Doubles, Ints]]  # arrivals, and pairs as first * total + second
 
 
 def sample_negatives(
-    hashes: Hashes, spaces: IntArray, count: int, seed: int = 0, block: int = 2**15
+    hashes: Hashes, spaces: Ints, count: int, seed: int = 0, block: int = 2**15
 ) -> npt.NDArray[np.int32]:
-    """`count` ordered pairs of two spaces, drawn without replacement with weight e^(-Hamming): (count, 2), sorted.
+    """Draw `count` ordered pairs of two spaces, without replacement, with weight e^(-Hamming): (count, 2), sorted.
 
-    All such pairs if there are fewer. The seed alone decides: `block`, how many pairs are looked at together, does not.
+    If there are fewer, all come. Only the seed decides which; `block`, the number of pairs weighed at once, does not.
     """
     if not len(hashes):
         return np.empty((0, 2), np.int32)
@@ -353,8 +354,8 @@ def sample_negatives(
     return np.stack(np.divmod(np.sort(pairs), total), axis=1).astype(np.int32)
 
 
-def _first_to_arrive(race: Race, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """The `count` pairs that arrive first, all if there are fewer."""
+def _first_to_arrive(race: Race, count: int) -> tuple[Doubles, Ints]:
+    """Return the `count` pairs that arrive first, or all if there are fewer."""
     arrivals, pairs = (np.concatenate(column) for column in zip(*race, strict=True))
     if len(arrivals) <= count:
         return arrivals, pairs

@@ -1,4 +1,4 @@
-"""A trained model in a folder: `model.json` says what it is, a safetensors file beside it holds the weights."""
+"""Save a trained model in a folder and load it: `model.json` describes it, a safetensors file holds the weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -18,6 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from samespace.base.arrays import Doubles
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.photos import Pixels, as_pixels, read_pixels
@@ -30,7 +30,7 @@ PAIRS_AT_ONCE = 256
 
 
 class Model:
-    """Says of any two photos how likely they show the same space."""
+    """A trained model: it gives the probability that two photos show the same space."""
 
     def __init__(self, network: TwinNetwork, description: dict[str, Any]) -> None:
         self.network = network.eval()
@@ -42,16 +42,16 @@ class Model:
 
     @property
     def threshold(self) -> float:
-        """From this probability on two photos are called the same space."""
+        """Return the probability at which two photos count as the same space."""
         return float(self.description["threshold"])
 
     @property
     def has_parts(self) -> bool:
-        """Whether it compares photos part by part, too."""
+        """Tell if it also compares photos part by part."""
         return self.network.head_name == "compare"
 
     def embed(self, photos: Iterable[str | Path | Image.Image]) -> Embeddings:
-        """All that is kept of N photos: vectors (N, D) in half precision and parts (N, K, 32), on the CPU."""
+        """Return what is kept of N photos: vectors (N, D) in half precision and parts (N, K, 32), on the CPU."""
         batches = [self._embed(batch) for batch in _batches(iter(photos), photos_at_once(self.device))]
         if not batches:
             raise SameSpaceError("no photos to embed: give at least one")
@@ -61,8 +61,8 @@ class Model:
         vectors, parts = self.network.embed(to_tensor(photos))
         return Embeddings(vectors.half().cpu(), parts.cpu())
 
-    def score(self, embeddings0: Embeddings, embeddings1: Embeddings) -> npt.NDArray[np.float64]:
-        """Probability (N,) that each of N photos shows the same space as its partner; one photo may meet N."""
+    def score(self, embeddings0: Embeddings, embeddings1: Embeddings) -> Doubles:
+        """Return the probability (N,) that N pairs of photos show the same space; one side may be a single photo."""
         count = max(len(embeddings0.vectors), len(embeddings1.vectors))
         logits = [
             self._logits(_rows(embeddings0, at, count), _rows(embeddings1, at, count))
@@ -72,23 +72,22 @@ class Model:
 
     @torch.no_grad()
     def _logits(self, first: Embeddings, second: Embeddings) -> Tensor:
-        logits: Tensor = self.network.head(self._on_device(first), self._on_device(second))
-        return logits.double().cpu()
+        return self.network.head(self._on_device(first), self._on_device(second)).double().cpu()
 
     def _on_device(self, embeddings: Embeddings) -> Embeddings:
         return Embeddings(embeddings.vectors.float().to(self.device), embeddings.parts.to(self.device))
 
     def compare(self, photo0: str | Path | Image.Image, photo1: str | Path | Image.Image) -> float:
-        """Probability that two photos show the same space."""
+        """Return the probability that two photos show the same space."""
         both = self.embed([photo0, photo1])
         first, second = (both.take(torch.tensor([at])) for at in (0, 1))
         return float(self.score(first, second)[0])
 
     def save(self, folder: Path) -> None:
-        """Write the folder so that whoever reads it, at any moment, finds a whole model: this one or the one before."""
+        """Write the folder so that a reader finds a whole model at any moment: this one or the one before."""
         weights = save_tensors({name: value.contiguous().cpu() for name, value in self.network.state_dict().items()})
         digest = hashlib.sha256(weights).hexdigest()
-        # Named by content: the old weights stay until the new description, which names the new ones, is in place.
+        # Named by content, so that the old weights stay until the new description names the new ones.
         name = f"weights-{digest[:16]}.safetensors"
         description = {**self.description, "weights": {"file": name, "sha256": digest}}
         try:
@@ -103,7 +102,7 @@ class Model:
 
 
 def describe(network: TwinNetwork, metrics: dict[str, float], data: dict[str, Any]) -> dict[str, Any]:
-    """What `model.json` says: everything that is needed to rebuild the network, and how good it was on what."""
+    """Return what `model.json` holds: what it takes to rebuild the network, its metrics, and the data behind them."""
     return {
         "format": FORMAT,
         "trunk": network.backbone.name,
@@ -119,7 +118,7 @@ def describe(network: TwinNetwork, metrics: dict[str, float], data: dict[str, An
 
 
 def load(folder: str | Path, device: str = "cpu") -> Model:
-    """The model in a folder. Nothing in it is run: a folder from a stranger is safe to load."""
+    """Return the model in a folder. No code in it is run, so a folder from a stranger is safe to load."""
     folder = Path(folder)
     description, weights = _read(folder)
     try:
@@ -130,7 +129,7 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     except (KeyError, TypeError, ValueError) as error:
         raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
     if description.get("size") != SIZE:
-        raise SameSpaceError(f"{folder} wants photos of {description.get('size')} pixels: this version knows {SIZE}")
+        raise SameSpaceError(f"{folder} wants photos of {description.get('size')} pixels: this version takes {SIZE}")
     try:
         network.load_state_dict(load_tensors(weights))
     except (SafetensorError, RuntimeError) as error:
@@ -141,8 +140,8 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """The description, and the weights it names; once more if a newer model has just taken its place."""
-    description = _read_description(folder)
+    """Return the description and the weights it names; read both again if a newer model has just replaced them."""
+    description = read_description(folder)
     try:
         name, digest = Path(description["weights"]["file"]).name, description["weights"]["sha256"]
     except (KeyError, TypeError) as error:
@@ -150,7 +149,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     try:
         weights = (folder / name).read_bytes()
     except OSError as error:
-        if _read_description(folder) != description:
+        if read_description(folder) != description:
             return _read(folder)
         raise SameSpaceError(f"{folder} lacks its weights {name}: copy the whole folder") from error
     if hashlib.sha256(weights).hexdigest() != digest:
@@ -158,7 +157,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     return description, weights
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path) -> dict[str, Any]:
     path = folder / "model.json"
     if not path.is_file():
         raise SameSpaceError(f"no model in {folder}: give a folder that holds model.json, as `samespace export` writes")
@@ -180,7 +179,7 @@ def _batches(photos: Iterator[str | Path | Image.Image], size: int) -> Iterator[
 
 
 def _rows(embeddings: Embeddings, at: int, count: int) -> Embeddings:
-    """The block of up to `PAIRS_AT_ONCE` of `count` rows that begins at `at`; a single row stands for all."""
+    """Return up to `PAIRS_AT_ONCE` of `count` rows, from row `at`; a single row is repeated."""
     if len(embeddings.vectors) == 1:
         size = min(PAIRS_AT_ONCE, count - at)
         return Embeddings(*(column.expand(size, *column.shape[1:]) for column in embeddings))

@@ -1,1 +1,1 @@
-"""Rooms that are drawn by chance and described in words: data for the demo and the tests."""
+"""Synthetic rooms, furnished at random, drawn and described in words: data for the demo and the tests."""

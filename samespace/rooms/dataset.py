@@ -1,8 +1,8 @@
-"""Synthetic rooms: furnished by chance, drawn from several viewpoints and described in words; data for demo and tests.
+"""Make synthetic rooms: furnish them at random, draw them from several viewpoints, and describe them in words.
 
     samespace rooms ROOT [--photos N] [--test-photos N] [--seed S] [--captions]
 
-draws a data set laid out like the Airbnb Duplicate Image Dataset. A room is seen from its south side: "left" is west.
+draws a data set laid out like the Airbnb Duplicate Image Dataset. Cameras stand at a room's south side: "left" is west.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from PIL import Image
 
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
-from samespace.rooms.drawing import cast, draw_scene, look
+from samespace.rooms.drawing import cast, draw_scene, view_of
 from samespace.rooms.floorplan import FURNISH, Box, Piece, Plan, overlap, with_article
 from samespace.rooms.scene import Camera, Point, Scene, Window
 
 SPACE_TYPES = tuple(FURNISH)
 CITIES = ("boston", "lisbon", "oslo", "kyoto", "austin")
-SENTENCES = 5  # of a photo
-GLANCE = (64, 48)  # a picture large enough to tell what a photo shows
-FEWEST_PIXELS = 8  # of it that a thing has to cover to be named
-VALIDATION = 9  # of so many rooms to train on, one is for validation: no multiple of the number of space types
-PHOTOS_PER_ROOM = {1: 0.06, 2: 0.3, 3: 0.34, 4: 0.22, 5: 0.08}  # and how often
+SENTENCES = 5  # for each photo
+GLANCE = (64, 48)  # a picture just large enough to tell what a photo shows
+FEWEST_PIXELS = 8  # of that picture that a thing must cover to be named
+VALIDATION = 9  # one in so many training rooms is for validation: not a multiple of the number of space types
+PHOTOS_PER_ROOM = {1: 0.06, 2: 0.3, 3: 0.34, 4: 0.22, 5: 0.08}  # photos, and the share of rooms that have so many
 
 
 @dataclass(frozen=True)
 class Room:
-    """A furnished room. What its words say is true of what is drawn."""
+    """A furnished room; its words are true of its drawings."""
 
     space_type: str
     seed: int
     walls: str  # as in "striped blue walls"
     floor: str
-    window: str  # "left", "right", "front" or "" where there is none
+    window: str  # "left", "right", "front", or "" if there is none
     pieces: tuple[Piece, ...]
     scene: Scene
 
@@ -55,7 +55,7 @@ class Room:
 
 
 def make_room(space_type: str, seed: int) -> Room:
-    """The room that this seed stands for: always the same one."""
+    """Return the room that this seed stands for, always the same one."""
     if space_type not in SPACE_TYPES:
         raise SameSpaceError(f"no space type {space_type!r}: choose one of {', '.join(SPACE_TYPES)}")
     plan = Plan(space_type, np.random.default_rng([SPACE_TYPES.index(space_type), seed]))
@@ -65,12 +65,12 @@ def make_room(space_type: str, seed: int) -> Room:
 
 
 def draw(room: Room, camera: Camera, size: tuple[int, int] = (384, 288)) -> Image.Image:
-    """The photo of the room that this camera takes, `size` as (width, height)."""
+    """Draw the photo of the room that this camera takes; `size` is (width, height)."""
     return draw_scene(room.scene, camera, size)
 
 
 def viewpoints(room: Room, count: int) -> list[Camera]:
-    """Cameras on the south side that look across the room: the first ones stay the same whatever `count` is."""
+    """Return cameras at the south side that look across the room; the first ones are the same for any `count`."""
     random = np.random.default_rng([room.seed, SPACE_TYPES.index(room.space_type), 1])
     shares = [0.18, 0.82, 0.5, 0.33, 0.67]
     order = [*random.permutation(3).tolist(), 3, 4]
@@ -98,7 +98,7 @@ def _viewpoint(room: Room, random: np.random.Generator, share: float) -> Camera:
 
 
 def _clear(room: Room, place: Point) -> bool:
-    """Nothing tall is within reach of a camera there."""
+    """Tell if nothing tall is within reach of a camera at this place."""
     reach = 0.5
     around = ((place[0] - reach, place[1] - reach, 0.9), (place[0] + reach, place[1] + reach, 2.0))
     return not any(overlap(around, piece.box) for piece in room.pieces)
@@ -108,15 +108,15 @@ def _clear(room: Room, place: Point) -> bool:
 
 
 class Thing(NamedTuple):
-    """What a photo shows of a room's furniture."""
+    """A piece of furniture that a photo shows."""
 
     words: str
     where: str  # "on the left" of the photo, "in the middle" or "on the right"
 
 
 def things(room: Room, camera: Camera) -> list[Thing]:
-    """The pieces that can be seen in the photo that this camera takes, in the order of the room; the window is last."""
-    shown = cast(room.scene.shapes, look(camera), GLANCE).key // 4
+    """Return the pieces that this camera sees, in the order of the room, the window last."""
+    shown = cast(room.scene.shapes, view_of(camera), GLANCE).key // 4
     boxes = [(piece.words, piece.box) for piece in room.pieces]
     boxes += [("a window", _hole(window)) for window in room.scene.windows]
     middles = np.array([shape.centre for shape in room.scene.shapes])
@@ -130,21 +130,22 @@ def things(room: Room, camera: Camera) -> list[Thing]:
 
 
 def _hole(window: Window) -> Box:
-    """The window with its frame and pane."""
-    one, two = (
-        window.point(along, z, inside)
-        for along, z, inside in ((window.left, window.bottom, -0.2), (window.right, window.top, 0.02))
-    )
+    """Return the box that holds a window, its frame and its pane."""
+    one = window.point(window.left, window.bottom, -0.2)
+    two = window.point(window.right, window.top, 0.02)
     low, high = np.minimum(one, two).tolist(), np.maximum(one, two).tolist()
     return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
 
 def _where(share: float) -> str:
-    return "on the left" if share < 0.36 else "on the right" if share > 0.64 else "in the middle"
+    """Say where a share of the photo's width lies, from 0 at the left."""
+    if share < 0.36:
+        return "on the left"
+    return "on the right" if share > 0.64 else "in the middle"
 
 
 def describe(room: Room, camera: Camera) -> list[str]:
-    """Five sentences, each true of the photo that this camera takes and each naming other things or naming them so."""
+    """Describe the photo that this camera takes in five true sentences, each with other things or other words."""
     random = np.random.default_rng([room.seed, SPACE_TYPES.index(room.space_type), 2, camera.seed])
     kind = room.space_type.replace("_", " ")
     main, *others = things(room, camera) or [Thing("nothing", "in the middle")]
@@ -177,7 +178,7 @@ def _capital(words: str) -> str:
 
 @dataclass(frozen=True)
 class Listing:
-    """The photos of one room in a data set: `count` of them in `folder`, numbered from 1."""
+    """The photos of one room in a data set: `count` files in `folder`, numbered from 1."""
 
     space_type: str
     seed: int
@@ -200,9 +201,9 @@ def write_dataset(
 ) -> None:
     """Draw `<root>/Airbnb Data/{Training Data,Test Data}/<space type>/<city>_<room>_<number>.jpg`.
 
-    With `captions` a `dataset.json` describes the photos as Karpathy's does, with five sentences each; of rooms to
-    train on it puts one in nine among those for validation. The same seed gives the same bytes, however many `workers`
-    (processes, as many as cores by default) draw. `root` appears whole or not at all. A calling script needs no
+    With `captions` a `dataset.json` in Karpathy's format describes each photo in five sentences; it puts one in nine
+    training rooms into validation. The same seed gives the same bytes, whatever the number of `workers` (processes; one
+    for each core by default). `root` appears whole or not at all. A script that calls this needs no
     `if __name__ == "__main__"`.
     """
     _check(root, training_photos, test_photos, seed)
@@ -226,7 +227,7 @@ def write_dataset(
 
 def _check(root: Path, training_photos: int, test_photos: int, seed: int) -> None:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise SameSpaceError(f"{root} already holds something: name a new folder, or empty this one")
+        raise SameSpaceError(f"{root} is not empty: name a new folder, or empty this one")
     if min(training_photos, test_photos, seed) < 0:
         raise SameSpaceError(
             f"cannot draw {training_photos} and {test_photos} photos with seed {seed}: none may be negative"
@@ -234,7 +235,7 @@ def _check(root: Path, training_photos: int, test_photos: int, seed: int) -> Non
 
 
 def listings(training_photos: int, test_photos: int, seed: int) -> list[Listing]:
-    """Rooms with as many photos as asked for; each room has a number of its own across training and test."""
+    """Return rooms with this many photos in all; no two rooms of training and test share a number."""
     random, number = np.random.default_rng([seed, len(SPACE_TYPES)]), 1000
     found = []
     for split, left in (("Training Data", training_photos), ("Test Data", test_photos)):
@@ -264,7 +265,7 @@ _WORDS = re.compile(r"[\w'-]+")  # sentences about drawn rooms have no other
 
 
 def _karpathy(todo: list[Listing], said: dict[str, list[str]]) -> dict[str, Any]:
-    """In the format of Karpathy's dataset.json; all photos of a room are in one split."""
+    """Return the content of a dataset.json in Karpathy's format; all photos of a room are in one split."""
     images: list[dict[str, Any]] = []
     training = 0
     for listing in todo:
@@ -284,7 +285,7 @@ def _karpathy(todo: list[Listing], said: dict[str, list[str]]) -> dict[str, Any]
 
 
 def _drawn(root: Path, todo: list[Listing], workers: int) -> Iterator[Listing]:
-    """Draw `todo` below `root`; each listing comes as soon as it is there."""
+    """Draw `todo` below `root` and yield each listing as soon as its photos are there."""
     if workers > 1 and len(todo) > 1:
         yield from _drawn_by_processes(root, todo, min(workers, len(todo)))
         return
@@ -294,8 +295,8 @@ def _drawn(root: Path, todo: list[Listing], workers: int) -> Iterator[Listing]:
 
 
 def _drawn_by_processes(root: Path, todo: list[Listing], workers: int) -> Iterator[Listing]:
-    # Commands of our own instead of multiprocessing, which would run the caller's script again in every worker;
-    # threads would share one core, so many of the steps are short.
+    # Commands of our own, because multiprocessing would run the caller's script again in every worker. Threads would
+    # share one core: many of the steps are short.
     command = [sys.executable, "-m", "samespace.rooms.dataset"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done, report = os.pipe()
@@ -321,11 +322,11 @@ def _drawn_by_processes(root: Path, todo: list[Listing], workers: int) -> Iterat
 
 
 def draw_share() -> None:
-    """What each worker runs: draws the listings it reads from stdin and names each on stdout when it is done."""
+    """Draw the listings that stdin names, and print the number of each when it is done: what a worker runs."""
     root, share = json.load(sys.stdin)
     for index, fields in share.items():
         draw_listing(Path(root), Listing(**fields))
-        # Number and line end in one write: workers share the pipe, and unbuffered `print` makes two of them.
+        # Number and line end in one write, because workers share the pipe; an unbuffered `print` makes two writes.
         sys.stdout.write(f"{index}\n")
         sys.stdout.flush()
 

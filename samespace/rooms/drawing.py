@@ -1,4 +1,4 @@
-"""Draws a scene in perspective: which thing each pixel sees, where on it, in which light; then develops the photo."""
+"""Draw a scene in perspective: find what each pixel sees, where on it and in which light, then develop the photo."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Faces = npt.NDArray[np.int8]
 
 FINE = 2  # edges are drawn at this many times the photo's resolution
 CHUNK = 16384  # samples lit at a time: as many as stay in the processor's cache
-NEAREST = 0.02  # metres: the camera sees nothing nearer
+NEAREST = 0.02  # metres; the camera sees nothing nearer
 _EDGES = np.array([(i, i + bit) for bit in (1, 2, 4) for i in range(8) if not i & bit]).T  # (2, 12) corner numbers
 
 
 @dataclass(frozen=True)
 class View:
-    """A camera as vectors. Sight through (x, y) on a picture one wide goes along ahead + x·right + y·up."""
+    """A camera as vectors: the line of sight through (x, y) on a picture of width 1 is ahead + x·right + y·up."""
 
     origin: Array  # (3,)
     right: Array
@@ -34,7 +34,7 @@ class View:
     ahead: Array  # unit length, so that distances along a sight are depths in metres
 
     def mirrored(self, shape: Shape) -> View:
-        """Seen in the mirror: the same pixels, from behind the glass."""
+        """Return the view from behind a mirror that shows in each pixel what the mirror shows there."""
         normal = shape.axes[:, 1]
         plane = float(normal @ np.array(shape.centre, dtype=np.float32)) - shape.half[1]
 
@@ -46,7 +46,7 @@ class View:
 
 @dataclass
 class Seen:
-    """What each pixel sees: depth in metres and 4 × shape + face axis; -1 sees nothing."""
+    """What each pixel sees: the depth in metres, and as a key 4 × shape + face axis, or -1 for nothing."""
 
     depth: Array  # (H, W)
     key: Keys  # (H, W)
@@ -54,10 +54,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Samples:
-    """n places to colour: every pixel once, or FINE² times where shapes meet in it."""
+    """n places to colour: every pixel once, or FINE² times if shapes meet in it."""
 
     whole: npt.NDArray[np.intp]  # flat index of the pixels coloured once, which come first
-    split: npt.NDArray[np.intp]  # of those coloured FINE² times, which follow
+    split: npt.NDArray[np.intp]  # flat index of those coloured FINE² times, which follow
     key: Keys  # (n,)
     depth: Array  # (n,)
     x: Array  # (n,) on the picture
@@ -65,8 +65,8 @@ class Samples:
 
 
 def draw_scene(scene: Scene, camera: Camera, size: tuple[int, int]) -> Image.Image:
-    """The photo that `camera` takes; the same call always gives the same pixels."""
-    view = look(camera)
+    """Return the photo that `camera` takes; the same call always gives the same pixels."""
+    view = view_of(camera)
     seen = cast(scene.shapes, view, (size[0] * FINE, size[1] * FINE))
     mirrors = [number for number, shape in enumerate(scene.shapes) if shape.mirror]
     reflected = {number: _reflect(scene.shapes, number, view, seen) for number in mirrors}
@@ -80,7 +80,8 @@ def draw_scene(scene: Scene, camera: Camera, size: tuple[int, int]) -> Image.Ima
     return _develop(light, samples, camera, size)
 
 
-def look(camera: Camera) -> View:
+def view_of(camera: Camera) -> View:
+    """Return a camera's place and directions as vectors."""
     c, s, k, t = math.cos(camera.yaw), math.sin(camera.yaw), math.cos(camera.pitch), math.sin(camera.pitch)
     vectors = np.array([[c, s, 0], [s * t, -c * t, k], [-s * k, c * k, t]], dtype=np.float32)
     right, up, ahead = vectors
@@ -88,7 +89,7 @@ def look(camera: Camera) -> View:
 
 
 def cast(shapes: Sequence[Shape], view: View, size: tuple[int, int]) -> Seen:
-    """The nearest shape at each pixel of a picture of `size` (width, height)."""
+    """Find the nearest shape at each pixel of a picture; `size` is (width, height)."""
     width, height = size
     seen = Seen(np.full((height, width), np.inf, dtype=np.float32), np.full((height, width), -1, dtype=np.int16))
     for number, shape in enumerate(shapes):
@@ -121,7 +122,7 @@ def _cast_one(
 
 
 def _plane(shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Where pixel centres lie on a picture one wide: x of each column, y of each row."""
+    """Return where pixel centres lie on a picture of width 1: x of each column, y of each row."""
     height, width = shape
     x = (np.arange(width, dtype=np.float32) + np.float32(0.5)) / np.float32(width) - np.float32(0.5)
     y = (np.float32(height / 2 - 0.5) - np.arange(height, dtype=np.float32)) / np.float32(width)
@@ -131,13 +132,13 @@ def _plane(shape: tuple[int, ...]) -> tuple[Array, Array]:
 def _bounds(
     shape: Shape, view: View, picture: tuple[int, ...], rows: slice, columns: slice
 ) -> tuple[slice, slice] | None:
-    """The part of the picture that can show the shape, within `rows` and `columns`."""
+    """Return the part of `rows` and `columns` that can show the shape, or None."""
     away = shape.corners - view.origin
     depth = away @ view.ahead
     before = depth > NEAREST
     if not before.any():
         return None
-    if not before.all():  # keep what lies before the camera: its corners, and where edges pass the camera's plane
+    if not before.all():  # keep what lies before the camera: corners, and points where edges cross the camera's plane
         one, two = _EDGES[:, before[_EDGES[0]] != before[_EDGES[1]]]
         share = ((NEAREST - depth[one]) / (depth[two] - depth[one]))[:, None]
         away = np.concatenate([away[before], away[one] + share * (away[two] - away[one])])
@@ -150,8 +151,8 @@ def _bounds(
     return (slice(top, bottom), slice(left, end)) if top < bottom and left < end else None
 
 
-# Each kind of shape says where lines of sight enter and leave it (where they miss: not enter <= leave) and by which
-# face: the number of the axis across it.
+# For each kind of shape: where lines of sight enter and leave it (not enter <= leave if they miss it), and through
+# which face, given as the number of the axis across it.
 Meeting = tuple[Array, Array, Faces]
 
 
@@ -171,7 +172,7 @@ def _slab(origin: float, half: float, sight: Array) -> tuple[Array, Array]:
 
 
 def _round_off(shape: Shape, origin: Array, sight: list[Array], depth: Array, hit: Flags) -> None:
-    """Walk on from the sharp box to the rounded one inside it (sphere tracing): changes `depth` where `hit`."""
+    """Move `depth` where `hit` from the sharp box to the rounded one inside it, by sphere tracing."""
     where = np.nonzero(hit)
     step = [part[where] for part in sight]
     pace = np.sqrt(step[0] ** 2 + step[1] ** 2 + step[2] ** 2)
@@ -198,7 +199,7 @@ def _meet_ellipsoid(shape: Shape, origin: Array, sight: list[Array]) -> Meeting:
 
 
 def _quadric(shape: Shape, origin: Array, sight: list[Array], axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Where each sight enters and leaves the circle or ball into which `half` scales the shape; NaN where it misses."""
+    """Return where lines of sight enter and leave a shape that `half` scales to a circle or ball; NaN if they miss."""
     starts = [np.float32(origin[k] / shape.half[k]) for k in axes]
     steps = [sight[k] / np.float32(shape.half[k]) for k in axes]
     a, b = np.zeros_like(steps[0]), np.zeros_like(steps[0])
@@ -213,7 +214,7 @@ _MEET = {"box": _meet_box, "cylinder": _meet_cylinder, "ellipsoid": _meet_ellips
 
 
 def _reflect(shapes: Sequence[Shape], number: int, view: View, seen: Seen) -> View:
-    """Put what mirror `number` shows in its place, under keys raised by 4 × len(shapes) × its rank among mirrors."""
+    """Put what mirror `number` shows into `seen`, with 4 × len(shapes) × its rank among mirrors added to the keys."""
     rank = 1 + sum(shape.mirror for shape in shapes[:number])
     behind = view.mirrored(shapes[number])
     here = seen.key == 4 * number + 1
@@ -260,7 +261,7 @@ def _take(samples: Samples, rows: npt.NDArray[np.intp], lowered: int) -> Samples
 
 
 def _light(scene: Scene, view: View, samples: Samples, pixels: float) -> Array:
-    """The light each sample sends to the eye: (3, n). `pixels` is the focal length in pixels."""
+    """Return the light that each sample sends to the eye, (3, n); `pixels` is the focal length in pixels."""
     order = np.argsort(scene.ranks[samples.key], kind="stable")
     key, depth = samples.key[order], samples.depth[order]
     sight = view.ahead[:, None] + view.right[:, None] * samples.x[order] + view.up[:, None] * samples.y[order]
@@ -284,13 +285,13 @@ def _light(scene: Scene, view: View, samples: Samples, pixels: float) -> Array:
 
 
 def _runs(values: Keys) -> Iterable[slice]:
-    """The stretches over which `values` stay the same."""
+    """Return the stretches over which `values` stay the same."""
     starts = np.flatnonzero(np.diff(values, prepend=np.int16(-1))).tolist()
     return map(slice, starts, [*starts[1:], values.size])
 
 
 def _faces(scene: Scene, key: Keys, place: Array, sight: Array, footprint: Array) -> tuple[Array, Spots]:
-    """Which way the surface faces at each place, (3, n), and where on its face it lies; equal keys come together."""
+    """Return the direction that each place faces, (3, n), and where it lies on its face; equal keys are neighbours."""
     normal = np.empty_like(place)
     u, v, half_u, half_v, number = np.empty((5, key.size), dtype=np.float32)
     for rows in _runs(key):
@@ -308,13 +309,12 @@ def _faces(scene: Scene, key: Keys, place: Array, sight: Array, footprint: Array
 
 
 def _turned(axes: Array, vectors: Array) -> Array:
-    """`axes @ vectors` without BLAS, whose threads would get in the way of ours."""
-    turned: Array = np.einsum("ij,jn->in", axes, vectors)
-    return turned
+    """Return `axes @ vectors` without BLAS, whose threads would get in the way of ours."""
+    return np.einsum("ij,jn->in", axes, vectors)
 
 
 def _normal(shape: Shape, local: Array, face: int) -> Array:
-    """The direction, in the shape's own axes, that its surface faces at places in those axes: (3, n)."""
+    """Return the direction that a shape's surface faces at places, (3, n), both in the shape's own axes."""
     if shape.kind == "box" and shape.rounding:
         inner = np.array(shape.half, dtype=np.float32)[:, None] - np.float32(shape.rounding)
         return unit(local - np.clip(local, -inner, inner))
@@ -329,7 +329,7 @@ def _normal(shape: Shape, local: Array, face: int) -> Array:
 
 
 def _coordinates(shape: Shape, local: Array, normal: Array, face: int) -> tuple[Array, Array, float, float, int]:
-    """Coordinates on the face, half its sizes, and its axis: sideways and up on upright faces, x and y on level."""
+    """Return coordinates on a face, half its sizes, and its axis; on upright faces they run sideways and up."""
     if shape.kind == "cylinder" and face != 2:
         around = np.arctan2(local[1], local[0]) * np.float32(shape.half[0])
         return around, local[2], math.pi * shape.half[0], shape.half[2], face
@@ -343,7 +343,7 @@ def _coordinates(shape: Shape, local: Array, normal: Array, face: int) -> tuple[
 
 
 def _develop(light: Array, samples: Samples, camera: Camera, size: tuple[int, int]) -> Image.Image:
-    """From light to a photo: exposure, white balance, tone curve, darker corners, noise."""
+    """Turn light into a photo: exposure, white balance, tone curve, darker corners, noise."""
     bright = np.exp(np.log(light[1] + 0.02).mean())
     light = light * (np.float32(0.34 * camera.exposure) / bright)
     light[0] *= np.float32(1 + camera.warmth)

@@ -1,4 +1,4 @@
-"""Furnishes a room by chance: colours and surfaces that go together, pieces where they fit, windows and lamps."""
+"""Furnish a room at random: colours and surfaces that go together, pieces that fit, windows and lamps."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ WHITE = Surface(plain, colour("ebe9e3"))
 
 @dataclass(frozen=True)
 class Piece:
-    """A thing worth naming: `name` is what it is, `words` what it looks like with its article."""
+    """A thing worth naming: `name` says what it is, `words` what it looks like, with an article."""
 
     name: str
     words: str
@@ -101,13 +101,13 @@ class Piece:
     box: Box
 
 
-# Walls: how a piece that stands against one is turned, and where the wall lies.
+# Walls: how a piece against one is turned, and where the wall lies.
 
 
 class Wall(NamedTuple):
     turn: float
     axis: int  # along which it runs
-    far: bool  # at the room's far end of the other axis
+    far: bool  # at the far end of the other axis
 
 
 WALLS = {
@@ -119,7 +119,7 @@ WALLS = {
 
 
 class Plan:
-    """A room while it is being furnished: knows what stands where and finds free places."""
+    """A room while it is being furnished: it knows what stands where, and finds free places."""
 
     def __init__(self, space_type: str, random: np.random.Generator) -> None:
         self.random = random
@@ -220,12 +220,13 @@ class Plan:
     # Finding room
 
     def length(self, wall: str) -> float:
+        """Return the length of a wall in metres."""
         return self.size[WALLS[wall].axis]
 
     def box(
         self, wall: str, along: float, width: float, depth: float, low: float, high: float, out: float = 0.0
     ) -> Box:
-        """The space of something `width` wide centred at `along` on a wall, from `out` to `out + depth` off it."""
+        """Return the space of something `width` wide, centred at `along` on a wall, from `out` to `out + depth` off."""
         axis, far = WALLS[wall].axis, WALLS[wall].far
         end = self.size[1 - axis]
         across = (end - out - depth, end - out) if far else (out, out + depth)
@@ -234,6 +235,7 @@ class Plan:
         return (x0, y0, low), (x1, y1, high)
 
     def free(self, box: Box) -> bool:
+        """Tell if a box is inside the room and touches nothing that stands there."""
         inside = all(box[0][k] >= -1e-6 and box[1][k] <= self.size[k] + 1e-6 for k in range(3))
         return inside and not any(overlap(box, other) for other in self.taken)
 
@@ -254,7 +256,7 @@ class Plan:
         low: float = 0.0,
         out: float = 0.0,
     ) -> bool:
-        """Stand a piece of (width, depth, height) at the first free one of `places`; name it if `words` are given."""
+        """Put a piece of (width, depth, height) at the first free one of `places`; name it if it has `words`."""
         for wall, along in places:
             box = self.box(wall, along, size[0], size[1], low, low + size[2], out)
             if self.free(box):
@@ -266,20 +268,21 @@ class Plan:
         return False
 
     def along(self, wall: str, width: float, count: int = 7) -> list[tuple[str, float]]:
-        """Places along a wall: on the side walls the northern ones, which the cameras see, best first."""
+        """Return places along a wall, best first; on side walls the northern ones, which the cameras see."""
         low, high = width / 2 + 0.04, self.length(wall) - width / 2 - 0.04
         if WALLS[wall].axis == 0:
             return [(wall, float(place)) for place in self.random.permutation(np.linspace(low, high, count))]
         return [(wall, float(place)) for place in np.linspace(high, max(low, min(high, 0.45 * high + 0.3)), count)]
 
     def anywhere(self, width: float) -> list[tuple[str, float]]:
+        """Return places along the side walls, then along the north wall."""
         first, second = (self.dim, self.bright) if self.chance(0.6) else (self.bright, self.dim)
         return [*self.along(first, width), *self.along(second, width), *self.along("north", width)]
 
     # Parts of the building
 
     def add_door(self) -> None:
-        """On the darker side near the cameras, or behind them."""
+        """Put a door on the darker side near the cameras, or behind them."""
         wall = self.dim if self.chance(0.6) else "south"
         along = 0.75 if wall == self.dim else self.between(0.8, self.size[0] - 0.8)
         leaf = (WHITE, self.style.wood, WHITE)[int(self.random.integers(3))]
@@ -310,7 +313,7 @@ class Plan:
         self.taken.append(self.box(wall, along, width + 0.16, 0.3, bottom - 0.05, top + 0.1))
 
     def pick_height(self, bottom: float) -> float:
-        """Where curtains end: at the floor or just below the window."""
+        """Choose where curtains end: at the floor or just below the window."""
         return 0.03 if self.chance(0.6) else bottom - 0.12
 
     def _sun(self, axis: int, inward: int) -> Point:
@@ -343,7 +346,7 @@ class Plan:
         self.lamps.append((((along, across, z) if WALLS[wall].axis == 0 else (across, along, z)), 0.07))
 
     def shell(self) -> list[Shape]:
-        """Floor, ceiling, walls with holes for the windows, skirting."""
+        """Return floor, ceiling, walls with holes for the windows, and skirting."""
         width, depth, height = self.size
         ceiling = Surface(plain, colour("efede8"))
         shapes = [
@@ -388,7 +391,7 @@ def _in_wall(window: Window, wall: str) -> bool:
 
 
 def _window_parts(width: float, bottom: float, top: float, frosted: bool, bars: int, plan: Plan) -> list[Shape]:
-    """Pane, frame, bars, trim and sill."""
+    """Return a window's pane, frame, bars, trim and sill."""
     pane = Surface(outside, colour("8fb4dd"), colour(plan.pick(("4f6b3a", "6d7a4a", "7c8288"))), glow=2.6)
     if frosted:
         pane = Surface(plain, colour("e9f0f2"), glow=1.9)
@@ -410,6 +413,7 @@ def _fixed(low: Point, high: Point, surface: Surface) -> Shape:
 
 
 def overlap(one: Box, two: Box) -> bool:
+    """Tell if two boxes share space."""
     return all(one[0][k] < two[1][k] - 1e-6 and two[0][k] < one[1][k] - 1e-6 for k in range(3))
 
 
@@ -563,7 +567,7 @@ def _kitchen(plan: Plan) -> None:
 
 
 def _kitchen_units(plan: Plan) -> tuple[list[str], float]:
-    """What stands along the north wall, and where its middle is."""
+    """Return the units along the north wall, and where their middle is."""
     count = int(plan.size[0] / 0.6 + 0.001)
     count -= 1 if count > 6 or plan.chance(0.3) else 0
     fillers = ["drawers", "cupboard", "cupboard", "drawers", "cupboard"]
@@ -594,7 +598,7 @@ def _name_units(plan: Plan, units: list[str], middle: float) -> None:
 
 
 def _wall_units(plan: Plan, units: list[str], middle: float) -> None:
-    """Cupboards on the wall above every unit that leaves room for one; a hood above the oven."""
+    """Hang cupboards above every unit that leaves room for one, and a hood above the oven."""
     for index, unit in enumerate(units):
         along = middle + (index - (len(units) - 1) / 2) * 0.6
         if unit == "oven":
@@ -660,7 +664,7 @@ def _bathroom_window(plan: Plan) -> None:
 
 
 def _basin(plan: Plan) -> None:
-    """Vanity with a mirror over it, on the north wall where it fits, else on the dim side."""
+    """Put a vanity with a mirror over it at the north wall if it fits, or at the dim side."""
     style, wide = plan.style, plan.between(0.75, 1.0)
     places = [*plan.along("north", wide), *plan.along(plan.dim, wide)]
     if plan.fit(

@@ -1,4 +1,4 @@
-"""Furniture put together from boxes, cylinders and ellipsoids.
+"""Build furniture from boxes, cylinders and ellipsoids.
 
 Every piece stands against a wall in its own frame: x runs along the wall to the right as one faces it, y points into
 the wall (so the piece lies at y below 0), z up from the floor. `against` then sets it down in the room.
@@ -28,7 +28,7 @@ MIRROR = Surface(plain, colour("8f9799"))
 
 @dataclass(frozen=True)
 class Style:
-    """What the pieces of one room are made of."""
+    """The materials of one room's furniture."""
 
     wood: Surface
     textile: Surface
@@ -41,7 +41,7 @@ class Style:
 
 
 def against(shapes: list[Shape], origin: Point, turn: float) -> list[Shape]:
-    """The shapes with their frame's origin at `origin`, turned about the vertical."""
+    """Return the shapes with their frame's origin at `origin`, turned about the vertical."""
     c, s = math.cos(turn), math.sin(turn)
     placed = []
     for shape in shapes:
@@ -54,18 +54,18 @@ def against(shapes: list[Shape], origin: Point, turn: float) -> list[Shape]:
 def block(
     x: float, out: float, z: float, width: float, depth: float, height: float, surface: Surface, rounding: float = 0.0
 ) -> Shape:
-    """A box centred at `x`, its back `out` from the wall and its underside at `z`."""
+    """Return a box centred at `x`, with its back `out` from the wall and its underside at `z`."""
     half = (width / 2, depth / 2, height / 2)
     return Shape("box", (x, -out - depth / 2, z + height / 2), half, surface, min(rounding, *(0.98 * h for h in half)))
 
 
 def post(x: float, out: float, z: float, radius: float, height: float, surface: Surface) -> Shape:
-    """An upright cylinder whose axis is `out` from the wall."""
+    """Return an upright cylinder whose axis is `out` from the wall."""
     return Shape("cylinder", (x, -out, z + height / 2), (radius, radius, height / 2), surface)
 
 
 def rod(x: float, out: float, z: float, length: float, surface: Surface, radius: float = 0.012) -> Shape:
-    """A level bar along the wall."""
+    """Return a level bar along the wall."""
     return block(x, out - radius, z - radius, length, 2 * radius, 2 * radius, surface, 0.98 * radius)
 
 
@@ -77,7 +77,7 @@ def legs(
 
 
 def bed(style: Style, width: float, head: str, pillows: int) -> list[Shape]:
-    """`head` is "panel", "padded" or "bars"; 2.15 deep."""
+    """Return a bed, 2.15 deep; `head` is "panel", "padded" or "bars"."""
     shapes = [
         block(0, 0.07, 0.14, width, 2.05, 0.16, style.wood),
         *legs(width - 0.1, 1.9, 0.14, style.wood, 0.1, 0.07),
@@ -119,7 +119,7 @@ def _headboard(style: Style, width: float, head: str) -> list[Shape]:
 
 
 def bedside(style: Style) -> list[Shape]:
-    """With its lamp; 0.45 wide."""
+    """Return a bedside table with its lamp, 0.45 wide."""
     return [
         *drawers(style, 0.45, 0.4, 0.52, 2),
         *[replace(part, centre=(part.centre[0], part.centre[1], part.centre[2] + 0.52)) for part in table_lamp(style)],
@@ -154,7 +154,7 @@ def _fronts(
     handle: Surface,
     level: bool,
 ) -> list[Shape]:
-    """Doors or drawers on the face of a carcass `depth` deep, each with its handle."""
+    """Return doors or drawers on the face of a carcass `depth` deep, each with its handle."""
     wide, tall, gap = width / columns, (high - low) / rows, 0.012
     shapes = []
     for column in range(columns):
@@ -172,7 +172,7 @@ def _fronts(
 
 
 def wardrobe(style: Style, doors: int, height: float) -> list[Shape]:
-    """0.5 wide for each door, 0.6 deep."""
+    """Return a wardrobe, 0.5 wide for each door and 0.6 deep."""
     width = 0.5 * doors
     return [
         block(0, 0, 0, width - 0.04, 0.55, 0.09, style.front),
@@ -183,7 +183,7 @@ def wardrobe(style: Style, doors: int, height: float) -> list[Shape]:
 
 
 def sofa(style: Style, width: float, seats: int) -> list[Shape]:
-    """0.95 deep."""
+    """Return a sofa, 0.95 deep."""
     inner = width - 0.4
     shapes = [
         block(0, 0.02, 0.12, width - 0.05, 0.88, 0.2, style.textile, 0.03),
@@ -204,7 +204,7 @@ def sofa(style: Style, width: float, seats: int) -> list[Shape]:
 
 
 def coffee_table(style: Style, rounded: bool) -> list[Shape]:
-    """About 1 wide, 0.6 deep; a book and a bowl on it."""
+    """Return a coffee table, about 1 wide and 0.6 deep, with a book and a bowl on it."""
     things = [block(-0.2, 0.2, 0.42, 0.26, 0.19, 0.03, style.accent), post(0.18, 0.32, 0.42, 0.1, 0.06, style.pot)]
     if rounded:
         shapes = [post(0, 0.35, 0.38, 0.42, 0.04, style.wood), post(0, 0.35, 0.02, 0.05, 0.36, style.handle)]
@@ -218,7 +218,7 @@ def armchair(style: Style) -> list[Shape]:
 
 
 def bookcase(style: Style, width: float, shelves: int) -> list[Shape]:
-    """0.32 deep; its shelves hold books, one of them a vase."""
+    """Return a bookcase, 0.32 deep; its shelves hold books, one of them a vase."""
     height = 0.36 * shelves + 0.1
     shapes = [block(0, 0, 0, width, 0.02, height, style.wood)]
     shapes += [block(side * (width / 2 - 0.015), 0, 0, 0.03, 0.32, height, style.wood) for side in (-1, 1)]
@@ -234,7 +234,7 @@ def bookcase(style: Style, width: float, shelves: int) -> list[Shape]:
 
 
 def television(style: Style, width: float) -> list[Shape]:
-    """On a low unit; 0.45 deep."""
+    """Return a television on a low unit, 0.45 deep."""
     unit = drawers(style, width, 0.42, 0.45, 1, 3)
     screen = [
         block(0, 0.18, 0.47, 0.4, 0.2, 0.015, BLACK),
@@ -252,7 +252,7 @@ def table(style: Style, width: float, depth: float) -> list[Shape]:
 
 
 def chair(style: Style) -> list[Shape]:
-    """Seen from behind its back is at the wall; 0.45 square."""
+    """Return a chair, 0.45 square, whose back is at the wall."""
     shapes = [
         block(0, 0, 0.43, 0.43, 0.43, 0.03, style.wood),
         block(0, 0.03, 0.455, 0.39, 0.38, 0.04, style.accent, 0.019),
@@ -263,7 +263,7 @@ def chair(style: Style) -> list[Shape]:
 
 
 def dining(style: Style, width: float, chairs: int) -> list[Shape]:
-    """A table with chairs along both long sides and a bowl of fruit; 1.9 deep."""
+    """Return a table with chairs along both long sides and a bowl of fruit, 1.9 deep."""
     shapes = against(table(style, width, 0.8), (0, -0.55, 0), 0)
     for index in range(chairs):
         x = (index // 2 - (chairs // 2 - 1) / 2) * 0.6
@@ -283,7 +283,7 @@ def fruit(x: float, out: float, z: float, style: Style) -> list[Shape]:
 
 
 def counter(style: Style, units: list[str]) -> list[Shape]:
-    """A row of kitchen units, 0.6 wide and 0.62 deep each: "cupboard", "drawers", "sink", "oven" or "fridge"."""
+    """Return a row of kitchen units, each 0.6 wide and 0.62 deep: cupboard, drawers, sink, oven or fridge."""
     shapes: list[Shape] = []
     for index, unit in enumerate(units):
         x = (index - (len(units) - 1) / 2) * 0.6
@@ -335,7 +335,7 @@ def spout(x: float, out: float, z: float) -> list[Shape]:
 
 
 def fridge(style: Style) -> list[Shape]:
-    """0.6 wide, 1.85 high."""
+    """Return a fridge, 0.6 wide and 1.85 high."""
     body = STEEL if style.handle is BLACK else CERAMIC
     shapes = [block(0, 0, 0.03, 0.59, 0.58, 1.8, body), block(0, 0.585, 0.05, 0.585, 0.05, 0.6, body, 0.01)]
     shapes += [block(0, 0.585, 0.665, 0.585, 0.05, 1.16, body, 0.01)]
@@ -343,7 +343,7 @@ def fridge(style: Style) -> list[Shape]:
 
 
 def wall_cupboards(style: Style, count: int) -> list[Shape]:
-    """0.6 wide each, hung at 1.45."""
+    """Return wall cupboards, each 0.6 wide, hung at 1.45."""
     width = 0.6 * count
     carcass = block(0, 0, 1.45, width, 0.33, 0.7, style.front)
     return [carcass, *_fronts(width, 0.33, 1.455, 2.145, count, 1, style.front, style.handle, False)]
@@ -354,7 +354,7 @@ def hood(height: float) -> list[Shape]:
 
 
 def island(style: Style, width: float, stools: int) -> list[Shape]:
-    """Cupboards in the middle of a kitchen with stools before them; 1.1 deep."""
+    """Return cupboards for the middle of a kitchen with stools before them, 1.1 deep."""
     shapes = [
         block(0, 0.05, 0.0, width - 0.1, 0.5, 0.86, style.front),
         block(0, 0, 0.86, width, 0.75, 0.045, style.worktop),
@@ -367,7 +367,7 @@ def island(style: Style, width: float, stools: int) -> list[Shape]:
 
 
 def bathtub(style: Style, length: float) -> list[Shape]:
-    """0.75 deep, panelled in front; a tap at its left end and a towel over the side."""
+    """Return a bathtub, 0.75 deep, panelled in front, with a tap at its left end and a towel over the side."""
     shapes = [
         block(0, 0.02, 0, length - 0.03, 0.7, 0.2, CERAMIC),
         block(0, 0.7, 0, length, 0.04, 0.5, style.front),
@@ -383,7 +383,7 @@ def bathtub(style: Style, length: float) -> list[Shape]:
 
 
 def shower_curtain(style: Style, length: float) -> list[Shape]:
-    """Drawn over the left third of a bathtub."""
+    """Return a shower curtain, drawn over the left third of a bathtub."""
     cloth = replace(style.textile, pattern=folds, size=0.11)
     return [rod(0, 0.72, 2.02, length, STEEL), *_pleats(-length / 2 + 0.02, 0.32 * length, 0.72, 0.35, 1.65, cloth)]
 
@@ -403,7 +403,7 @@ def _pleats(left: float, width: float, out: float, z: float, height: float, clot
 
 
 def curtains(cloth: Surface, width: float, z: float, top: float) -> list[Shape]:
-    """Either side of a window `width` wide, from the rail at `top` down to `z`."""
+    """Return curtains on either side of a window `width` wide, from the rail at `top` down to `z`."""
     side = min(0.42, 0.3 * width + 0.08)
     shapes = [rod(0, 0.08, top, width + 2 * side, BRASS, 0.013)]
     for left in (-width / 2 - side + 0.08, width / 2 - 0.08):
@@ -412,7 +412,7 @@ def curtains(cloth: Surface, width: float, z: float, top: float) -> list[Shape]:
 
 
 def vanity(style: Style, width: float) -> list[Shape]:
-    """A basin on a cupboard, 0.5 deep."""
+    """Return a basin on a cupboard, 0.5 deep."""
     return [
         block(0, 0, 0.12, width, 0.44, 0.68, style.front),
         block(0, 0, 0, width - 0.06, 0.4, 0.12, style.front),
@@ -434,7 +434,7 @@ def mirror(width: float, z: float, height: float, frame: Surface) -> list[Shape]
 
 
 def toilet() -> list[Shape]:
-    """0.4 wide, 0.68 deep."""
+    """Return a toilet, 0.4 wide and 0.68 deep."""
     return [
         block(0, 0.0, 0.38, 0.4, 0.18, 0.38, CERAMIC, 0.04),
         block(0, 0.0, 0.75, 0.42, 0.2, 0.035, CERAMIC, 0.015),
@@ -447,7 +447,7 @@ def toilet() -> list[Shape]:
 
 
 def towels(style: Style, count: int) -> list[Shape]:
-    """On a rail at 1.2."""
+    """Return towels on a rail at 1.2."""
     shapes = [rod(0, 0.07, 1.25, 0.5 * count, STEEL)]
     for index in range(count):
         x, cloth = (index - (count - 1) / 2) * 0.45, style.accent if index % 2 == 0 else style.textile
@@ -467,7 +467,7 @@ def picture(painting: Surface, frame: Surface, width: float, height: float, z: f
 
 
 def plant(style: Style, height: float, seed: int) -> list[Shape]:
-    """Leaves on stems over a pot; about 0.6 across."""
+    """Return a plant in a pot, about 0.6 across."""
     random = np.random.default_rng(seed)
     shapes = [post(0, 0.3, 0, 0.15, 0.28, style.pot), post(0, 0.3, 0.27, 0.13, 0.015, SOIL)]
     for index in range(22):
@@ -488,12 +488,12 @@ def floor_lamp(style: Style) -> list[Shape]:
 
 
 def pendant(drop: float, style: Style, z: float) -> list[Shape]:
-    """Hangs from a ceiling at `z`."""
+    """Return a lamp that hangs from a ceiling at `z`."""
     return [post(0, 0, z - drop, 0.006, drop, BLACK), post(0, 0, z - drop - 0.16, 0.17, 0.18, SHADE)]
 
 
 def desk(style: Style, width: float) -> list[Shape]:
-    """With a chair before it; 1 deep."""
+    """Return a desk with a chair before it, 1 deep."""
     top = [block(0, 0, 0.71, width, 0.55, 0.03, style.wood), *legs(width - 0.04, 0.5, 0.71, style.wood, 0.02, 0.04)]
     things = [
         block(-0.3 * width, 0.1, 0.74, 0.2, 0.26, 0.05, style.accent),
@@ -509,7 +509,7 @@ def radiator(width: float) -> list[Shape]:
 
 
 def door(width: float, height: float, leaf: Surface, handle: Surface) -> list[Shape]:
-    """Closed, with its casing."""
+    """Return a closed door with its casing."""
     casing = Surface(plain, colour("e4e2dc"))
     inset = replace(leaf, pattern=framed, size=0.03) if leaf.pattern is not framed else leaf
     shapes = [block(0, 0, 0, width, 0.035, height, leaf)]

@@ -1,4 +1,4 @@
-"""The light in a room: daylight with soft shadows, patches of sun, lamps, reflections of the windows.
+"""Light a room: daylight with soft shadows, patches of sun, lamps, reflections of the windows.
 
 A grid of cells over the room knows how far away the nearest thing is and how much daylight comes from where.
 """
@@ -29,7 +29,7 @@ class Grid:
 
 
 def falling(scene: Scene, grid: Grid, place: Array, normal: Array) -> Array:
-    """The light that falls on each place: (3, n)."""
+    """Return the light that falls on each place, (3, n)."""
     distance, openness, *day = _look_up(grid, place + np.float32(REACH) * normal)
     contact = np.clip(distance / np.float32(REACH), 0, 1) * _corners(scene, place, normal)
     sky = np.maximum(dot(normal, np.stack(day)), 0)
@@ -47,7 +47,7 @@ def falling(scene: Scene, grid: Grid, place: Array, normal: Array) -> Array:
 
 
 def _corners(scene: Scene, place: Array, normal: Array) -> Array:
-    """Less light comes to where walls, floor and ceiling meet, which the grid leaves out: (n,)."""
+    """Return the share of light, (n,), that reaches places near where walls, floor and ceiling meet."""
     light: Array = np.ones_like(place[0])
     for axis in range(3):
         away = np.abs(np.minimum(place[axis], np.float32(scene.size[axis]) - place[axis]))
@@ -56,7 +56,7 @@ def _corners(scene: Scene, place: Array, normal: Array) -> Array:
 
 
 def _sunlight(grid: Grid, window: Window, place: Array, normal: Array) -> Array:
-    """The patch of sun that the window throws into the room: (3, n)."""
+    """Return the light of the patch of sun that the window throws into the room, (3, n)."""
     sun = np.array(window.sun, dtype=np.float32)
     through = _through(window, place, np.broadcast_to(sun[:, None], place.shape), 0.02)
     strength = through * np.maximum(dot(normal, sun), 0)
@@ -68,7 +68,7 @@ def _sunlight(grid: Grid, window: Window, place: Array, normal: Array) -> Array:
 
 
 def gleam(scene: Scene, place: Array, normal: Array, sight: Array, gloss: Array) -> Array:
-    """The window's reflection in glossy surfaces, stronger the flatter one looks at them: (3, n)."""
+    """Return the window's reflection in glossy surfaces, (3, n), stronger at flat angles."""
     light = np.zeros_like(place)
     rows = np.flatnonzero(gloss > 0)
     look_in, facing = unit(sight[:, rows]), normal[:, rows]
@@ -82,7 +82,7 @@ def gleam(scene: Scene, place: Array, normal: Array, sight: Array, gloss: Array)
 
 
 def _through(window: Window, place: Array, direction: Array, soft: float) -> Array:
-    """How far inside the window's opening each line hits its plane: 0 outside, 1 inside, `soft` metres between."""
+    """Return 1 for lines that pass through the window's opening, 0 for others, blurred over `soft` metres."""
     axis, other = window.axis, 1 - window.axis
     to_wall = np.float32(window.at - window.inward * 0.1) - place[axis]
     away = -window.inward * direction[axis]
@@ -98,14 +98,14 @@ def _through(window: Window, place: Array, direction: Array, soft: float) -> Arr
 
 
 def _nearest(grid: Grid, place: Array) -> Array:
-    """The distances at places, each from the one cell that holds it."""
+    """Return the distances at places, each from the cell that holds it."""
     x, y, z = (np.clip((place[k] / np.float32(REACH)).astype(np.int32), 0, grid.shape[k] - 1) for k in range(3))
     distance: Array = grid.channels[0].take((x * grid.shape[1] + y) * grid.shape[2] + z, mode="clip")
     return distance
 
 
 def _look_up(grid: Grid, place: Array) -> list[Array]:
-    """The grid's values at places, blended between cells."""
+    """Return the grid's values at places, blended between cells."""
     shape = grid.shape
     parts, whole = [], []
     for axis in range(3):
@@ -145,7 +145,7 @@ def light_grid(scene: Scene) -> Grid:
 
 
 def _distances(scene: Scene, shape: tuple[int, int, int], centres: list[Array]) -> Array:
-    """From each cell to the nearest thing in the room, walls left out: (X, Y, Z)."""
+    """Return the distance from each cell to the nearest thing in the room, walls left out, (X, Y, Z)."""
     distance = np.full(shape, FARTHEST, dtype=np.float32)
     for thing in scene.shapes:
         if thing.fixed:
@@ -164,7 +164,7 @@ def _distances(scene: Scene, shape: tuple[int, int, int], centres: list[Array]) 
 
 
 def _blurred(values: Array, axis: int, reach: int = 4) -> Array:
-    """Mean over 2 × reach + 1 cells along one axis; beyond the walls the last cell repeats."""
+    """Return the mean over 2 × reach + 1 cells along one axis; beyond the walls the last cell repeats."""
     padding = [(0, 0)] * 3
     padding[axis] = (reach + 1, reach)
     total = np.cumsum(np.pad(values, padding, mode="edge"), axis=axis, dtype=np.float32)
@@ -175,7 +175,7 @@ def _blurred(values: Array, axis: int, reach: int = 4) -> Array:
 
 
 def _daylight(scene: Scene, distance: Array, centres: list[Array]) -> Array:
-    """Daylight through the windows as a vector in each cell, with soft shadows: (3, X, Y, Z)."""
+    """Return daylight through the windows as a vector in each cell, with soft shadows, (3, X, Y, Z)."""
     x, y, z = np.meshgrid(*centres, indexing="ij")
     day = np.zeros((3, *distance.shape), dtype=np.float32)
     for window in scene.windows:
@@ -193,7 +193,7 @@ def _daylight(scene: Scene, distance: Array, centres: list[Array]) -> Array:
 
 
 def _unshadowed(distance: Array, place: tuple[Array, ...], to: Array, length: Array) -> Array:
-    """How freely light comes along `to`: a thing close to the line dims it, the more the nearer it is."""
+    """Return the share of light that comes along `to`; a thing near the line dims it, more the nearer it is."""
     shape = distance.shape
     clear = np.ones_like(length)
     for share in (0.1, 0.22, 0.36, 0.52, 0.7):

@@ -1,6 +1,6 @@
-"""What there is to draw: shapes with their surfaces, windows, lamps, and the camera that looks at them.
+"""Describe a scene to draw: shapes with their surfaces, windows, lamps, and the camera.
 
-World: x to the right, y away from the viewer, z up, in metres. Arrays of points are (3, n).
+In the world x runs to the right, y away from the viewer and z up, in metres. Arrays of points are (3, n).
 """
 
 from __future__ import annotations
@@ -33,25 +33,26 @@ class Shape:
     rounding: float = 0.0  # radius of a box's edges
     turn: float = 0.0
     tilt: float = 0.0
-    fixed: bool = False  # its pattern lies in world coordinates and so runs on into its neighbours
+    fixed: bool = False  # its pattern has world coordinates, so it runs on into neighbouring shapes
     mirror: bool = False
 
     @cached_property
     def axes(self) -> Array:
-        """Its own axes as columns: (3, 3)."""
+        """Return the shape's own axes as columns, (3, 3)."""
         c, s, k, t = math.cos(self.turn), math.sin(self.turn), math.cos(self.tilt), math.sin(self.tilt)
         return np.array([[c, -s * k, s * t], [s, c * k, -c * t], [0, t, k]], dtype=np.float32)
 
     @cached_property
     def corners(self) -> Array:
-        """Of the box around it, in the world: (8, 3)."""
-        turned: Array = (_CORNERS * np.array(self.half, dtype=np.float32)) @ self.axes.T
-        return turned + np.array(self.centre, dtype=np.float32)
+        """Return the corners of the box around it, in the world, (8, 3)."""
+        return (_CORNERS * np.array(self.half, dtype=np.float32)) @ self.axes.T + np.array(
+            self.centre, dtype=np.float32
+        )
 
 
 @dataclass(frozen=True)
 class Window:
-    """A hole for daylight in the wall at `at` on axis 0 or 1; `inward` is +1 where the room lies beyond, else -1."""
+    """A hole for daylight in the wall at `at` on axis 0 or 1; `inward` is the direction of the room: +1 or -1."""
 
     axis: int
     at: float
@@ -60,9 +61,10 @@ class Window:
     right: float
     bottom: float
     top: float
-    sun: Point | None = None  # direction towards the sun, where it shines in
+    sun: Point | None = None  # direction towards the sun, if it shines in
 
     def point(self, along: float, z: float, inside: float) -> Point:
+        """Return a point in the world, given its place along the wall, its height and its distance into the room."""
         across = self.at + self.inward * inside
         return (across, along, z) if self.axis == 0 else (along, across, z)
 
@@ -76,13 +78,13 @@ class Scene:
 
     @cached_property
     def palette(self) -> Keys:
-        """The number of each shape's surface: shapes of one material share it."""
+        """Return the number of each shape's surface; shapes of one material share a number."""
         numbers: dict[Surface, int] = {}
         return np.array([numbers.setdefault(shape.surface, len(numbers)) for shape in self.shapes], dtype=np.int16)
 
     @cached_property
     def ranks(self) -> Keys:
-        """Where each key comes when keys are ordered by surface."""
+        """Return the place of each key when keys are sorted by surface."""
         ranks = np.empty(4 * len(self.shapes), dtype=np.int16)
         ranks[np.argsort(self.palette.repeat(4), kind="stable")] = np.arange(ranks.size)
         return ranks
@@ -90,7 +92,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a photo is taken from and how: angles in radians, yaw 0 looks along y and grows to the left."""
+    """A place to take a photo from, and the settings; angles in radians, yaw 0 looks along y and grows to the left."""
 
     position: Point
     yaw: float
@@ -102,11 +104,10 @@ class Camera:
 
 
 def dot(one: Array, two: Array) -> Array:
-    """Products of vectors along the first axis: (3, n) and (3, n) or (3,) → (n,)."""
-    total: Array = one[0] * two[0] + one[1] * two[1] + one[2] * two[2]
-    return total
+    """Return dot products along the first axis: (3, n) and (3, n) or (3,) → (n,)."""
+    return one[0] * two[0] + one[1] * two[1] + one[2] * two[2]
 
 
 def unit(vectors: Array) -> Array:
-    length: Array = np.sqrt(dot(vectors, vectors)) + np.float32(1e-9)
-    return vectors / length
+    """Scale vectors, (3, n), to length 1."""
+    return vectors / (np.sqrt(dot(vectors, vectors)) + np.float32(1e-9))

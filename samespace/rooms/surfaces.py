@@ -1,4 +1,4 @@
-"""What drawn surfaces look like: patterns in metres, so that they stay in place when the viewpoint moves."""
+"""Paint surfaces with patterns; they are measured in metres, so that they stay in place when the viewpoint moves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Spots:
-    """Where on the faces of things each of n samples lies."""
+    """The places of n samples on the faces of things."""
 
     u: Array  # (n,) metres from the middle of the face
     v: Array  # (n,)
@@ -53,18 +53,18 @@ class Spots:
 
     @property
     def edge(self) -> Array:
-        """Metres to the nearest edge of the face."""
+        """Return the metres to the nearest edge of the face."""
         return np.minimum(self.half_u - np.abs(self.u), self.half_v - np.abs(self.v))
 
 
 def colour(code: str) -> Colour:
-    """Linear light of an sRGB colour written as six hex digits."""
+    """Return the linear light of an sRGB colour written as six hex digits."""
     red, green, blue = (int(code[at : at + 2], 16) / 255 for at in (0, 2, 4))
     return (red**2.2, green**2.2, blue**2.2)
 
 
 def paint(spots: Spots, surface: Surface) -> Array:
-    """Colours of `surface` at `spots`: (3, n)."""
+    """Return the colours of `surface` at `spots`, (3, n)."""
     return surface.pattern(spots.turned() if surface.turned else spots, surface)
 
 
@@ -82,7 +82,7 @@ def planks(spots: Spots, surface: Surface) -> Array:
 
 
 def parquet(spots: Spots, surface: Surface) -> Array:
-    """Squares of strips, each square at right angles to its neighbours."""
+    """Paint squares of strips, each square at right angles to its neighbours."""
     column, row = np.floor(spots.u / surface.size), np.floor(spots.v / surface.size)
     across = np.where((column + row) % 2 == 0, spots.u, spots.v)
     strip = surface.size / 5
@@ -105,7 +105,7 @@ def checker(spots: Spots, surface: Surface) -> Array:
 
 
 def bricks(spots: Spots, surface: Surface) -> Array:
-    """Two to one, each row moved by half: metro tiles, or a brick wall, depending on colours and size."""
+    """Paint bricks of two to one, each row shifted by half: metro tiles or a brick wall, by colours and size."""
     row = np.floor(spots.v / surface.size)
     along = spots.u + surface.size * (row % 2)
     tone = _random(row, np.floor(along / (2 * surface.size)))
@@ -125,14 +125,14 @@ def checks(spots: Spots, surface: Surface) -> Array:
 
 
 def motifs(spots: Spots, surface: Surface) -> Array:
-    """Wallpaper: leaf-like lozenges in every second field of a grid."""
+    """Paint wallpaper: leaf-like lozenges in every second field of a grid."""
     turn = 2 * np.pi / surface.size
     field = np.cos(turn * spots.u) * np.cos(turn * spots.v) + 0.35 * np.cos(3 * turn * spots.u)
     return _mix(surface.colour, surface.other, _step(field - 0.45, turn * 1.4, spots))
 
 
 def panels(spots: Spots, surface: Surface) -> Array:
-    """Painted boards with a groove between them."""
+    """Paint boards with a groove between them."""
     return _lit(surface.colour, 1 - 0.35 * _lines(spots.u, surface.size, 0.012, spots) + 0.02 * noise(spots, 0.4))
 
 
@@ -160,20 +160,20 @@ def metal(spots: Spots, surface: Surface) -> Array:
 
 
 def folds(spots: Spots, surface: Surface) -> Array:
-    """Hanging cloth: light and dark down its folds."""
+    """Paint hanging cloth: light and dark down its folds."""
     drape = np.sin(2 * np.pi * spots.u / surface.size + 1.2 * noise(spots, 0.4))
     return _lit(surface.colour, 0.82 + 0.22 * drape)
 
 
 def framed(spots: Spots, surface: Surface) -> Array:
-    """A door or cupboard front: a groove runs round inside its edge."""
+    """Paint a door or cupboard front with a groove inside its edge."""
     groove = np.clip((0.006 - np.abs(spots.edge - surface.size)) / spots.footprint + 0.5, 0, 1)
     groove *= np.minimum(1, 0.012 / spots.footprint)
     return _lit(surface.colour, 1 - 0.4 * groove + 0.02 * noise(spots, 0.3))
 
 
 def bordered(spots: Spots, surface: Surface) -> Array:
-    """A rug: two bands round its edge, lozenges in the middle."""
+    """Paint a rug: two bands around the edge, lozenges in the middle."""
     band = np.clip((0.04 - np.abs(spots.edge - 0.14)) / spots.footprint + 0.5, 0, 1)
     turn = 2 * np.pi / surface.size
     middle = _step(np.cos(turn * spots.u) + np.cos(turn * spots.v) - 0.9, turn, spots) * (spots.edge > 0.26)
@@ -181,7 +181,7 @@ def bordered(spots: Spots, surface: Surface) -> Array:
 
 
 def books(spots: Spots, surface: Surface) -> Array:
-    """Spines side by side, some shorter than others; dark shelf above them."""
+    """Paint spines of books side by side, some shorter than others, and the dark shelf above them."""
     spine = np.floor(spots.u / 0.035)
     hue = _random(spine, spots.number)
     waves = [0.3 + 0.16 * np.cos(2 * np.pi * (hue + shift)) for shift in (0.0, 0.4, 0.7)]
@@ -193,14 +193,14 @@ def books(spots: Spots, surface: Surface) -> Array:
 
 
 def hob(spots: Spots, surface: Surface) -> Array:
-    """Four rings on black glass."""
+    """Paint four rings on black glass."""
     u, v = np.abs(np.abs(spots.u) - 0.13), np.abs(np.abs(spots.v) - 0.12)
     ring = np.clip((0.006 - np.abs(np.hypot(u, v) - 0.085)) / spots.footprint + 0.5, 0, 1)
     return _mix(surface.colour, surface.other, 0.7 * ring)
 
 
 def landscape(spots: Spots, surface: Surface) -> Array:
-    """A painting: sky, sun, two ridges of hills, white mount."""
+    """Paint a picture: sky, sun, two ridges of hills, a white mount."""
     x, y = spots.u / spots.half_u, spots.v / spots.half_v
     shift = 1.7 * spots.number
     picture = _mix(surface.colour, (0.9, 0.8, 0.65), np.clip(0.5 - 0.5 * y, 0, 1))
@@ -214,7 +214,7 @@ def landscape(spots: Spots, surface: Surface) -> Array:
 
 
 def abstract(spots: Spots, surface: Surface) -> Array:
-    """A painting: blocks and discs of two colours."""
+    """Paint a picture: blocks and discs of two colours."""
     x, y = spots.u / spots.half_u, spots.v / spots.half_v
     random = np.random.default_rng(int(spots.number[0]))
     picture = _lit((0.82, 0.78, 0.68), 1 + 0 * x)
@@ -228,7 +228,7 @@ def abstract(spots: Spots, surface: Surface) -> Array:
 
 
 def outside(spots: Spots, surface: Surface) -> Array:
-    """The view through a window: bright sky over blurred trees; as far away as the sky, so it moves with the eye."""
+    """Paint the view through a window: bright sky over blurred trees, so far away that it moves with the eye."""
     x, y, z = spots.direction
     level = np.hypot(x, y)
     height = z / level
@@ -242,7 +242,7 @@ def outside(spots: Spots, surface: Surface) -> Array:
 
 
 def noise(spots: Spots, size: float, size_v: float | None = None) -> Array:
-    """Smooth random values, -1..1, about `size` metres from hill to hill; fades where a pixel covers a whole hill."""
+    """Return smooth random values, -1..1, about `size` metres from hill to hill; they fade if a pixel covers a hill."""
     size_v = size_v or size
     x, y = spots.u / np.float32(size) + 17.3 * spots.number, spots.v / np.float32(size_v)
     column, row = np.floor(x), np.floor(y)
@@ -266,12 +266,12 @@ def _random_table() -> Array:
 
 
 def _random(column: Array, row: Array) -> Array:
-    """A random number, 0..1, for each cell of a grid."""
+    """Return a random number, 0..1, for each cell of a grid."""
     return _table(column.astype(np.int32) * 5, row.astype(np.int32) * 11)
 
 
 def _lines(x: Array, period: float, width: float, spots: Spots) -> Array:
-    """How much of each pixel a line every `period` metres covers."""
+    """Return how much of each pixel a line every `period` metres covers."""
     away = np.abs(x - np.round(x / np.float32(period)) * np.float32(period))
     covered: Array = np.clip((np.float32(width / 2) - away) / spots.footprint + 0.5, 0, 1)
     covered *= np.minimum(1, np.float32(width) / spots.footprint)
@@ -283,13 +283,13 @@ def _grid(spots: Spots, width: float, height: float, line: float) -> Array:
 
 
 def _wave(x: Array, period: float, spots: Spots) -> Array:
-    """0 and 1 in equal bands."""
+    """Return 0 and 1 in equal bands."""
     turn = 2 * np.pi / period
     return _step(np.sin(np.float32(turn) * x), turn, spots)
 
 
 def _step(field: Array, slope: float, spots: Spots) -> Array:
-    """1 where `field` is above zero, 0 below, blurred over one pixel; `field` changes by up to `slope` in a metre."""
+    """Return 1 where `field` is above zero, else 0, blurred over a pixel; `field` changes by up to `slope` a metre."""
     share: Array = np.clip(field / (np.float32(slope) * spots.footprint) + 0.5, 0, 1)
     return share
 
@@ -299,7 +299,7 @@ def _lit(base: Colour, strength: Array) -> Array:
 
 
 def _mix(first: Colour, second: Colour, share: Array) -> Array:
-    """`first` where `share` is 0, `second` where it is 1."""
+    """Blend two colours: `first` where `share` is 0, `second` where it is 1."""
     return np.stack([np.float32(a) + np.float32(b - a) * share for a, b in zip(first, second, strict=True)])
 
 

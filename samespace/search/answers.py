@@ -1,11 +1,11 @@
-"""What is found for many photos, some at a time."""
+"""Search for many photos, some at a time."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,13 +15,13 @@ from samespace.library.library import Photo
 from samespace.library.read_photos import SIZE
 from samespace.search.space import Hit, Space
 
-_AT_ONCE = 256  # photos that are asked for together
+AT_ONCE = 256  # photos that are searched for together
 
 Item = TypeVar("Item")
 
 
 class Answer(NamedTuple):
-    """What was found for a photo."""
+    """A photo and its hits."""
 
     path: Path
     hits: list[Hit]
@@ -30,15 +30,20 @@ class Answer(NamedTuple):
 def answers_to(
     photos: Sequence[Path], space: Space, top: int, threshold: float | None, folder: Path | None, collapse: bool
 ) -> Iterator[Answer | UnreadablePhoto]:
-    """What is found for photos from anywhere, as they are now."""
-    for some in _blocks(photos, _AT_ONCE):
-        read = dict(zip(some, read_many(some, SIZE), strict=True))
-        pixels = {path: found for path, found in read.items() if not isinstance(found, UnreadablePhoto)}
+    """Yield the hits in a space for photos from anywhere, in their order, or why a photo could not be read."""
+    for some in _blocks(photos, AT_ONCE):
+        answers: dict[Path, Answer | UnreadablePhoto] = {}
+        pixels = {}
+        for path, photo in zip(some, read_many(some, SIZE), strict=True):
+            if isinstance(photo, UnreadablePhoto):
+                answers[path] = photo
+            else:
+                pixels[path] = photo
         if pixels:
             query = space.query(np.stack(list(pixels.values())), [Path(os.path.realpath(path)) for path in pixels])
-            found = dict(zip(pixels, space.search(query, top, threshold, folder, collapse), strict=True))
-        for path in some:
-            yield Answer(path, found[path]) if path in pixels else cast(UnreadablePhoto, read[path])
+            for path, hits in zip(pixels, space.search(query, top, threshold, folder, collapse), strict=True):
+                answers[path] = Answer(path, hits)
+        yield from (answers[path] for path in some)
 
 
 def answers_of(
@@ -50,8 +55,8 @@ def answers_of(
     folder: Path | None,
     collapse: bool,
 ) -> Iterator[Answer]:
-    """What is found for photos of one space in another."""
-    for some in _blocks(photos, _AT_ONCE):
+    """Yield the hits in a space for photos of another, in their order."""
+    for some in _blocks(photos, AT_ONCE):
         found = space.search(source.query_of(some), top, threshold, folder, collapse)
         yield from (Answer(photo.path, hits) for photo, hits in zip(some, found, strict=True))
 

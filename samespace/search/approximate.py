@@ -1,4 +1,4 @@
-"""Which vectors point nearly the same way as a query: by an index that misses a few, at a fraction of the cost.
+"""Find the vectors nearest a query by an approximate index, which misses a few, at a fraction of the cost.
 
 As in `exact`, vectors are rows of length 1.
 """
@@ -28,21 +28,21 @@ EXPANSION_ADD = 256
 # Candidates of a search: `tune` takes what is enough.
 EXPANSIONS = (48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
 RECALL = 0.97  # of photos that are in the index; of others a hundredth less is found
-SHORT = 96  # numbers that the graph has of each vector
-SAMPLE = 20_000  # vectors that tell, at most, in which directions they differ
-SHORTLIST = 2  # at least so many candidates for each that is asked for; exact cosines choose among all candidates
-ALONE = 4096  # so many are added by one thread: in a small graph, threads leave each other's vectors out of reach
-# Built anew once one in so many was removed, for what takes the place of removed vectors is found less surely; and once
-# there are so many times as many as the directions were learnt from.
+SHORT = 96  # numbers that the graph keeps of each vector
+SAMPLE = 20_000  # vectors that the directions are learnt from, at most
+SHORTLIST = 2  # candidates for each result, at least; exact cosines choose among all candidates
+ALONE = 4096  # vectors that one thread adds: in a small graph, threads leave each other's vectors out of reach
+# The index is built anew once one vector in so many was removed, for what takes the place of removed vectors is found
+# less surely; and once it has so many times as many vectors as the directions were learnt from.
 RENEWED = 4
-STEADY = 10  # tuned again once one in so many has come or gone
+STEADY = 10  # it is tuned again once one vector in so many has come or gone
 
 
 class Approximate:
-    """A graph of neighbours (HNSW, by usearch) in one file, that finds which few may be nearest.
+    """A graph of neighbours (HNSW, by usearch) in one file; it finds the few vectors that may be nearest.
 
-    Of each vector it has the part along the `SHORT` directions in which they differ most, rounded to eight bits.
-    For one thread at a time that keeps it; `nearest` is for any.
+    It keeps each vector's part along the `SHORT` directions in which they differ most, rounded to eight bits.
+    One thread at a time may change it; any thread may call `nearest`.
     """
 
     def __init__(self, path: Path, identity: str, dim: int) -> None:
@@ -53,30 +53,30 @@ class Approximate:
         self._begin(np.eye(dim, min(SHORT, dim), dtype=np.float32), SAMPLE if dim <= SHORT else 0)
 
     def _begin(self, directions: Floats, learnt: int) -> None:
-        """Without any vector."""
-        self._directions = directions  # (D, d)
-        self._learnt = learnt  # vectors that they were learnt from
+        """Start without any vector."""
+        self.directions = directions  # (D, d), those that the graph keeps
+        self._learnt = learnt  # vectors that the directions were learnt from
         self._removed = self._changed = 0
         self._index = self._empty()
-        self._file: npt.NDArray[np.uint8] | None = None  # where it is only looked at, not loaded
+        self._file: npt.NDArray[np.uint8] | None = None  # if it is mapped, not loaded
 
     @classmethod
     def open(cls, path: Path, identity: str, dim: int) -> Approximate:
-        """What `save` wrote; empty where there is nothing, or something damaged, or of another identity.
+        """Open what `save` wrote; an empty index if nothing is there, or it is damaged or of another identity.
 
-        `identity` says what made the vectors; the index's own settings are added to it.
+        `identity` names what made the vectors; the index's own settings are added to it.
         """
         index = cls(path, identity, dim)
         index._view()
         return index
 
     def _view(self) -> None:
-        """Look at the file where it lies. Damaged ones must not come near usearch, which they could crash."""
+        """Map the file, if it is whole: a damaged one could crash usearch."""
         try:
             file = np.memmap(self._path, np.uint8, "r")
         except (OSError, ValueError):
             return
-        graph = len(file) - self._directions.nbytes - 32 - 32
+        graph = len(file) - self.directions.nbytes - 32 - 32
         if graph < 0 or file[-32:].tobytes() != self._seal(file[:-32]):
             return
         try:
@@ -85,7 +85,7 @@ class Approximate:
             self._index = self._empty()
             return
         self._file = file[:graph]
-        self._directions = np.frombuffer(file[graph:-64].tobytes(), "<f4").reshape(self._directions.shape)
+        self.directions = np.frombuffer(file[graph:-64].tobytes(), "<f4").reshape(self.directions.shape)
         numbers = np.frombuffer(file[-64:-32].tobytes(), "<i8").tolist()
         self._learnt, self._removed, self._changed, self.expansion = numbers
 
@@ -96,7 +96,7 @@ class Approximate:
 
     def _empty(self) -> Any:
         return _usearch().index.Index(
-            ndim=self._directions.shape[1],
+            ndim=self.directions.shape[1],
             metric="cos",
             dtype="i8",
             connectivity=CONNECTIVITY,
@@ -109,7 +109,7 @@ class Approximate:
 
     @property
     def expansion(self) -> int:
-        """How many candidates a search looks at: more find more, and take longer. Kept in the file."""
+        """Return the number of candidates in a search: more find more, and take longer. Kept in the file."""
         return int(self._index.expansion_search)
 
     @expansion.setter
@@ -118,17 +118,17 @@ class Approximate:
 
     @property
     def wants_tuning(self) -> bool:
-        """Whether much of it is other than it was when `Indexed.tune` last looked."""
+        """Return True if many vectors have come or gone since `Indexed.tune`."""
         return self._changed * STEADY > len(self)
 
     def tuned(self) -> None:
-        """`expansion` is now what these vectors need."""
+        """Note that `expansion` is now what these vectors need."""
         self._changed = 0
 
     def keep(self, keys: Keys, vectors_of: Callable[[Ints], Array]) -> tuple[int, int]:
-        """Make it hold exactly the vectors of these keys (N,): how many were added, and removed.
+        """Make it hold exactly the vectors of these keys (N,); return how many were added, and removed.
 
-        `vectors_of` is asked for the rows that are new, (n,) → (n, D), block by block. Equal keys are of equal vectors.
+        `vectors_of` returns the rows that are new, (n,) → (n, D), block by block. Equal keys have equal vectors.
         """
         keys, rows = np.unique(np.asarray(keys, np.uint64), return_index=True)
         held = self._index.keys[:] if len(self) else np.empty(0, np.uint64)
@@ -149,15 +149,15 @@ class Approximate:
         return changes
 
     def _learn(self, vectors_of: Callable[[Ints], Array], rows: Ints) -> tuple[Floats, int]:
-        """The directions in which these vectors differ most, and how many told."""
+        """Return the directions in which these vectors differ most, and how many they were learnt from."""
         if self._dim <= SHORT or not len(rows):
-            return self._directions, self._learnt
+            return self.directions, self._learnt
         some = vectors_of(rows[:: -(-len(rows) // SAMPLE)])
         return main_directions(some).axes[:, :SHORT].astype(np.float32), len(some)
 
     def _shortened(self, vectors: Array) -> npt.NDArray[np.int8]:
-        """(n, D) → (n, d)."""
-        return _eight_bits(np.asarray(vectors, np.float32) @ self._directions)
+        """Return the parts of vectors (n, D) that the graph keeps, (n, d)."""
+        return _eight_bits(np.asarray(vectors, np.float32) @ self.directions)
 
     def _remove(self, keys: Keys) -> None:
         if self._file is not None:
@@ -170,14 +170,14 @@ class Approximate:
             self._removed += len(keys)
 
     def save(self) -> None:
-        """Write the file, whole or not at all, where anything has changed since `open`."""
+        """Write the file, whole or not at all, if anything has changed since `open`."""
         if self._file is not None:
             return
         partial = self._path.with_name(f".{self._path.name}.partial")
         try:
             self._index.save(os.fspath(partial))
             with partial.open("ab") as file:
-                file.write(self._directions.astype("<f4").tobytes())
+                file.write(self.directions.astype("<f4").tobytes())
                 file.write(np.array([self._learnt, self._removed, self._changed, self.expansion], "<i8").tobytes())
             seal = self._seal(np.memmap(partial, np.uint8, "r"))
             with partial.open("ab") as file:
@@ -191,9 +191,9 @@ class Approximate:
             partial.unlink(missing_ok=True)
 
     def nearest(self, queries: Array, k: int) -> tuple[Keys, Floats]:
-        """Keys and cosines (Q, k) of what lies nearest the queries (Q, D), the best first; -inf where there are fewer.
+        """Return keys and cosines (Q, k) of those nearest the queries (Q, D), best first; -inf if there are fewer.
 
-        Some are missed, and the cosines are those of what the graph has: `Indexed` looks closely at what this finds.
+        Some are missed, and the cosines are of the parts that the graph keeps: `Indexed` computes them exactly.
         """
         keys = np.zeros((len(queries), k), np.uint64)
         cosines = np.full(keys.shape, -np.inf, np.float32)
@@ -201,10 +201,9 @@ class Approximate:
             return keys, cosines
         single = len(queries) == 1
         with self._searching:
-            found = self._index.search(
-                self._shortened(queries), min(k, len(self)), threads=int(single)
-            )  # 0: one a core
-        if single:  # usearch then answers otherwise
+            threads = int(single)  # 0: one a core
+            found = self._index.search(self._shortened(queries), min(k, len(self)), threads=threads)
+        if single:  # usearch then gives rows, not tables
             keys[0, : len(found)], cosines[0, : len(found)] = found.keys, 1 - found.distances
         else:
             there = np.nonzero(np.arange(found.keys.shape[1]) < found.counts[:, None])
@@ -221,18 +220,17 @@ def _usearch() -> Any:
 
 
 def _eight_bits(vectors: Array) -> npt.NDArray[np.int8]:
-    """Whole numbers up to ±127, each vector by a scale of its own: cosines do not depend on it."""
+    """Round vectors to whole numbers up to ±127, each by a scale of its own: cosines do not depend on it."""
     wide = np.asarray(vectors, np.float32)
     scales = 127 / np.maximum(np.abs(wide).max(1, keepdims=True), 1e-9)
-    rounded: npt.NDArray[np.int8] = np.rint(wide * scales).astype(np.int8)
-    return rounded
+    return np.rint(wide * scales).astype(np.int8)
 
 
 class Indexed:
-    """`Exact`, but for the few that an index finds: nearly as good on very many vectors, and much faster."""
+    """`Exact` on the few vectors that an index finds: nearly as good on very many vectors, and much faster."""
 
     def __init__(self, exact: Exact, keys: Keys, index: Approximate) -> None:
-        """`keys` (N,) are those of the rows of `exact`; the index holds them."""
+        """Take the keys (N,) of the rows of `exact`, which the index holds."""
         self.exact, self.index = exact, index
         keys = np.asarray(keys, np.uint64)
         self._order = np.argsort(keys, kind="stable")
@@ -240,8 +238,8 @@ class Indexed:
         self._once = bool((self._keys[1:] != self._keys[:-1]).all())
 
     def nearest(self, queries: Array, k: int, allowed: Flags | None = None) -> Nearest:
-        """As `Exact.nearest`, by which it is where only some rows are `allowed`: an index finds too few of them."""
-        if allowed is not None:
+        """Return what `Exact.nearest` does, but for a few misses."""
+        if allowed is not None:  # the index would find too few of these
             return self.exact.nearest(queries, k, allowed)
         queries = np.ascontiguousarray(queries, np.float32)
         keys, cosines = self.index.nearest(queries, max(SHORTLIST * k, self.index.expansion))
@@ -251,7 +249,7 @@ class Indexed:
         return self.exact.best_of(queries, np.repeat(places, counts), rows, k)
 
     def _rows_of(self, keys: Keys) -> tuple[Ints, Ints]:
-        """All rows of each of the keys (n,), and how many each has."""
+        """Return all rows of each of the keys (n,), and how many each has."""
         start = self._keys.searchsorted(keys)
         if self._once:
             counts = (self._keys.take(start, mode="clip") == keys).astype(np.intp)
@@ -263,9 +261,9 @@ class Indexed:
         return self._order[start], counts
 
     def tune(self, allowed: Flags | None = None, k: int = 10, sample: int = 500) -> float:
-        """Let searches look at as few candidates as find `RECALL` of the nearest; how much they then find.
+        """Set `expansion` to the fewest candidates that find `RECALL` of the nearest; return the recall reached.
 
-        Whitened vectors, which lie in nearly all directions, need many more than others. For an index that has changed.
+        Whitened vectors, which lie in nearly all directions, need many more than others.
         """
         queries, best = _some(self.exact, allowed, k, sample)
         found = 0.0
@@ -278,15 +276,15 @@ class Indexed:
 
 
 def recall(indexed: Indexed, allowed: Flags | None = None, k: int = 10, sample: int = 1000) -> float:
-    """The share of some vectors' `k` nearest others that the index finds; equally near ones are as good.
+    """Return recall@k: the share of some vectors' `k` nearest others that the index finds; equally near ones count.
 
-    `allowed` (N,) are the rows whose keys the index holds, where these are not all.
+    `allowed` (N,) marks the rows whose keys the index holds, if these are not all.
     """
     return _share_found(indexed, *_some(indexed.exact, allowed, k, sample))
 
 
 def _some(exact: Exact, allowed: Flags | None, k: int, sample: int) -> tuple[Floats, Floats]:
-    """Some of the vectors (n, D) and, exactly, how near the nearest of each are: itself and `k` others, (n, k + 1)."""
+    """Return some of the vectors (n, D) and the exact cosines of their nearest: itself and `k` others, (n, k + 1)."""
     rows = np.arange(len(exact)) if allowed is None else np.flatnonzero(allowed)
     k = max(0, min(k, len(rows) - 1))
     queries = exact.vectors(np.sort(np.random.default_rng(0).permutation(rows)[:sample]))

@@ -1,4 +1,4 @@
-"""An autoencoder of vectors: what is left of one after a bottleneck is to tell what it was, and who is near it."""
+"""An autoencoder of vectors: its bottleneck keeps what rebuilds a vector, and which others are near it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEMPERATURE = 0.02  # of the softmax over cosines: about the ten nearest of a ba
 
 
 class Autoencoder(nn.Module):
-    """Vectors of length 1, (N, D), through a bottleneck of `dim` and back."""
+    """Takes vectors of length 1, (N, D), through a bottleneck of `dim` and back."""
 
     mean: Tensor
     spread: Tensor
@@ -36,17 +36,17 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim_in))
 
     def fit_scale(self, vectors: Tensor) -> None:
-        """So that what the first layer sees is about 0, and about 1 large."""
+        """Set mean and spread, so that what the first layer sees is about 0, and about 1 large."""
         self.mean = vectors.mean(0)
         self.spread = (vectors - self.mean).square().mean().sqrt().clamp_min(1e-6)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, D) → what is kept (N, dim), and what is made of that (N, D)."""
+        """Return what is kept of vectors (N, D), (N, dim), and what is rebuilt from that, (N, D)."""
         kept = self.encoder((vectors - self.mean) / self.spread)
         return kept, self.decoder(kept) * self.spread + self.mean
 
     def compression(self) -> Compression:
-        """The encoder alone, with the scale in its first layer."""
+        """Return the encoder alone, with the scale in its first layer."""
         with torch.no_grad():
             first, last = cast(nn.Linear, self.encoder[0]), cast(nn.Linear, self.encoder[2])
             weight = first.weight / self.spread
@@ -55,28 +55,28 @@ class Autoencoder(nn.Module):
 
 
 def loss_of(vectors: Tensor, kept: Tensor, back: Tensor) -> Tensor:
-    """How far what comes back points elsewhere, and how much who is near whom in the batch has changed."""
+    """Return the reconstruction error plus the change in neighbourhoods within the batch."""
     elsewhere = 1 - F.cosine_similarity(back, vectors).mean()
-    before, after = _nearness(vectors).exp(), _nearness(F.normalize(kept))
+    before, after = log_nearness(vectors).exp(), log_nearness(F.normalize(kept))
     return 10 * elsewhere - (before * after).sum(1).mean()
 
 
-def _nearness(vectors: Tensor) -> Tensor:
-    """(N, D) of length 1 → (N, N) logarithms of how near the others are to each, summing to 1; itself is not."""
+def log_nearness(vectors: Tensor) -> Tensor:
+    """Return log shares (N, N) of how near the others of N vectors of length 1 are to each; none is near itself."""
     cosines = vectors @ vectors.T / TEMPERATURE
     itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
     return cosines.masked_fill(itself, -1e4).log_softmax(1)
 
 
 def split(count: int) -> tuple[Tensor, Tensor]:
-    """Rows to learn from, and rows to validate on: always the same."""
+    """Return the rows to learn from and those to validate on, the same every time."""
     order = torch.from_numpy(np.random.default_rng(0).permutation(count))
     held = max(2, round(HELD_OUT * count))
     return order[held:], order[:held]
 
 
 def to_tensor(vectors: Array) -> Tensor:
-    """(N, D) of any length → of length 1."""
+    """Return vectors (N, D) of any length as a tensor, scaled to length 1."""
     return torch.from_numpy(unit(vectors.astype(np.float32)))
 
 
@@ -88,7 +88,7 @@ def train(
     learning_rate: float = LEARNING_RATE,
     batch: int = BATCH,
 ) -> Compression:
-    """Of vectors (N, D); the same every time on one machine. Stops where held-out vectors gain no more."""
+    """Train on vectors (N, D), the same way every time on one machine, until held-out vectors gain no more."""
     everything = to_tensor(vectors)
     learnt, held = (everything[rows] for rows in split(len(everything)))
     with torch.random.fork_rng(devices=[]):
@@ -120,6 +120,6 @@ def _train(
 
 @torch.no_grad()
 def validation_loss(network: Autoencoder, vectors: Tensor) -> float:
-    """Mean over rows, a batch at a time."""
+    """Return the mean loss over rows, computed a batch at a time."""
     batches = vectors.tensor_split(-(-len(vectors) // BATCH))
     return sum(float(loss_of(batch, *network(batch))) * len(batch) for batch in batches) / len(vectors)

@@ -1,4 +1,4 @@
-"""Shorter vectors in place of a backbone's long ones: by PCA with whitening, or by an autoencoder's encoder."""
+"""Choose how to compress a backbone's long vectors: by PCA with whitening, or by an autoencoder's encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUERIES = 1000
 
 
 def fit(method: str, vectors: Array, dim: int = DIM) -> Compression:
-    """PCA, or an autoencoder, of these vectors (N, D)."""
+    """Fit PCA or an autoencoder to these vectors (N, D)."""
     if method == "pca":
         return fit_pca(vectors, dim)
     from samespace.search.autoencoder import train  # which imports torch
@@ -28,26 +28,26 @@ def fit(method: str, vectors: Array, dim: int = DIM) -> Compression:
 
 
 class Row(NamedTuple):
-    """What a way of keeping vectors costs, and what it keeps."""
+    """A way to keep vectors, its cost and its recall."""
 
     method: str  # "none", one of METHODS, or "pca whitened"
     dim: int
-    bytes: int  # a photo
-    recall: float  # of the 10 nearest by vectors as they are, the share that is among the 10 nearest still
+    bytes: int  # per photo
+    recall: float  # recall@10: the share of the 10 nearest by full vectors that are among the 10 nearest still
 
 
 class Compared(NamedTuple):
-    """The ways side by side, and the one to use, fitted on all."""
+    """All ways side by side, and the chosen one, fitted on all vectors."""
 
     rows: list[Row]
     chosen: Compression
 
 
 def compare(vectors: Array, method: str = "auto", dim: int = DIM) -> Compared:
-    """Fit on one half of the vectors (N, D), count neighbours in the other; choose PCA unless the other is better.
+    """Fit on one half of the vectors (N, D), measure recall on the other; choose PCA unless the autoencoder is better.
 
-    Both are judged by the numbers that they keep. PCA's are whitened to search by, which has a row of its own. A
-    `method` asked for by name is the one chosen, and the only one measured.
+    PCA counts as it is without whitening, which has a row of its own. A `method` given by name is the one chosen, and
+    the only one measured.
     """
     if method not in ("auto", *METHODS):
         raise SameSpaceError(f"unknown method {method!r}: choose one of none, {', '.join(METHODS)} and auto")
@@ -68,7 +68,7 @@ def _row(method: str, compression: Compression, held: Array) -> Row:
 
 
 def check(vectors: Array, dim: int) -> None:
-    """Refuse vectors (N, D) that nothing can be learnt from, or that are short as they are."""
+    """Refuse vectors (N, D) that are too few to learn from, or short as they are."""
     if vectors.shape[1] <= dim:
         raise SameSpaceError(
             f"vectors of {vectors.shape[1]} numbers need no compression to {dim}: keep them as they are"
@@ -78,14 +78,14 @@ def check(vectors: Array, dim: int) -> None:
 
 
 def recall(compression: Compression, vectors: Array) -> float:
-    """How many of some vectors' nearest others (N, D) are their nearest still, once all are compressed."""
+    """Return recall@10: the share of vectors' nearest others (N, D) that are their nearest still once compressed."""
     k = min(NEIGHBOURS, len(vectors) - 1)
-    before, after = (_nearest(kept, k) for kept in (unit(vectors.astype(np.float32)), compression(vectors)))
+    before, after = _nearest(unit(vectors.astype(np.float32)), k), _nearest(compression(vectors), k)
     return float(np.mean([len(set(one) & set(other)) / k for one, other in zip(before, after, strict=True)]))
 
 
 def _nearest(vectors: Floats, k: int) -> list[list[int]]:
-    """The `k` nearest of each of up to `QUERIES` rows, itself left out."""
+    """Return the `k` nearest of each of up to `QUERIES` rows, itself left out."""
     queries = np.arange(min(QUERIES, len(vectors)))
     found = Exact(vectors.astype(np.float16)).nearest(vectors[queries], k + 1).rows
     return [[row for row in rows.tolist() if row != query][:k] for query, rows in zip(queries, found, strict=True)]

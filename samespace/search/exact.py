@@ -1,4 +1,4 @@
-"""Which vectors point nearly the same way as a query: of all of them, exactly.
+"""Find the vectors nearest a query, exactly, by comparing it with all.
 
 Vectors are rows of length 1, and how alike two are is their cosine. Nothing here knows of photos.
 """
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 QUERIES = 256  # looked up in one pass over the vectors
 PANEL = 1 << 19  # numbers, of vectors or of scores, that a thread works on at once: they stay in a CPU's caches
 WORTHWHILE = 1 << 22  # multiplications: sharing fewer between threads costs more than it saves
-PENDING = 1 << 20  # so many rows wait at most to be looked at closely
+PENDING = 1 << 20  # rows that wait for exact cosines, at most
 
 
 class Nearest(NamedTuple):
-    """For each query its `k` nearest vectors, the best first and of equals the lowest row."""
+    """The `k` vectors nearest each query, best first, of equals the lowest row first."""
 
-    rows: Ints  # (Q, k), -1 where there are fewer
+    rows: Ints  # (Q, k), -1 if there are fewer
     cosines: Floats  # (Q, k), -inf there
 
 
@@ -36,7 +36,7 @@ class Exact:
     """Finds the nearest vectors by comparing with all, a block at a time. Any thread may ask."""
 
     def __init__(self, vectors: Array) -> None:
-        """(N, D) rows of length 1, float16 or float32; a memory-mapped file is read anew each time, and not held."""
+        """Take (N, D) rows of length 1, float16 or float32; a memory-mapped file is read anew each time."""
         import torch
 
         self._vectors = np.asarray(vectors)  # as a plain array, of which rows are taken with less ado
@@ -50,12 +50,11 @@ class Exact:
         return len(self._vectors)
 
     def vectors(self, rows: Ints) -> Floats:
-        """(n, D): some of them, in memory."""
-        some: Floats = self._vectors[rows].astype(np.float32)
-        return some
+        """Return some of the vectors, (n, D), in memory."""
+        return self._vectors[rows].astype(np.float32)
 
     def nearest(self, queries: Array, k: int, allowed: Flags | None = None) -> Nearest:
-        """The `k` nearest to each of the queries (Q, D), also of length 1, among the rows that are `allowed`, (N,)."""
+        """Return the `k` nearest to each query (Q, D), also of length 1, among the rows that are `allowed`, (N,)."""
         queries = np.ascontiguousarray(queries, np.float32)
         parts = [self._nearest(queries[some], k, allowed) for some in blocks(len(queries), QUERIES)]
         return Nearest(*map(np.concatenate, zip(_nothing(0, k), *parts, strict=True)))
@@ -64,21 +63,21 @@ class Exact:
         import torch
 
         columns = torch.from_numpy(queries).T
-        found = _Found(self, queries, k, self._slack)
+        candidates = _Candidates(self, queries, k, self._slack)
 
-        def look(rows: slice) -> None:
+        def compare(rows: slice) -> None:
             scores = self._products(rows, columns)
             if allowed is not None:
                 scores[torch.from_numpy(~allowed[rows])] = -torch.inf
-            found.add(scores, rows.start)
+            candidates.add(scores, rows.start)
 
         panels = [rows for rows in self._panels(len(queries)) if allowed is None or allowed[rows].any()]
-        for _ in self._pool.map(look, panels):
+        for _ in self._pool.map(compare, panels):
             pass
-        return found.best()
+        return candidates.best()
 
     def _panels(self, queries: int) -> list[slice]:
-        """Rows to go through at a time: their scores stay in a thread's cache, and no thread is without work."""
+        """Cut the rows so that their scores stay in a thread's cache, and no thread is without work."""
         rows = max(WORTHWHILE // (queries * self._vectors.shape[1]), len(self) // (4 * self._workers))
         panels = -(-len(self) // max(1, min(rows, PANEL // queries)))
         if panels > 1:
@@ -86,7 +85,7 @@ class Exact:
         return list(blocks(len(self), max(1, -(-len(self) // max(1, panels)))))
 
     def _products(self, rows: slice, columns: Tensor) -> Tensor:
-        """Of some vectors with the queries (D, Q): (n, Q). Half precision is widened in small blocks, in the cache."""
+        """Return the products (n, Q) of some vectors with queries (D, Q); half precision is widened block by block."""
         import torch
 
         vectors = self._tensor[rows]
@@ -107,13 +106,13 @@ class Exact:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        """One thread a core, each with blocks of its own: several that share a block wait for each other."""
+        """Return one thread a core, each with blocks of its own: threads that share a block wait for each other."""
         import torch
 
         return ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
 
     def best_of(self, queries: Floats, places: Ints, rows: Ints, k: int) -> Nearest:
-        """The `k` nearest to each of the queries (Q, D) among a few rows: `rows[i]` is one for `queries[places[i]]`."""
+        """Return the `k` nearest of each query (Q, D) among a few rows: `rows[i]` is one for `queries[places[i]]`."""
         cosines, wide = np.empty(len(rows), np.float32), queries.astype(np.float64)
         for some in blocks(len(rows), max(1, PANEL // self._vectors.shape[1])):
             # In double precision, so that equal vectors tie wherever they lie.
@@ -129,19 +128,19 @@ class Exact:
         return nearest
 
 
-class _Found:
+class _Candidates:
     """Rows that may be among a query's nearest, kept while several threads find them."""
 
     def __init__(self, exact: Exact, queries: Floats, k: int, slack: float) -> None:
         self._exact, self._queries, self._k, self._slack = exact, queries, k, slack
         self._lock = Lock()
-        # Of each query a score that its k-th best surely reaches; rows that are not allowed are below any.
+        # A score that each query's k-th best surely reaches; rows that are not allowed are below any.
         self._limits = np.full(len(queries), np.finfo(np.float32).min, np.float32)
         self._pairs: list[tuple[Ints, Ints, Floats]] = []  # place of the query, row, score
         self._waiting, self._room = 0, 4 * k * len(queries) + 4096
 
     def add(self, scores: Tensor, first: int) -> None:
-        """Scores (n, Q) of the rows from `first` on."""
+        """Add the scores (n, Q) of the rows from `first` on."""
         import torch
 
         limits = torch.from_numpy(self._limits)
@@ -161,7 +160,7 @@ class _Found:
                 self._cut()
 
     def _cut(self) -> None:
-        """Drop what is surely not among the best; where very many are equally near, look at once which are."""
+        """Drop what is surely not among the best; if very many are equally near, compute their cosines at once."""
         places, rows, scores = self._surely_not_dropped()
         if len(rows) > PENDING:
             nearest = self._exact.best_of(self._queries, places, rows, self._k)

@@ -1,4 +1,4 @@
-"""What photos are compared by: copies, a backbone's features or a trained model. A library remembers which."""
+"""Looks, the ways to compare photos: for copies, by a backbone's features or by a trained model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from samespace.model.saved import Model
 
 
-# Of the probability that two photos show one space. A trained model's supposes as many such pairs as others, and in a
+# The probability from which two photos show one space. A trained model supposes as many such pairs as others, and in a
 # folder nearly all are others: on training spaces held out, 0.9 is right for 99 % of the pairs it finds.
 THRESHOLD = 0.9
 SHORTLIST = 16  # on training spaces held out, and among 400 other photos, these hold every photo of the same space
@@ -39,33 +39,33 @@ _NOTE = "look"  # its name in the library's notes
 
 
 class Look(NamedTuple):
-    """What photos are compared by."""
+    """A way to compare photos."""
 
     name: str  # for persons: "the same shot", "mobilenet_v2", "the model kitchens"
     meaning: str  # of its scores: "same shot", "cosine" or "probability"
     extractor: Extractor
-    field: str  # which of the extractor's fields finds what may be alike
+    field: str  # the one of the extractor's fields that finds what may be alike
     model: Model | None = None
     options: tuple[str, ...] = ()  # what to type for it: --backbone mobilenet_v2
 
     @property
     def is_unit(self) -> bool:
-        """Whether the rows of `field` are of length 1 as they are kept."""
+        """Return True if the rows of `field` are kept at length 1."""
         return self.meaning == "same shot" or (self.model is not None and self.model.has_parts)
 
     @property
     def threshold(self) -> float | None:
-        """From this score on two photos are the same; a backbone's cosine knows no such mark."""
+        """Return the score from which two photos are the same; None for a backbone's cosine, which has no such mark."""
         return {"same shot": same_shot.THRESHOLD, "probability": THRESHOLD}.get(self.meaning)
 
 
 def look_for_copies() -> Look:
-    """Finds copies of one shot, however they were edited: needs no network and no weights."""
+    """Return the look that finds copies of one shot, however they were edited: it needs no network and no weights."""
     return Look("the same shot", "same shot", same_shot.Sketches(), "outline")
 
 
 def choose_look(model: Path | None = None, backbone: str | None = None, weights: str = "imagenet") -> Look:
-    """A trained model's, or else a backbone's; without either it is `shots`."""
+    """Return the look of a trained model or of a backbone; without either, the one that finds copies."""
     if model and backbone:
         raise SameSpaceError("a model has a backbone of its own: give --model or --backbone, not both")
     if not model and not backbone:
@@ -85,14 +85,14 @@ def choose_look(model: Path | None = None, backbone: str | None = None, weights:
 
 
 def remember_look(library: Library, chosen: Look) -> None:
-    """What the library was scanned with is what it is searched by, until it is scanned with something else."""
+    """Note that the library was scanned for this look: it is searched by it until it is scanned for another."""
     if chosen.options:
         note = {"options": chosen.options, "fingerprint": chosen.extractor.fingerprint}
         library.write_note(_NOTE, json.dumps(note))
 
 
 def remembered_look(library: Library) -> Look:
-    """What the library was scanned with last; `shots`, which every scan makes ready, where it was nothing more."""
+    """Return the look the library was scanned for last; if for none, the one that finds copies."""
     note = library.note(_NOTE)
     if note is None:
         return look_for_copies()
@@ -114,7 +114,7 @@ def remembered_look(library: Library) -> Look:
 
 
 def look_from_options(options: Sequence[str]) -> Look:
-    """The look that these words, its `options`, are typed for."""
+    """Return the look whose `options` these are."""
     names = _by_name(options)
     model = Path(names["model"]) if "model" in names else None
     return choose_look(model, names.get("backbone"), names.get("weights", "imagenet"))
@@ -125,7 +125,7 @@ def _by_name(options: Sequence[str]) -> dict[str, str]:
 
 
 def extracted(look: Look, pixels: Pixels) -> dict[str, Array]:
-    """Return what a look's extractor says of photos (N, 256, 256, 3), N rows a field; any thread may ask."""
+    """Return a look's features of photos (N, 256, 256, 3), N rows a field; any thread may ask."""
     with _extracting:
         batch, fields = look.extractor.batch, look.extractor.fields
         blocks = [look.extractor.extract(pixels[at : at + batch]) for at in range(0, len(pixels), batch)]

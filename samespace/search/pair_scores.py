@@ -1,4 +1,4 @@
-"""How sure it is that two photos are one shot: asked once for each pair, and kept in the library, for it takes long."""
+"""Scores of pairs of photos, computed once; those of copies are kept in the library, because they take long."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import progress
-from samespace.base.arrays import Doubles, Ints
+from samespace.base.arrays import Doubles, Ints, blocks
 from samespace.base.files import write_whole
 from samespace.library.library import Library
 from samespace.search import same_shot
 
-# Two arrays of photos to the score of each pair; which photo of a pair comes first must not matter.
+# Takes two arrays of photos and returns the score of each pair, whichever photo of a pair comes first.
 ScorePairs = Callable[[Ints, Ints], npt.NDArray[np.floating]]
 
 AT_ONCE = 1 << 12  # pairs that are scored in one call
@@ -33,16 +33,16 @@ class Scored(NamedTuple):
 
 
 class Remembered:
-    """A score that asks for each pair once. Threads may share it: if two ask at once, one may have to ask again."""
+    """A score computed once for each pair. Threads may share it: if two ask at once, one may compute it again."""
 
     def __init__(
         self, score_pairs: ScorePairs, count: int, known: Scored | None = None, room: float = math.inf
     ) -> None:
-        """Of `count` photos; what is `known` already, each pair once, is not asked for. `room` is for so many pairs."""
+        """Score pairs of `count` photos but those `known`, each once; keep the scores of up to `room` pairs."""
         self.score_pairs = score_pairs
         self.count = count
         self.room = room
-        # Pairs, rising, and their scores, replaced as one; the last stands for none, and comes after all.
+        # Pairs, rising, and their scores, replaced together; the last is no pair, and comes after all.
         self._known = np.array([count * count]), np.zeros(1)
         if known is not None:
             pairs = self._numbers(known.first, known.second)
@@ -51,12 +51,12 @@ class Remembered:
 
     @property
     def known(self) -> Scored:
-        """All pairs that have a score, each once."""
+        """Return all pairs that have a score, each once."""
         pairs, scores = self._known
         return Scored(pairs[:-1] // self.count, pairs[:-1] % self.count, scores[:-1])
 
     def _numbers(self, first: Ints, second: Ints) -> Ints:
-        """A pair as one number, whichever way round."""
+        """Return each pair as one number, whichever photo comes first."""
         return np.minimum(first, second) * self.count + np.maximum(first, second)
 
     def __call__(self, first: Ints, second: Ints) -> Doubles:
@@ -71,17 +71,15 @@ class Remembered:
             if len(known) <= self.room:
                 self._known = known, scores
             places = np.searchsorted(known, pairs)
-        asked: Doubles = scores[places]
-        return asked
+        return scores[places]
 
 
 def score_in_blocks(first: Ints, second: Ints, score_pairs: ScorePairs) -> Doubles:
-    """The score of each pair, asked for a block at a time and with the lower number first."""
+    """Return the score of each pair, computed a block at a time and with the lower number first."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     scores = np.empty(len(low))
     with progress.bar("comparing", len(low), " pairs", disable=len(low) <= AT_ONCE) as bar:
-        for start in range(0, len(low), AT_ONCE):
-            rows = slice(start, start + AT_ONCE)
+        for rows in blocks(len(low), AT_ONCE):
             scores[rows] = score_pairs(low[rows], high[rows])
             bar.update(len(low[rows]))
     return scores
@@ -97,8 +95,9 @@ _NOTHING: Pairs = np.empty(0, _PAIR)
 
 
 def recalled_scores(libraries: Sequence[Library], contents: Sequence[str]) -> Scored:
-    """What these libraries remember of pairs of contents, by their places in the list, which names each once."""
-    pairs, keys = _once(np.concatenate([_NOTHING, *(_read(_path(library)) for library in libraries)])), _keys(contents)
+    """Return the scores these libraries remember for pairs of `contents`, each named once, by their places in it."""
+    pairs = _once(np.concatenate([_NOTHING, *(_read(_path(library)) for library in libraries)]))
+    keys = _keys(contents)
     order = np.argsort(keys)
     first, second = (_places(pairs[side], keys[order]) for side in ("first", "second"))
     ours = (first >= 0) & (second >= 0)
@@ -106,9 +105,9 @@ def recalled_scores(libraries: Sequence[Library], contents: Sequence[str]) -> Sc
 
 
 def remember_scores(library: Library, contents: Sequence[str], scored: Scored) -> None:
-    """Add these pairs of contents to what is remembered; forget pairs of photos that the library has not any more.
+    """Remember the scores of these pairs of contents; forget pairs of photos that the library no longer has.
 
-    Not while somebody else holds the library, and a full disk is no reason to fail: the pairs are then scored again.
+    Nothing is written while somebody else holds the library or if the disk is full: the pairs are then scored again.
     """
     if not library.is_writable:
         return
@@ -132,12 +131,11 @@ def _keys(contents: Sequence[str]) -> Keys:
 
 
 def _places(keys: Keys, known: Keys) -> Ints:
-    """Where among the known ones, which rise, each of these is; -1 for those that are not."""
+    """Return each key's place among the known ones, which rise; -1 for those not known."""
     if not len(known):
         return np.full(len(keys), -1, np.intp)
     places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    found: Ints = np.where(known[places] == keys, places, -1)
-    return found
+    return np.where(known[places] == keys, places, -1)
 
 
 def _path(library: Library) -> Path:
@@ -145,7 +143,7 @@ def _path(library: Library) -> Path:
 
 
 def _read(path: Path) -> Pairs:
-    """Nothing where the file is missing or damaged."""
+    """Return the pairs in a file; none if it is missing or damaged."""
     with suppress(OSError, ValueError, EOFError):
         pairs = np.load(path, allow_pickle=False)
         if pairs.dtype == _PAIR and pairs.ndim == 1:
@@ -160,8 +158,7 @@ def _write(path: Path, pairs: Pairs) -> None:
 
 
 def _once(pairs: Pairs) -> Pairs:
-    """Rising, and of those that are there twice the first."""
+    """Sort the pairs, and keep the first of those that are there twice."""
     pairs = pairs[np.lexsort((pairs["second"], pairs["first"]))]
     again = (pairs["first"][1:] == pairs["first"][:-1]) & (pairs["second"][1:] == pairs["second"][:-1])
-    once: Pairs = pairs[np.append(True, ~again)[: len(pairs)]]
-    return once
+    return pairs[np.append(True, ~again)[: len(pairs)]]

@@ -1,4 +1,4 @@
-"""Is it the same shot? Photos as small grey sketches, laid over each other and correlated.
+"""Tell copies of one shot: photos as small grey sketches, laid over each other and correlated.
 
 A copy that was re-encoded, resized, lightly cropped, turned a little, re-lit, greyed or stamped keeps its outlines and
 moves by an affine map. So two sketches are aligned first; what differs after that is another shot.
@@ -28,13 +28,13 @@ THRESHOLD = 0.6
 PAIRS_AT_ONCE = 64
 SCORING = "same-shot-1"  # scores are remembered under this name: another one for whatever changes them
 
-_PROMISING = 0.5  # what a pair must reach at a sixteenth of its pixels to be looked at closely
-_CERTAIN = 0.95  # what is as alike as this where it lies need not be aligned
+_PROMISING = 0.5  # the score at a sixteenth of the pixels from which a pair is scored in full
+_CERTAIN = 0.95  # the score as they lie from which a pair need not be aligned
 _OVERLAP = 0.7  # the share of either photo that the other must show: less is another view
 
 
 class Sketches:
-    """What a library keeps of each photo to find copies of it: a grey sketch, and the outline that finds candidates."""
+    """An extractor of what finds copies: a photo's grey sketch, and the outline that finds candidates."""
 
     fingerprint = "sketch-1"
     fields: ClassVar[dict[str, tuple[tuple[int, ...], str]]] = {
@@ -44,24 +44,23 @@ class Sketches:
     batch = 32
 
     def extract(self, pixels: Pixels) -> dict[str, npt.NDArray[np.generic]]:
-        """(N, 256, 256, 3) → their sketches and outlines."""
+        """Return the sketches and outlines of photos (N, 256, 256, 3)."""
         grey = sketch(pixels)
         return {"grey": grey, "outline": outline(grey).astype(np.float16)}
 
 
 def sketch(pixels: Pixels) -> Sketch:
-    """Photos (N, S, S, 3) → grey (N, 64, 64), each pixel the mean of a square."""
+    """Return photos (N, S, S, 3) in grey, (N, 64, 64), each pixel the mean of a square."""
     step = pixels.shape[1] // SIDE
     rows = np.add.reduce([pixels[:, offset::step] for offset in range(step)], dtype=np.uint16)
     squares = np.add.reduce([rows[:, :, offset::step] for offset in range(step)], dtype=np.float32)
-    grey: Sketch = (squares @ (np.array([0.299, 0.587, 0.114], np.float32) / step**2)).round().astype(np.uint8)
-    return grey
+    return (squares @ (np.array([0.299, 0.587, 0.114], np.float32) / step**2)).round().astype(np.uint8)
 
 
 def outline(grey: Sketch) -> Floats:
-    """(N, 64, 64) → (N, 256) of length 1: how strongly edges of four directions run through each of 8×8 cells.
+    """Return outlines (N, 256), of length 1, of sketches (N, 64, 64): the edges of four directions in 8×8 cells.
 
-    Fine detail is weighted up, for coarse traits, such as a bright sky, are common to many photos.
+    Fine detail counts more, because many photos share coarse traits, such as a bright sky.
     """
     smooth, wide = _blur(SIDE, 1.5), _blur(SIDE, 8.0)
     picture = smooth @ grey.astype(np.float32) @ smooth.T
@@ -79,41 +78,38 @@ def outline(grey: Sketch) -> Floats:
 
 
 def _blur(side: int, spread: float) -> Floats:
-    """(side, side): a Gaussian mean along one axis; at the edge it takes what there is."""
+    """Return a Gaussian mean along one axis, (side, side); at the edge it takes what there is."""
     places = np.arange(side)
     weights = np.exp(-(((places[:, None] - places) / spread) ** 2) / 2)
-    means: Floats = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-    return means
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
 def _cosines(side: int) -> Floats:
-    """The orthonormal cosine transform, (frequencies, places)."""
+    """Return the orthonormal cosine transform, (frequencies, places)."""
     frequency, place = np.mgrid[:side, :side]
     waves = np.cos(np.pi * frequency * (place + 0.5) / side) * np.sqrt(2 / side)
     waves[0] /= np.sqrt(2)
-    transform: Floats = waves.astype(np.float32)
-    return transform
+    return waves.astype(np.float32)
 
 
 def same_shot(sketches0: Sketch, sketches1: Sketch) -> Floats:
-    """How surely each of N sketches, (N, 64, 64), is of one shot with its partner: (N,), 0 to 1, either way round.
+    """Return how surely each of N sketches (N, 64, 64) is of one shot with its partner: (N,), 0 to 1, symmetric.
 
-    The correlation of their local contrasts, as they lie or aligned, whichever is higher.
+    That is the correlation of their local contrasts, as they lie or aligned, whichever is higher.
     """
     import torch
 
     def score_block(at: int) -> Floats:
-        torch.set_num_threads(1)  # of this thread: several that share such small maps mostly wait for each other
+        torch.set_num_threads(1)  # for this thread: several that share such small maps mostly wait for each other
         sides = (np.array(side[at : at + PAIRS_AT_ONCE]) for side in (sketches0, sketches1))
-        scores: Floats = _same_shot(*map(torch.from_numpy, sides)).numpy()
-        return scores
+        return _same_shot(*map(torch.from_numpy, sides)).numpy()
 
     starts = range(0, len(sketches0), PAIRS_AT_ONCE)
     return np.concatenate([np.empty(0, np.float32), *in_threads(score_block, starts)])
 
 
 def _same_shot(sketches0: Tensor, sketches1: Tensor) -> Tensor:
-    """Coarse to fine, and only what a coarse look leaves open is looked at again."""
+    """Return the scores of pairs (N,), from coarse to fine: only pairs left open are scored again."""
     import torch
 
     scores = torch.zeros(len(sketches0))
@@ -137,14 +133,14 @@ def _same_shot(sketches0: Tensor, sketches1: Tensor) -> Tensor:
 
 
 def _as_is(pairs: int) -> Tensor:
-    """The affine maps (N, 2, 2, 3) that move nothing: two a pair, for either photo is laid over the other."""
+    """Return the affine maps (N, 2, 2, 3) that move nothing: two a pair, to lay either photo over the other."""
     import torch
 
     return torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).expand(pairs, 2, 2, 3)
 
 
 def _contrast(sketches: Tensor, side: int) -> Tensor:
-    """(…, 64, 64) → (…, side, side): how far each place is from the brightness around it, by what is usual there."""
+    """Return sketches (…, 64, 64) as (…, side, side) contrasts: the difference to the brightness around, normalised."""
     import torch
     import torch.nn.functional as F
 
@@ -159,7 +155,7 @@ def _align(pairs: Tensor, maps: Tensor, steps: int) -> Tensor:
     """Correct the maps that lay either photo of the pairs (N, 2, S, S) over the other, by Gauss-Newton steps.
 
     The steps are taken on the photo that stays, so that their equations are solved once (Baker and Matthews, IJCV
-    2004); what does not fit, such as a watermark, counts less.
+    2004); places that do not fit, such as a watermark, count less.
     """
     import torch
 
@@ -181,7 +177,7 @@ def _align(pairs: Tensor, maps: Tensor, steps: int) -> Tensor:
 
 
 def _slopes(photos: Tensor) -> Tensor:
-    """How each place changes with each of the six numbers of an affine map: (N, 2, S, S) → (N, 2, 6, S²)."""
+    """Return how each place of photos (N, 2, S, S) changes with each number of an affine map, (N, 2, 6, S²)."""
     import torch
 
     side = photos.shape[-1]
@@ -194,7 +190,7 @@ def _slopes(photos: Tensor) -> Tensor:
 
 
 def _lay(pairs: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """What of its partner comes to lie over each place of a photo, and whether anything does: (N, 2, S²) both."""
+    """Lay each photo's partner over it; return its values and 1 if it covers a place, else 0: (N, 2, S²) both."""
     import torch.nn.functional as F
 
     others = pairs.flip(1).flatten(0, 1)[:, None]
@@ -205,7 +201,7 @@ def _lay(pairs: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _correlation(pairs: Tensor, maps: Tensor) -> Tensor:
-    """Of what lies over each other, either way round: (N, 2); 0 where that is too little of either photo."""
+    """Return the correlation where photos overlap, laid either way, (N, 2); 0 if they overlap too little."""
     import torch
 
     laid, inside = _lay(pairs, maps)

@@ -1,14 +1,13 @@
-"""Photos like a photo: the nearest by their vectors, judged with care, and those that show the same put together."""
+"""Find photos like a photo: the nearest by their vectors, scored, sorted and listed with their copies."""
 
 from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,42 +15,34 @@ import numpy.typing as npt
 from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels
-from samespace.library.features import Features
 from samespace.library.library import Library, Photo
 from samespace.search import same_shot
 from samespace.search.approximate import Approximate, Indexed, recall
+from samespace.search.collapse import Collapse, to_embeddings
 from samespace.search.exact import Exact
-from samespace.search.look import SHORTLIST, THRESHOLD, Look, extracted
-from samespace.search.pair_scores import Remembered, recalled_scores
+from samespace.search.look import Look, extracted
 from samespace.search.vectors import index_path, nothing_to_search, vectors_of
 
-if TYPE_CHECKING:
-    from samespace.model.network import Embeddings
-
 INDEXES = ("exact", "hnsw")
-LARGE = 500_000  # photos: beyond, an index is kept
-_APART = 0.1  # a cosine below which a model hardly ever finds one space: of 344 such pairs 2, at twice the time
-BLOCK = 128  # contents that are judged and put together at a time, in the order of their cosines
+LARGE = 500_000  # photos: a library of more gets an index unasked
+BLOCK = 128  # contents that are scored and collapsed at a time, in the order of their cosines
 
 # Of copies, re-encoded, resized, cropped, re-lit or turned a little, nearly all reach this cosine to their original, of
 # pairs of different rooms three in a million: 841 photos, mobilenet_v2.
 COPY = {"none": 0.85, "pca": 0.7, "autoencoder": 0.94}
 
-ROOM = 1 << 22  # pairs whose scores are kept in memory: 64 MB
-AHEAD, PAIRS = 10, 256  # hits whose copies are looked for at once, and in how many pairs
-
 _NOBODY = np.uint64(2**64 - 1)  # the key of rows without a content: none has it
 
 
 class Query(NamedTuple):
-    """What is asked for: N photos as an extractor sees them."""
+    """N photos to search for, as an extractor sees them."""
 
     fields: Mapping[str, Array]  # N rows each
     paths: tuple[Path | None, ...]  # where each lies, for none is among its own results
     contents: tuple[str | None, ...]  # of photos that a library knows
 
     def take(self, number: int) -> Query:
-        """One of them."""
+        """Return the query for one of the photos."""
         row = slice(number, number + 1)
         fields = {name: values[row] for name, values in self.fields.items()}
         return Query(fields, self.paths[row], self.contents[row])
@@ -73,7 +64,7 @@ class _Near(NamedTuple):
 
 
 class _Among(NamedTuple):
-    """What may be a result."""
+    """The photos that may be a result."""
 
     photos: Flags  # (N,)
     rows: Flags | None  # of the file of vectors; None for all
@@ -84,7 +75,7 @@ class Space:
     """A library's photos as one look sees them. Made on one thread; any thread may search it."""
 
     def __init__(self, library: Library, look: Look, index: str | None = None) -> None:
-        """`index` is "exact" or "hnsw", which only more than `LARGE` photos get unasked."""
+        """Read the library; `index` is "exact" or "hnsw", by default hnsw for more than `LARGE` photos."""
         if index not in (None, *INDEXES):
             raise SameSpaceError(f"unknown index {index!r}: choose one of {', '.join(INDEXES)}")
         self.look = look
@@ -99,7 +90,7 @@ class Space:
         everything = library.photos()
         ready = library.rows(self.look.extractor).keys() & library.rows(self.vectors).keys()
         self.photos = [photo for photo in everything if photo.content in ready]  # sorted by the bytes of their paths
-        self.lacking = len(everything) - len(self.photos)  # photos that this look has not been shown
+        self.lacking = len(everything) - len(self.photos)  # photos that were not scanned for this look
         if not self.photos:
             raise nothing_to_search(library, self.look, everything)
         first = {photo.content: photo for photo in reversed(self.photos)}
@@ -109,40 +100,40 @@ class Space:
         self._photos_of = np.argsort(self._content_of, kind="stable")  # (N,), those of content i from starts[i] on
         self._starts = np.searchsorted(self._content_of[self._photos_of], np.arange(len(number) + 1))
         some = [first[content] for content in self._contents]
-        self._seen = library.features(self.look.extractor, some)
+        self._features = library.features(self.look.extractor, some)
         self._unit = library.features(self.vectors, some)
         self._matrix = self._unit.mapped(self.vectors.field)
         self._owner = np.full(len(self._matrix), -1, np.intp)  # the content that has a row of the file
         self._owner[self._unit.rows] = np.arange(len(some))
-        self._sketches = _sketches(library, some)
-        self._shots = Remembered(self._one_shot, len(some), recalled_scores([library], self._contents), ROOM)
-        self._spaces = Remembered(self._one_space, len(some), room=ROOM)
-        self._told = _by_number(library.verdicts(), number)
+        self._collapse = Collapse(library, self.look, some, self._features, self._content_vectors)
+
+    def _content_vectors(self, contents: Ints) -> Array:
+        return self._unit.take(self.vectors.field, contents)
 
     @property
     def threshold(self) -> float:
-        """From this score on a photo is there: a copy of it or, with a model, another photo of its space."""
+        """Return the score from which a photo is a copy of the one asked for or, with a model, shows its space."""
         return self.look.threshold or COPY[self.vectors.compression]
 
     def below(self, folder: Path) -> list[Photo]:
-        """The photos that lie below a folder."""
+        """Return the photos that lie below a folder."""
         return self.photos[self._run(folder)]
 
     def query(self, pixels: Pixels, paths: Sequence[Path] | None = None) -> Query:
-        """Of photos from anywhere, (Q, 256, 256, 3); what lies at the `paths` they came from is not found."""
+        """Make a query for photos from anywhere, (Q, 256, 256, 3); those that lie at `paths` are not found."""
         fields = extracted(self.look, pixels)
         nothing = (None,) * len(pixels)
         return Query(fields, nothing if paths is None else tuple(paths), nothing)
 
     def query_of(self, photos: Sequence[Photo]) -> Query:
-        """Of photos in this space; nothing is decoded."""
+        """Make a query for photos of this space; nothing is decoded."""
         contents = self._content_of[[self._place_of(photo) for photo in photos]]
-        fields = {name: self._seen.take(name, contents) for name in self.look.extractor.fields}
+        fields = {name: self._features.take(name, contents) for name in self.look.extractor.fields}
         return Query(fields, tuple(photo.path for photo in photos), tuple(photo.content for photo in photos))
 
     def vectors_of(self, which: Ints) -> Array:
-        """What some of the photos, by their numbers (n,), are searched by: (n, d) of length 1."""
-        return self._unit.take(self.vectors.field, self._content_of[which])
+        """Return what some of the photos, by their numbers (n,), are searched by: (n, d) of length 1."""
+        return self._content_vectors(self._content_of[which])
 
     def search(
         self,
@@ -154,9 +145,9 @@ class Space:
         skip: Collection[Path] = (),
         start: int = 0,
     ) -> list[list[Hit]]:
-        """For each photo asked for its hits, best first: `top` at most, from number `start` on.
+        """Return the hits for each photo asked for, best first: `top` at most, from number `start` on.
 
-        They are judged and sorted in blocks of those nearest by cosine. Within its block a photo joins the first hit
+        They are scored and sorted in blocks of those nearest by cosine. Within its block a photo joins the first hit
         that shows the same, unless `collapse` is False. Photos whose file has gone are left out, and so are those in
         `skip`. `threshold` is in the units of the score.
         """
@@ -165,10 +156,9 @@ class Space:
         if not query.paths or not among.contents:
             return [[] for _ in query.paths]
         vectors = self.vectors.compress(query.fields[self.look.field])
-        nearest = self._nearest(vectors, BLOCK, among)
         found = []
-        for at, near_ones in enumerate(nearest):
-            ranked = self._ranked(query.take(at), vectors[at : at + 1], near_ones, among, threshold)
+        for at, nearest in enumerate(self._nearest(vectors, BLOCK, among)):
+            ranked = self._ranked(query.take(at), vectors[at : at + 1], nearest, among, threshold)
             found.append(self._page(ranked, collapse, start, top))
         return found
 
@@ -182,15 +172,15 @@ class Space:
         skip: Collection[Path] = (),
         start: int = 0,
     ) -> list[Hit]:
-        """The hits of contents that were ranked otherwise, best first, as `search` would show them.
+        """Return the hits for contents that were ranked elsewhere, best first, as `search` would show them.
 
-        No more of the ranking is asked for than is shown. Contents that are none of this space are left out.
+        The ranking is read no further than needed. Contents of other spaces are left out.
         """
         refuse_nonsense(top, threshold, start)
         return self._page(self._in_blocks(ranking, self._among(folder, skip), threshold), collapse, start, top)
 
     def contents(self, folder: Path | None = None) -> list[str]:
-        """Of all photos, or of those below a folder; each once."""
+        """Return the contents of all photos, or of those below a folder; each once."""
         return self._contents if folder is None else list(dict.fromkeys(photo.content for photo in self.below(folder)))
 
     def _page(self, ranked: Iterable[list[tuple[int, float]]], collapse: bool, start: int, top: int) -> list[Hit]:
@@ -214,7 +204,7 @@ class Space:
         return _Among(photos, rows, len(contents))
 
     def _run(self, folder: Path) -> slice:
-        """Photos are sorted, so those below a folder are one run of them."""
+        """Return the numbers of the photos below a folder: photos are sorted, so they are one run."""
         below = os.path.join(os.fsencode(os.path.realpath(folder)), b"")  # noqa: PTH118 - pathlib has no bytes
         run = slice(self._from(below), self._from(below[:-1] + bytes([below[-1] + 1])))
         if run.start == run.stop:
@@ -222,7 +212,7 @@ class Space:
         return run
 
     def _from(self, path: bytes) -> int:
-        """Where among the photos this path is, or would be."""
+        """Return where among the photos this path is, or would be."""
         return bisect_left(self.photos, path, key=lambda photo: os.fsencode(photo.path))
 
     def _place(self, path: Path) -> int | None:
@@ -238,23 +228,24 @@ class Space:
     # The nearest
 
     def _nearest(self, vectors: Floats, most: int, among: _Among) -> list[_Near]:
-        """Of each query the contents with the highest cosines."""
+        """Return the contents with the highest cosines to each query (Q, d)."""
         most, asked = min(most, among.contents), min(most + 16, among.contents)
         while True:
             rows, cosines = self._finder.nearest(vectors, asked, among.rows)
-            # Where several are equal at the end all of them are needed: photos, not rows, tell which come first.
+            # If several are equal at the end, all of them are needed: photos, not rows, decide which come first.
             if asked == among.contents or (cosines[:, -1] < cosines[:, most - 1]).all():
                 break
             asked = min(4 * asked, among.contents)
-        contents = [self._owner[found[found >= 0]] for found in rows]
-        order = [np.lexsort((ours, -near[: len(ours)]))[:most] for ours, near in zip(contents, cosines, strict=True)]
-        return [
-            _Near(ours[best], near[best].astype(np.float64))
-            for ours, near, best in zip(contents, cosines, order, strict=True)
-        ]
+        nearest = []
+        for row, near in zip(rows, cosines, strict=True):
+            contents = self._owner[row[row >= 0]]
+            near = near[: len(contents)].astype(np.float64)
+            best = np.lexsort((contents, -near))[:most]
+            nearest.append(_Near(contents[best], near[best]))
+        return nearest
 
     def _blocks(self, vector: Floats, nearest: _Near, among: _Among) -> Iterator[_Near]:
-        """All contents, block by block; `nearest` has the first of them."""
+        """Yield all contents, block by block; `nearest` has the first of them."""
         done = np.empty(0, np.intp)
         while (fresh := ~np.isin(nearest.contents, done)).any():
             block = _Near(nearest.contents[fresh][:BLOCK], nearest.cosines[fresh][:BLOCK])
@@ -268,23 +259,22 @@ class Space:
     def _ranked(
         self, query: Query, vector: Floats, nearest: _Near, among: _Among, threshold: float | None
     ) -> Iterator[list[tuple[int, float]]]:
-        """Block by block the photos and their scores, best first."""
+        """Yield the photos and their scores block by block, best first."""
         own = self._place(query.paths[0]) if query.paths[0] else None
         for block in self._blocks(vector, nearest, among):
             scores = np.round(self._scores(query, block), 6)
             if threshold is not None and not (scores >= threshold).any():
                 return
-            ranked = self._photos_with(block, scores)
             yield [
                 (photo, score)
-                for photo, score in ranked
+                for photo, score in self._photos_with(block, scores)
                 if among.photos[photo] and photo != own and (threshold is None or score >= threshold)
             ]
 
     def _in_blocks(
         self, ranking: Iterable[tuple[str, float]], among: _Among, threshold: float | None
     ) -> Iterator[list[tuple[int, float]]]:
-        """Block by block the photos of a ranking and their scores."""
+        """Yield the photos of a ranking and their scores block by block."""
         ours = ((self._number[content], score) for content, score in ranking if content in self._number)
         enough = takewhile(lambda one: threshold is None or one[1] >= threshold, ours)
         while some := list(islice(enough, BLOCK)):
@@ -293,113 +283,68 @@ class Space:
             yield [(photo, score) for photo, score in ranked if among.photos[photo]]
 
     def _photos_with(self, block: _Near, scores: Doubles) -> Iterator[tuple[int, float]]:
-        """The photos of contents, by falling scores, then cosines."""
+        """Return the photos of contents and their scores, by falling scores, then cosines."""
         found = [self._photos_of[self._starts[content] : self._starts[content + 1]] for content in block.contents]
         photos, of = np.concatenate(found), np.repeat(np.arange(len(found)), list(map(len, found)))
         order = np.lexsort((photos, -block.cosines[of], -scores[of]))
         return zip(photos[order].tolist(), scores[of][order].tolist(), strict=True)
 
     def _scores(self, query: Query, block: _Near) -> Doubles:
-        """What the look says of the photo asked for and each of these contents."""
+        """Return the look's score of the photo asked for with each of these contents."""
+        if self.look.meaning == "cosine":
+            return block.cosines
         own = self._number.get(query.contents[0] or "")
         if self.look.model is not None:
             if own is not None:
-                return self._spaces(np.full(len(block.contents), own), block.contents)
-            return self.look.model.score(_embeddings(query.fields), self._embeddings(block.contents))
-        if self.look.meaning == "cosine":
-            return block.cosines
+                return self._collapse.same_space(np.full(len(block.contents), own), block.contents)
+            return self.look.model.score(to_embeddings(query.fields), self._collapse.embeddings(block.contents))
         scores = np.zeros(len(block.contents))
         likely = block.cosines >= same_shot.FLOOR
         contents = block.contents[likely]
         if own is not None:
-            scores[likely] = self._shots(np.full(len(contents), own), contents)
+            scores[likely] = self._collapse.same_shot(np.full(len(contents), own), contents)
         else:
-            greys = self._seen.take("grey", contents)
+            greys = self._features.take("grey", contents)
             scores[likely] = same_shot.same_shot(np.repeat(query.fields["grey"], len(greys), 0), greys)
         return scores
 
-    def _embeddings(self, contents: Ints) -> Embeddings:
-        return _embeddings({name: self._seen.take(name, contents) for name in self.look.extractor.fields})
-
-    # Hits that show the same
-
     def _apart(self, ranked: list[tuple[int, float]]) -> Iterator[Hit]:
-        """Each photo by itself."""
+        """Yield each photo by itself."""
         hits = (Hit(self.photos[photo], score, ()) for photo, score in ranked)
         return (hit for hit in hits if _is_there(hit.photo))
 
     def _grouped(self, ranked: list[tuple[int, float]]) -> Iterator[Hit]:
-        """Each photo with those after it that show the same; none is in two groups."""
-        alike: dict[int, set[int]] = {}
+        """Yield each photo with those after it that show the same; none is in two groups."""
+        known: dict[int, set[int]] = {}
         photos = [photo for photo, _ in ranked]
         content_of = dict(zip(photos, self._content_of[photos].tolist(), strict=True))
         while ranked:
             (photo, score), *ranked = ranked
             if not _is_there(self.photos[photo]):
                 continue
-            contents = list(dict.fromkeys(content_of[each] for each in (photo, *(other for other, _ in ranked))))
-            if contents[0] not in alike:
-                alike |= self._alike(np.array(contents, np.intp))
-            joined = self._joined(contents, alike[contents[0]])
+            contents = dict.fromkeys([content_of[photo], *(content_of[other] for other, _ in ranked)])
+            joined = self._collapse.join(list(contents), known)
             also = (self.photos[other] for other, _ in ranked if content_of[other] in joined)
             yield Hit(self.photos[photo], score, tuple(filter(_is_there, also)))
             ranked = [(other, score) for other, score in ranked if content_of[other] not in joined]
 
-    def _joined(self, contents: Sequence[int], alike: Collection[int]) -> set[int]:
-        """The first, and those like it or told the same; of two that are told different the first."""
-        joined = {contents[0]}
-        for content in contents[1:]:
-            told = {self._told[content].get(one) for one in joined} if content in self._told else set()
-            if False not in told and (content in alike or True in told):
-                joined.add(content)
-        return joined
-
-    def _alike(self, contents: Ints) -> dict[int, set[int]]:
-        """Of the first content which of the others show the same; also of some more, for each call takes its time."""
-        tests: list[tuple[Flags, Callable[[Ints, Ints], Doubles | Floats], float]] = []
-        if self._sketches is not None:
-            outlines = self._sketches.take("outline", contents).astype(np.float32)
-            likely = outlines[:AHEAD] @ outlines.T >= same_shot.FLOOR
-            tests.append((np.triu(likely, 1), self._shots, same_shot.THRESHOLD))
-        if self.look.model is not None:
-            vectors = self._unit.take(self.vectors.field, contents).astype(np.float32)
-            cosines = np.where(np.tri(len(vectors[:AHEAD]), len(vectors), dtype=bool), -2, vectors[:AHEAD] @ vectors.T)
-            best = -np.sort(-cosines, 1)[:, :SHORTLIST][:, -1:]
-            tests.append(((cosines >= best) & (cosines > _APART), self._spaces, THRESHOLD))
-        few = min((max(1, int((likely.sum(1).cumsum() <= PAIRS).sum())) for likely, *_ in tests), default=1)
-        alike: dict[int, set[int]] = {content: set() for content in contents[:few].tolist()}
-        for likely, score, threshold in tests:
-            first, second = (contents[places] for places in np.nonzero(likely[:few]))
-            same = score(first, second) >= threshold if len(first) else np.empty(0, np.bool_)
-            for one, other in zip(first[same].tolist(), second[same].tolist(), strict=True):
-                alike[one].add(other)
-        return alike
-
-    def _one_shot(self, first: Ints, second: Ints) -> Floats:
-        assert self._sketches is not None
-        return same_shot.same_shot(self._sketches.take("grey", first), self._sketches.take("grey", second))
-
-    def _one_space(self, first: Ints, second: Ints) -> Doubles:
-        assert self.look.model is not None
-        return self.look.model.score(self._embeddings(first), self._embeddings(second))
-
     # The approximate index
 
     def _open_index(self, library: Library) -> Approximate | None:
-        """Brought up to date; None while somebody else holds the library."""
+        """Return the index, brought up to date; None while somebody else holds the library."""
         path = index_path(library, self.vectors)
         with library.hold(wait=False) as held:
             if not held:
                 return None
             index = Approximate.open(path, self.vectors.fingerprint, self._matrix.shape[1])
-            self.added, self.removed = index.keep(self._keys(), lambda rows: self._unit.take(self.vectors.field, rows))
+            self.added, self.removed = index.keep(self._keys(), self._content_vectors)
             if index.wants_tuning:
                 self._indexed(index).tune(self._owner >= 0)
             index.save()
         return index
 
     def _keys(self) -> npt.NDArray[np.uint64]:
-        """What the index calls each content."""
+        """Return the index's key for each content."""
         return np.array([int(content[:16], 16) >> 1 for content in self._contents], np.uint64)
 
     def _indexed(self, index: Approximate) -> Indexed:
@@ -409,46 +354,17 @@ class Space:
 
 
 def recall_of_index(space: Space) -> float:
-    """The share of the 10 nearest that the space's index finds."""
+    """Return the share of the 10 nearest that the space's index finds."""
     assert space.index is not None
     return recall(space._indexed(space.index), space._owner >= 0)
 
 
 def refuse_nonsense(top: int, threshold: float | None, start: int = 0) -> None:
-    """Numbers that no search can mean."""
+    """Refuse numbers that no search can mean."""
     if top < 1 or start < 0:
         raise SameSpaceError(f"cannot show {top} results from number {start} on: ask for 1 or more, from 0 on")
     if threshold is not None and not threshold <= 1:
-        raise SameSpaceError(f"a threshold of {threshold:g} makes no sense: no score is higher than 1")
-
-
-def _sketches(library: Library, photos: Sequence[Photo]) -> Features | None:
-    """None where some lack them: an import need not bring them."""
-    try:
-        return library.features(same_shot.Sketches(), photos)
-    except SameSpaceError:
-        return None
-
-
-def _by_number(verdicts: Mapping[frozenset[str], bool], number: Mapping[str, int]) -> dict[int, dict[int, bool]]:
-    """Of each content that persons spoke of, what they said of it and which others."""
-    told: defaultdict[int, dict[int, bool]] = defaultdict(dict)
-    for pair, same in verdicts.items():
-        if pair <= number.keys():
-            one, other = (number[content] for content in pair)
-            told[one][other] = told[other][one] = same
-    return dict(told)
-
-
-def _embeddings(fields: Mapping[str, Array]) -> Embeddings:
-    import torch
-
-    from samespace.model.network import Embeddings
-
-    vectors = torch.from_numpy(fields["vectors"])
-    return Embeddings(
-        vectors, torch.from_numpy(fields["parts"]) if "parts" in fields else torch.empty(len(vectors), 0, 0)
-    )
+        raise SameSpaceError(f"a threshold of {threshold:g} is out of range: give 1 or less")
 
 
 def _is_there(photo: Photo) -> bool:

@@ -23,7 +23,7 @@ _COMPRESSION, _INDEX = "compression.safetensors", "hnsw.usearch"  # files among 
 
 
 class Vectors(NamedTuple):
-    """What is searched: a field whose rows are of length 1, an extractor's own or derived from it."""
+    """A field to search whose rows are of length 1, an extractor's own or derived from it."""
 
     fingerprint: str
     fields: Fields
@@ -33,12 +33,12 @@ class Vectors(NamedTuple):
 
 
 def index_path(library: Library, vectors: Vectors) -> Path:
-    """The index's file."""
+    """Return the path of the approximate index."""
     return library.features_folder(vectors.fingerprint) / _INDEX
 
 
 def vectors_of(library: Library, look: Look) -> Vectors:
-    """What is searched by this look, made ready for every photo that has been scanned for it."""
+    """Return what this look searches, made ready for every photo that has been scanned for it."""
     library.take_over(look.extractor)
     source, compression = look.extractor, compression_of(library, look)
     if compression is None and look.is_unit:
@@ -58,16 +58,16 @@ def vectors_of(library: Library, look: Look) -> Vectors:
 
 
 def compression_of(library: Library, look: Look) -> Compression | None:
-    """What the library keeps the look's vectors as; None for as they are."""
+    """Return the compression that the library keeps for the look's vectors; None if it keeps them as they are."""
     path = library.features_folder(look.extractor.fingerprint) / _COMPRESSION
     return Compression.load(path) if path.is_file() else None
 
 
 def vectors_to_compress(library: Library, look: Look) -> Array:
-    """(N, D) of photos that a compression is to be learnt from, the same whatever order they were scanned in."""
+    """Return vectors (N, D) to learn a compression from, the same in whatever order photos were scanned."""
     if look.meaning == "same shot":
         raise SameSpaceError(
-            "what finds copies is as short as it can be: scan with --backbone or --model to compress that"
+            "vectors that find copies are short already: scan with --backbone or --model to compress those"
         )
     everything = library.photos()
     by_content = {photo.content: photo for photo in everything}
@@ -75,14 +75,14 @@ def vectors_to_compress(library: Library, look: Look) -> Array:
     photos = [by_content[content] for content in sorted(by_content.keys() & rows.keys())]
     if not photos:
         raise nothing_to_search(library, look, everything)
-    return library.features(look.extractor, photos[:: -(-len(photos) // (2 * choose_compression.SAMPLE))]).take(
-        look.field
-    )
+    step = -(-len(photos) // (2 * choose_compression.SAMPLE))
+    return library.features(look.extractor, photos[::step]).take(look.field)
 
 
 def imported_compression(file: Path, look: Look) -> Compression:
-    """One that was trained elsewhere, for vectors as long as this look's."""
-    compression, dim = Compression.load(file), look.extractor.fields[look.field][0][0]
+    """Read a compression that was trained elsewhere; refuse it if it is for vectors of another length."""
+    compression = Compression.load(file)
+    (dim,), _ = look.extractor.fields[look.field]
     if compression.dim_in != dim:
         raise SameSpaceError(
             f"{file} was trained on vectors of {compression.dim_in} numbers, and {look.name} has {dim}: "
@@ -92,7 +92,7 @@ def imported_compression(file: Path, look: Look) -> Compression:
 
 
 def keep_compression(library: Library, look: Look, compression: Compression | None) -> None:
-    """Search by vectors compressed like this from now on; what was derived otherwise is let go of."""
+    """Search by vectors compressed like this from now on; drop those derived otherwise."""
     path = library.features_folder(look.extractor.fingerprint) / _COMPRESSION
     with library.hold():
         if compression is None:
@@ -107,6 +107,7 @@ def _unit(vectors: Array) -> Floats:
 
 
 def nothing_to_search(library: Library, look: Look, photos: Sequence[Photo]) -> SameSpaceError:
+    """Return the error for a library none of whose photos can be searched by this look."""
     if not photos:
         return SameSpaceError(f"{library.folder} has no photos: scan the folder that holds them")
     roots = sorted({photo.root for photo in photos})

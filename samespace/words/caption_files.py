@@ -1,4 +1,4 @@
-"""The files that captions come in, told apart by what is in them and read into photos and what was said of them."""
+"""Read the files that captions come in; their format is recognised by what is in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,8 @@ KNOWN = (
     "JSONL with both, or a folder of photos with a .txt beside each"
 )
 NAMES = {"train": ("training", "restval"), "val": ("valid", "validation", "dev"), "test": ("testing",)}
-SPLITS = {name: split for split, names in NAMES.items() for name in (split, *names)}  # by all that they are called
-# Of CSV and JSONL, in any case.
+SPLITS = {name: split for split, names in NAMES.items() for name in (split, *names)}  # by all their names
+# Columns of CSV and keys of JSONL, in any case.
 FILE = ("file", "image", "file_name", "filename", "image_name", "photo")
 CAPTION = ("caption", "comment", "sentence", "text")
 NUMBER = ("comment_number", "caption_number")
@@ -32,7 +32,7 @@ SHOWN = 5
 
 
 class Note(NamedTuple):
-    """Something that was left out or mended, and all places where; as text it shows the first few."""
+    """Something that was left out or repaired, and every place where; as text it shows the first few."""
 
     what: str  # "empty captions"
     items: Sequence[str]
@@ -44,15 +44,15 @@ class Note(NamedTuple):
 
 
 class Said(NamedTuple):
-    """Captions of a photo. A source may name the photo again, or name it without any."""
+    """Captions of a photo. A source may name a photo twice, or without captions."""
 
     file: str
     captions: list[str]
-    split: str | None = None  # train, val or test, if the source says it
+    split: str | None = None  # train, val or test, if the source gives one
 
 
 class Read(NamedTuple):
-    """All that a source says, in its order."""
+    """The contents of a source, in its order."""
 
     format: str
     said: list[Said]
@@ -60,7 +60,7 @@ class Read(NamedTuple):
 
 
 def read_said(path: Path) -> Read:
-    """Read a file, or a folder of sidecars; what is no known format is refused in a sentence."""
+    """Read a file, or a folder of sidecars; refuse an unknown format."""
     if path.is_dir():
         return _sidecars(path)
     text = read_text(path)
@@ -72,6 +72,7 @@ def read_said(path: Path) -> Read:
 
 
 def read_text(path: Path) -> str:
+    """Read a text in UTF-8, or say in one sentence why not."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
@@ -83,7 +84,7 @@ def read_text(path: Path) -> str:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Parted by line ends of any system, and by nothing else that `str.splitlines` takes for one."""
+    """Split at the line ends of any system, and at nothing else that `str.splitlines` takes for one."""
     return iter(io.StringIO(text, newline=None))
 
 
@@ -109,20 +110,20 @@ def _tokens(text: str) -> Read:
         if overlong := _OVERLONG.fullmatch(file):
             cut[file] = file = overlong[1]
         rows.append((file, int(place), caption, None))
-    notes = [Note("lines that are no NAME#NUMBER, tab, caption", strange)]
+    notes = [Note("lines other than NAME#NUMBER, tab, caption", strange)]
     notes.append(Note("names read without their ending", list(cut)))
     return Read(TOKENS, _in_order(rows), notes)
 
 
 def _in_order(rows: Iterable[tuple[str, int, str, str | None]]) -> list[Said]:
-    """File, number, caption and split: captions by their number, photos as they come."""
+    """Group rows of file, number, caption and split: captions by their number, photos as they come."""
     photos: dict[str, list[tuple[int, Said]]] = {}
     for file, number, caption, split in rows:
         photos.setdefault(file, []).append((number, Said(file, [caption], split)))
     return [said for one in photos.values() for _, said in sorted(one, key=lambda numbered: numbered[0])]
 
 
-# Tables: CSV, of which Kaggle's captions.txt is one, and Kaggle's results.csv, whose columns are parted by bars
+# Tables: CSV, such as Kaggle's captions.txt, and Kaggle's results.csv, whose columns are separated by bars
 
 
 def _table(path: Path, text: str) -> Read:
@@ -149,7 +150,7 @@ def _table(path: Path, text: str) -> Read:
         raise SameSpaceError(
             f"{path} is damaged at or before line {reader.line_num:,} ({error}): mend its quotes"
         ) from error
-    return Read(KAGGLE if bars else CSV, _in_order(rows), [Note("lines that the header does not fit", strange)])
+    return Read(KAGGLE if bars else CSV, _in_order(rows), [Note("lines that do not fit the header", strange)])
 
 
 def _column(header: Sequence[str], names: Sequence[str]) -> int | None:
@@ -157,16 +158,18 @@ def _column(header: Sequence[str], names: Sequence[str]) -> int | None:
 
 
 def _row(path: Path, line: int, header: Sequence[str], cells: Sequence[str]) -> tuple[str, int, str, str | None] | None:
-    """File, number, caption and split of a line of a table; None of a line that does not have them."""
+    """Return file, number, caption and split from a line of a table; None if it does not have them."""
     if len(cells) != len(header):
         return None
-    file, caption, number, split = (
-        "" if (at := _column(header, names)) is None else cells[at].strip()
-        for names in (FILE, CAPTION, NUMBER, ("split",))
-    )
-    if not file or not (number or "0").isdecimal():
+
+    def cell(names: Sequence[str]) -> str:
+        at = _column(header, names)
+        return "" if at is None else cells[at].strip()
+
+    file, number = cell(FILE), cell(NUMBER) or "0"
+    if not file or not number.isdecimal():
         return None
-    return file, int(number or 0), caption, _split(path, f"line {line:,}", split)
+    return file, int(number), cell(CAPTION), _split(path, f"line {line:,}", cell(["split"]))
 
 
 def _split(path: Path, where: str, name: str | None) -> str | None:
@@ -194,7 +197,7 @@ def _json(path: Path, text: str) -> Read:
     if isinstance(images, list) and any(isinstance(image, dict) and "sentences" in image for image in images):
         return _karpathy(path, images)
     if images:
-        raise SameSpaceError(f"{path} names photos and says nothing of them: give the file that has their captions")
+        raise SameSpaceError(f"{path} names photos without captions: give the file that has their captions")
     return _jsonl(path, text, None)
 
 
@@ -241,11 +244,11 @@ def _jsonl(path: Path, text: str, whole_error: Exception | None) -> Read:
             continue
         try:
             row = {str(name).lower(): value for name, value in json.loads(line).items()}
-            file, caption = (row[next(name for name in names if name in row)] for names in (FILE, CAPTION))
+            file, caption = _value(row, FILE), _value(row, CAPTION)
             split = row.get("split")
             split = None if split is None else _split(path, f"line {number:,}", _text(split, empty=True))
             said.append(Said(_text(file), [_text(caption, empty=True)], split))
-        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             is_json = not isinstance(error, (ValueError, RecursionError))
             if said or (whole_error and is_json):
                 raise SameSpaceError(
@@ -258,9 +261,16 @@ def _jsonl(path: Path, text: str, whole_error: Exception | None) -> Read:
     return Read(JSONL, said, [])
 
 
+def _value(row: Mapping[str, Any], names: Sequence[str]) -> Any:
+    for name in names:
+        if name in row:
+            return row[name]
+    raise KeyError(names[0])
+
+
 def _text(value: object, empty: bool = False) -> str:
     if not isinstance(value, str) or not (empty or value.strip()):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value.strip()
 
 
@@ -276,10 +286,10 @@ def _sidecars(folder: Path) -> Read:
         if text:
             used.add(text)
             try:
-                captions = list(map(str.strip, _lines(text.read_bytes().decode("utf-8-sig"))))
+                captions = [line.strip() for line in _lines(text.read_bytes().decode("utf-8-sig")) if line.strip()]
             except (OSError, UnicodeDecodeError):
                 unreadable.append(text.relative_to(folder).as_posix())
-        said.append(Said(photo.relative_to(folder).as_posix(), list(filter(None, captions))))
+        said.append(Said(photo.relative_to(folder).as_posix(), captions))
     if not used:
         raise SameSpaceError(
             f"{folder} has no photo with a .txt of its name beside it: name the file of captions, {KNOWN}"

@@ -1,4 +1,4 @@
-"""Photos and what was said of them: one caption set, read from any of the formats that `formats` knows."""
+"""Photos and their captions: one caption set, read from any of the formats that `caption_files` knows."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ from samespace.words.tokens import split_words
 SPLITS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)  # of the photos, where a format has no splits
 
-# What Flickr8k's captions come with. Photos that are in none of the lists have no split.
+# The split lists that come with Flickr8k's captions. Photos in none of them have no split.
 LISTS = {"train": "Flickr_8k.trainImages.txt", "val": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"}
 
 
 class Captioned(NamedTuple):
-    """A photo with the captions it has: one or more, each with a word in it."""
+    """A photo and its captions: one or more, each with at least one word."""
 
-    file: str  # as the source names it, below whatever folder the photos are in
+    file: str  # as the source names it, relative to the folder of photos
     split: str  # one of SPLITS
-    captions: tuple[str, ...]  # as they were written, but for white space
+    captions: tuple[str, ...]  # as written, but for white space
     row: int  # its place among all photos of the source, captioned or not: its row of precomputed features
 
 
 @dataclass(frozen=True)
 class CaptionSet:
-    """Captioned photos in the order of their source, each in one split; and what of the source was left out."""
+    """Captioned photos in the order of their source, each in one split, and notes on what was left out."""
 
     source: Path
-    format: str  # what the source was taken for: "Karpathy's dataset.json"
+    format: str  # that the source was read as: "Karpathy's dataset.json"
     images: tuple[Captioned, ...]
     listed: int  # photos that the source names: as many as precomputed features have rows
     notes: tuple[Note, ...] = field(default=(), compare=False)
 
     @cached_property
     def captions(self) -> tuple[str, ...]:
-        """All C of them, those of one photo together."""
+        """Return all C captions, those of one photo together."""
         return tuple(caption for image in self.images for caption in image.captions)
 
     @cached_property
     def image_of(self) -> Ints:
-        """(C,): the number of each caption's photo."""
+        """Return the number of each caption's photo, (C,)."""
         return np.repeat(np.arange(len(self.images)), [len(image.captions) for image in self.images])
 
     @cached_property
     def rows(self) -> Ints:
-        """(N,): the row of each photo in features of all photos of the source."""
+        """Return each photo's row in features of all photos of the source, (N,)."""
         return np.array([image.row for image in self.images], np.int64)
 
     def counts(self) -> dict[str, int]:
-        """How many photos each split has."""
+        """Count the photos of each split."""
         return {split: sum(image.split == split for image in self.images) for split in SPLITS}
 
     def only(self, split: str) -> CaptionSet:
-        """The photos of one split, at least one."""
+        """Return the photos of one split, at least one."""
         assert split in SPLITS, split
         images = tuple(image for image in self.images if image.split == split)
         if not images:
@@ -75,16 +75,17 @@ class CaptionSet:
 
 
 def read_captions(path: Path, split: str | None = None, shares: Sequence[float] = SHARES) -> CaptionSet:
-    """The captions in a file, or beside the photos of a folder; the format is told by what is in it.
+    """Read the captions in a file, or beside the photos of a folder; the format is recognised by the contents.
 
-    With `split` all photos are of that one, whatever the source says: COCO has one file for each. Else they have the
-    source's own splits; or those of Flickr8k's lists, if these lie beside and name any of the photos; or else the
-    hash of a photo's name decides, by `shares` of train, val and test, so that photos added later move no other.
+    With `split`, all photos are in that one, whatever the source says: COCO has one file for each. Without it, photos
+    have the source's own splits; if there are none, those of Flickr8k's lists, if these lie beside and name any of the
+    photos; otherwise the hash of a photo's name decides, by `shares` of train, val and test, so that photos added
+    later move no others.
     """
     assert split is None or split in SPLITS, split
     read = read_said(path)
     photos = _by_file(path, read.said)
-    splits, unheard = _splits(path, photos, split, shares)
+    splits, uncaptioned = _splits(path, photos, split, shares)
     images: list[Captioned] = []
     empty: list[str] = []
     silent: list[str] = []
@@ -102,19 +103,20 @@ def read_captions(path: Path, split: str | None = None, shares: Sequence[float] 
         Note("empty captions", empty),
         Note("photos without captions", silent),
         Note("photos in no split", nowhere),
-        Note("photos in a split that have no captions", unheard),
+        Note("photos in a split that have no captions", uncaptioned),
     ]
-    told = tuple(note for note in notes if note.items)
+    left_out = tuple(note for note in notes if note.items)
+    if not images and left_out:
+        raise SameSpaceError(f"{path} has no photo with a caption ({'; '.join(map(str, left_out))}): mend it")
     if not images:
-        remedy = f" ({'; '.join(map(str, told))}): mend it" if told else f": give {KNOWN}"
-        raise SameSpaceError(f"{path} has no photo with a caption{remedy}")
-    return CaptionSet(path, read.format, tuple(images), len(photos), told)
+        raise SameSpaceError(f"{path} has no photo with a caption: give {KNOWN}")
+    return CaptionSet(path, read.format, tuple(images), len(photos), left_out)
 
 
 def _splits(
     path: Path, photos: Mapping[str, _Gathered], split: str | None, shares: Sequence[float]
 ) -> tuple[Mapping[str, str | None], list[str]]:
-    """The split of each photo, None for one that is left out; and what split lists name beside."""
+    """Return the split of each photo, None for one in no split, and the other photos that split lists name."""
     if split:
         return dict.fromkeys(photos, split), []
     if any(one.split for one in photos.values()):
@@ -127,9 +129,9 @@ def _splits(
 
 
 def join(sets: Sequence[CaptionSet]) -> CaptionSet:
-    """Several sets as one, such as COCO's train and val, in this order; no photo may be in two splits.
+    """Join several sets, such as COCO's train and val, in this order; refuse a photo in two splits.
 
-    Features of all photos of the first, then of the second, and so on, are features of its photos.
+    Features of all photos of the first set, then of the second, and so on, are features of the joined set.
     """
     images: dict[str, Captioned] = {}
     offset = 0
@@ -138,18 +140,23 @@ def join(sets: Sequence[CaptionSet]) -> CaptionSet:
             known = images.get(image.file)
             if known and known.split != image.split:
                 raise SameSpaceError(_in_two_splits(one.source, image.file, known.split, image.split))
-            captions = (*known.captions, *image.captions) if known else image.captions
-            images[image.file] = image._replace(captions=captions, row=known.row if known else offset + image.row)
+            if known:
+                images[image.file] = known._replace(captions=(*known.captions, *image.captions))
+            else:
+                images[image.file] = image._replace(row=offset + image.row)
         offset += one.listed
     notes = tuple(note for one in sets for note in one.notes)
     return CaptionSet(sets[0].source, sets[0].format, tuple(images.values()), offset, notes)
 
 
 def split_of(file: str, shares: Sequence[float] = SHARES) -> str:
-    """The split of a photo by the hash of its name alone, whatever folder it is in: always the same one."""
+    """Return a photo's split by the hash of its name alone: the same one whatever its folder and the other photos."""
     digest = hashlib.sha256(unicodedata.normalize("NFC", _base(file)).encode("utf-8", "surrogatepass"))
     place = int.from_bytes(digest.digest()[:8], "big") / 2**64 * sum(shares)
-    return next((split for split, end in zip(SPLITS, np.cumsum(shares), strict=True) if place < end), SPLITS[-1])
+    for split, end in zip(SPLITS, np.cumsum(shares), strict=True):
+        if place < end:
+            return split
+    return SPLITS[-1]  # sums round
 
 
 def _base(file: str) -> str:
@@ -162,7 +169,7 @@ class _Gathered(NamedTuple):
 
 
 def _by_file(path: Path, said: Sequence[Said]) -> dict[str, _Gathered]:
-    """Photos in the order they are first named in, each with all its captions and the one split it is said to be in."""
+    """Return photos in the order they are first named, each with all its captions and its one split."""
     by_file: dict[str, _Gathered] = {}
     for file, captions, split in said:
         known = by_file.get(file)
@@ -177,7 +184,7 @@ def _by_file(path: Path, said: Sequence[Said]) -> dict[str, _Gathered]:
 
 
 def _tidy(caption: str) -> str:
-    """On one line, and in characters that UTF-8 has: JSON can hold halves of some."""
+    """Put a caption on one line, in characters that UTF-8 has: JSON can hold halves of some."""
     return " ".join(caption.split()).encode("utf-8", "replace").decode()
 
 
@@ -186,7 +193,7 @@ def _in_two_splits(path: Path, file: str, one: str, other: str) -> str:
 
 
 def _split_lists(folder: Path) -> dict[str, str]:
-    """The split of each photo by Flickr8k's lists in this folder; empty if it has none."""
+    """Return each photo's split by Flickr8k's lists in this folder; empty if it has none."""
     splits: dict[str, str] = {}
     for split, name in LISTS.items():
         path = folder / name
@@ -203,11 +210,11 @@ class Located(NamedTuple):
 
     captions: CaptionSet  # those whose photo is there
     paths: list[Path]  # (N,) of its photos
-    notes: tuple[Note, ...]  # captioned photos that are not there or not certain, photos that have no caption
+    notes: tuple[Note, ...]  # captioned photos that are missing or ambiguous, photos without captions
 
 
 def locate(captions: CaptionSet, root: Path) -> Located:
-    """Find the photos of a caption set below `root`: where it says they are, else anywhere by their name."""
+    """Find the photos of a caption set below `root`: at the path it gives, otherwise anywhere by name."""
     photos = find(root, follow_links=True)
     by_name: dict[str, list[Path]] = {}
     for photo in photos:
@@ -220,12 +227,17 @@ def locate(captions: CaptionSet, root: Path) -> Located:
     unclear: list[str] = []
     for image in captions.images:
         name = _base(image.file)
-        named = [there[image.file]] if image.file in there else by_name.get(name, []) * namesakes[name]
-        if len(named) == 1:
+        namesake_files = by_name.get(name, [])
+        if image.file in there:
             images.append(image)
-            paths += named
+            paths.append(there[image.file])
+        elif not namesake_files:
+            missing.append(image.file)
+        elif len(namesake_files) == 1 and namesakes[name] == 1:
+            images.append(image)
+            paths += namesake_files
         else:
-            (unclear if named else missing).append(image.file)
+            unclear.append(image.file)
     if not images:
         raise SameSpaceError(
             f"none of the {count(len(captions.images), 'photo')} that {captions.source} describes is in {root}: "
@@ -233,8 +245,8 @@ def locate(captions: CaptionSet, root: Path) -> Located:
         )
     extra = sorted(set(there) - {path.relative_to(root).as_posix() for path in paths})
     notes = (
-        Note("photos with captions that are not there", missing),
-        Note("photos with captions of whose name there are several", unclear),
+        Note("captioned photos that are not there", missing),
+        Note("photos whose name several files have", unclear),
         Note("photos without captions", extra),
     )
     return Located(replace(captions, images=tuple(images)), paths, tuple(note for note in notes if note.items))

@@ -1,4 +1,4 @@
-"""Features of captioned photos that somebody else computed, such as Karpathy's vgg_feats.mat."""
+"""Read features of captioned photos that somebody else computed, such as Karpathy's vgg_feats.mat."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ KEY = "feats"
 
 
 def read_features(path: Path, captions: CaptionSet) -> Floats:
-    """(N, D) features of the caption set's N photos, as they are in the file: see `unit_rows`.
+    """Return features (N, D) of the caption set's N photos, as they are in the file: see `unit_rows`.
 
-    A .mat has `feats` (D, photos), as Karpathy's have it, a .npy (photos, D): all photos that the captions' source
+    A .mat has `feats` (D, photos), as Karpathy's does, a .npy (photos, D): for all photos that the captions' source
     names, in its order, captioned or not.
     """
     if path.suffix.lower() not in (".mat", ".npy"):
-        raise SameSpaceError(f"{path} is no .mat and no .npy: features come as one of them")
+        raise SameSpaceError(f"{path} is not a .mat or a .npy: save the features as one of them")
     if not path.is_file():
         raise SameSpaceError(f"{path}: no such file")
     turned = path.suffix.lower() == ".mat"
     stored = _read_mat(path) if turned else _read_npy(path)
     if stored.ndim != 2 or stored.dtype.kind not in "fiu":
         raise SameSpaceError(
-            f"{path} holds {stored.dtype} of shape {stored.shape}: features are a table of real numbers"
+            f"{path} holds {stored.dtype} of shape {stored.shape}: give features as a table of real numbers"
         )
     features = stored.T if turned else stored
     _check_length(path, features, captions)
@@ -58,10 +58,9 @@ def _check_length(path: Path, features: Array, captions: CaptionSet) -> None:
 
 def _read_npy(path: Path) -> Array:
     try:
-        stored: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return stored
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise SameSpaceError(f"{path} is damaged or no .npy of numbers: save it with numpy.save") from error
+        raise SameSpaceError(f"{path} is damaged, or not a .npy of numbers: save it with numpy.save") from error
 
 
 def _read_mat(path: Path) -> Array:
@@ -70,20 +69,18 @@ def _read_mat(path: Path) -> Array:
     except ImportError as error:
         raise SameSpaceError(f"{path} needs an extra to be read: pip install 'samespace[words]'") from error
     try:
-        stored: Array = np.asarray(loadmat(path, variable_names=[KEY])[KEY])
-        return stored
+        return np.asarray(loadmat(path, variable_names=[KEY])[KEY])
     except NotImplementedError as error:
         raise SameSpaceError(f"{path} is of MATLAB 7.3: save it with `save -v7`, or as a .npy") from error
     except KeyError as error:
-        raise SameSpaceError(f"{path} has no {KEY!r}: name the features so, or save them as a .npy") from error
+        raise SameSpaceError(f"{path} has no {KEY!r}: give the features this name, or save them as a .npy") from error
     except Exception as error:
         # Damaged data makes scipy raise nearly anything: ValueError, TypeError, zlib.error, MatReadError.
-        raise SameSpaceError(f"{path} is damaged or no .mat: fetch it again") from error
+        raise SameSpaceError(f"{path} is damaged, or not a .mat: fetch it again") from error
 
 
 def unit_rows(features: Floats) -> Floats:
-    """(N, D), each row of length 1, whatever its scale; a row of zeros stays one."""
+    """Scale rows (N, D) to length 1, however large or small they are; a row of zeros stays zeros."""
     peaks = np.abs(features).max(axis=1, keepdims=True, initial=0)
     rows = features / np.where(peaks > 0, peaks, 1)  # no square of these overflows or vanishes
-    units: Floats = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1)).astype(np.float32)
-    return units
+    return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Captions borrowed from the photos that look most alike: nothing is trained, and nothing said that nobody wrote.
+"""Borrow captions from the most similar training photos: nothing is trained, and every caption is a person's.
 
 Devlin et al., 2015 (arXiv 1505.04467). Of the captions of the nearest training photos the one is chosen that agrees
-best with the others, so that what only one of these photos shows is not said.
+best with the others, so that it does not describe what only one of these photos shows.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from samespace.words.photo_features import Featured, FeatureSource
 from samespace.words.tokens import split_words
 
 KIND = "borrower"  # of file
-# Photos whose captions are looked at. Of 5, 10, 20 and 40 CIDEr-D on validation photos was 0.18, 0.22, 0.25 and 0.20
-# for 800 of Flickr8k, 1.88, 1.92, 1.81 and 1.74 for 1,500 of drawn rooms. Each of their captions is held against all
-# others: held against the ten most like it, as the paper has it by some number, it was 0.18 for 0.23 and 1.43 for 1.56,
-# without colours.
+# Photos whose captions are compared. With 5, 10, 20 and 40 CIDEr-D on validation photos was 0.18, 0.22, 0.25 and 0.20
+# for 800 of Flickr8k, 1.88, 1.92, 1.81 and 1.74 for 1,500 of drawn rooms. Each caption is compared with all others:
+# compared with the ten most like it, as in the paper, it was 0.18 instead of 0.23 and 1.43 instead of 1.56, without
+# colours.
 NEAREST = 20
 
 
 class Borrower:
-    """Training photos' features, and what was said of these photos."""
+    """Training photos' features and captions, to borrow from."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Borrower:
         feature_source: FeatureSource,
         about: dict[str, Any] | None = None,
     ) -> None:
-        """`features` (N, D) of length 1, which are kept in half precision; `said` are the captions of each photo."""
+        """Take features (N, D) of length 1, kept in half precision, and the captions of each photo, `said`."""
         assert len(features) == len(said) > 0, "captions for each photo"
         self.features = features.astype(np.float16)
         self._index = Exact(self.features)
@@ -56,19 +56,19 @@ class Borrower:
         model_files.check_backbone(KIND, self.feature_source, feature_source)
 
     def captions(self, features: Array, nearest: int = NEAREST) -> list[str]:
-        """Of N photos by their features (N, D) of any length."""
-        rows = model_files.taken(KIND, self.feature_source, features, self.features.shape[1])
+        """Return a caption for each of N photos by features (N, D) of any length."""
+        rows = model_files.unit_features(KIND, self.feature_source, features, self.features.shape[1])
         found = self._index.nearest(rows, min(nearest, len(self.said))).rows
         return [self._captions[self._consensus(photos)] for photos in found]
 
     def _consensus(self, photos: Ints) -> int:
-        """Which of all captions is most like the others of these photos."""
+        """Return the number of the caption that agrees best with the others of these photos."""
         captions = np.concatenate([self._starts[one] + np.arange(len(self.said[one])) for one in photos])
         return int(captions[self._grams.consensus(captions)])
 
     def save(self, path: Path) -> None:
-        """One safetensors file, whole or not at all."""
-        text = "\n".join(self._captions).encode()  # which are of one line each
+        """Write one safetensors file, whole or not at all."""
+        text = "\n".join(self._captions).encode()  # each is one line
         tensors = {
             "features": torch.from_numpy(self.features),
             "captions": torch.frombuffer(bytearray(text), dtype=torch.uint8),
@@ -78,7 +78,7 @@ class Borrower:
 
     @staticmethod
     def load(path: Path) -> Borrower:
-        """What `save` wrote. It is data alone: a file from a stranger is safe to load."""
+        """Read what `save` wrote. It is data alone: a file from a stranger is safe to load."""
 
         def build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Borrower:
             captions = tensors["captions"].numpy().tobytes().decode().split("\n")
@@ -92,17 +92,17 @@ class Borrower:
 
 
 def borrow(featured: Featured) -> Borrower:
-    """From the training photos of these."""
+    """Make a borrower from the training photos."""
     learnt = featured.only("train")
     said = [image.captions for image in learnt.captions.images]
     return Borrower(learnt.features, said, featured.feature_source, {"captions": featured.captions.source.name})
 
 
 class Grams:
-    """C captions as the runs of 1 to 4 words they have, weighed as CIDEr does: by how few photos have them."""
+    """C captions as runs of 1 to 4 words, weighted as in CIDEr: the fewer photos have a run, the more it counts."""
 
     def __init__(self, captions: Sequence[str], photo_of: Ints) -> None:
-        """`photo_of` (C,) numbers the photos from 0."""
+        """Take captions and the number of each one's photo (C,), from 0."""
         sentences = [split_words(caption) for caption in captions]
         numbers: dict[str, int] = {}
         words = np.array([numbers.setdefault(word, len(numbers)) for said in sentences for word in said], np.int64)
@@ -117,7 +117,7 @@ class Grams:
         self._weights = np.concatenate([weight for _, _, weight in orders])[order]
 
     def consensus(self, captions: Ints) -> int:
-        """Which of them is most like all the others together; of several the first."""
+        """Return the place of the caption that is most like all others together; of several the first."""
         sizes = self._starts[captions + 1] - self._starts[captions]
         rows = np.repeat(np.arange(len(captions)), sizes)
         places = np.arange(sizes.sum()) + np.repeat(self._starts[captions] - (np.cumsum(sizes) - sizes), sizes)
@@ -127,7 +127,7 @@ class Grams:
 
 
 def _by_order(words: Ints, left: Ints, caption_of: Ints, photo_of: Ints) -> list[tuple[Ints, Ints, Floats]]:
-    """Of runs of 1 word, of 2, and so on: the captions that have one, its number, and its weight there."""
+    """Return, for runs of 1 word, of 2, and so on: the captions with one, its number, and its weight there."""
     found, known = [], 0
     photos, captions = int(photo_of.max()) + 1, len(photo_of)
     runs, at = words, np.arange(len(words))

@@ -1,4 +1,4 @@
-"""What a library's photos are captioned: by a person's hand, or by a captioner, which never writes over a person."""
+"""Keep the captions of a library's photos: a person's, which no captioner overwrites, or a captioner's."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from samespace.library.library import Library
 from samespace.library.sqlite import Database, Tables
 from samespace.words.tokens import split_words
 
-FILE = "captions.sqlite"  # in the library's folder: what persons wrote outlives the library's own file
+FILE = "captions.sqlite"  # in the library's folder: a person's captions outlive the library's own file
 LONGEST = 1000  # characters
 HAND = "hand"  # the writer of what a person wrote
 
-# The index keeps no text of its own, so that its rows have to be told what is taken away.
+# The index keeps no text of its own: to change a row, it needs the old caption.
 _CREATE = """
 CREATE TABLE captions (
     number INTEGER PRIMARY KEY,
@@ -38,14 +38,14 @@ _TABLES = Tables(_CREATE, version=1, what="file of captions", remedy="write them
 
 
 class Caption(NamedTuple):
-    """What one photo is captioned."""
+    """One photo's caption."""
 
-    text: str  # empty where a person wants none
+    text: str  # empty if a person wants none
     by_hand: bool
 
 
 def captions_of(library: Library) -> dict[str, Caption]:
-    """Of every content that has one."""
+    """Return the caption of every content that has one."""
     with LibraryCaptions(library) as captions:
         return captions.all()
 
@@ -69,24 +69,24 @@ class LibraryCaptions:
             self._db.close()
 
     def all(self) -> dict[str, Caption]:
-        """Of every content that has one."""
+        """Return the caption of every content that has one."""
         rows = self._db.query("SELECT content, caption, writer FROM captions") if self._db else []
         return {content: Caption(caption, writer == HAND) for content, caption, writer in rows}
 
     def by_hand(self) -> set[str]:
-        """The contents that a person has captioned."""
+        """Return the contents that a person has captioned."""
         rows = self._db.query("SELECT content FROM captions WHERE writer = ?", HAND) if self._db else []
         return {content for (content,) in rows}
 
     def lacking(self, contents: Iterable[str], writer: str) -> list[str]:
-        """Those that this captioner has not captioned, and no person has."""
+        """Return the contents that neither this captioner nor a person has captioned."""
         rows = self._db.query("SELECT content FROM captions WHERE writer IN (?, ?)", writer, HAND) if self._db else []
         done = {content for (content,) in rows}
         return [content for content in dict.fromkeys(contents) if content not in done]
 
     def write(self, captions: Mapping[str, str], writer: str) -> int:
-        """What a captioner says of contents, all or nothing; how many took it, for those by hand stay as they are."""
-        assert writer != HAND, "a captioner is no person"
+        """Write a captioner's captions, all or none, but not over a person's; return how many were written."""
+        assert writer != HAND, "a captioner is not a person"
         with self._changing() as db:
             by_hand = self.by_hand()
             db.run_many(
@@ -97,7 +97,7 @@ class LibraryCaptions:
             return len(captions.keys() - by_hand)
 
     def edit(self, content: str, text: str) -> Caption:
-        """What a person says of it, on one line; no captioner changes that again, even if it is empty."""
+        """Write a person's caption, on one line; no captioner changes it again, even if it is empty."""
         text = " ".join(text.split())
         if len(text) > LONGEST:
             raise SameSpaceError(f"a caption of {len(text):,} characters is too long: {LONGEST:,} at most")
@@ -110,10 +110,9 @@ class LibraryCaptions:
         return Caption(text, by_hand=True)
 
     def matching(self, sentence: str) -> dict[str, float]:
-        """Contents whose caption has words of this sentence, and how much of it: 1 for all of its words.
+        """Return the contents whose caption has words of this sentence, with the share they have, 1 for all words.
 
-        Rare words count more. Words that no caption has are left out of account; endings do not matter, so that "bed"
-        is found by "beds".
+        Rare words count more. Words that no caption has are ignored. Endings do not matter: "beds" finds "bed".
         """
         if not self._db:
             return {}

@@ -7,10 +7,10 @@ import unicodedata
 
 
 def split_words(sentence: str) -> list[str]:
-    """The words of a sentence, in lower case, cut as the Penn Treebank cuts them and without punctuation.
+    """Return the words of a sentence, in lower case, cut as in the Penn Treebank and without punctuation.
 
     "Don't touch the man's T-shirt!" is do, n't, touch, the, man, 's, t-shirt. Numbers, hyphens and apostrophes inside
-    words stay; slashes part words, which the Treebank leaves together. The words, joined by spaces, split as they are.
+    words stay; slashes split words, unlike in the Treebank. The words joined by spaces split into the same words.
     """
     text = sentence.lower() if sentence.isascii() else _plain(sentence)
     words: list[str] = []
@@ -33,14 +33,14 @@ _QUOTES = str.maketrans(dict.fromkeys("’‘ʼ‛`´＇", "'") | dict.fromkeys(
 
 
 def _plain(sentence: str) -> str:
-    """In lower case, characters that look alike made the same: composed, of usual width, none that cannot be seen."""
+    """Return a sentence in lower case, similar characters made equal: composed, of usual width, no invisible ones."""
     text = unicodedata.normalize("NFKC", sentence.translate(_QUOTES)).translate(_QUOTES)
     text = "".join(character for character in text if unicodedata.category(character) != "Cf")
     return unicodedata.normalize("NFKC", text.lower())
 
 
 class _Kept(dict[int, int | str]):
-    """For `str.translate`: letters, marks, digits and what joins them stay; all else becomes a space."""
+    """A table for `str.translate`: letters, marks, digits and what joins them stay; all else becomes a space."""
 
     def __missing__(self, code: int) -> int | str:
         character = chr(code)
@@ -52,7 +52,7 @@ _KEPT = _Kept()
 
 
 def _without_clitics(word: str) -> list[str]:
-    """ "shouldn't've" → should, n't, 've. What is left is a word, so that "rock'n't" stays as it is."""
+    """Split "shouldn't've" into should, n't, 've. What is left must be a word: "rock'n't" stays as it is."""
     ends: list[str] = []
     while found := _CLITIC.fullmatch(word):
         word = found[1]

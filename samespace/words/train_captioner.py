@@ -1,4 +1,4 @@
-"""Trains a captioner on captioned photos that have features, and tells how near captions come to people's."""
+"""Train a captioner on captioned photos with features, and measure how near its captions come to people's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from samespace.words.vocabulary import PAD, THRESHOLD, UNKNOWN, Vocabulary
 
 
 class Writer(Protocol):
-    """What says a sentence of a photo by its features: a captioner, or a borrower."""
+    """A captioner or a borrower: it writes a sentence for a photo by its features."""
 
     feature_source: FeatureSource
     about: dict[str, Any]
@@ -33,14 +33,14 @@ class Writer(Protocol):
 
 
 def load(path: Path, device: str = "cpu") -> Writer:
-    """Either, whichever the file is of; a borrower has nothing to do on a device."""
+    """Read the captioner or the borrower in a file; only a captioner uses the device."""
     if kind_of(path) == nearest_captions.KIND:
         return Borrower.load(path)
     return Captioner.load(path, device)
 
 
 class Evaluation(NamedTuple):
-    """How near written captions come to those that people gave the same photos."""
+    """The similarity of written captions to those that people gave the same photos."""
 
     bleu: tuple[float, ...]  # BLEU-1 to BLEU-4
     cider_d: float | None  # None of too few photos
@@ -55,52 +55,52 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(writer: Writer, featured: Featured, fewest: int = FEWEST) -> Evaluation:
-    """On all photos there are: take those of one split. CIDEr-D asks for `fewest` of them."""
+    """Evaluate on all given photos, usually those of one split; CIDEr-D needs `fewest` of them."""
     writer.check(featured.feature_source)
     return judged(writer.captions(featured.features), featured, fewest)
 
 
 def judged(written: list[str], featured: Featured, fewest: int = FEWEST) -> Evaluation:
-    """Of a caption for each photo."""
+    """Evaluate one written caption for each photo."""
     references = [image.captions for image in featured.captions.images]
     cider = cider_d(written, references, fewest) if len(written) >= fewest else None
     return Evaluation(bleu(written, references), cider, variety(written), len(written))
 
 
 class Recipe(NamedTuple):
-    """How a captioner is trained."""
+    """The settings for training a captioner."""
 
     embed_size: int = EMBED_SIZE
     hidden_size: int = HIDDEN_SIZE
-    threshold: int = THRESHOLD  # how often a word has to be met
+    threshold: int = THRESHOLD  # times a word must be met
     batch: int = 64
     learning_rate: float = 0.001
-    clip: float = 5.0  # of the gradient's length
+    clip: float = 5.0  # the gradient's length, at most
     epochs: int = 100
-    patience: int = 20  # epochs that bring nothing, after which it ends
+    patience: int = 20  # epochs without improvement, after which it ends
     seed: int = 0
 
     def check(self) -> None:
-        """Refuse, in one sentence, what would fail later or quietly train something else."""
+        """Refuse, in one sentence, settings that would fail later or quietly train something else."""
         check_recipe(self, {}, {"embed_size": 1, "hidden_size": 1}, {})
 
 
-# Quicker to learn from some thousand photos, and no worse: what `benchmarks/caption.py` measures.
+# Quicker on some thousand photos, and no worse; `benchmarks/caption.py` measures it.
 QUICK = Recipe(hidden_size=256, learning_rate=0.002)
 
 
 def loss(network: nn.Module, batch: Batch) -> Tensor:
-    """How surprised it is by the captions of a batch, in nats a word; words it does not know it need not foresee."""
+    """Return the cross-entropy of a batch's captions, in nats per word; unknown words do not count."""
     logits = network(batch.features, batch.ids[:, :-1])
     words = batch.ids[:, 1:]
     return F.cross_entropy(logits.flatten(0, 1), words.masked_fill(words == UNKNOWN, PAD).flatten(), ignore_index=PAD)
 
 
 def begin(featured: Featured, recipe: Recipe) -> Captioner:
-    """A captioner for these training photos, that has learnt nothing yet; the same for the same seed."""
+    """Make an untrained captioner for these training photos, the same for the same seed."""
     recipe.check()
     if len(featured.features) < 2:
-        raise SameSpaceError(f"{featured.captions.source} has one training photo: two are the least to tell apart")
+        raise SameSpaceError(f"{featured.captions.source} has one training photo: give at least two")
     vocabulary = Vocabulary.build(featured.captions, recipe.threshold)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -112,13 +112,13 @@ def begin(featured: Featured, recipe: Recipe) -> Captioner:
 def train(
     featured: Featured, recipe: Recipe | None = None, unfinished: Path | None = None, device: str = "cpu"
 ) -> Captioner:
-    """The captioner of the epoch whose captions were best on validation photos: the same every time on one thread.
+    """Return the captioner of the epoch that was best on validation photos, the same every time on one thread.
 
-    Best by CIDEr-D, of however few photos. By cross-entropy it would end too early, saying the same of most photos: on
-    the other half of the validation photos captions were then worth 1.38 on drawn rooms, and 1.76 so.
+    Best by CIDEr-D, of however few photos. By cross-entropy it would end too early, with one caption for most photos:
+    on the other half of the validation photos of drawn rooms CIDEr-D was then 1.38 instead of 1.76.
 
-    After every epoch all of it is kept in `unfinished`, if that is given: stopped, training goes on from there when it
-    is asked for again.
+    With `unfinished`, its state is kept in that file after every epoch: if training is stopped, the next call goes on
+    from there.
     """
     recipe = recipe or Recipe()
     learnt, held = featured.only("train"), featured.only("val")

@@ -1,4 +1,4 @@
-"""Trains a matcher on captioned photos that have features, and tells how well it finds one by the other."""
+"""Train a matcher on captioned photos with features, and measure how well it finds one by the other."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from samespace.words.training_loop import Batch, Course, Lesson, check_recipe, d
 from samespace.words.vocabulary import THRESHOLD, Vocabulary
 
 NEGATIVES = ("sum", "hardest")
-WARM_UP = 2  # epochs that the hardest wait for: from the first step on they would pull all vectors into one
+WARM_UP = 2  # epochs before the hardest are used: from the first step they would pull all vectors into one
 
 
 class Recipe(NamedTuple):
-    """How a matcher is trained: by default as the paper has it."""
+    """The settings for training a matcher, by default the paper's."""
 
     measure: str = MEASURES[0]
     negatives: str = NEGATIVES[0]
     margin: float = 0.05
     dim: int = DIM
     word_dim: int = WORD_DIM
-    threshold: int = THRESHOLD  # how often a word has to be met
+    threshold: int = THRESHOLD  # times a word must be met
     batch: int = 128
     learning_rate: float = 0.001
-    clip: float = 2.0  # of the gradient's length
+    clip: float = 2.0  # the gradient's length, at most
     epochs: int = 60
-    patience: int = 10  # epochs that bring nothing, after which it ends
+    patience: int = 10  # epochs without improvement, after which it ends
     seed: int = 0
 
     def check(self) -> None:
-        """Refuse, in one sentence, what would fail later or quietly train something else."""
+        """Refuse, in one sentence, settings that would fail later or quietly train something else."""
         check_recipe(self, {"measure": MEASURES, "negatives": NEGATIVES}, {"dim": 1, "word_dim": 1}, {"margin": 2.0})
 
 
-# Smaller than the paper's, and so quicker to learn from some thousand photos: what `benchmarks/match.py` measures.
+# Smaller than the paper's, and so quicker on some thousand photos; `benchmarks/match.py` measures it.
 QUICK = {
     "order": Recipe(dim=256, batch=64, learning_rate=0.002),
     "cosine": Recipe(measure="cosine", margin=0.2, dim=256, batch=64, learning_rate=0.002),
@@ -51,21 +51,21 @@ QUICK = {
 
 
 def loss(network: nn.Module, recipe: Recipe, batch: Batch, epoch: int) -> Tensor:
-    """How far the photos and captions of a batch are from finding each other among all of it."""
+    """Return the matching loss of a batch of photos and captions."""
     seen, said = network(batch.features, batch.ids, batch.lengths)
     hardest = recipe.negatives == "hardest" and epoch >= WARM_UP
     return matching_loss(scores(seen, said, recipe.measure), batch.photos, recipe.margin, hardest)
 
 
 class Evaluation(NamedTuple):
-    """How well photos are found by their sentences, and sentences by their photos."""
+    """Retrieval of photos by their sentences, and of sentences by their photos."""
 
     text_to_photo: Retrieval
     photo_to_text: Retrieval
 
     @property
     def recall(self) -> float:
-        """Mean of the six recalls that the papers add up: what chooses between epochs."""
+        """Return the mean of the six recalls that the papers add up; the best epoch has the highest."""
         return float(np.mean([getattr(one, f"recall_at_{k}") for one in self for k in (1, 5, 10)]))
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(matcher: Matcher, featured: Featured) -> Evaluation:
-    """On all photos and captions there are: take those of one split."""
+    """Evaluate on all given photos and captions, usually those of one split."""
     matcher.check(featured.feature_source)
     image_of = featured.captions.image_of
     found = rank(matcher, featured)
@@ -81,16 +81,16 @@ def evaluate(matcher: Matcher, featured: Featured) -> Evaluation:
 
 
 def rank(matcher: Matcher, featured: Featured) -> Ranks:
-    """Of each caption's photo, and of each photo's captions."""
+    """Rank each caption's photo, and each photo's captions."""
     photos = matcher.embed_photos(featured.features)
     sentences = matcher.embed_sentences(featured.captions.captions)
     return ranks(lambda rows, columns: matcher.score(photos[rows], sentences[columns]), featured.captions.image_of)
 
 
 def shuffled(captions: CaptionSet, seed: int = 0) -> CaptionSet:
-    """With the captions of each photo given to another of its split: of these nothing can be learnt.
+    """Give each photo's captions to another photo of its split, so that nothing can be learnt from them.
 
-    A matcher that still finds photos better than chance has seen what it should not have.
+    A matcher that still finds photos better than chance has seen what it should not.
     """
     random, images = np.random.default_rng(seed), list(captions.images)
     for split in sorted({image.split for image in images}):
@@ -101,10 +101,10 @@ def shuffled(captions: CaptionSet, seed: int = 0) -> CaptionSet:
 
 
 def begin(featured: Featured, recipe: Recipe) -> Matcher:
-    """A matcher for these training photos, that has learnt nothing yet; the same for the same seed."""
+    """Make an untrained matcher for these training photos, the same for the same seed."""
     recipe.check()
     if len(featured.features) < 2:
-        raise SameSpaceError(f"{featured.captions.source} has one training photo: two are the least to tell apart")
+        raise SameSpaceError(f"{featured.captions.source} has one training photo: give at least two")
     vocabulary = Vocabulary.build(featured.captions, recipe.threshold)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -115,10 +115,10 @@ def begin(featured: Featured, recipe: Recipe) -> Matcher:
 def train(
     featured: Featured, recipe: Recipe | None = None, unfinished: Path | None = None, device: str = "cpu"
 ) -> Matcher:
-    """The matcher of the epoch that was best on validation photos: the same every time on one thread.
+    """Return the matcher of the epoch that was best on validation photos, the same every time on one thread.
 
-    After every epoch all of it is kept in `unfinished`, if that is given: stopped, training goes on from there when it
-    is asked for again.
+    With `unfinished`, its state is kept in that file after every epoch: if training is stopped, the next call goes on
+    from there.
     """
     recipe = recipe or Recipe()
     learnt, held = featured.only("train"), featured.only("val")
@@ -130,6 +130,6 @@ def train(
 
 
 def course_of(matcher: Matcher, lesson: Lesson, recipe: Recipe, digest: str = "") -> Course:
-    """A training that is about to begin, where the lesson's features are."""
+    """Prepare a training on the device that the lesson's features are on."""
     matcher.network.to(lesson.features.device)
     return Course(matcher.network, lesson, lambda network, *taken: loss(network, recipe, *taken), recipe, digest)

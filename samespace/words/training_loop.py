@@ -1,6 +1,6 @@
-"""Learning from captioned photos that have features, an epoch at a time; stopped at any moment, it goes on from there.
+"""Train on captioned photos with features, an epoch at a time; if stopped at any moment, training can go on.
 
-What is learnt is a network's own affair: it brings its loss, and tells how well it does on photos that are held out.
+The network brings its loss and its score on photos that are held out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from samespace.words.vocabulary import Vocabulary
 
 
 class Recipe(Protocol):
-    """What all recipes say, whatever they train."""
+    """Settings that all recipes have."""
 
     @property
     def batch(self) -> int: ...
@@ -34,13 +34,13 @@ class Recipe(Protocol):
     def learning_rate(self) -> float: ...
     @property
     def clip(self) -> float:
-        """Of the gradient's length."""
+        """Return the highest length of the gradient."""
 
     @property
     def epochs(self) -> int: ...
     @property
     def patience(self) -> int:
-        """Epochs that bring nothing, after which it ends."""
+        """Return the number of epochs without improvement after which training ends."""
 
     @property
     def seed(self) -> int: ...
@@ -56,7 +56,7 @@ def check_recipe(
     whole_numbers: Mapping[str, int],
     numbers: Mapping[str, float],
 ) -> None:
-    """Refuse, in one sentence, what would fail later or quietly train something else."""
+    """Refuse, in one sentence, settings that would fail later or quietly train something else."""
     for name, chosen in choices.items():
         if getattr(recipe, name) not in chosen:
             raise SameSpaceError(f"{name} cannot be {getattr(recipe, name)!r}: choose one of {', '.join(chosen)}")
@@ -73,10 +73,10 @@ def check_recipe(
 class Batch(NamedTuple):
     """B photos, and a caption of each."""
 
-    photos: Tensor  # (B,): which they are
+    photos: Tensor  # (B,): their numbers
     features: Tensor  # (B, D)
     ids: Tensor  # (B, T), filled up with PAD
-    lengths: Tensor  # (B,): how many ids count; on the CPU
+    lengths: Tensor  # (B,): the number of ids that count; on the CPU
 
 
 class Lesson:
@@ -94,19 +94,18 @@ class Lesson:
         return len(self.features)
 
     def choose(self, seed: int, epoch: int) -> Ints:
-        """(N,): one caption of each photo, at random and another one each epoch."""
-        chosen: Ints = self._starts + np.random.default_rng([seed, epoch, 1]).integers(self._counts)
-        return chosen
+        """Choose one caption of each photo, (N,), at random and anew each epoch."""
+        return self._starts + np.random.default_rng([seed, epoch, 1]).integers(self._counts)
 
     def batches(self, seed: int, epoch: int, size: int) -> Iterator[Ints]:
-        """All photos, shuffled anew each epoch; one alone, which is like no others, is left out of it."""
+        """Yield all photos, shuffled anew each epoch; a last batch of one is left out."""
         order = np.random.default_rng([seed, epoch]).permutation(len(self))
         for at in range(0, len(order), size):
             if len(order) - at > 1:
                 yield order[at : at + size]
 
     def take(self, photos: Ints, captions: Ints) -> Batch:
-        """Of B photos, and a caption of each, both given by their numbers."""
+        """Return the batch of B photos and a caption of each, both given by their numbers."""
         device = self.features.device
         rows, columns = torch.from_numpy(photos), torch.from_numpy(captions)
         lengths = self.lengths[columns]
@@ -114,32 +113,32 @@ class Lesson:
         return Batch(rows.to(device), self.features[rows.to(device)], ids, lengths)
 
 
-Loss = Callable[[nn.Module, Batch, int], Tensor]  # of a batch in an epoch, counted from 0
+Loss = Callable[[nn.Module, Batch, int], Tensor]  # network, batch, epoch counted from 0
 
 
 def digest(featured: Featured, recipe: Any) -> str:
-    """Of all that decides what is learnt but for the number of epochs, which may be raised later."""
+    """Return a digest of all that decides what is learnt, except the number of epochs, which may be raised later."""
     said = [(image.file, image.split, image.captions) for image in featured.captions.images]
-    told = recipe._replace(epochs=0, patience=0)
-    found = hashlib.sha256(json.dumps([told, featured.feature_source, said]).encode())
+    settings = recipe._replace(epochs=0, patience=0)
+    found = hashlib.sha256(json.dumps([settings, featured.feature_source, said]).encode())
     found.update(featured.features.tobytes())
     return found.hexdigest()
 
 
 class Course:
-    """A training between two epochs: what is learnt, what was best, and all that going on needs."""
+    """A training between two epochs: the network, the best so far, and all that is needed to go on."""
 
     def __init__(self, network: nn.Module, lesson: Lesson, loss: Loss, recipe: Recipe, digest: str) -> None:
-        """`digest` is of what must be the same for it to go on."""
+        """Start a training; `digest` is of what must be the same to go on with it."""
         self.network, self.lesson, self.loss, self.recipe, self.digest = network, lesson, loss, recipe, digest
         self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
         self.epoch, self.best_epoch, self.score = 0, 0, -float("inf")
         self.best: dict[str, Tensor] = copy.deepcopy(self.network.state_dict())
 
     def run(self, judge: Callable[[], float], unfinished: Path | None, title: str) -> None:
-        """Until photos that are held out gain no more by `judge`; the network is then of the epoch that had the most.
+        """Train until `judge`, the score on held-out photos, gains no more; leave the network of the best epoch.
 
-        After every epoch all of it is kept in `unfinished`, if that is given, and gone on with if it is there.
+        With `unfinished`, the state is kept in that file after every epoch, and training goes on from it if it exists.
         """
         if unfinished and unfinished.is_file():
             self.read(unfinished)
@@ -154,7 +153,7 @@ class Course:
         self.network.load_state_dict(self.best)
 
     def learn(self) -> None:
-        """One epoch."""
+        """Train for one epoch."""
         recipe, seed = self.recipe, self.recipe.seed
         captions = self.lesson.choose(seed, self.epoch)
         self.network.train()
@@ -168,12 +167,13 @@ class Course:
         self.epoch += 1
 
     def keep(self, score: float) -> None:
-        """If it is the best so far."""
+        """Keep the network if its score is the best so far."""
         if score > self.score:
             self.score, self.best_epoch = score, self.epoch
             self.best = copy.deepcopy(self.network.state_dict())
 
     def write(self, path: Path) -> None:
+        """Write the state to a file."""
         state = {
             "digest": self.digest,
             "numbers": [self.epoch, self.best_epoch, self.score],
@@ -186,6 +186,7 @@ class Course:
         save_whole(path, content.getvalue(), durable=False)
 
     def read(self, path: Path) -> None:
+        """Read the state that `write` wrote; refuse that of another training."""
         try:
             state: dict[str, Any] = torch.load(path, self.lesson.features.device, weights_only=True)
             if state["digest"] != self.digest:
@@ -210,7 +211,7 @@ Model = TypeVar("Model", bound=Savable)
 
 
 def into_file(output: Path, train: Callable[[Path, str], Model]) -> Model:
-    """Train on the best device of this machine, and save. What is unfinished lies beside until it is done."""
+    """Train on the best device of this machine, and save; until then the state lies in a file beside."""
     unfinished = output.with_name(f"{output.name}.unfinished")
     model = train(unfinished, "cuda" if torch.cuda.is_available() else "cpu")
     model.save(output)

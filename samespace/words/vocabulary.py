@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAD, START, STOP, UNKNOWN = range(4)
 SPECIALS = ("<pad>", "<start>", "<stop>", "<unk>")  # no sentence has them: angle brackets are punctuation
-THRESHOLD = 4  # how often a word has to be met to be learnt
+THRESHOLD = 4  # times a word must be met to be learnt
 FORMAT = 1
 
 
@@ -35,7 +35,7 @@ class Vocabulary:
 
     @staticmethod
     def build(captions: CaptionSet, threshold: int = THRESHOLD) -> Vocabulary:
-        """The words that training photos' captions have at least `threshold` times; others' captions are not read."""
+        """Return the words that training photos' captions have at least `threshold` times; no others are read."""
         sentences = captions.only("train").captions
         counts = Counter(word for sentence in sentences for word in split_words(sentence))
         words = sorted((word for word in counts if counts[word] >= threshold), key=lambda word: (-counts[word], word))
@@ -53,15 +53,15 @@ class Vocabulary:
 
     @property
     def fingerprint(self) -> str:
-        """Same fingerprint, same word for every id."""
+        """Return a name that vocabularies share only if every id has the same word."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:16]
 
     def encode(self, sentence: str) -> list[int]:
-        """START, an id for each word, STOP; for words it does not know UNKNOWN."""
+        """Return START, an id for each word, STOP; UNKNOWN for unknown words."""
         return [START, *(self._ids.get(word, UNKNOWN) for word in split_words(sentence)), STOP]
 
     def encode_all(self, sentences: Sequence[str]) -> tuple[Ints, Ints]:
-        """N sentences as ids (N, T), each filled up with PAD to the longest, and how many ids each has (N,)."""
+        """Return N sentences as ids (N, T), padded with PAD to the longest, and the number of ids of each (N,)."""
         encoded = [self.encode(sentence) for sentence in sentences]
         lengths = np.array([len(ids) for ids in encoded], np.int64)
         rows = np.full((len(encoded), lengths.max(initial=0)), PAD, np.int64)
@@ -69,7 +69,7 @@ class Vocabulary:
         return rows, lengths
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The sentence up to STOP, in lower case, with what `split_words` has cut off put back: "the man's hat"."""
+        """Return the sentence up to STOP, in lower case, with clitics joined again: "the man's hat"."""
         sentence: list[str] = []
         for number in map(int, ids):
             if number == STOP:
@@ -79,20 +79,20 @@ class Vocabulary:
         return " ".join(sentence)
 
     def unknown(self, sentence: str) -> list[str]:
-        """The words of it that are not known, each once, in order."""
+        """Return the unknown words of a sentence, each once, in order."""
         return [word for word in dict.fromkeys(split_words(sentence)) if word not in self]
 
     def nearest(self, word: str, count: int = 3) -> list[str]:
-        """Known words spelt nearly like this one, the nearest first; often none."""
+        """Return known words spelt nearly like this one, the nearest first; often none."""
         return get_close_matches(word, self.words[len(SPECIALS) :], count, 0.7)
 
     def to_json(self) -> str:
-        """All of it in one line of ASCII, for a model to keep inside itself."""
+        """Return all of it in one line of ASCII, for a model to keep in its file."""
         return json.dumps({"format": FORMAT, "fingerprint": self.fingerprint, "words": self.words[len(SPECIALS) :]})
 
     @staticmethod
     def from_json(text: str) -> Vocabulary:
-        """What `to_json` gave."""
+        """Read what `to_json` gave."""
         try:
             about = json.loads(text)
             words = about["words"]

@@ -111,7 +111,7 @@ def test_training_that_was_stopped_goes_on(
         (["match", "train", "nowhere", *RANDOM], "nowhere is not a folder"),
         (["match", "train", "{photos}", *RANDOM], "has no photo with a .txt of its name beside it"),
         (["match", "evaluate", "none.safetensors", "{photos}"], "none.safetensors: no such file"),
-        (["match", "evaluate", "{photo}", "{photos}"], "is no matcher, or damaged"),
+        (["match", "evaluate", "{photo}", "{photos}"], "is not a matcher, or damaged"),
         (["match", "none.jpg", "--captions", "{photos}"], "match.safetensors: no such file"),
     ],
 )
@@ -240,7 +240,7 @@ def test_a_photo_of_no_library_is_described_and_not_kept(run: Run, described: Pa
     ("words", "told"),
     [
         (["caption", "{album}"], "caption.safetensors: no such file"),
-        (["caption", "{album}", "--captioner", "{album}/0.jpg"], "is no captioner, or damaged"),
+        (["caption", "{album}", "--captioner", "{album}/0.jpg"], "is not a captioner, or damaged"),
         (["caption", "none.jpg", "--captioner", "{captioner}"], "none.jpg: no such file"),
         (
             ["caption", "{album}", "--captioner", "{captioner}", "--backbone", "mobilenet_v2", "--weights", "none"],

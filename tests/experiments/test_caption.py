@@ -90,7 +90,7 @@ def test_a_checkpoint_carries_the_captioner_that_was_measured(searched: StubMast
     assert searched.checkpoints
     for checkpoint in searched.checkpoints:
         report = reports[checkpoint.metadata["steps_completed"]]
-        found = trial.figures(evaluate(captioner_of(checkpoint.path), held, fewest=1))
+        found = trial.metrics_of(evaluate(captioner_of(checkpoint.path), held, fewest=1))
         assert found == {name: report[name] for name in METRICS}
 
 
@@ -131,7 +131,7 @@ def test_here_the_settings_train_the_captioner_that_the_library_would(
     assert trial.main([*arguments(rooms, cache, file), "--epochs", "2"]) == 0
     featured, found = read(rooms, cache), Captioner.load(file)
     hparams = yaml.safe_load(CaptionTrial.CONST.read_text())["hyperparameters"] | TINY | {"epochs": 2}
-    train(featured, CaptionTrial.recipe(hparams)).save(tmp_path / "expected")
+    train(featured, CaptionTrial.recipe_of(hparams)).save(tmp_path / "expected")
     assert file.read_bytes() == (tmp_path / "expected").read_bytes()
     printed = capsys.readouterr().out
     assert printed == "".join(f"{split}, {evaluate(found, featured.only(split))}\n" for split in ("val", "test"))
@@ -162,7 +162,10 @@ def test_here_a_training_that_was_stopped_goes_on(rooms: Path, cache: Path, tmp_
     ("mistake", "told"),
     [
         (["--data", "/nowhere"], "/nowhere is not a folder"),
-        (["--config", "hyperparameters.depth=3"], "set global_batch_size, epochs, embed_size, hidden_size, threshold"),
+        (
+            ["--config", "hyperparameters.depth=3"],
+            "unknown hyperparameter 'depth': choose among global_batch_size",
+        ),
         (["--config", "hyperparameters.backbone=vgg99"], "backbone cannot be 'vgg99': choose one of mobilenet"),
         (["--config", "hyperparameters.hidden_size=0"], "hidden_size cannot be 0: give a whole number from 1"),
         (["--output", "/dev/null/caption"], "cannot write /dev/null/caption"),
@@ -180,7 +183,7 @@ def test_a_mistake_is_one_line(
 
 def test_hyperparameters_are_all_or_none() -> None:
     hparams = yaml.safe_load(CaptionTrial.CONST.read_text())["hyperparameters"]
-    assert CaptionTrial.recipe(hparams).batch == hparams["global_batch_size"]
+    assert CaptionTrial.recipe_of(hparams).batch == hparams["global_batch_size"]
     del hparams["embed_size"]
-    with pytest.raises(SameSpaceError, match=r"set .*embed_size.*, as const\.yaml does"):
-        CaptionTrial.recipe(hparams)
+    with pytest.raises(SameSpaceError, match=r"hyperparameter embed_size is missing: set it as const\.yaml does"):
+        CaptionTrial.recipe_of(hparams)

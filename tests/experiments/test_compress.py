@@ -41,7 +41,7 @@ def made(count: int) -> np.ndarray:
     return vectors.astype(np.float16)
 
 
-def write(folder: Path, number: int, contents: list[str], vectors: np.ndarray, fingerprint: str = "trunk") -> None:
+def write(folder: Path, number: int, contents: list[str], vectors: np.ndarray, fingerprint: str = "backbone") -> None:
     """A file as experiments/embed writes it."""
     sketches = Rows(contents, {"outline": np.zeros((len(contents), 3), np.float16)})
     batch = Batch([], [], {"sketches": sketches, fingerprint: Rows(contents, {"vectors": vectors})}, "decoders")
@@ -253,9 +253,7 @@ def test_here_the_settings_train_the_encoder_that_the_library_would(
     vectors = read_vectors(embedded)
     assert found.fingerprint == autoencoder.train(vectors, 12, 4, 48, 0.001, 32).fingerprint
     learnt, held = (vectors[rows.numpy()] for rows in autoencoder.split(200))
-    expected = (
-        f"{recall(found, held):.3f} of 20 vectors that were held out, PCA {recall(fit_pca(learnt, 12, 0), held):.3f}"
-    )
+    expected = f"{recall(found, held):.3f} on 20 held-out vectors, PCA {recall(fit_pca(learnt, 12, 0), held):.3f}"
     assert capsys.readouterr().out == f"recall@10 {expected}\n"
 
 
@@ -266,7 +264,7 @@ def test_here_the_settings_train_the_encoder_that_the_library_would(
         (["--data", "/nowhere.npy"], "/nowhere.npy cannot be read"),
         (
             ["--config", "hyperparameters.depth=3"],
-            "set global_batch_size, epochs, dim, hidden, learning_rate, as const",
+            "unknown hyperparameter 'depth': choose among global_batch_size, epochs, dim, hidden, learning_rate",
         ),
         (["--config", "hyperparameters.dim=1.5"], "dim cannot be 1.5"),
         (["--config", "hyperparameters.hidden=0"], "hidden cannot be 0"),

@@ -496,7 +496,7 @@ def test_a_batch_without_any_photo_is_a_file(photos: Path, tmp_path: Path) -> No
 def test_without_a_cluster_one_is_told_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert embed.main() == 1
     assert capsys.readouterr().err == (
-        "error: there is no cluster here: `samespace scan DIR --model DIR` does the same on one machine\n"
+        "error: this is not a Determined cluster: `samespace scan DIR --model DIR` does the same on one machine\n"
     )
 
 
@@ -506,14 +506,17 @@ def test_without_a_cluster_one_is_told_what_to_do(capsys: pytest.CaptureFixture[
         ({"hyperparameters": {"batch_size": 0}}, "batch_size cannot be 0"),
         ({"hyperparameters": {"batch_size": "1e3"}}, "batch_size cannot be '1e3'"),
         ({"hyperparameters": {"backbone": None}}, "give hyperparameters.model, a trained model's folder, or backbone"),
-        ({"hyperparameters": {"size": 3}}, "hyperparameters has an unknown key 'size'"),
+        (
+            {"hyperparameters": {"size": 3}},
+            "unknown hyperparameter 'size': choose among model, backbone",
+        ),
         ({"hyperparameters": {"backbone": "resnet7"}}, "resnet7"),
-        ({"data": {"dir": None}}, "give data.dir"),
+        ({"data": {"dir": None}}, "data.dir cannot be None: give the folder that holds the photos"),
         ({"data": {"dir": "/no/such/folder"}}, "there is no /no/such/folder on agent "),
         ({"data": {"extensions": "jpg,png"}}, "data.extensions cannot be 'jpg,png'"),
         ({"data": {"extensions": ["heic"]}}, "no photos below"),
-        ({"data": {"folder": "/photos"}}, "data has an unknown key 'folder'"),
-        ({"checkpoint_storage": {"type": "directory"}}, "a checkpoint storage of type directory"),
+        ({"data": {"folder": "/photos"}}, "unknown setting 'data.folder': choose among data.dir, data.extensions"),
+        ({"checkpoint_storage": {"type": "directory"}}, "a checkpoint_storage of type directory"),
     ],
 )
 def test_a_mistake_is_one_line(

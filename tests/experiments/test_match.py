@@ -115,7 +115,7 @@ def test_a_trial_trains_what_the_search_chose(searched: StubMaster, rooms: Path,
     found = matcher_of(searched.checkpoints[-1].path)
     assert (found.measure, found.dim, found.network.word.embedding_dim) == ("cosine", 24, 8)
     learnt = read(rooms, cache).only("train")
-    chosen = MatchTrial.recipe(searched.config["hyperparameters"] | CHOSEN)
+    chosen = MatchTrial.recipe_of(searched.config["hyperparameters"] | CHOSEN)
     lesson, untrained = Lesson(learnt, found.vocabulary), begin(learnt, chosen)
     batch = lesson.take(np.arange(len(lesson)), lesson.choose(0, 0))
     assert loss(found.network, chosen, batch, 0) < loss(untrained.network, chosen, batch, 0)
@@ -136,7 +136,7 @@ def test_a_checkpoint_carries_the_matcher_that_was_measured(searched: StubMaster
     assert searched.checkpoints
     for checkpoint in searched.checkpoints:
         report = reports[checkpoint.metadata["steps_completed"]]
-        assert trial.figures(evaluate(matcher_of(checkpoint.path), held)) == {name: report[name] for name in METRICS}
+        assert trial.metrics_of(evaluate(matcher_of(checkpoint.path), held)) == {name: report[name] for name in METRICS}
 
 
 def test_every_epoch_takes_other_captions(
@@ -234,7 +234,7 @@ def test_here_the_settings_train_the_matcher_that_the_library_would(
     assert trial.main([*arguments(rooms, cache, file), "--epochs", "4"]) == 0
     featured, found = read(rooms, cache), Matcher.load(file)
     hparams = yaml.safe_load(MatchTrial.CONST.read_text())["hyperparameters"] | TINY | {"epochs": 4}
-    train(featured, MatchTrial.recipe(hparams)).save(tmp_path / "expected")
+    train(featured, MatchTrial.recipe_of(hparams)).save(tmp_path / "expected")
     assert file.read_bytes() == (tmp_path / "expected").read_bytes()
     printed = capsys.readouterr().out
     assert printed == "".join(f"{split}, {evaluate(found, featured.only(split))}\n" for split in ("val", "test"))
@@ -270,7 +270,10 @@ def test_here_a_training_that_was_stopped_goes_on(
         (["--data", "/nowhere"], "/nowhere is not a folder"),
         (["--config", "data.captions=other.json"], "other.json: no such file"),
         (["--config", "data.features=other.npy"], "other.npy: no such file"),
-        (["--config", "hyperparameters.depth=3"], "set global_batch_size, epochs, measure, negatives, margin"),
+        (
+            ["--config", "hyperparameters.depth=3"],
+            "unknown hyperparameter 'depth': choose among global_batch_size",
+        ),
         (["--config", "hyperparameters.backbone=vgg99"], "backbone cannot be 'vgg99': choose one of mobilenet"),
         (["--config", "hyperparameters.global_batch_size=1"], "global_batch_size cannot be 1: give a whole number"),
         (["--config", "hyperparameters.measure=angle"], "measure cannot be 'angle': choose one of order, cosine"),
@@ -298,12 +301,12 @@ def test_what_is_left_out_is_told(rooms: Path, cache: Path, tmp_path: Path, caps
         (photos / photo.name).write_bytes(photo.read_bytes())
     (photos / "dataset.json").write_bytes((rooms / "dataset.json").read_bytes())
     assert trial.main([*arguments(photos, cache, tmp_path / "match"), "--epochs", "1"]) == 0
-    assert "left out: photos with captions that are not there: 1 (" in capsys.readouterr().err
+    assert "left out: captioned photos that are not there: 1 (" in capsys.readouterr().err
 
 
 def test_hyperparameters_are_all_or_none() -> None:
     hparams = yaml.safe_load(MatchTrial.CONST.read_text())["hyperparameters"]
-    assert MatchTrial.recipe(hparams).batch == hparams["global_batch_size"]
+    assert MatchTrial.recipe_of(hparams).batch == hparams["global_batch_size"]
     del hparams["margin"]
-    with pytest.raises(SameSpaceError, match=r"set .*margin.*, as const\.yaml does"):
-        MatchTrial.recipe(hparams)
+    with pytest.raises(SameSpaceError, match=r"hyperparameter margin is missing: set it as const\.yaml does"):
+        MatchTrial.recipe_of(hparams)

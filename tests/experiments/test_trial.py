@@ -196,7 +196,7 @@ def test_a_metric_that_is_not_reported_is_refused_before_training(tmp_path: Path
 
 def test_data_that_are_not_on_the_agent_are_named_with_it(tmp_path: Path) -> None:
     info: Any = SimpleNamespace(user_data={"dir": str(tmp_path / "photos")}, agent_id="agent-7")
-    with pytest.raises(SameSpaceError, match=f"there is no {tmp_path}/photos on agent agent-7: put the data where"):
+    with pytest.raises(SameSpaceError, match=f"there is no {tmp_path}/photos on agent agent-7: put the data"):
         check_mounted(info)
     (tmp_path / "photos").mkdir()
     check_mounted(info)
@@ -205,7 +205,10 @@ def test_data_that_are_not_on_the_agent_are_named_with_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("opens", "says"),
     [
-        (False, "a checkpoint cannot be written: make room where they are kept, and the run goes on from the last one"),
+        (
+            False,
+            "a checkpoint cannot be written: make room where they are kept; the next run goes on from the last one",
+        ),
         (True, "no room for the output: free some, and run it again"),
     ],
 )

@@ -109,9 +109,9 @@ def test_a_checkpoint_of_an_older_numpy_is_read_too(checkpoint: Path, tmp_path: 
 def test_a_folder_that_is_no_checkpoint_says_what_it_lacks(checkpoint: Path) -> None:
     assert refusal(checkpoint / "nowhere").startswith(f"{checkpoint / 'nowhere'} is not a folder")
     (checkpoint / "state_dict.pth").unlink()
-    assert refusal(checkpoint) == f"{checkpoint} is no checkpoint of SameSpace: it lacks state_dict.pth"
+    assert refusal(checkpoint) == f"{checkpoint} is not a checkpoint of SameSpace: it lacks state_dict.pth"
     (checkpoint / "load_data.json").unlink()
-    assert refusal(checkpoint) == f"{checkpoint} is no checkpoint of SameSpace: it lacks load_data.json"
+    assert refusal(checkpoint) == f"{checkpoint} is not a checkpoint of SameSpace: it lacks load_data.json"
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"hparams": null}', '{"hparams": {"backbone": "vgg16"', "{}"])
@@ -160,7 +160,7 @@ def test_code_in_a_checkpoint_is_not_run(checkpoint: Path) -> None:
 
 @needs_torch_2_5
 def test_export_does_without_determined(checkpoint: Path, tmp_path: Path) -> None:
-    code = "import sys; sys.modules['determined'] = None; from samespace.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; sys.modules['determined'] = None; from samespace.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "export", str(checkpoint), "-o", str(tmp_path / "exported")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import read_pixels
 from samespace.model.evaluate import VALIDATION, Evaluation, evaluate, plot_precision_recall
-from samespace.model.feature_bank import fingerprint, look, to_tensor, vary
+from samespace.model.feature_bank import fingerprint, frozen_maps, to_tensor, vary
 from samespace.model.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos, hold_out, make_pairs, splits
 from samespace.model.saved import Model, load
 
@@ -76,7 +76,7 @@ def test_validation_gives_what_training_saw_of_the_spaces_it_held_out(models: di
     pairs = make_pairs(photos)
     pixels = to_tensor([read_pixels(path, 256) for path in photos.paths])
     kept = [
-        model.network.tower(model.network.freeze(*look(vary(pixels, variant), model.network.backbone)))
+        model.network.tower(model.network.freeze(*frozen_maps(vary(pixels, variant), model.network.backbone)))
         for variant in range(4)
     ]
     vectors, parts = (torch.stack(column, 1) for column in zip(*kept, strict=True))
@@ -138,7 +138,7 @@ def test_validation_on_other_photos_is_refused(model_folders: dict[str, Path], r
     assert evaluate(model, rooms, VALIDATION).figures["photos"] == len(held_out)
     other = Path(shutil.copytree(rooms, tmp_path / "other"))
     Image.new("RGB", (40, 30), "red").save(other / held_out.paths[0].relative_to(rooms))
-    with pytest.raises(SameSpaceError, match="other does not hold the photos this model was validated on"):
+    with pytest.raises(SameSpaceError, match="other does not hold the photos that this model was validated on"):
         evaluate(model, other, VALIDATION)
 
 

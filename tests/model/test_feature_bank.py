@@ -19,7 +19,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import VARIANTS, UnreadablePhoto, read_pixels
 from samespace.model import feature_bank
 from samespace.model.backbone import SIZE, Backbone, make_backbone
-from samespace.model.feature_bank import Maps, bank, fingerprint, look, to_tensor, vary
+from samespace.model.feature_bank import Maps, bank, fingerprint, frozen_maps, to_tensor, vary
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,13 @@ class Counter:
         self.calls += 1
         if self.calls == self.break_at:
             raise KeyboardInterrupt
-        return look(pixels, backbone)
+        return frozen_maps(pixels, backbone)
 
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Counter:
     counter = Counter()
-    monkeypatch.setattr(feature_bank, "look", counter)
+    monkeypatch.setattr(feature_bank, "frozen_maps", counter)
     return counter
 
 
@@ -95,7 +95,7 @@ def test_the_bank_holds_what_looking_at_each_variant_gives(
     assert maps.parts.shape[:2] == maps.seen.shape[:2] == (3, len(VARIANTS))
     pixels = to_tensor([read_pixels(path, SIZE) for path in blocks])
     for variant in range(len(VARIANTS)):
-        parts, seen = look(vary(pixels, variant), backbone)
+        parts, seen = frozen_maps(vary(pixels, variant), backbone)
         assert torch.allclose(maps.parts[:, variant].float(), parts.float(), rtol=2e-3, atol=2e-3)
         assert torch.allclose(maps.seen[:, variant].float(), seen.float(), rtol=2e-3, atol=2e-3)
 
@@ -148,7 +148,7 @@ def test_the_fingerprint_follows_content_and_order_not_place(blocks: list[Path])
 def test_a_bank_broken_off_is_not_taken_for_whole(
     break_at: int, blocks: list[Path], backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_bank, "look", Counter(break_at))
+    monkeypatch.setattr(feature_bank, "frozen_maps", Counter(break_at))
     with pytest.raises(KeyboardInterrupt):
         bank(blocks, backbone, tmp_path / "cache")
     assert folders(tmp_path / "cache") == []
@@ -169,7 +169,7 @@ def test_what_a_killed_process_left_is_written_over(blocks: list[Path], backbone
 
 def count_looks(blocks: list[Path], cache: Path, backbone: Backbone, ready: Any, counts: Any) -> None:
     calls: list[int] = []
-    feature_bank.look = lambda *given: (calls.append(1), look(*given))[1]  # type: ignore[assignment]
+    feature_bank.frozen_maps = lambda *given: (calls.append(1), frozen_maps(*given))[1]  # type: ignore[assignment]
     ready.wait(300)
     bank(blocks, backbone, cache)
     counts.put(len(calls))

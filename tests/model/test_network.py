@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
 from samespace.model.backbone import make_backbone
-from samespace.model.feature_bank import Maps, look
+from samespace.model.feature_bank import Maps, frozen_maps
 from samespace.model.network import (
     CODE,
     CompareHead,
@@ -185,7 +185,7 @@ def test_photos_score_as_their_frozen_halves_do(
     network = make_network(head, trainable)
     pixels = torch.randint(0, 256, (4, 3, 256, 256), dtype=torch.uint8)
     kept = network.embed(pixels)
-    frozen = network.freeze(*look(pixels, network.backbone))
+    frozen = network.freeze(*frozen_maps(pixels, network.backbone))
     first, second = torch.tensor([0, 1, 2]), torch.tensor([3, 3, 2])
     logits = network(*frozen.take(first), *frozen.take(second))
     assert torch.allclose(logits, network.head(kept.take(first), kept.take(second)), atol=1e-4)

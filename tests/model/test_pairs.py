@@ -366,8 +366,8 @@ def test_a_judged_photo_that_does_not_open_takes_its_verdicts_along(root: Path) 
         ("first,second,same\na.jpg,b.jpg,1\nb.jpg,a.jpg,0\n", "judges a.jpg and b.jpg twice"),
         ('first,second,same\n"a.jpg,b.jpg,1\n', "cannot be read"),
         ("first,second,same\na.jpg,\udcff.jpg,1\n", "cannot be read"),
-        ("first,second,same\na.jpg,x.jpg,1\n", "names x.jpg, which is no photo beside it: put it back"),
-        ("first,second,same\na.jpg,verdicts.csv,1\n", "names verdicts.csv, which is no photo"),
+        ("first,second,same\na.jpg,x.jpg,1\n", "names x.jpg, which is not a photo beside it: put it back"),
+        ("first,second,same\na.jpg,verdicts.csv,1\n", "names verdicts.csv, which is not a photo"),
     ],
 )
 def test_a_damaged_list_of_verdicts_is_one_sentence(root: Path, text: str, says: str) -> None:

@@ -77,7 +77,7 @@ def test_directions_are_learnt_again_once_there_are_many_more_vectors(tmp_path: 
         approximate.save()
         approximate = Approximate.open(tmp_path / "index", "look", 200)
         assert len(approximate) == count
-        learnt = np.abs(other @ approximate._directions).max()
+        learnt = np.abs(other @ approximate.directions).max()
         assert (learnt > 0.5) == (count == 1050)
     assert share_found(approximate, vectors, keys) > 0.95
 

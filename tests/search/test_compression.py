@@ -15,9 +15,10 @@ from safetensors.numpy import load, save
 
 from samespace.base.arrays import unit
 from samespace.base.errors import SameSpaceError
+from samespace.base.sealed import digest
 from samespace.search import autoencoder, choose_compression
 from samespace.search.choose_compression import Row, compare, recall
-from samespace.search.compression import Compression, digest, fit_pca
+from samespace.search.compression import Compression, fit_pca, main_directions
 
 
 def made(count: int, dim: int = 96, kept: int = 12, noise: float = 0.01, seed: int = 0) -> np.ndarray:
@@ -77,6 +78,46 @@ def test_a_vectors_code_does_not_depend_on_its_company(
 def test_zeros_have_some_direction(compression: Compression) -> None:
     found = compression(np.zeros((2, 96), np.float16))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+# Main directions: at right angles, the widest first, and the same at every run
+
+
+def drawn(count: int, size: int, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((count, size)) / np.arange(1, size + 1)
+    return rows.astype(np.float32)
+
+
+@given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 9))
+def test_they_turn_space_and_part_it_by_what_vectors_do_there(count: int, size: int, seed: int) -> None:
+    given = drawn(count, size, seed)
+    spread, axes = main_directions(given)
+    assert axes.T @ axes == pytest.approx(np.eye(size), abs=1e-9)
+    assert (np.diff(spread) <= 1e-12).all()
+    along = given / np.linalg.norm(given, axis=1, keepdims=True) @ axes
+    assert along.T @ along / count == pytest.approx(np.diag(spread), abs=1e-5)
+
+
+def test_the_length_of_a_vector_does_not_count() -> None:
+    given = drawn(40, 5)
+    longer = given * np.random.default_rng(1).uniform(0.5, 90, (40, 1)).astype(np.float32)
+    for one, other in zip(main_directions(given), main_directions(longer), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_their_order_and_the_blocks_they_come_in_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = drawn(500, 6)
+    spread, axes = main_directions(given)
+    monkeypatch.setattr("samespace.search.compression.BLOCK", 7)
+    again, turned = main_directions(given[::-1])
+    assert again == pytest.approx(spread, abs=1e-9)
+    assert turned == pytest.approx(axes, abs=1e-6)  # with their signs
+
+
+def test_no_vectors_have_some_directions_too() -> None:
+    spread, axes = main_directions(np.empty((0, 3), np.float32))
+    assert spread.tolist() == [0, 0, 0]
+    assert np.abs(axes).sum() == pytest.approx(3)
 
 
 # PCA
@@ -190,7 +231,7 @@ def test_vectors_are_brought_to_scale() -> None:
 
 
 def test_nobody_is_near_itself() -> None:
-    found = autoencoder._nearness(torch.eye(9)).exp()
+    found = autoencoder.log_nearness(torch.eye(9)).exp()
     torch.testing.assert_close(found.diagonal(), torch.zeros(9))
     torch.testing.assert_close(found.sum(1), torch.ones(9))
 
@@ -385,7 +426,7 @@ def test_a_changed_bit_is_noticed_or_changes_nothing(whole: Path, encoder: Compr
     try:
         found = Compression.load(harmed)
     except SameSpaceError as error:
-        assert str(error).startswith(f"{harmed} is no compression, or damaged: ")
+        assert str(error).startswith((f"{harmed} is not a compression, or damaged: ", f"{harmed} is of format "))
     else:
         assert (found.method, found.fingerprint) == (encoder.method, encoder.fingerprint)
 
@@ -398,24 +439,29 @@ def test_a_file_cut_short_is_noticed(whole: Path, length: int) -> None:
         Compression.load(cut)
 
 
-@pytest.mark.parametrize("about", ["", "7", "[]", "{}", '{"format": 2}', '{"format": 1, "method": 3, "sha256": ""}'])
+@pytest.mark.parametrize("about", ["", "7", "[]", "{}", '{"format": 1}', '{"format": 1, "method": 3, "sha256": ""}'])
 def test_other_files_are_refused(tmp_path: Path, whole: Path, about: str) -> None:
     file = tmp_path / "file"
     file.write_bytes(save(load(whole.read_bytes()), {"compression": about}))
-    with pytest.raises(SameSpaceError, match="is no compression"):
+    with pytest.raises(SameSpaceError, match="is not a compression"):
         Compression.load(file)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"method": "none"}])
-def test_what_a_newer_version_wrote_is_refused(tmp_path: Path, pca: Compression, change: dict[str, object]) -> None:
-    arrays = pca._arrays()
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [({"format": 2}, "is of format 2, and 1 is known"), ({"method": "none"}, "not a compression")],
+)
+def test_what_a_newer_version_wrote_is_refused(
+    tmp_path: Path, pca: Compression, change: dict[str, object], refusal: str
+) -> None:
+    arrays = pca.arrays()
     method = str(change.get("method", "pca"))
     about = {"format": 1, "method": method, "sha256": digest(method, arrays)}
     for name, expected in (("good", about), ("newer", about | change)):
         (tmp_path / name).write_bytes(save(arrays, {"compression": json.dumps(expected)}))
     if method == "pca":
         assert Compression.load(tmp_path / "good").fingerprint == pca.fingerprint
-    with pytest.raises(SameSpaceError, match="is no compression"):
+    with pytest.raises(SameSpaceError, match=refusal):
         Compression.load(tmp_path / "newer")
 
 
@@ -427,7 +473,7 @@ def test_layers_that_do_not_fit_are_refused(tmp_path: Path, shapes: list[tuple[i
     arrays = {name: np.ones(shape, np.float32) for name, shape in zip(names, shapes, strict=False)}
     about = {"format": 1, "method": "pca", "sha256": digest("pca", arrays)}
     (tmp_path / "file").write_bytes(save(arrays, {"compression": json.dumps(about)}))
-    with pytest.raises(SameSpaceError, match="is no compression"):
+    with pytest.raises(SameSpaceError, match="is not a compression"):
         Compression.load(tmp_path / "file")
 
 

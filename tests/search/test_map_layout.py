@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.manifold import trustworthiness
 
 from samespace.base.arrays import unit
-from samespace.search.map_layout import _push, lay_out
+from samespace.search.map_layout import lay_out, push
 
 Vectors = npt.NDArray[np.float32]
 
@@ -106,4 +106,4 @@ def pushed_one_by_one(places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
 def test_the_grid_sums_up_what_each_pair_would(count: int, spread: float) -> None:
     places = spread * np.random.default_rng(count).standard_normal((count, 2))
     exact = pushed_one_by_one(places)
-    assert np.abs(_push(places) - exact).max() < 0.01 * np.abs(exact).max()
+    assert np.abs(push(places) - exact).max() < 0.01 * np.abs(exact).max()

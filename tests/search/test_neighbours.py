@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from samespace.base.errors import SameSpaceError
 from samespace.search import neighbours
 from samespace.search.neighbours import Candidates, find_neighbours
-from tests.conftest import unit
+from tests.conftest import ROOT, unit
 
 Vectors = npt.NDArray[np.float32]
 ROUNDING = 0.001
@@ -170,12 +170,12 @@ for exact in (3000, 0):
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
-    np.save(tmp_path / "vectors.npy", album(3000))
-    command = [sys.executable, "-c", DIGEST, str(tmp_path / "vectors.npy")]
+    np.save(tmp_path / "album.npy", album(3000))
+    command = [sys.executable, "-c", DIGEST, str(tmp_path / "album.npy")]
 
     def digests(threads: int) -> bytes:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        environment = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": str(ROOT)}
         return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
 
     assert digests(1) == digests(2)

@@ -27,25 +27,11 @@ from samespace.search import same_shot, vectors
 from samespace.search import space as search
 from samespace.search.answers import Answer, answers_of, answers_to
 from samespace.search.compression import fit_pca
-from samespace.search.look import Look, choose_look, extracted
+from samespace.search.look import THRESHOLD, choose_look, extracted
 from samespace.search.look import look_for_copies as shots
 from samespace.search.same_shot import Sketches
 from samespace.search.space import Hit, Query, Space
-
-
-class Colours:
-    """The mean colour of each of 4×4 squares, in half precision and of any length, as a backbone's vectors are."""
-
-    fingerprint = "colours-1"
-    fields = {"vectors": ((48,), "float16")}  # noqa: RUF012
-    batch = 8
-
-    def extract(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        squares = pixels.reshape(len(pixels), 4, 64, 4, 64, 3).astype(np.float32).mean((2, 4)) - 128
-        return {"vectors": squares.reshape(len(pixels), 48).astype(np.float16)}
-
-
-COLOURS = Look("colours", "cosine", Colours(), "vectors", options=("--backbone", "colours"))
+from tests.conftest import COLOUR_LOOK, Colours
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +57,7 @@ def scanned(folder: Path) -> Library:
 
 @pytest.fixture(scope="module")
 def space(photos: Path) -> Space:
-    return Space(Library(photos / FOLDER), COLOURS)
+    return Space(Library(photos / FOLDER), COLOUR_LOOK)
 
 
 @pytest.fixture
@@ -100,7 +86,7 @@ def flat(hits: Sequence[Hit]) -> list[Path]:
 
 def test_cosines_are_those_of_all_photos(space: Space) -> None:
     """Brute force: every photo's product with every other's."""
-    vectors = arrays.unit(extracted(COLOURS, pixels_of(space.photos))["vectors"].astype(np.float32))
+    vectors = arrays.unit(extracted(COLOUR_LOOK, pixels_of(space.photos))["vectors"].astype(np.float32))
     for at in range(0, len(space.photos), 5):
         (hits,) = space.search(space.query_of([space.photos[at]]), top=1000, collapse=False)
         cosines = vectors @ vectors[at]
@@ -148,8 +134,8 @@ def test_the_order_of_scans_does_not_matter(
         known = [row for row in everything.contents if row.content in contents]
         rows = {name: rows_of(everything, name, contents) for name in everything.features}
         import_batch(library, photos, everything._replace(files=files, contents=known, features=rows))
-        vectors.vectors_of(library, COLOURS)
-    other = Space(library, COLOURS)
+        vectors.vectors_of(library, COLOUR_LOOK)
+    other = Space(library, COLOUR_LOOK)
     assert [photo.path for photo in other.photos] == [photo.path for photo in space.photos]
     for asked in space.photos[::9]:
         found = [one.search(one.query_of([asked]), 7) for one in (space, other)]
@@ -230,11 +216,11 @@ def test_copies_are_put_together_and_other_rooms_are_not(space: Space) -> None:
 
 def test_a_verdict_parts_and_joins(own: Path) -> None:
     library = scanned(own)
-    space = Space(library, COLOURS)
+    space = Space(library, COLOUR_LOOK)
     asked = space.query_of([named(space, "2023 b.jpg")])
 
     def with_first() -> set[str]:
-        (hits,) = Space(library, COLOURS).search(asked, 1000)
+        (hits,) = Space(library, COLOUR_LOOK).search(asked, 1000)
         (hit,) = [hit for hit in hits if named(space, "2023/again.jpg").path in flat([hit])]
         return {path.name for path in flat([hit])}
 
@@ -248,7 +234,7 @@ def test_a_verdict_parts_and_joins(own: Path) -> None:
     library.add_verdict(first.content, other.content, False)
     assert with_first() == together
     library.add_verdict(phone.content, edited.content, False)
-    (hits,) = Space(library, COLOURS).search(asked, 1000)
+    (hits,) = Space(library, COLOUR_LOOK).search(asked, 1000)
     assert not any({phone.path, edited.path} <= set(flat([hit])) for hit in hits)
 
 
@@ -275,7 +261,7 @@ def test_equal_scores_are_in_the_order_of_paths(space: Space) -> None:
 
 def test_what_has_gone_is_not_shown_and_heads_no_group(own: Path) -> None:
     library = scanned(own)
-    space = Space(library, COLOURS)
+    space = Space(library, COLOUR_LOOK)
     asked = space.query_of([named(space, "2023/again.jpg")])
     (before,) = space.search(asked, 1000)
     head = before[0]
@@ -298,7 +284,7 @@ def test_rows_that_nobody_owns_are_not_found(own: Path) -> None:
         (own / name).unlink()
     shutil.rmtree(own / "edited")
     scan(library, [own], [Sketches(), Colours()])
-    space = Space(library, COLOURS)
+    space = Space(library, COLOUR_LOOK)
     assert len(space.photos) == 23
     (hits,) = space.search(space.query_of(space.photos[:1]), 1000, collapse=False)
     assert len(hits) == 22
@@ -309,23 +295,23 @@ def test_photos_not_shown_to_the_look_are_counted(own: Path) -> None:
     shutil.copy(own / "2023 b.jpg", own / "one more.jpg")
     Image.open(own / "2023 b.jpg").resize((50, 50)).save(own / "and another.png")
     scan(library, [own], [Sketches()])
-    space = Space(library, COLOURS)
+    space = Space(library, COLOUR_LOOK)
     assert (space.lacking, len(space.photos)) == (1, 32)
 
 
 def test_a_search_does_not_wait_for_a_scan(own: Path) -> None:
     """What was scanned since the last search is found once the scan is over."""
     library = scanned(own)
-    assert Space(library, COLOURS).lacking == 0
+    assert Space(library, COLOUR_LOOK).lacking == 0
     for at, seed in enumerate((1, 2)):
         blocks = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
         Image.fromarray(blocks).resize((60, 40)).save(own / f"new {at}.png")
     scan(library, [own], [Sketches(), Colours()])
     other = Library(own / FOLDER)
     with library.hold():
-        assert Space(other, COLOURS).lacking == 2
-        assert Space(other, COLOURS, "hnsw").index is None
-    assert Space(other, COLOURS).lacking == 0
+        assert Space(other, COLOUR_LOOK).lacking == 2
+        assert Space(other, COLOUR_LOOK, "hnsw").index is None
+    assert Space(other, COLOUR_LOOK).lacking == 0
 
 
 def test_what_cannot_be_searched_is_one_sentence(own: Path, tmp_path: Path) -> None:
@@ -333,24 +319,24 @@ def test_what_cannot_be_searched_is_one_sentence(own: Path, tmp_path: Path) -> N
     with pytest.raises(
         SameSpaceError, match=r"none of the 31 photos has been scanned for other: samespace scan .*--back"
     ):
-        Space(library, COLOURS._replace(name="other", extractor=_other()))
+        Space(library, COLOUR_LOOK._replace(name="other", extractor=_other()))
     (tmp_path / "empty").mkdir()
     empty = Library(tmp_path / "empty" / FOLDER, create=True)
     with pytest.raises(SameSpaceError, match=r"has no photos: scan the folder that holds them"):
-        Space(empty, COLOURS)
-    space = Space(library, COLOURS)
+        Space(empty, COLOUR_LOOK)
+    space = Space(library, COLOUR_LOOK)
     asked = space.query_of(space.photos[:1])
     for options, said in (
         ({"top": 0}, "cannot show 0 results"),
         ({"start": -1}, "cannot show 10 results from number -1 on"),
-        ({"threshold": 1.5}, "a threshold of 1.5 makes no sense"),
-        ({"threshold": float("nan")}, "a threshold of nan makes no sense"),
+        ({"threshold": 1.5}, "a threshold of 1.5 is out of range"),
+        ({"threshold": float("nan")}, "a threshold of nan is out of range"),
         ({"folder": tmp_path / "empty"}, "empty holds no photo of the library"),
     ):
         with pytest.raises(SameSpaceError, match=said):
             space.search(asked, **options)  # type: ignore[arg-type]
     with pytest.raises(SameSpaceError, match="unknown index 'tree': choose one of exact, hnsw"):
-        Space(library, COLOURS, "tree")
+        Space(library, COLOUR_LOOK, "tree")
     with pytest.raises(SameSpaceError, match="is not among the photos that are searched"):
         space.query_of([space.photos[0]._replace(path=Path("/nowhere.jpg"))])
 
@@ -366,7 +352,7 @@ def _other() -> Colours:
 
 def test_a_bare_backbones_vectors_are_searched_at_length_1(photos: Path, space: Space) -> None:
     library = Library(photos / FOLDER)
-    kept = library.features(vectors.vectors_of(library, COLOURS), space.photos).take("vectors").astype(np.float32)
+    kept = library.features(vectors.vectors_of(library, COLOUR_LOOK), space.photos).take("vectors").astype(np.float32)
     assert np.allclose(np.linalg.norm(kept, axis=1), 1, atol=1e-3)
     raw = library.features(Colours(), space.photos).take("vectors").astype(np.float32)
     assert np.linalg.norm(raw, axis=1).min() > 2
@@ -413,7 +399,7 @@ def test_a_model_decides_on_what_its_vectors_shortlist(
             assert hit.score == pytest.approx(chosen.model.compare(asked.path, hit.photo.path), abs=5e-3)
         for hit in (hit for hit in hits if hit.also):
             for other in hit.also:
-                sure = chosen.model.compare(hit.photo.path, other.path) >= search.THRESHOLD - 5e-3
+                sure = chosen.model.compare(hit.photo.path, other.path) >= THRESHOLD - 5e-3
                 assert sure or one_shot(hit.photo, other)
         assert len(flat(hits)) == len(space.photos) - 1
     monkeypatch.setattr(search, "BLOCK", 5)
@@ -433,45 +419,45 @@ def one_shot(photo0: Photo, photo1: Photo) -> bool:
 
 def test_a_compression_is_kept_with_the_library(own: Path) -> None:
     library = scanned(own)
-    plain = Space(library, COLOURS)
-    pca = fit_pca(vectors.vectors_to_compress(library, COLOURS), 8)
-    vectors.keep_compression(library, COLOURS, pca)
+    plain = Space(library, COLOUR_LOOK)
+    pca = fit_pca(vectors.vectors_to_compress(library, COLOUR_LOOK), 8)
+    vectors.keep_compression(library, COLOUR_LOOK, pca)
     assert sorted(path.name for path in (own / FOLDER / "features").iterdir()) == [
         *("colours-1", f"colours-1-{pca.fingerprint}", "sketch-1")
     ]
-    space = Space(library, COLOURS)
+    space = Space(library, COLOUR_LOOK)
     assert (space.vectors.fields, space.vectors.compression) == ({"vectors": ((8,), "float16")}, "pca")
     assert (plain.threshold, space.threshold) == (search.COPY["none"], search.COPY["pca"])
-    short = pca(extracted(COLOURS, pixels_of(space.photos))["vectors"])
+    short = pca(extracted(COLOUR_LOOK, pixels_of(space.photos))["vectors"])
     for at in range(0, len(space.photos), 7):
         for asked in (space.query_of([space.photos[at]]), space.query(pixels_of([space.photos[at]]))):
             (hits,) = space.search(asked, 1000, collapse=False)
             for hit in hits[1:]:
                 assert hit.score == pytest.approx(short[at] @ short[space.photos.index(hit.photo)], abs=2e-3)
-    vectors.keep_compression(library, COLOURS, None)
-    again = Space(library, COLOURS)
+    vectors.keep_compression(library, COLOUR_LOOK, None)
+    again = Space(library, COLOUR_LOOK)
     assert not (own / FOLDER / "features" / f"colours-1-{pca.fingerprint}").exists()
     assert again.search(again.query_of(again.photos)) == plain.search(plain.query_of(plain.photos))
 
 
 def test_an_index_of_other_vectors_is_built_anew(own: Path) -> None:
     library = scanned(own)
-    Space(library, COLOURS, "hnsw")
-    vectors.keep_compression(library, COLOURS, fit_pca(vectors.vectors_to_compress(library, COLOURS), 8))
-    exact, hnsw = Space(library, COLOURS), Space(library, COLOURS, "hnsw")
+    Space(library, COLOUR_LOOK, "hnsw")
+    vectors.keep_compression(library, COLOUR_LOOK, fit_pca(vectors.vectors_to_compress(library, COLOUR_LOOK), 8))
+    exact, hnsw = Space(library, COLOUR_LOOK), Space(library, COLOUR_LOOK, "hnsw")
     assert hnsw.added == len({photo.content for photo in hnsw.photos})
     assert exact.search(exact.query_of(exact.photos)) == hnsw.search(hnsw.query_of(hnsw.photos))
 
 
 def test_what_a_compression_is_learnt_from_does_not_depend_on_paths(own: Path, photos: Path) -> None:
-    library, before = scanned(own), vectors.vectors_to_compress(Library(photos / FOLDER), COLOURS)
+    library, before = scanned(own), vectors.vectors_to_compress(Library(photos / FOLDER), COLOUR_LOOK)
     (own / "2023").rename(own / "zzz")
     scan(library, [own], [Sketches(), Colours()])
-    assert (vectors.vectors_to_compress(library, COLOURS) == before).all()
-    with pytest.raises(SameSpaceError, match="what finds copies is as short as it can be"):
+    assert (vectors.vectors_to_compress(library, COLOUR_LOOK) == before).all()
+    with pytest.raises(SameSpaceError, match="vectors that find copies are short already"):
         vectors.vectors_to_compress(library, shots())
     with pytest.raises(SameSpaceError, match="none of the 31 photos has been scanned for"):
-        vectors.vectors_to_compress(library, COLOURS._replace(extractor=_other()))
+        vectors.vectors_to_compress(library, COLOUR_LOOK._replace(extractor=_other()))
 
 
 def test_a_compression_of_other_vectors_is_refused(space: Space, tmp_path: Path) -> None:
@@ -479,7 +465,7 @@ def test_a_compression_of_other_vectors_is_refused(space: Space, tmp_path: Path)
     with pytest.raises(
         SameSpaceError, match=r"30.safetensors was trained on vectors of 30 numbers, and colours has 48"
     ):
-        vectors.imported_compression(tmp_path / "30.safetensors", COLOURS)
+        vectors.imported_compression(tmp_path / "30.safetensors", COLOUR_LOOK)
 
 
 # The index
@@ -489,7 +475,7 @@ def test_an_index_answers_as_exactly_and_keeps_up(own: Path) -> None:
     library = scanned(own)
 
     def both() -> tuple[Space, Space]:
-        exact, hnsw = Space(library, COLOURS, "exact"), Space(library, COLOURS, "hnsw")
+        exact, hnsw = Space(library, COLOUR_LOOK, "exact"), Space(library, COLOUR_LOOK, "hnsw")
         asked = exact.query_of(exact.photos)
         assert exact.index is None and hnsw.index is not None
         assert exact.search(asked, 5) == hnsw.search(asked, 5)
@@ -506,27 +492,27 @@ def test_an_index_answers_as_exactly_and_keeps_up(own: Path) -> None:
     scan(library, [own], [Sketches(), Colours()])
     _, hnsw = both()
     assert (hnsw.added, hnsw.removed) == (1, 1)
-    assert (Space(library, COLOURS, "hnsw").added, Space(library, COLOURS, "hnsw").removed) == (0, 0)
+    assert (Space(library, COLOUR_LOOK, "hnsw").added, Space(library, COLOUR_LOOK, "hnsw").removed) == (0, 0)
 
 
 def test_an_index_that_changed_is_tuned_and_remembers_it(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = scanned(own)
     monkeypatch.setattr("samespace.search.approximate.EXPANSIONS", (50, 60))  # of so few photos the first find all
-    first, again = Space(library, COLOURS, "hnsw").index, Space(library, COLOURS, "hnsw").index
+    first, again = Space(library, COLOUR_LOOK, "hnsw").index, Space(library, COLOUR_LOOK, "hnsw").index
     assert first is not None and again is not None
     assert first.expansion == again.expansion == 50
     monkeypatch.setattr("samespace.search.approximate.Indexed.tune", lambda *given: pytest.fail("nothing has changed"))
-    Space(library, COLOURS, "hnsw")
+    Space(library, COLOUR_LOOK, "hnsw")
 
 
 def test_many_photos_get_an_index_unasked(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = scanned(own)
-    assert Space(library, COLOURS).index is None
+    assert Space(library, COLOUR_LOOK).index is None
     monkeypatch.setattr(search, "LARGE", 20)
-    assert Space(library, COLOURS, "exact").index is None
-    assert Space(library, COLOURS).index is not None
+    assert Space(library, COLOUR_LOOK, "exact").index is None
+    assert Space(library, COLOUR_LOOK).index is not None
     library.is_writable = False
-    assert Space(library, COLOURS).index is None
+    assert Space(library, COLOUR_LOOK).index is None
 
 
 # Vectors that had another name
@@ -541,7 +527,7 @@ class Renamed(Colours):
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("writable", [True, False])
 def test_a_library_of_an_earlier_version_is_searched_as_before(own: Path, compressed: bool, writable: bool) -> None:
-    old, new = (COLOURS._replace(extractor=extractor) for extractor in (Colours(), Renamed()))
+    old, new = (COLOUR_LOOK._replace(extractor=extractor) for extractor in (Colours(), Renamed()))
     old.extractor.fingerprint = "before"  # type: ignore[misc]
     library = Library(own / FOLDER)
     scan(library, [own], [Sketches(), old.extractor])
@@ -580,7 +566,7 @@ def test_an_extractor_is_asked_by_one_thread_at_a_time(space: Space) -> None:
             self.entered -= 1
             return super().extract(pixels)
 
-    alone = COLOURS._replace(extractor=Alone())
+    alone = COLOUR_LOOK._replace(extractor=Alone())
     pixels = pixels_of(space.photos[:12])
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: extracted(alone, pixels)["vectors"], range(4)))
@@ -591,7 +577,7 @@ def test_an_extractor_is_asked_by_one_thread_at_a_time(space: Space) -> None:
 def test_photos_that_cannot_be_read_do_not_stop_the_rest(
     photos: Path, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("samespace.search.answers._AT_ONCE", 3)
+    monkeypatch.setattr("samespace.search.answers.AT_ONCE", 3)
     asked = [photos / "2023 b.jpg", photos / "2023" / "damaged.jpg", tmp_path / "none.jpg", *find(photos / "phone")[:3]]
     found = list(answers_to(asked, space, 2, None, None, True))
     assert [answer.path for answer in found] == asked
@@ -604,7 +590,7 @@ def test_photos_that_cannot_be_read_do_not_stop_the_rest(
 def test_photos_of_one_space_are_found_in_another(photos: Path, space: Space, own: Path) -> None:
     shutil.rmtree(own / "2023")
     library = scanned(own)
-    smaller = Space(library, COLOURS)
+    smaller = Space(library, COLOUR_LOOK)
     asked = space.below(photos / "2023")
     found = list(answers_of(asked, space, smaller, 1, smaller.threshold, own, False))
     assert [answer.path for answer in found] == [photo.path for photo in asked]

@@ -249,13 +249,13 @@ def test_flickr8ks_one_bad_name_is_mended_and_told(tmp_path: Path) -> None:
 
 def test_a_line_that_does_not_fit_is_told_and_left_out(tmp_path: Path) -> None:
     bad = "2199200615_e609514d6a.jpg| 4   A dog runs across the grass .\n"  # Kaggle's results.csv has one such line
-    assert notes(read(tmp_path, bars(SAID) + bad)) == {"lines that the header does not fit": ["line 11"]}
+    assert notes(read(tmp_path, bars(SAID) + bad)) == {"lines that do not fit the header": ["line 11"]}
     captions = read(tmp_path, tokens(SAID) + "no number\tof a caption\n\n")
     assert told(captions) == SAID
-    assert notes(captions) == {"lines that are no NAME#NUMBER, tab, caption": ["line 10"]}
+    assert notes(captions) == {"lines other than NAME#NUMBER, tab, caption": ["line 10"]}
     captions = read(tmp_path, table(SAID) + "a.jpg,one,two\n,no photo\n\n")
     assert told(captions) == SAID
-    assert notes(captions) == {"lines that the header does not fit": ["line 11", "line 12"]}
+    assert notes(captions) == {"lines that do not fit the header": ["line 11", "line 12"]}
 
 
 # ---- sidecars
@@ -408,8 +408,8 @@ def test_photos_are_found_where_they_lie_and_strangers_are_told(tmp_path: Path) 
     assert [image.file for image in found.captions.images] == ["val2014/a.jpg", "val2014/b.jpg"]
     assert found.paths == [tmp_path / "photos" / name for name in ("val2014/a.jpg", "b.jpg")]
     assert {note.what: list(note.items) for note in found.notes} == {
-        "photos with captions that are not there": ["d.jpg", "../../etc/passwd"],
-        "photos with captions of whose name there are several": ["c.jpg"],
+        "captioned photos that are not there": ["d.jpg", "../../etc/passwd"],
+        "photos whose name several files have": ["c.jpg"],
         "photos without captions": ["extra.jpg", "x/c.jpg", "y/c.jpg"],
     }
 
@@ -448,7 +448,7 @@ DAMAGED = {
     karpathy(SAID, GIVEN)[:-30]: "is damaged JSON",
     "[" * 100_000: "is damaged JSON .nested too deeply.",
     '{"images": [], "annotations": []}': "has no photo with a caption",
-    '{"images": [{"id": 1, "file_name": "a.jpg"}]}': "names photos and says nothing of them",
+    '{"images": [{"id": 1, "file_name": "a.jpg"}]}': "names photos without captions",
     '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "bbox": []}]}': (
         r"is not COCO's captions: annotations\[0\] should have an image_id and a caption"
     ),
@@ -467,7 +467,7 @@ DAMAGED = {
     'file,caption\na.jpg,"a bed" there\n': "is damaged at or before line 2",
     "file,caption\n": "has no photo with a caption: give Karpathy's",
     "file,caption\na.jpg,.\n": r"a caption \(empty captions: 1 \(a\.jpg\); .*\): mend it$",
-    "file,caption\na.jpg,a bed, a sofa\n": r"a caption \(lines that the header does not fit: 1 \(line 2\)\): mend it$",
+    "file,caption\na.jpg,a bed, a sofa\n": r"a caption \(lines that do not fit the header: 1 \(line 2\)\): mend it$",
 }
 
 

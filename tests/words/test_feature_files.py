@@ -74,9 +74,9 @@ def test_a_table_as_wide_as_long_is_read_as_its_format_has_it(tmp_path: Path, ca
         ),
         (np.vstack([FEATURES, FEATURES]), r"has features of 8 photos, .*dataset\.json names 4"),
         (FEATURES.T, r"lies on its side: a \.(mat|npy) has \((numbers, photos|photos, numbers)\), so transpose it"),
-        (np.zeros((4, 3, 2)), "of shape .*: features are a table of real numbers"),
-        (FEATURES + 1j, "holds complex64 of shape .*: features are a table of real numbers"),
-        (FEATURES.astype("U8"), "features are a table of real numbers"),
+        (np.zeros((4, 3, 2)), "of shape .*: give features as a table of real numbers"),
+        (FEATURES + 1j, "holds complex64 of shape .*: give features as a table of real numbers"),
+        (FEATURES.astype("U8"), "give features as a table of real numbers"),
         (np.where(FEATURES == 11, np.nan, FEATURES), r"not finite for 1 photo, c\.jpg the first: compute them again"),
         (np.where(FEATURES == 0, 1e300, FEATURES.astype(float)), r"not finite for 1 photo, a\.jpg the first"),
     ],
@@ -105,12 +105,12 @@ def test_files_that_are_none_are_one_sentence(tmp_path: Path, captions: CaptionS
 
     whole = {name: save(tmp_path / name, FEATURES).read_bytes() for name in ("f.mat", "f.npy")}
     assert "no such file" in refused("none.mat")
-    assert "is no .mat and no .npy" in refused("f.csv", b"1,2")
+    assert "is not a .mat or a .npy" in refused("f.csv", b"1,2")
     for name, content in whole.items():
         for damaged in (b"", content[:200], content[:-9], b"some text, no numbers", bytes(200)):
-            assert "is damaged or no ." in refused(name, damaged)
+            assert "is damaged, or not a ." in refused(name, damaged)
     np.save(tmp_path / "objects.npy", np.array([{}, None]), allow_pickle=True)
-    assert "is damaged or no .npy of numbers" in refused("objects.npy")
+    assert "is damaged, or not a .npy of numbers" in refused("objects.npy")
     save(tmp_path / "other.mat", FEATURES, key="features")
     assert "has no 'feats'" in refused("other.mat")
     newer = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM" + bytes(512)

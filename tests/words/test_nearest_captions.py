@@ -145,10 +145,10 @@ def test_a_damaged_or_foreign_file_is_refused(saved: Path, tmp_path: Path) -> No
     whole = saved.read_bytes()
     for place in range(0, len(whole), len(whole) // 30):
         saved.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(SameSpaceError, match=r"nearest\.safetensors is (no borrower, or damaged|of format)"):
+        with pytest.raises(SameSpaceError, match=r"nearest\.safetensors is (not a borrower, or damaged|of format)"):
             Borrower.load(saved)
     save_file({"x": np.zeros(3)}, saved)
-    with pytest.raises(SameSpaceError, match="is no borrower, or damaged: train it again, or copy it again"):
+    with pytest.raises(SameSpaceError, match="is not a borrower, or damaged: train it again, or copy it again"):
         Borrower.load(saved)
     with pytest.raises(SameSpaceError, match="nowhere: no such file"):
         Borrower.load(tmp_path / "nowhere")

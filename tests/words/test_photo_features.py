@@ -18,7 +18,15 @@ from samespace.library.read_photos import SIZE
 from samespace.model.extract import for_backbone
 from samespace.words import photo_features
 from samespace.words.caption_set import Located, locate, read_captions
-from samespace.words.photo_features import SHARES, TOLD, Featured, FeatureSource, from_file, from_photos, told
+from samespace.words.photo_features import (
+    COMBINATION,
+    SHARES,
+    Featured,
+    FeatureSource,
+    combine_fields,
+    from_file,
+    from_photos,
+)
 from tests.conftest import BACKBONE, draw
 
 SPLITS = ("train", "val", "train", "test", "train")
@@ -57,7 +65,7 @@ def located(tmp_path: Path) -> Located:
 
 def expected(located: Located, numbers: list[int]) -> np.ndarray:
     rows = [Means().extract(read_pixels(located.paths[number], SIZE)[None]) for number in numbers]
-    return np.concatenate(list(map(told, rows)))
+    return np.concatenate(list(map(combine_fields, rows)))
 
 
 Rows = npt.NDArray[np.float32]
@@ -65,9 +73,9 @@ numbers = st.integers(-1000, 1000)
 
 
 @given(arrays(np.float16, (3, 4), elements=numbers), arrays(np.uint8, (3, 5)))
-def test_each_field_has_its_share_of_what_is_told(vectors: Rows, colours: Rows) -> None:
+def test_each_field_has_its_share_of_a_row(vectors: Rows, colours: Rows) -> None:
     vectors[:, 0], colours[:, 0] = 1, 1
-    found = told({"vectors": vectors, "colours": colours, "parts": np.empty((3, 0))})
+    found = combine_fields({"vectors": vectors, "colours": colours, "parts": np.empty((3, 0))})
     assert found.dtype == np.float32
     np.testing.assert_allclose((found[:, :4] ** 2).sum(1), SHARES["vectors"], rtol=1e-5)
     np.testing.assert_allclose((found[:, 4:] ** 2).sum(1), SHARES["colours"], rtol=1e-5)
@@ -76,8 +84,8 @@ def test_each_field_has_its_share_of_what_is_told(vectors: Rows, colours: Rows) 
         np.testing.assert_allclose(cosines, 1, rtol=1e-5)
 
 
-def test_what_is_told_is_of_length_1_if_all_vectors_are_zero() -> None:
-    found = told({"vectors": np.zeros((2, 4), np.float16), "colours": np.full((2, 5), 9, np.uint8)})
+def test_a_row_is_of_length_1_if_all_vectors_are_zero() -> None:
+    found = combine_fields({"vectors": np.zeros((2, 4), np.float16), "colours": np.full((2, 5), 9, np.uint8)})
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
 
 
@@ -85,7 +93,7 @@ def test_photos_that_cannot_be_read_are_left_out_with_their_captions(located: Lo
     found = from_photos(located, Means(), "means")
     assert [image.file for image in found.captions.images] == ["0.png", "1.png", "3.png", "4.png"]
     np.testing.assert_array_equal(found.features, expected(located, [0, 1, 3, 4]))
-    assert found.feature_source == FeatureSource("means", f"means, {TOLD}")
+    assert found.feature_source == FeatureSource("means", f"means, {COMBINATION}")
     assert [str(note) for note in found.notes] == ["photos that cannot be read: 1 (2.png)"]
 
 
@@ -111,17 +119,19 @@ def test_features_of_another_extractor_are_others(located: Located, tmp_path: Pa
     from_photos(located, Means(), "means", tmp_path / "cache")
     other = Means()
     other.fingerprint = "other means"
-    assert from_photos(located, other, "means", tmp_path / "cache").feature_source.origin == f"other means, {TOLD}"
+    assert (
+        from_photos(located, other, "means", tmp_path / "cache").feature_source.origin == f"other means, {COMBINATION}"
+    )
     assert other.seen == 4
 
 
-def test_what_is_told_otherwise_is_computed_anew_and_of_another_origin(
+def test_other_shares_are_computed_anew_and_of_another_origin(
     located: Located, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     means = Means()
     before = from_photos(located, means, "means", tmp_path / "cache")
     monkeypatch.setattr(photo_features, "SHARES", {"colours": 1.0})
-    monkeypatch.setattr(photo_features, "TOLD", "colours alone")
+    monkeypatch.setattr(photo_features, "COMBINATION", "colours alone")
     after = from_photos(located, means, "means", tmp_path / "cache")
     assert (before.features.shape, after.features.shape) == ((4, 9), (4, 6))
     assert before.feature_source.origin != after.feature_source.origin
@@ -152,5 +162,5 @@ def test_a_real_backbone_says_of_photos_what_it_says_in_a_library(located: Locat
     extractor = for_backbone(BACKBONE, "none")
     found = from_photos(located, extractor, BACKBONE)
     pixels = np.stack([read_pixels(located.paths[number], SIZE) for number in (0, 1, 3, 4)])
-    np.testing.assert_array_equal(found.features, told(extractor.extract(pixels)))
+    np.testing.assert_array_equal(found.features, combine_fields(extractor.extract(pixels)))
     assert found.feature_source == FeatureSource(BACKBONE, photo_features.origin(extractor))

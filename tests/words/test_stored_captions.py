@@ -170,13 +170,18 @@ def test_a_damaged_file_is_one_sentence(library: Library) -> None:
 
 
 KILLED = """
-import os, sys
+import os, sqlite3, sys
+from functools import partial
 from pathlib import Path
 from samespace.library.library import Library
 from samespace.words.stored_captions import LibraryCaptions
 
+class Dies(sqlite3.Connection):
+    def execute(self, statement, *values):
+        return os._exit(9) if statement == "COMMIT" else super().execute(statement, *values)
+
+sqlite3.connect = partial(sqlite3.connect, factory=Dies)
 captions = LibraryCaptions(Library(Path(sys.argv[1])))
-captions._db.connection.set_trace_callback(lambda done: os._exit(9) if done == "COMMIT" else None)
 captions.write({str(number): "a bed" for number in range(500)}, "one")
 """
 

@@ -250,6 +250,6 @@ def test_damaged_json_is_one_sentence(vocabulary: Vocabulary) -> None:
 
 
 def test_words_need_no_torch() -> None:
-    modules = ", ".join(f"samespace.words.{name}" for name in ("captions", "metrics", "precomputed", "vocabulary"))
+    modules = ", ".join(f"samespace.words.{name}" for name in ("caption_set", "metrics", "feature_files", "vocabulary"))
     code = f"import sys; import {modules}; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
