@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
-
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
