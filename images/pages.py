@@ -28,7 +28,7 @@ from samespace.base.files import write_whole
 
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 1400, 900
-SCAN = 120_000  # milliseconds that it may take
+SCAN = 900_000  # milliseconds that it may take on a busy machine
 
 
 @contextmanager
