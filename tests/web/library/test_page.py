@@ -123,7 +123,7 @@ def test_a_tree_counts_what_lies_in_it(paths: list[tuple[list[str], int]]) -> No
 def test_a_tree_of_very_many_folders_has_the_upper_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("samespace.web.folders.FOLDERS", 5)
     found = tree([photo(f"{year}/{month}/x.jpg") for year in range(4) for month in range(3)])
-    assert [(folder.photos, folder.folders) for folder in found.folders] == [(3, ())] * 4
+    assert [(folder.photos, folder.folders) for folder in found.folders] == [(3, [])] * 4
 
 
 def test_years_are_told_where_they_are_known(client: TestClient, live: LiveLibrary) -> None:

@@ -174,7 +174,7 @@ def test_a_scan_is_stopped(served: Served, held: Callable[[], None], live: LiveL
     until(served, "waiting")
     answer = httpx.delete(f"{served.url}/api/scan", headers=served.token, timeout=60).json()
     assert answer["state"] in ("finishing", "stopped")
-    assert until(served, "stopped") == "Stopped. What it had read is kept; scan again to go on."
+    assert until(served, "stopped") == "Stopped. What was read is kept: scan again to continue."
     assert live.snapshot.number == 2
 
 
@@ -310,10 +310,10 @@ def test_what_is_no_folder_of_photos_is_refused(client: TestClient, token: Token
 
     assert refusal(["/no/such\u202e/folder"]) == (
         400,
-        "/no/such\\u202e/folder is not a folder: it may be misspelt, or its disk not there.",
+        "/no/such\\u202e/folder is not a folder: check its name, and that its disk is there.",
     )
     assert refusal([str(album / "2023" / "damaged.jpg")])[0] == 400
-    assert refusal(["pictures"]) == (400, "Give the whole path, from / or ~ on, not pictures.")
+    assert refusal(["pictures"]) == (400, "Give the full path, beginning with / or ~, not pictures.")
     assert refusal(["/a\0b"])[0] == 400
     assert "lies in the library" in refusal([str(album / FOLDER / "features")])[1]
     for nonsense in ([], "", [""], [3], {}, str(album)):
