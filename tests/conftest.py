@@ -386,6 +386,10 @@ def served(live: LiveLibrary) -> Iterator[Served]:
         thread.join()
 
 
+# Each would start processes of its own with every window: one in reserve, and one for suggestions at the address.
+UNSEEN = ("SpareRendererForSitePerProcess", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup")
+
+
 # Of a module, not of a session: as long as it runs, no other test of this thread could run an event loop.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
@@ -398,9 +402,19 @@ def chromium() -> Iterator[Browser]:
 
     expect.set_options(timeout=60_000)  # milliseconds: a busy machine is slow, and no test is of that
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        arguments = ["--no-sandbox", "--disable-gpu", f"--disable-features={','.join(UNSEEN)}"]
+        browser = playwright.chromium.launch(executable_path=found, args=arguments)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def scriptless(chromium: Browser) -> Iterator[Page]:
+    """A page in a fresh window that runs no scripts."""
+    context = chromium.new_context(java_script_enabled=False)
+    context.set_default_timeout(60_000)
+    yield context.new_page()
+    context.close()
 
 
 @pytest.fixture

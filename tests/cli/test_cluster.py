@@ -186,7 +186,7 @@ def test_no_name_in_an_archive_leads_elsewhere(
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
         archive.add(made[0].path / "model", "./model")
-    monkeypatch.setattr(stub_master, "_packed", lambda folder: content.getvalue())
+    monkeypatch.setattr(stub_master, "packed", lambda folder: content.getvalue())
     master.config["checkpoint_storage"]["host_path"] = "/not/mounted"
     assert home(master, "--experiment", 1)[0] == 0
     assert files_below(Path()) == {f"model/{name}": file for name, file in files_below(made[0].path / "model").items()}
@@ -287,7 +287,7 @@ def test_each_experiment_has_its_file(
     Path(name).write_bytes(b"before")
     (master.checkpoints[0].path / name).write_bytes(content[:-1])
     told = refusal(home(master, "--experiment", 1))
-    assert told.startswith(f"checkpoint {master.checkpoints[0].uuid}/{name} is no ")
+    assert told.startswith(f"checkpoint {master.checkpoints[0].uuid}/{name} is not a ")
     assert Path(name).read_bytes() == b"before"
 
 

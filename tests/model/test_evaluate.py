@@ -138,7 +138,7 @@ def test_validation_on_other_photos_is_refused(model_folders: dict[str, Path], r
     assert evaluate(model, rooms, VALIDATION).figures["photos"] == len(held_out)
     other = Path(shutil.copytree(rooms, tmp_path / "other"))
     Image.new("RGB", (40, 30), "red").save(other / held_out.paths[0].relative_to(rooms))
-    with pytest.raises(SameSpaceError, match="other does not hold the photos this model was validated on"):
+    with pytest.raises(SameSpaceError, match="other does not hold the photos that this model was validated on"):
         evaluate(model, other, VALIDATION)
 
 

@@ -136,9 +136,7 @@ class CountedGroupsQuery(GroupsQuery):
 def check_kind(asked: KindQuery, live: LiveLibrary) -> None:
     """Refuse a kind of duplicates that the library was not scanned for, and a threshold that is too low for it."""
     if asked.kind not in kinds(live):
-        raise wrong(
-            "duplicates of the same space need a model or a backbone: scan the library with --model or --backbone"
-        )
+        raise wrong("to find same-space duplicates, scan the library with --model or --backbone")
     lowest = LOWEST[asked.kind]
     if isinstance(asked, ThresholdQuery) and asked.threshold < lowest:
         raise wrong(f"a threshold of {asked.threshold:g} is out of range: use {lowest:g} to 1")

@@ -174,7 +174,7 @@ def test_a_scan_is_stopped(served: Served, held: Callable[[], None], live: LiveL
     until(served, "waiting")
     answer = httpx.delete(f"{served.url}/api/scan", headers=served.token, timeout=60).json()
     assert answer["state"] in ("finishing", "stopped")
-    assert until(served, "stopped") == "Stopped. What was read is kept: scan again to continue."
+    assert until(served, "stopped") == f"Stopped. {scan_job.KEPT}"
     assert live.snapshot.number == 2
 
 

@@ -138,7 +138,7 @@ def test_other_kinds_and_thresholds(client: TestClient) -> None:
         ("kind=twin", "`kind` must be near, exact or same-space, not 'twin'."),
         (
             "kind=same-space",
-            "Duplicates of the same space need a model or a backbone: scan the library with --model or --backbone.",
+            "To find same-space duplicates, scan the library with --model or --backbone.",
         ),
         ("sort=best", "`sort` must be largest or certain, not 'best'."),
         ("threshold=0.2", "A threshold of 0.2 is out of range: use 0.5 to 1."),

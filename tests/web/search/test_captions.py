@@ -20,7 +20,7 @@ from samespace.words.stored_captions import FILE, Caption, LibraryCaptions
 from tests.conftest import Served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 Token = dict[str, str]
 BEDROOM = "2023/01 bedroom.jpg"  # it has a smaller copy in phone and a brighter one in edited
@@ -298,20 +298,19 @@ def test_the_key_is_told(browser: Page) -> None:
     expect(browser.locator("#help")).to_contain_text("edit the caption")
 
 
-def test_without_scripts(chromium: Browser, served: Served, live: LiveLibrary) -> None:
+def test_without_scripts(scriptless: Page, served: Served, live: LiveLibrary) -> None:
     from playwright.sync_api import expect
 
     live.caption(named(live, "2023/02 kitchen.jpg").content, "a sink and a parrot")
-    context = chromium.new_context(base_url=served.url, java_script_enabled=False)
-    page = context.new_page()
-    page.goto("/search?q=parrot&folder=2023")
+    page = scriptless
+    page.goto(f"{served.url}/search?q=parrot&folder=2023")
     place = caption(page, "2023/02 kitchen.jpg")
     place.locator("summary").click()
     place.locator("textarea").fill("a parrot, and nothing else")
     place.get_by_role("button", name="Save").click()
     expect(caption(page, "2023/02 kitchen.jpg").locator("summary")).to_have_text("a parrot, and nothing else")
     assert page.url == f"{served.url}/search?q=parrot&folder=2023"
-    page.goto("/review")
+    page.goto(f"{served.url}/review")
     while "Comparing" in page.content():
         page.reload()
     place = page.locator(".caption").first
@@ -320,4 +319,3 @@ def test_without_scripts(chromium: Browser, served: Served, live: LiveLibrary) -
     place.get_by_role("button", name="Save").click()
     expect(page.locator(".caption summary").first).to_have_text("reviewed")
     assert page.url == f"{served.url}/review"
-    context.close()

@@ -864,16 +864,14 @@ def test_dark_where_the_person_likes_it_dark(browser, live):
     assert brightness() < 200 < 600 < light
 
 
-def test_without_scripts(chromium, served, outside):
+def test_without_scripts(scriptless, served, outside):
     from playwright.sync_api import expect
 
-    context = chromium.new_context(base_url=served.url, java_script_enabled=False)
-    page = context.new_page()
-    page.goto("/search")
+    page = scriptless
+    page.goto(f"{served.url}/search")
     page.get_by_label("Or choose a photo file").set_input_files(outside)
     page.get_by_role("button", name="Search with this photo").click()
     expect(results(page).first).to_have_attribute("title", re.compile("01 bedroom"))
     page.get_by_label("Folder").select_option("phone")
     page.get_by_role("button", name="Apply").click()
     expect(results(page)).to_have_count(10)
-    context.close()
