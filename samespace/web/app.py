@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -14,6 +15,7 @@ from starlette.types import Scope
 
 from samespace.base.errors import SameSpaceError
 from samespace.web import compare, login, openapi, pictures
+from samespace.web.address import Address
 from samespace.web.guard import Guard
 from samespace.web.library import page as library
 from samespace.web.library import photo_map, scan_job
@@ -45,6 +47,8 @@ def make_app(live: LiveLibrary, guard: Guard, ahead: bool = False) -> Guard:
     )
     app.router.redirect_slashes = False  # an address has one spelling
     app.state.live, app.state.guard = live, guard
+    addresses = [route for route in routes if isinstance(route, Address)]
+    app.state.openapi = cache(partial(openapi.document, addresses))  # made when it is first asked for
     app.state.search = SearchMemory()
     app.state.review = review.Review(live)
     app.state.scans, app.state.maps = scan_job.Scans(live), photo_map.Maps(live)
