@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/samespace rooms demo/rooms --photos 240 --test-photos 80
 	@echo
 	@# A real training run stops where ImageNet weights cannot be fetched; the demo goes on without.
-	@if $(BIN)/python -m samespace.backbones mobilenet_v3_large; then weights=imagenet; else weights=none; \
+	@if $(BIN)/python -m samespace.model.backbone mobilenet_v3_large; then weights=imagenet; else weights=none; \
 	  echo "the demo goes on with random weights: expect a weaker model"; fi; \
 	set -x; $(BIN)/python model_def.py --data demo/rooms --epochs 5 --output demo/model --config hyperparameters.weights=$$weights
 	@echo

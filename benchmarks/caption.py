@@ -1,12 +1,12 @@
-"""Captions beside people's: on drawn rooms that were not trained on, and on Flickr8k.
+"""Compare captions with people's: on drawn rooms that were not trained on, and on Flickr8k.
 
     python benchmarks/caption.py [--weights FILE] [--photos N] [--test-photos N] [--flickr8k FOLDER] [--json]
 
-Each row says sentences of test photos: BLEU-1, BLEU-4 and CIDEr-D against what people said of them, the share of
-captions that are distinct, and captions a second of features that are there. `nearest` borrows the consensus caption of
-the training photos most alike; `lstm` was trained until validation photos gained no more, and writes greedily or by
-beam search. `one for all` is the training caption most like all others, said of every photo: what knows nothing of a
-photo can say no better. Flickr8k is a folder of a dataset.json and photos somewhere below.
+Each row is a way to describe test photos: BLEU-1, BLEU-4 and CIDEr-D against people's sentences, the share of captions
+that are distinct, and captions a second once features are there. `nearest` borrows the consensus caption of the most
+similar training photos; `lstm` is trained until validation photos gain no more, and writes greedily or by beam search.
+`one for all` says the training caption most like all others of every photo: the best that can be done without looking.
+Flickr8k is a folder with a dataset.json, and photos somewhere below.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ sys.path.insert(0, str(PROJECT))
 
 import numpy as np  # noqa: E402
 
-from samespace.engine import for_trunk  # noqa: E402
-from samespace.errors import exit_status  # noqa: E402
-from samespace.features import default_cache  # noqa: E402
-from samespace.rooms import write_dataset  # noqa: E402
-from samespace.words.borrowing import Grams, borrow  # noqa: E402
-from samespace.words.captioning import QUICK, Recipe, judged, train  # noqa: E402
-from samespace.words.captions import locate, read_captions  # noqa: E402
-from samespace.words.features import Featured, from_photos  # noqa: E402
+from samespace.base.errors import exit_status  # noqa: E402
+from samespace.model.extract import for_backbone  # noqa: E402
+from samespace.model.feature_bank import default_cache  # noqa: E402
+from samespace.rooms.dataset import write_dataset  # noqa: E402
+from samespace.words.caption_set import locate, read_captions  # noqa: E402
+from samespace.words.nearest_captions import Grams, borrow  # noqa: E402
+from samespace.words.photo_features import Featured, from_photos  # noqa: E402
+from samespace.words.train_captioner import QUICK, Recipe, judged, train  # noqa: E402
 
 BACKBONE = "mobilenet_v2"
 BEAMS = (1, 2, 3, 5)
@@ -43,7 +43,7 @@ Row = dict[str, Any]
 
 
 def write_all(featured: Featured, recipe: Recipe) -> list[Row]:
-    """A row for each way to say something of the test photos."""
+    """Return a row for each way to describe the test photos."""
     test = featured.only("test")
     borrower = borrow(featured)
     print("training lstm", file=sys.stderr)
@@ -78,14 +78,14 @@ def row(name: str, test: Featured, write: Callable[[], list[str]]) -> Row:
 
 
 def commonest(featured: Featured) -> str:
-    """The training caption most like all others."""
+    """Return the training caption most like all others."""
     learnt = featured.captions.only("train")
     every = np.arange(len(learnt.captions))
     return learnt.captions[Grams(learnt.captions, learnt.image_of).consensus(every)]
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    extractor = for_trunk(BACKBONE, arguments.weights)
+    extractor = for_backbone(BACKBONE, arguments.weights)
     root = arguments.rooms or folder / "rooms"
     if not arguments.rooms:
         write_dataset(root, arguments.photos, arguments.test_photos, seed=5)
@@ -110,13 +110,13 @@ def print_tables(found: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Captions beside people's.")
-    parser.add_argument("--weights", default="imagenet", help=f"a state dict's path for {BACKBONE}, imagenet or none")
-    parser.add_argument("--photos", type=int, default=4000, help="rooms' photos to train on (default: %(default)s)")
-    parser.add_argument("--test-photos", type=int, default=500, help="of other rooms (default: %(default)s)")
-    parser.add_argument("--rooms", type=Path, metavar="FOLDER", help="drawn before, instead of drawing them")
+    parser = argparse.ArgumentParser(description="Compare captions with people's.")
+    parser.add_argument("--weights", default="imagenet", help=f"weights of {BACKBONE}: imagenet, none or a state dict")
+    parser.add_argument("--photos", type=int, default=4000, help="photos to train on (default: %(default)s)")
+    parser.add_argument("--test-photos", type=int, default=500, help="photos of other rooms (default: %(default)s)")
+    parser.add_argument("--rooms", type=Path, metavar="FOLDER", help="use rooms that were drawn before")
     parser.add_argument("--flickr8k", type=Path, metavar="FOLDER")
-    parser.add_argument("--epochs", type=int, default=60, help="at most (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=60, help="how long to train at most (default: %(default)s)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     return exit_status(lambda: _measure(arguments))

@@ -1,13 +1,14 @@
-"""Grouping 1,000, 10,000 and 100,000 made-up embeddings: neighbours, then groups by keeper; time, memory and growth.
+"""Group 1,000, 10,000 and 100,000 made-up embeddings: time, memory and growth.
 
     python benchmarks/duplicates.py [--json]
 
 Embeddings of 256 numbers and of the model's 512 lie on disk in half precision, as a library keeps them. One photo in
-five is a copy of another, at cosines from 0.92 to 0.99; the rest crowd around topics. The cosine itself serves as the
-careful score, at a threshold of 0.9. `recall` is the share of copies that end in the group of their original.
+five is a copy of another, at cosines from 0.92 to 0.99; the rest crowd around topics. Neighbours are found first, then
+grouped by keeper; the cosine itself is the score, with a threshold of 0.9. `recall` is the share of copies that end up
+in the group of their original.
 
-Each row runs in an interpreter of its own, so that its peak memory is its own, imports and input included. Times
-leave both out; CPU seconds are those of all cores. `growth` compares the time per photo at 100,000 with that at 10,000.
+Each row runs in its own interpreter, so that its peak memory, which includes imports and input, is its own. Times leave
+both out; CPU seconds count all cores. `growth` compares the time per photo at 100,000 with that at 10,000.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ THRESHOLD, FLOOR = 0.9, 0.85
 
 
 def made_up_vectors(path: Path, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Write `count` unit vectors to `path`; say which rows are copies, and of which rows."""
+    """Write `count` unit vectors to `path`; return which rows are copies, and of which rows."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -65,8 +66,8 @@ def run_row(count: int, size: int) -> dict[str, float]:
     import numpy as np
 
     from data import peak_mb
-    from samespace.grouping import Similar, by_keeper
-    from samespace.neighbours import find_neighbours
+    from samespace.duplicates.grouping import Similar, by_keeper
+    from samespace.search.neighbours import find_neighbours
 
     with tempfile.TemporaryDirectory() as folder:
         copies, originals = made_up_vectors(Path(folder, "vectors.npy"), count, size)
@@ -98,16 +99,14 @@ def measure(count: int, size: int) -> dict[str, float]:
 
 
 def compare(rows: list[dict[str, float]]) -> dict[str, Any]:
-    """The figures for programs."""
+    """Return the figures for programs."""
     per_photo = {(row["photos"], row["size"]): row["seconds"] / row["photos"] for row in rows}
     growth = {str(size): round(per_photo[COUNTS[2], size] / per_photo[COUNTS[1], size], 2) for size in SIZES}
     return {"rows": [{name: round(value, 4) for name, value in row.items()} for row in rows], "growth": growth}
 
 
 def print_table(rows: list[dict[str, float]]) -> None:
-    print(
-        "| photos | numbers | seconds | for neighbours | ms a photo | CPU seconds | peak MB | of it before | recall |"
-    )
+    print("| photos | numbers | seconds | for neighbours | ms a photo | CPU seconds | peak MB | MB before | recall |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         times = f"{row['seconds']:.3g} | {row['neighbours_seconds']:.3g} | {1000 * row['seconds'] / row['photos']:.3f}"
@@ -119,7 +118,7 @@ def print_table(rows: list[dict[str, float]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time, memory and growth of grouping made-up embeddings.")
+    parser = argparse.ArgumentParser(description="Group made-up embeddings: time, memory and growth.")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--row", nargs=2, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -127,7 +126,10 @@ def main() -> None:
         print(json.dumps(run_row(*arguments.row)))
         return
     rows = [measure(count, size) for size in SIZES for count in COUNTS]
-    print(json.dumps(compare(rows))) if arguments.json else print_table(rows)
+    if arguments.json:
+        print(json.dumps(compare(rows)))
+    else:
+        print_table(rows)
 
 
 if __name__ == "__main__":

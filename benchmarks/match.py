@@ -1,17 +1,17 @@
-"""Finding photos by sentences: on drawn rooms that were not trained on, on Flickr8k, and how long an epoch takes.
+"""Find photos by sentences: on drawn rooms that were not trained on, on Flickr8k; and time an epoch.
 
     python benchmarks/match.py [--weights FILE] [--photos N] [--test-photos N] [--flickr8k FOLDER] [--json]
 
-Each row is a matcher trained until validation photos gain no more, ranked on test photos: the mean rank of a sentence's
-photo as a share of all, and how often it is among the first ten. `shuffled` was trained on the same photos with their
-captions dealt out anew, and must not be better than chance: the mean of several deals, for one may happen to give
-kitchens more captions of bathrooms than of bedrooms. `nearest captions` is trained on nothing: a photo is as good for a
-sentence as the captions of the ten training photos most like it, by tf-idf. Flickr8k is a folder of a dataset.json and
-photos somewhere below.
+Each row is a matcher trained until validation photos gain no more, measured on test photos: the mean rank of a
+sentence's photo, also as a share of all photos, and how often it is among the first ten. `shuffled` was trained on the
+same photos with their captions shuffled, and must not beat chance; it is the mean of several shuffles, because one may
+happen to give kitchens more captions of bathrooms than of bedrooms. `nearest captions` is not trained: a photo's score
+for a sentence is that of the captions of the ten most similar training photos, by tf-idf. Flickr8k is a folder with a
+dataset.json, and photos somewhere below.
 
-An epoch is timed beside a loop over captions, as published code has it: each word that was met is a one-hot row through
-a linear layer, a GRU is called for each caption, and a loss copies all others of the batch for each pair. The loop runs
-one batch, which stands for all, by turns with ours.
+An epoch is timed beside a loop over captions like published code: each word is a one-hot row through a linear layer, a
+GRU is called for each caption, and the loss copies all others of the batch for each pair. The loop runs one batch,
+which stands for all, and takes turns with ours.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from samespace.engine import for_trunk  # noqa: E402
-from samespace.errors import exit_status  # noqa: E402
-from samespace.features import default_cache  # noqa: E402
-from samespace.rooms import write_dataset  # noqa: E402
-from samespace.words.captions import locate, read_captions  # noqa: E402
-from samespace.words.course import Lesson  # noqa: E402
-from samespace.words.features import Featured, from_photos  # noqa: E402
+from samespace.base.errors import exit_status  # noqa: E402
+from samespace.model.extract import for_backbone  # noqa: E402
+from samespace.model.feature_bank import default_cache  # noqa: E402
+from samespace.rooms.dataset import write_dataset  # noqa: E402
+from samespace.words.caption_set import locate, read_captions  # noqa: E402
 from samespace.words.metrics import ranks_of, text_to_photo  # noqa: E402
-from samespace.words.training import QUICK, Recipe, begin, course_of, evaluate, shuffled, train  # noqa: E402
-from samespace.words.vocabulary import Vocabulary, split_words  # noqa: E402
+from samespace.words.photo_features import Featured, from_photos  # noqa: E402
+from samespace.words.tokens import split_words  # noqa: E402
+from samespace.words.train_matcher import QUICK, Recipe, begin, course_of, evaluate, shuffled, train  # noqa: E402
+from samespace.words.training_loop import Lesson  # noqa: E402
+from samespace.words.vocabulary import Vocabulary  # noqa: E402
 
 BACKBONE = "mobilenet_v2"
 NEAREST = 10
@@ -58,7 +59,7 @@ Row = dict[str, Any]
 
 
 def rank_all(featured: Featured, epochs: int) -> list[Row]:
-    """A row for each measure, for the control and for the nearest captions."""
+    """Return a row for each measure, for the control and for the nearest captions."""
     test = featured.only("test")
     rows = []
     for name, recipe in QUICK.items():
@@ -93,7 +94,7 @@ def row(name: str, found: Any) -> Row:
 
 
 def by_nearest_captions(featured: Featured) -> np.ndarray:
-    """(N, C): how like each sentence is to the captions of the training photos most like a photo."""
+    """Return how similar each sentence is to the captions of the training photos most like a photo, (N, C)."""
     learnt, test = featured.only("train"), featured.only("test")
     cosines = test.features @ learnt.features.T
     nearest = np.argsort(-cosines, axis=1)[:, :NEAREST]
@@ -111,7 +112,7 @@ def by_nearest_captions(featured: Featured) -> np.ndarray:
 
 
 def _tf_idf(texts: Sequence[str], ids: dict[str, int], rarity: np.ndarray) -> np.ndarray:
-    """(T, V), each of length 1."""
+    """Return tf-idf vectors, (T, V), each of length 1."""
     rows = np.zeros((len(texts), len(ids)), np.float32)
     for at, text in enumerate(texts):
         for word in split_words(text):
@@ -125,7 +126,7 @@ def _tf_idf(texts: Sequence[str], ids: dict[str, int], rarity: np.ndarray) -> np
 
 
 class LoopedMatcher(nn.Module):
-    """As published: one-hot words, one caption at a time."""
+    """A matcher like published code: one-hot words, one caption at a time."""
 
     def __init__(self, words: int, photo_dim: int, dim: int, word_dim: int) -> None:
         super().__init__()
@@ -156,7 +157,7 @@ def step(looped: LoopedMatcher, features: Tensor, captions: list[Tensor], margin
 
 
 def time_epochs(featured: Featured, recipe: Recipe) -> Row:
-    """Seconds an epoch: ours, all of one; the loop's, one batch times their number. By turns, and the best of each."""
+    """Return the seconds of an epoch, ours and the loop's (one batch times their number): the best of several turns."""
     learnt = featured.only("train")
     matcher = begin(learnt, recipe)
     lesson = Lesson(learnt, matcher.vocabulary)
@@ -198,7 +199,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    extractor = for_trunk(BACKBONE, arguments.weights)
+    extractor = for_backbone(BACKBONE, arguments.weights)
     root = arguments.rooms or folder / "rooms"
     if not arguments.rooms:
         write_dataset(root, arguments.photos, arguments.test_photos, seed=5)
@@ -217,7 +218,7 @@ def print_tables(found: dict[str, Any]) -> None:
         if name == "epochs":
             continue
         print(f"{name}: {rows[0]['photos']:,} photos, chance {rows[0]['chance']:,.1f}\n")
-        print("| | R@10 | mean rank | of all |\n|---|---|---|---|")
+        print("| | R@10 | mean rank | share of all |\n|---|---|---|---|")
         for one in rows:
             share = f"{100 * one['mean_rank_share']:.1f} %"
             print(f"| {one['name']} | {one['recall_at_10']:.3f} | {one['mean_rank']:.1f} | {share} |")
@@ -229,13 +230,13 @@ def print_tables(found: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Finding photos by sentences.")
-    parser.add_argument("--weights", default="imagenet", help=f"a state dict's path for {BACKBONE}, imagenet or none")
-    parser.add_argument("--photos", type=int, default=2000, help="rooms' photos to train on (default: %(default)s)")
-    parser.add_argument("--test-photos", type=int, default=500, help="of other rooms (default: %(default)s)")
-    parser.add_argument("--rooms", type=Path, metavar="FOLDER", help="drawn before, instead of drawing them")
+    parser = argparse.ArgumentParser(description="Find photos by sentences.")
+    parser.add_argument("--weights", default="imagenet", help=f"weights of {BACKBONE}: imagenet, none or a state dict")
+    parser.add_argument("--photos", type=int, default=2000, help="photos to train on (default: %(default)s)")
+    parser.add_argument("--test-photos", type=int, default=500, help="photos of other rooms (default: %(default)s)")
+    parser.add_argument("--rooms", type=Path, metavar="FOLDER", help="use rooms that were drawn before")
     parser.add_argument("--flickr8k", type=Path, metavar="FOLDER")
-    parser.add_argument("--epochs", type=int, default=40, help="at most (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=40, help="how long to train at most (default: %(default)s)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     return exit_status(lambda: _measure(arguments))

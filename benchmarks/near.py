@@ -1,23 +1,23 @@
-"""Do copies of photos end up in one group, and other photos in others? Beside perceptual hashes and a CNN.
+"""Measure if copies of photos end up in one group and other photos do not, beside perceptual hashes and a CNN.
 
     python benchmarks/near.py ROOT [--photos N] [--peer-backbone NAME --peer-weights FILE] [--json]
 
-ROOT is any folder of photos; what it holds under several names is one photo, and of more than N, N are taken at even
-distances. Each photo is copied once a row, by one edit drawn from a generator that its name seeds; edits are saved as
-JPEG of quality 95 unless the row says otherwise. A row searches all originals and its copies, the last row all copies
-together. Every pair of files counts; it is right if both come from one original.
+ROOT is any folder of photos; identical files count once, and of more than N photos N are taken, evenly spaced. Each row
+makes one copy of each photo by one edit, drawn from a generator that the photo's name seeds; edits are saved as JPEG of
+quality 95 unless the row says otherwise. A row searches all originals and its copies, the last row all copies together.
+Every pair of files counts; it is right if both come from one original.
 
-SameSpace is `samespace dedupe` at its defaults, and says of all pairs in a group that they are copies, although it
-compares members with the keeper alone. The peers say so of the pairs that clear the default threshold of imagededup:
-64-bit hashes that differ in 10 bits at most, a cosine of 0.9. Hashes are ImageHash's where imagededup is missing. Its
-CNN fetches ImageNet weights for MobileNetV3-Small; with --peer-backbone and --peer-weights the same is done to the
-globally pooled last convolution of another MobileNet. `best threshold`: the best recall that any of the peers reaches
-at a precision of 0.99, were its threshold chosen for the row with the truth known.
+SameSpace is `samespace dedupe` at its defaults. All pairs in a group count as called copies, although members are only
+compared with the keeper. Of the peers, pairs above the default threshold of imagededup count: 64-bit hashes that differ
+in at most 10 bits, a cosine of 0.9. Without imagededup the hashes are ImageHash's. Its CNN fetches ImageNet weights for
+MobileNetV3-Small; --peer-backbone and --peer-weights put the globally pooled last convolution of another MobileNet in
+its place. `best threshold` is the best recall that any peer reaches at a precision of 0.99 if its threshold is chosen
+for the row with the truth known.
 
-Below a folder 'Airbnb Data' names say which room a photo shows. Two photos of one room may be nearly one shot, so
-whether they are copies is opinion, and in one search a copy may join either's group: a row is then several searches,
-none with two photos of one room, whose pairs are added up. How many pairs of one room each method calls copies stands
-below the table.
+In a folder 'Airbnb Data' names say which room a photo shows. Two photos of one room may be nearly one shot, so whether
+they are copies is a matter of opinion, and in one search a copy may join either's group. A row is then several
+searches, none with two photos of one room, whose pairs are added up. The pairs of one room that each method calls
+copies are counted below the table.
 """
 
 from __future__ import annotations
@@ -43,15 +43,18 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from torch import nn
 from tqdm import tqdm
 
-from samespace.backbones import make_trunk
-from samespace.duplicates import Search, find_duplicates
-from samespace.errors import SameSpaceError, exit_status
-from samespace.hashing import hamming
-from samespace.library import Library
-from samespace.metrics import recall_at_precision
-from samespace.near import Sketches
-from samespace.pairs import AIRBNB
-from samespace.photos import UnreadablePhoto, details, find, in_threads, open_photo
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.find import find
+from samespace.base.hashes import hamming
+from samespace.base.photos import UnreadablePhoto, details, in_threads, open_photo
+from samespace.duplicates.find import find_duplicates
+from samespace.duplicates.group import DedupeOptions
+from samespace.library.library import Library
+from samespace.library.scan import scan
+from samespace.model.backbone import make_backbone
+from samespace.model.metrics import recall_at_precision
+from samespace.model.pairs import AIRBNB
+from samespace.search.same_shot import Sketches
 
 BITS, COSINE = 10, 0.9  # imagededup's defaults
 PRECISION = 0.99
@@ -75,7 +78,7 @@ def halved(photo: Image.Image, random: Random) -> Image.Image:
 
 
 def cropped(photo: Image.Image, random: Random) -> Image.Image:
-    """A window of nine tenths of either side, anywhere."""
+    """Cut out a window of nine tenths of each side, anywhere."""
     width, height = photo.width * 9 // 10, photo.height * 9 // 10
     left, top = random.randint(0, photo.width - width), random.randint(0, photo.height - height)
     return photo.crop((left, top, left + width, top + height))
@@ -94,12 +97,12 @@ def grey(photo: Image.Image, random: Random) -> Image.Image:
 
 
 def turned(photo: Image.Image, random: Random) -> Image.Image:
-    """By 3 to 5 degrees, either way; the corners come out black."""
+    """Turn a photo by 3 to 5 degrees, either way; the corners become black."""
     return photo.rotate(random.choice((-1, 1)) * random.uniform(3, 5), Image.Resampling.BICUBIC)
 
 
 def stamped(photo: Image.Image, random: Random) -> Image.Image:
-    """Half-transparent white words over most of the width, at any height."""
+    """Write half-transparent white words over most of the width, at any height."""
     words, layer = "© SAMPLE", Image.new("L", photo.size)
     pen, font = ImageDraw.Draw(layer), ImageFont.load_default(photo.width / 6)
     left, top, right, bottom = pen.textbbox((0, 0), words, font)
@@ -130,7 +133,7 @@ ALL = "all of these"
 
 
 def write_copy(original: Path, name: str, edit: str, folder: Path, number: int) -> Path:
-    """Write one copy; turned by EXIF as its original is, so that the edit is all that differs for everybody."""
+    """Write one copy, with its original's EXIF orientation, so that only the edit differs."""
     _, change, quality = EDITS[edit]
     path = folder / f"{number:06}{original.suffix if change is None else '.png' if quality is None else '.jpg'}"
     if change is None:
@@ -146,19 +149,19 @@ def write_copy(original: Path, name: str, edit: str, folder: Path, number: int) 
 
 
 class Files(NamedTuple):
-    """The originals and then, edit by edit, their copies."""
+    """The originals, and then their copies, edit by edit."""
 
     folder: Path
     paths: list[Path]
-    original: Rows  # of each file, the number of its original
-    room: Rows  # and of the room that this shows; a room of its own if nobody knows
+    original: Rows  # of each file: the number of its original,
+    room: Rows  # the room that the original shows, one of its own if that is unknown,
     turn: Rows  # and how many photos of this room come before it
 
     def originals(self) -> Rows:
         return np.arange(self.original.max() + 1)
 
     def searches(self, edit: str) -> list[Rows]:
-        """The originals and the copies made by this edit, so split that no room is there twice."""
+        """Return originals and the copies of this edit, split so that each part shows no room twice."""
         places = range(1 + len(EDITS)) if edit == ALL else (0, 1 + list(EDITS).index(edit))
         rows = np.concatenate([place * len(self.originals()) + self.originals() for place in places])
         return [rows[self.turn[rows] == turn] for turn in range(self.turn.max() + 1)]
@@ -185,7 +188,7 @@ def write_files(root: Path, most: int, folder: Path) -> Files:
 
 
 def distinct(root: Path) -> list[Path]:
-    """The photos below a folder that can be read, one of each picture, by path."""
+    """Return the readable photos below a folder by path, one of each picture."""
 
     def pixels(path: Path) -> str | None:
         try:
@@ -203,7 +206,7 @@ def distinct(root: Path) -> list[Path]:
 
 
 def rooms(paths: Sequence[Path]) -> Rows:
-    """A number a room, by the names of Airbnb-style photos: <city>_<room id>_<number>.jpg."""
+    """Number the rooms of Airbnb-style photos by their names: <city>_<room id>_<number>.jpg."""
     numbers: dict[str, int] = {}
     names = [
         re.fullmatch(r"(.+_[0-9]+)_[0-9]+", path.stem) if AIRBNB in path.resolve().parts else None for path in paths
@@ -216,7 +219,7 @@ def rooms(paths: Sequence[Path]) -> Rows:
 
 
 class Peer(NamedTuple):
-    """Scores all pairs of some files, (n,) → (n, n); those of the threshold or more it calls copies."""
+    """A method that scores all pairs of files, (n,) → (n, n), and calls those at its threshold or above copies."""
 
     score: Callable[[Rows], npt.NDArray[Any]]
     threshold: float
@@ -224,20 +227,20 @@ class Peer(NamedTuple):
 
 
 class Ours:
-    """`samespace dedupe`, as a person gets it."""
+    """`samespace dedupe` as people use it."""
 
     def __init__(self, files: Files, library: Path) -> None:
         start = time.perf_counter()
         self._files = files
         self._library = Library(library, create=True)
-        self._library.scan([files.folder], [Sketches()])
+        scan(self._library, [files.folder], [Sketches()])
         self.seconds = time.perf_counter() - start
 
     def together(self, rows: Rows, kind: str) -> Flags:
-        """Whether these files, all that their folders hold, share a group: (n, n)."""
+        """Tell which of these files, all that their folders hold, share a group: (n, n)."""
         start = time.perf_counter()
         folders = sorted({self._files.paths[row].parent for row in rows})
-        found = find_duplicates([self._library], folders, Search(kind))
+        found = find_duplicates([self._library], folders, DedupeOptions(kind))
         place = {self._files.paths[row]: place for place, row in enumerate(rows)}
         groups = np.arange(len(rows))
         for group in found.groups:
@@ -249,7 +252,7 @@ class Ours:
 
 
 def peers(files: Files, backbone: str | None, weights: str) -> dict[str, Peer | None]:
-    """None: not installed."""
+    """Return the peers by name; None is not installed."""
     try:
         methods = importlib.import_module("imagededup.methods")
     except ImportError:
@@ -272,15 +275,15 @@ def by_hash(files: Files, encode: Callable[[Path], str]) -> Peer:
     return Peer(lambda rows: -hamming(hashes[rows], hashes[rows]).astype(np.int16), -BITS, time.perf_counter() - start)
 
 
-def by_cnn(files: Files, methods: Any, backbone: str | None, weights: str) -> Peer:
+def by_cnn(files: Files, methods: Any, name: str | None, weights: str) -> Peer:
     models = importlib.import_module("imagededup.utils.models")
-    if backbone:
-        trunk = make_trunk(backbone, weights)
-        last = next(trunk.last.children())  # the last convolution and its mean over all places: imagededup's cut
-        model = nn.Sequential(trunk.early, trunk.middle, last).eval()
-        config = models.CustomModel(backbone, model, models.MobilenetV3.transform)
+    if name:
+        backbone = make_backbone(name, weights)
+        last = next(backbone.last.children())  # the last convolution and its mean over all places: imagededup's cut
+        model = nn.Sequential(backbone.early, backbone.middle, last).eval()
+        config = models.CustomModel(name, model, models.MobilenetV3.transform)
     try:
-        cnn = methods.CNN(verbose=False, model_config=config if backbone else None)
+        cnn = methods.CNN(verbose=False, model_config=config if name else None)
     except OSError as error:
         raise SameSpaceError(
             f"imagededup could not fetch its weights ({error}): give --peer-backbone and --peer-weights, a file that "
@@ -297,7 +300,7 @@ def by_cnn(files: Files, methods: Any, backbone: str | None, weights: str) -> Pe
 
 
 def judge(files: Files, edit: str, ours: Ours, others: dict[str, Peer]) -> dict[str, Figures]:
-    """Of each method its figures in one row."""
+    """Return the figures of each method in one row."""
     searches = files.searches(edit)
     pairs = [np.triu_indices(len(rows), 1) for rows in searches]
 
@@ -314,7 +317,7 @@ def judge(files: Files, edit: str, ours: Ours, others: dict[str, Peer]) -> dict[
 
 
 def of_one_room(files: Files, ours: Ours, others: dict[str, Peer]) -> dict[str, int]:
-    """How many pairs of originals of one room there are, and how many of them each method calls copies."""
+    """Count the pairs of originals of one room, and how many of them each method calls copies."""
     rows = files.originals()
     same_room = np.triu(files.room[rows, None] == files.room[rows], 1)
     called = {OURS: ours.together(rows, "near")}
@@ -334,7 +337,7 @@ def figures(found: Flags, right: Flags) -> Figures:
 
 
 def broken(row: dict[str, Figures]) -> list[str]:
-    """What speaks against the promise, in one row: precise, and the highest recall, alone unless it is 1."""
+    """Say what breaks the promise in one row: to be precise, and to have the highest recall, alone unless it is 1."""
     mine, others = row[OURS], {name: values for name, values in row.items() if name != OURS}
     faults = [f"precision {mine['precision']:.4f}"] if mine["precision"] < PRECISION else []
     for name, values in others.items():
@@ -376,9 +379,9 @@ def print_table(result: dict[str, Any]) -> None:
         best = max(values.get("recall_at_best_threshold", 0) for values in row.values())
         print(f"| {kind_of(edit)} | {edit} | {' | '.join(cells)} | {best:.3f} |")
     kept = len(rows) - len(result["broken"])
-    print(f"\nIn {kept} of {len(rows)} rows our precision is {PRECISION} or more and our recall the highest, or 1.")
+    print(f"\nIn {kept} of {len(rows)} rows our precision is at least {PRECISION}, and our recall is the highest or 1.")
     for edit, faults in result["broken"].items():
-        print(f"Not in `{edit}`: {'; '.join(faults)}.")
+        print(f"Not for `{edit}`: {'; '.join(faults)}.")
     pairs, *calls = result["of_one_room"].items()
     if pairs[1]:
         print(f"Of {pairs[1]} pairs of one room, copies to: {', '.join(f'{name} {count}' for name, count in calls)}.")
@@ -391,10 +394,10 @@ def cell(values: Figures) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Do copies of photos end up in one group, and others not?")
+    parser = argparse.ArgumentParser(description="Measure if copies end up in one group and other photos do not.")
     parser.add_argument("root", type=Path, help="a folder of photos")
-    parser.add_argument("--photos", type=int, default=500, help="take so many at most (default: %(default)s)")
-    parser.add_argument("--peer-backbone", choices=MOBILENETS, help="what imagededup's CNN uses instead of its own")
+    parser.add_argument("--photos", type=int, default=500, help="use this many at most (default: %(default)s)")
+    parser.add_argument("--peer-backbone", choices=MOBILENETS, help="backbone for imagededup's CNN")
     parser.add_argument("--peer-weights", default="imagenet", help="imagenet or the path of a state dict")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

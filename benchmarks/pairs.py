@@ -1,9 +1,9 @@
-"""Pair data as columns of integers beside the all-pairs table that published code builds; then 20,000 photos.
+"""Make pair data as columns of integers, beside the all-pairs table that published code builds; then of 20,000 photos.
 
     python benchmarks/pairs.py [--json]
 
-Each side runs in an interpreter of its own, so that its peak memory is its own. Times leave out imports and the
-making of the input. `memory_ratio` compares whole peaks, interpreter, imports and input included: the strictest way.
+Each side runs in its own interpreter, so that its peak memory is its own. Times leave out imports and the input.
+`memory_ratio` compares whole peaks, with interpreter, imports and input: the strictest way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 # The parent imports nothing heavy: Linux lets a child begin with its parent's peak.
 if TYPE_CHECKING:
-    from samespace.pairs import Photos
+    from samespace.model.pairs import Photos
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS, SPACES = 631, 246
@@ -27,10 +27,10 @@ MANY_PHOTOS, MANY_SPACES = 20_000, 7_500
 
 
 def made_up_photos(count: int, spaces: int) -> Photos:
-    """A table of photos that do not exist: random hashes, every space shown at least once."""
+    """Return a table of photos that do not exist: random hashes, and at least one photo of each space."""
     import numpy as np
 
-    from samespace.pairs import Photos
+    from samespace.model.pairs import Photos
 
     random = np.random.default_rng(0)
     numbers = np.concatenate([np.arange(spaces), random.integers(0, spaces, count - spaces)])
@@ -41,7 +41,7 @@ def made_up_photos(count: int, spaces: int) -> Photos:
 
 
 def rows_of(photos: Photos) -> list[dict[str, Any]]:
-    """The same photos as a table has them, with the objects that ImageHash hands out."""
+    """Return the same photos as rows of a table, with ImageHash's own objects."""
     import imagehash
 
     hashes = [imagehash.hex_to_hash(f"{int(value):016x}") for value in photos.hashes]
@@ -50,7 +50,7 @@ def rows_of(photos: Photos) -> list[dict[str, Any]]:
 
 
 def all_pairs_table(photos: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The naive form: photos joined with photos, a row for every ordered pair; then filter, multiply and draw."""
+    """Build the naive form: photos joined with photos, a row for every ordered pair; then filter, multiply and draw."""
     import numpy as np
 
     first = [{f"{name}0": value for name, value in photo.items()} for photo in photos]
@@ -73,7 +73,7 @@ def run_side(side: str) -> dict[str, float]:
     """Measure one side in this interpreter: seconds, peak before and after in MB, pairs made."""
     sys.path.insert(0, str(ROOT))
     from data import peak_mb
-    from samespace.pairs import make_pairs
+    from samespace.model.pairs import make_pairs
 
     photos = made_up_photos(MANY_PHOTOS, MANY_SPACES) if side == "large" else made_up_photos(PHOTOS, SPACES)
     rows = rows_of(photos) if side == "table" else []
@@ -90,7 +90,7 @@ def measure(side: str) -> dict[str, float]:
 
 
 def compare(pairs: dict[str, float], table: dict[str, float], large: dict[str, float]) -> dict[str, float]:
-    """The figures for programs."""
+    """Return the figures for programs."""
     assert pairs["made"] == table["made"], "the two sides must make the same number of pairs"
     return {
         "speedup": round(table["seconds"] / pairs["seconds"], 1),
@@ -107,7 +107,7 @@ def compare(pairs: dict[str, float], table: dict[str, float], large: dict[str, f
 
 def print_table(pairs: dict[str, float], table: dict[str, float], large: dict[str, float]) -> None:
     figures = compare(pairs, table, large)
-    print("| pair data | photos | ordered pairs | seconds | peak MB | of it before the start |")
+    print("| pair data | photos | ordered pairs | seconds | peak MB | MB before the start |")
     print("|---|---|---|---|---|---|")
     for name, count, side in (
         ("`make_pairs`", PHOTOS, pairs),
@@ -120,7 +120,7 @@ def print_table(pairs: dict[str, float], table: dict[str, float], large: dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Pair data beside the all-pairs table, and at 20,000 photos.")
+    parser = argparse.ArgumentParser(description="Make pair data, beside the all-pairs table and of 20,000 photos.")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--side", choices=("pairs", "table", "large"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -128,7 +128,10 @@ def main() -> None:
         print(json.dumps(run_side(arguments.side)))
         return
     sides = measure("pairs"), measure("table"), measure("large")
-    print(json.dumps(compare(*sides))) if arguments.json else print_table(*sides)
+    if arguments.json:
+        print(json.dumps(compare(*sides)))
+    else:
+        print_table(*sides)
 
 
 if __name__ == "__main__":

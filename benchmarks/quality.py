@@ -1,12 +1,11 @@
-"""How well does each way of scoring a pair rank the pairs of an Airbnb-style folder? Hashes, cosines, trained heads.
+"""Measure how well hashes, cosines and trained heads rank the pairs of an Airbnb-style folder.
 
     python benchmarks/quality.py ROOT [--weights FILE --backbone NAME] [--json]
     python benchmarks/quality.py ROOT [--weights FILE --backbone NAME] --select
 
-The heads are trained by `model_def.py` on the Training Data, choose their best epoch on training spaces held out,
-and are exported; every row is then measured on all unordered pairs of distinct photos of the Test Data.
-`--select` never opens the Test Data: it compares each head's `trainable` on the training spaces held out, which is
-where `DEFAULT_TRAINABLE` comes from.
+`model_def.py` trains the heads on the Training Data and chooses their best epoch on held-out training spaces. Each row
+is then measured on all unordered pairs of distinct photos of the Test Data. `--select` never opens the Test Data: it
+compares each head's `trainable` on held-out training spaces, which is where `DEFAULT_TRAINABLE` comes from.
 """
 
 from __future__ import annotations
@@ -24,15 +23,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from samespace import load, metrics
-from samespace.backbones import make_trunk
-from samespace.errors import SameSpaceError, exit_status
-from samespace.evaluation import evaluate
-from samespace.features import bank, default_cache
-from samespace.hashing import hamming, perceptual_hash
-from samespace.network import HEADS, TRAINABLE, TwinNetwork
-from samespace.pairs import TEST, TRAINING, Photos, find_photos
-from samespace.photos import open_photo
+from samespace import load
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.hashes import hamming, perceptual_hash
+from samespace.base.photos import open_photo
+from samespace.model import metrics
+from samespace.model.backbone import make_backbone
+from samespace.model.evaluate import evaluate
+from samespace.model.feature_bank import bank, default_cache
+from samespace.model.network import HEADS, TRAINABLE, TwinNetwork
+from samespace.model.pairs import TEST, TRAINING, Photos, find_photos
 
 PROJECT = Path(__file__).resolve().parent.parent
 Figures = dict[str, float]
@@ -42,7 +42,7 @@ CONCAT = {"head": "concat", "learning_rate": "0.0001"}
 
 
 def ranking(scores: Any, photos: Photos) -> Figures:
-    """AP and recall of a score that is no probability: (N, N), the higher the more alike."""
+    """Return average precision and recall of scores (N, N), higher for pairs that are more alike."""
     first, second = np.triu_indices(len(photos), 1)
     spaces = photos.spaces()
     labels = spaces[first] == spaces[second]
@@ -63,9 +63,9 @@ def hashes(photos: Photos) -> dict[str, Figures]:
 
 @torch.no_grad()
 def cosines(training: Photos, test: Photos, backbone: str, weights: str) -> dict[str, Figures]:
-    network = TwinNetwork(make_trunk(backbone, weights), "compare", "head")
-    network.fit(bank(training.paths, network.trunk, default_cache()))
-    maps = bank(test.paths, network.trunk, default_cache())
+    network = TwinNetwork(make_backbone(backbone, weights), "compare", "head")
+    network.fit(bank(training.paths, network.backbone, default_cache()))
+    maps = bank(test.paths, network.backbone, default_cache())
     frozen = network.freeze(maps.parts[:, 0], maps.seen[:, 0])
     plain, whitened = F.normalize(frozen.start, dim=1), network.tower(frozen).vectors
     return {
@@ -75,7 +75,7 @@ def cosines(training: Photos, test: Photos, backbone: str, weights: str) -> dict
 
 
 def train(root: Path, output: Path, hyperparameters: dict[str, str], epochs: int | None) -> None:
-    """What a person would type, with const.yaml for all that is not said here."""
+    """Train with the command that a person would type; const.yaml sets all that is not given here."""
     command: list[str | Path] = [sys.executable, PROJECT / "model_def.py", "--data", root, "--output", output]
     command += [
         word for name, value in hyperparameters.items() for word in ("--config", f"hyperparameters.{name}={value}")
@@ -87,11 +87,11 @@ def train(root: Path, output: Path, hyperparameters: dict[str, str], epochs: int
 
 def table(root: Path, backbone: str, weights: str, concat_epochs: int) -> dict[str, Figures]:
     training, test = find_photos(root, TRAINING), find_photos(root, TEST)
-    trunk = {"backbone": backbone, "weights": weights}
+    pretrained = {"backbone": backbone, "weights": weights}
     with tempfile.TemporaryDirectory() as folder:
         rows = {**hashes(test), **cosines(training, test, backbone, weights)}
         for head, hyperparameters, epochs in (("concat", CONCAT, concat_epochs), ("compare", {}, None)):
-            train(root, Path(folder, head, "model"), {**trunk, **hyperparameters}, epochs)
+            train(root, Path(folder, head, "model"), {**pretrained, **hyperparameters}, epochs)
             model = load(Path(folder, head, "model"))
             rows[f"{head}, trained"] = evaluate(model, root, TEST, default_cache()).figures
             if head == "compare":
@@ -100,7 +100,7 @@ def table(root: Path, backbone: str, weights: str, concat_epochs: int) -> dict[s
 
 
 def costs(model: Any, photos: Photos) -> Figures:
-    """Bytes kept for a photo, and milliseconds a pair takes on one core once its photos are embedded."""
+    """Return the bytes kept for a photo, and the milliseconds a pair takes on one core once its photos are embedded."""
     embeddings = model.embed(photos.paths[:65])
     kept = sum(column[0].numpy().nbytes for column in embeddings)
     threads = torch.get_num_threads()
@@ -116,7 +116,7 @@ def costs(model: Any, photos: Photos) -> Figures:
 
 
 def select(root: Path, backbone: str, weights: str, epochs: int) -> dict[str, Figures]:
-    """Every head with every `trainable`, on the training spaces held out."""
+    """Measure every head with every `trainable` on the held-out training spaces."""
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         for head in HEADS:
@@ -133,12 +133,12 @@ def select(root: Path, backbone: str, weights: str, epochs: int) -> dict[str, Fi
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Which score ranks the pairs of a folder best?")
+    parser = argparse.ArgumentParser(description="Measure which score ranks the pairs of a folder best.")
     parser.add_argument("root", type=Path, help="folder that holds 'Airbnb Data'")
     parser.add_argument("--backbone", default="mobilenet_v3_large")
     parser.add_argument("--weights", default="imagenet", help="imagenet, none or the path of a state dict")
-    parser.add_argument("--epochs", type=int, default=3, help="for concat, and for --select (default: %(default)s)")
-    parser.add_argument("--select", action="store_true", help="compare `trainable` on training spaces held out")
+    parser.add_argument("--epochs", type=int, default=3, help="for concat and --select (default: %(default)s)")
+    parser.add_argument("--select", action="store_true", help="compare `trainable` on held-out training spaces")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     weights = arguments.weights if arguments.weights in ("imagenet", "none") else str(Path(arguments.weights).resolve())
@@ -148,7 +148,10 @@ def main() -> int:
 def _measure(arguments: argparse.Namespace, weights: str) -> None:
     measure = select if arguments.select else table
     rows = measure(arguments.root, arguments.backbone, weights, arguments.epochs)
-    print(json.dumps(rows, indent=2)) if arguments.json else print_table(rows)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print_table(rows)
 
 
 COLUMNS = {"average_precision": "average precision", "recall_at_99_precision": "recall at 99 % precision"}

@@ -1,19 +1,19 @@
-"""How fast a folder is scanned, beside imagededup and beside what decoding and inference alone would allow.
+"""Time the scan of a folder, beside imagededup and beside the bound that decoding and inference set.
 
     python benchmarks/scan.py DIR [--megapixels 12] [--backbone NAME] [--weights FILE] [--peer-weights none] [--json]
 
 `scan` is what `samespace scan DIR --backbone NAME` does, into an empty library elsewhere: find, hash, decode, sketch,
 embed, write. Cold: the photos are not in the operating system's cache. `near only` is the same without a network.
-`decode` opens the photos and squeezes them, in threads, and does nothing else; `inference` embeds photos that lie
-decoded in memory. One after the other, both would allow 1 / (1/decode + 1/inference): the bound, for they share the
-same cores. imagededup, if it is installed, encodes the same folder with its CNN (MobileNetV3-Small, the smaller one)
-and its perceptual hash, at its defaults; its speed does not depend on its weights, so without a network
-`--peer-weights none` leaves them random. `unchanged` scans 10,000 photos for the second time.
+`decode` only opens the photos and squeezes them, in threads; `inference` embeds photos that are decoded in memory. One
+after the other they would allow 1 / (1/decode + 1/inference), which is the bound because they share the same cores.
+imagededup, if it is installed, encodes the same folder with its CNN (MobileNetV3-Small, the smaller one) and its
+perceptual hash, at its defaults; its speed does not depend on its weights, so without a network use
+`--peer-weights none`. `unchanged` scans 10,000 photos for the second time.
 
-With `--megapixels` the first photos of DIR are enlarged to that size, with the grain that a sensor adds, and saved as
-JPEG of quality 92: a camera's photos take longer to decode than those of a web page, and that is where `draft` helps.
+With `--megapixels` the first photos of DIR are enlarged to that size, with the grain of a sensor, and saved as JPEG of
+quality 92: a camera's photos take longer to decode than those of a web page, and that is where `draft` helps.
 
-Each row runs in an interpreter of its own; imports, the loading of weights and their conversion are not timed.
+Each row runs in its own interpreter; imports and the loading and conversion of weights are not timed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Row = dict[str, float]
 
 
 def find_photos(folder: Path) -> list[Path]:
-    from samespace.photos import find
+    from samespace.base.find import find
 
     return find(folder)
 
@@ -47,7 +47,7 @@ def enlarge(folder: Path, megapixels: float, target: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from samespace.photos import open_photo
+    from samespace.base.photos import open_photo
 
     random = np.random.default_rng(0)
     for number, path in enumerate(find_photos(folder)[:ENLARGED]):
@@ -75,8 +75,9 @@ def forget_cached(folder: Path) -> None:
 
 
 def scan(arguments: argparse.Namespace, embed: bool = True, cold: bool = False) -> Row:
-    from samespace.library import Library
-    from samespace.near import Sketches
+    from samespace.library.library import Library
+    from samespace.library.scan import scan as scan_folders
+    from samespace.search.same_shot import Sketches
 
     extractors: list[Any] = [Sketches()]
     if embed:
@@ -85,23 +86,23 @@ def scan(arguments: argparse.Namespace, embed: bool = True, cold: bool = False) 
         library = Library(Path(folder, "library"), create=True)
         if cold:
             forget_cached(arguments.folder)
-        return timed(lambda: library.scan([arguments.folder], extractors).photos)
+        return timed(lambda: scan_folders(library, [arguments.folder], extractors).photos)
 
 
 def warm_extractor(arguments: argparse.Namespace) -> Any:
-    """The network, converted: its first photos wait for that."""
+    """Return the network, already converted, so that no photo waits for that."""
     import numpy as np
 
-    from samespace.engine import for_trunk
+    from samespace.model.extract import for_backbone
 
-    extractor = for_trunk(arguments.backbone, arguments.weights)
+    extractor = for_backbone(arguments.backbone, arguments.weights)
     extractor.extract(np.zeros((extractor.batch, 256, 256, 3), np.uint8))
     print(extractor.name, file=sys.stderr)
     return extractor
 
 
 def decode(arguments: argparse.Namespace) -> Row:
-    from samespace.photos import read_many
+    from samespace.base.photos import read_many
 
     return timed(lambda: sum(1 for _ in read_many(find_photos(arguments.folder), 256)))
 
@@ -109,7 +110,7 @@ def decode(arguments: argparse.Namespace) -> Row:
 def inference(arguments: argparse.Namespace) -> Row:
     import numpy as np
 
-    from samespace.photos import read_many
+    from samespace.base.photos import read_many
 
     extractor = warm_extractor(arguments)
     paths = find_photos(arguments.folder)
@@ -125,8 +126,9 @@ def inference(arguments: argparse.Namespace) -> Row:
 
 
 def unchanged(arguments: argparse.Namespace) -> Row:
-    from samespace.library import Library
-    from samespace.near import Sketches
+    from samespace.library.library import Library
+    from samespace.library.scan import scan as scan_folders
+    from samespace.search.same_shot import Sketches
 
     photos = find_photos(arguments.folder)
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
@@ -137,8 +139,8 @@ def unchanged(arguments: argparse.Namespace) -> Row:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.read_bytes())
         library = Library(Path(folder, "library"), create=True)
-        library.scan([many], [Sketches()])
-        return timed(lambda: library.scan([many], [Sketches()]).photos)
+        scan_folders(library, [many], [Sketches()])
+        return timed(lambda: scan_folders(library, [many], [Sketches()]).photos)
 
 
 def imagededup_cnn(arguments: argparse.Namespace) -> Row:
@@ -173,12 +175,12 @@ ROWS: dict[str, Callable[[argparse.Namespace], Row]] = {
 
 
 def names(arguments: argparse.Namespace) -> list[str]:
-    """10,000 large photos would say of stat calls what 10,000 small ones say."""
+    """Return the rows to run; `unchanged` is the same for photos of any size, so it is left out with --megapixels."""
     return [name for name in ROWS if name != "unchanged" or not arguments.megapixels]
 
 
 def measure(name: str, words: Sequence[str]) -> Row | None:
-    """A row of the table, or None where a peer is not installed; the best of three."""
+    """Return a row of the table, the best of three runs, or None if a peer is not installed."""
     if (
         name.startswith("imagededup")
         and subprocess.run([sys.executable, "-c", "import imagededup"], capture_output=True, check=False).returncode
@@ -194,7 +196,7 @@ def measure(name: str, words: Sequence[str]) -> Row | None:
 
 
 def compare(rows: dict[str, Row]) -> dict[str, float]:
-    """Photos a second of each row, and the ratios that matter."""
+    """Return photos a second for each row, and the ratios that matter."""
     rates = {name: row["photos"] / row["seconds"] for name, row in rows.items() if name != "unchanged"}
     bound = 1 / (1 / rates["decode"] + 1 / rates["inference"])
     figures = {**rates, "bound": bound, "share of the bound": rates["scan, warm"] / bound}

@@ -1,20 +1,20 @@
-"""Searching 10,000, 100,000 and a million vectors of 256, exactly and by HNSW, beside faiss where it is installed.
+"""Search 10,000, 100,000 and a million vectors of 256 numbers, exactly and by HNSW, beside faiss if it is installed.
 
     python benchmarks/search.py [--sizes N …] [--json]
 
 The vectors are made up, but like those of photos. 1,641 photos of rooms and of people outdoors, embedded by MobileNetV2
-and brought to 256 numbers by PCA, have their nearest neighbour at a cosine of 0.62 and their tenth at 0.44 (medians);
+and reduced to 256 numbers by PCA, have their nearest neighbour at a cosine of 0.62 and their tenth at 0.44 (medians);
 their local dimension is about 15, and graphs too small for them (4 links, 8 or 16 candidates) find 0.59 and 0.84 of the
-ten nearest. Of as many made-up ones these are 0.64, 0.50, about 15, 0.61 and 0.85. They crowd around topics of all
-sizes, one for 30 photos, and vary around them along axes whose spread falls as 1/√i. Queries are 1,000 more of them.
+ten nearest. For as many made-up vectors these are 0.64, 0.50, about 15, 0.61 and 0.85. They crowd around topics of all
+sizes, one for 30 photos, and vary around them along axes whose spread falls as 1/√i. Queries are 1,000 more vectors.
 
-Each row runs in an interpreter of its own, and both sides on all cores. `p50` and `p99` are of queries one at a time,
-`queries/s` of 1,000 at once: the best of three rounds each. SameSpace reads vectors in half precision from a memory-
+Each row runs in its own interpreter, and both sides use all cores. `p50` and `p99` are for queries one at a time,
+`queries/s` for 1,000 at once, each the best of three rounds. SameSpace reads vectors in half precision from a memory-
 mapped file, as a library keeps them, or in single precision from memory; faiss holds them in single precision. `held`
-is what a process holds in memory for the index while it answers, `file` what is memory-mapped for it. HNSW looks up
-its candidates, as many as `tune` takes, by 96 numbers of eight bits, and chooses among them by exact cosines from the
-vectors' own file, so that some of that file is read as well. faiss HNSW has the same links and candidates when built;
-of its searches the first is shown that finds as much as SameSpace.
+is the memory that a process holds for the index while it answers, `file` the size of the memory-mapped files. HNSW
+finds candidates, as many as `tune` chooses, by 96 numbers of eight bits, and ranks them by exact cosines from the
+vectors' own file, so some of that file is read, too. faiss HNSW is built with the same links and candidates; the first
+of its searches that finds as much as SameSpace is shown.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ Rows = dict[str, Any]
 
 
 def made_up_vectors(folder: Path, count: int) -> None:
-    """Write `vectors.npy`, in half precision, and `queries.npy`, and of these the exact neighbours."""
+    """Write `vectors.npy` in half precision, `queries.npy`, and the exact neighbours of the queries."""
     import numpy as np
 
-    from samespace.exact import Exact
+    from samespace.search.exact import Exact
 
     random = np.random.default_rng(0)
     spread = np.arange(1, DIM + 1, dtype=np.float32) ** -0.5
@@ -82,7 +82,7 @@ def made_up_vectors(folder: Path, count: int) -> None:
 
 
 def held_mb() -> float:
-    """What this process holds besides files, in MB, where the system says so."""
+    """Return the memory that this process holds besides files, in MB, if the system tells."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.is_file() else []
     return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024 / 1e6
@@ -92,8 +92,8 @@ def run_row(method: str, folder: Path, needed: float) -> Rows:
     """Measure one row in this interpreter."""
     import numpy as np
 
-    from samespace.exact import Exact
-    from samespace.index import EXPANSIONS
+    from samespace.search.approximate import EXPANSIONS
+    from samespace.search.exact import Exact
 
     vectors, queries = np.load(folder / "vectors.npy", mmap_mode="r"), np.load(folder / "queries.npy")
     Exact(queries).nearest(queries, TOP)  # what is imported is not counted
@@ -114,11 +114,11 @@ def run_row(method: str, folder: Path, needed: float) -> Rows:
 
 
 def prepare(method: str, vectors: np.ndarray, folder: Path) -> tuple[Any, int]:
-    """What answers, and the size of the files that it reads."""
+    """Return the index to search, and the size of the files that it reads."""
     import numpy as np
 
-    from samespace import index
-    from samespace.exact import Exact
+    from samespace.search import approximate as index
+    from samespace.search.exact import Exact
 
     if method.startswith("exact"):
         return Exact(vectors), vectors.nbytes if vectors.dtype == np.float16 else 0
@@ -137,7 +137,7 @@ def prepare(method: str, vectors: np.ndarray, folder: Path) -> tuple[Any, int]:
 
 
 class Faiss:
-    """Row numbers, as everybody here answers."""
+    """A faiss index that answers with row numbers, as the others here do."""
 
     def __init__(self, index: Any) -> None:
         self.index = index
@@ -152,11 +152,11 @@ class Faiss:
 
 
 def hnsw(vectors: np.ndarray, path: Path) -> tuple[Any, int]:
-    """Built, written, and opened as a command finds it."""
+    """Build an index, write it, and open it as a command would."""
     import numpy as np
 
-    from samespace.exact import Exact
-    from samespace.index import Approximate, Indexed
+    from samespace.search.approximate import Approximate, Indexed
+    from samespace.search.exact import Exact
 
     keys = np.random.default_rng(0).permutation(len(vectors)).astype(np.uint64)
 
@@ -175,7 +175,7 @@ def hnsw(vectors: np.ndarray, path: Path) -> tuple[Any, int]:
 
 
 def share_found(search: Callable[[Any, int], Any], vectors: np.ndarray, queries: np.ndarray, best: np.ndarray) -> float:
-    """Of the ten nearest of each query; equally near ones are as good."""
+    """Return the share of each query's ten nearest that a search finds; equally near ones are as good."""
     import numpy as np
 
     rows = search(queries, TOP)
@@ -184,7 +184,7 @@ def share_found(search: Callable[[Any, int], Any], vectors: np.ndarray, queries:
 
 
 def times(search: Callable[[Any, int], Any], queries: np.ndarray) -> Rows:
-    """The best of a few rounds."""
+    """Time a few rounds and return the best."""
     import numpy as np
 
     rounds = []
@@ -212,7 +212,7 @@ def tell(words: str) -> None:
 
 
 def measure(count: int) -> list[Rows]:
-    """All methods on as many vectors."""
+    """Measure all methods on this many vectors."""
     with tempfile.TemporaryDirectory() as place:
         child("vectors", place, count)
         rows: list[Rows] = []
@@ -225,7 +225,7 @@ def measure(count: int) -> list[Rows]:
 
 
 def child(method: str, folder: str, number: float) -> Rows | None:
-    """None where the peer is not installed."""
+    """Run a row in its own interpreter; return None if the peer is not installed."""
     if METHODS.get(method) == "faiss" and not importlib.util.find_spec("faiss"):
         return None
     command = [sys.executable, __file__, "--row", method, folder, str(number)]
@@ -265,7 +265,7 @@ def against_faiss(rows: dict[str, Rows]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Searching made-up vectors exactly and by HNSW, beside faiss.")
+    parser = argparse.ArgumentParser(description="Search made-up vectors exactly and by HNSW, beside faiss.")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="how many vectors (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
@@ -278,7 +278,10 @@ def main() -> None:
         print(json.dumps({} if method == "vectors" else run_row(method, Path(folder), float(number))))
         return
     rows = [row for count in arguments.sizes for row in measure(count)]
-    print(json.dumps(rows)) if arguments.json else print_table(rows)
+    if arguments.json:
+        print(json.dumps(rows))
+    else:
+        print_table(rows)
 
 
 if __name__ == "__main__":

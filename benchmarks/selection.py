@@ -2,10 +2,10 @@
 
     python benchmarks/selection.py ROOT … [--weights FILE --backbone NAME] [--json]
 
-Of the training rooms a fold is put aside. The others are split as a run splits them: most to learn from, the rest for
+A fold of the training rooms is put aside. The others are split as in a run: most to learn from, the rest for
 validation. The `compare` head is trained at several learning rates; after each epoch the validation metrics and the
-average precision over all pairs of the fold are noted. A metric picks the epoch and the rate that it finds best, and is
-judged by the fold. The Test Data is never opened.
+average precision over all pairs of the fold are noted. Each metric picks the epoch and rate that it finds best, and the
+fold judges that pick. The Test Data is never opened.
 """
 
 from __future__ import annotations
@@ -23,30 +23,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model_def import HELD_OUT, GlobalBatches, training_rows, validation_rows
-from samespace import metrics
-from samespace.backbones import make_trunk
-from samespace.errors import exit_status
-from samespace.features import Maps, bank, default_cache
-from samespace.network import CompareHead, TwinNetwork
-from samespace.pairs import Photos, find_photos, hold_out, known_pairs
-from samespace.photos import VARIANTS
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from data import HELD_OUT, training_rows, validation_rows  # noqa: E402
+from experiments.trial import GlobalBatches  # noqa: E402
+from samespace.base.errors import exit_status  # noqa: E402
+from samespace.base.photos import VARIANTS  # noqa: E402
+from samespace.model import metrics  # noqa: E402
+from samespace.model.backbone import make_backbone  # noqa: E402
+from samespace.model.feature_bank import Maps, bank, default_cache  # noqa: E402
+from samespace.model.network import CompareHead, TwinNetwork  # noqa: E402
+from samespace.model.pairs import Photos, find_photos, hold_out, known_pairs  # noqa: E402
 
 RATES = (0.001, 0.003, 0.01)
 EPOCHS = 16
 PICKS = {"validation_loss": -1, "balanced_average_precision": 1, "average_precision": 1}  # -1: the lower the better
-BATCH, ALPHA = 64, 0.9  # const.yaml's
+BATCH, ALPHA = 64, 0.9  # as in const.yaml
 
 Rows = np.ndarray  # (P, 3 or 4): two rows of photos × variants, and 1 for one space
 
 
 class Epoch(NamedTuple):
-    """Hold what is known of a model after an epoch."""
+    """What is known about a model after an epoch."""
 
     rate: float
     number: int
     validation: dict[str, float]
-    unseen: dict[str, float]  # of all pairs of the fold
+    unseen: dict[str, float]  # over all pairs of the fold
 
 
 def fold(photos: Photos, number: int, folds: int) -> tuple[Photos, Photos]:
@@ -73,11 +77,11 @@ def epochs_of(maps: dict[Path, Any], network: TwinNetwork, rest: Photos, aside: 
         for number in _train(head, evidence, torch.from_numpy(learnt[:, 2]).float(), rate):
             with torch.no_grad():
                 logits, logits_unseen = (head.weigh(one).double().numpy() for one in (evidence_held, evidence_unseen))
-            told = {
+            validated = {
                 **metrics.of_balanced_pairs(logits[~ranked], held[~ranked, 2]),
                 **metrics.of_all_pairs(logits[ranked], held[ranked, 2]),
             }
-            yield Epoch(rate, number, told, metrics.of_all_pairs(logits_unseen, unseen[:, 2]))
+            yield Epoch(rate, number, validated, metrics.of_all_pairs(logits_unseen, unseen[:, 2]))
 
 
 def _train(head: CompareHead, evidence: Tensor, labels: Tensor, rate: float) -> Iterator[int]:
@@ -105,10 +109,10 @@ def _evidence(network: TwinNetwork, maps: Maps, rows: Rows) -> Tensor:
 
 
 def measure(root: Path, backbone: str, weights: str, folds: int) -> dict[str, list[float]]:
-    """Return the average precision, fold by fold, of what each metric picks and of the best there was to pick."""
+    """Return the average precision, fold by fold, of what each metric picks and of the best possible pick."""
     photos = find_photos(root)
-    network = TwinNetwork(make_trunk(backbone, weights), "compare", "head")
-    everything = bank(photos.paths, network.trunk, default_cache())
+    network = TwinNetwork(make_backbone(backbone, weights), "compare", "head")
+    everything = bank(photos.paths, network.backbone, default_cache())
     maps = {path: tuple(column[row] for column in everything) for row, path in enumerate(photos.paths)}
     picked: dict[str, list[float]] = defaultdict(list)
     for number in range(folds):
@@ -127,12 +131,12 @@ def measure(root: Path, backbone: str, weights: str, folds: int) -> dict[str, li
             picked[name].append(unseen[int(np.argmax([sign * epoch.validation[name] for epoch in epochs]))])
         picked["the first epoch at 0.01"].append(unseen[RATES.index(0.01) * EPOCHS])
         picked["the last epoch at 0.01"].append(unseen[RATES.index(0.01) * EPOCHS + EPOCHS - 1])
-        picked["the best there was"].append(max(unseen))
+        picked["the best possible pick"].append(max(unseen))
     return dict(picked)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Which metric picks the better model?")
+    parser = argparse.ArgumentParser(description="Measure which metric picks the better model.")
     parser.add_argument("roots", type=Path, nargs="+", metavar="ROOT", help="folder that holds 'Airbnb Data'")
     parser.add_argument("--backbone", default="mobilenet_v3_large")
     parser.add_argument("--weights", default="imagenet", help="imagenet, none or the path of a state dict")

@@ -1,10 +1,10 @@
-"""Training from the feature bank beside looping over images, the same pairs in the same batches on the same machine.
+"""Time training from the feature bank beside looping over images: the same pairs, batches and machine.
 
     python benchmarks/train.py [--data ROOT] [--json]
 
-The bank's side is the real trial, run by Determined's trainer as `python3 model_def.py` runs it; an epoch's time
-leaves out validation. The loop is what a port of the published model does: it opens, squeezes and turns both photos
-of a pair, and runs both through the whole trunk. `speedup_head` and `speedup_last_conv` are those of the slower head.
+The bank's side is the real trial, run by Determined's trainer as `python3 model_def.py` runs it; an epoch's time leaves
+out validation. The loop does what a port of the published model does: it opens, squeezes and turns both photos of a
+pair, and runs both through the whole backbone. `speedup_head` and `speedup_last_conv` are those of the slower head.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import torchvision
+from determined import pytorch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms import v2
@@ -31,12 +32,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import model_def  # noqa: E402
-from samespace.backbones import SIZE  # noqa: E402
-from samespace.errors import exit_status  # noqa: E402
-from samespace.evaluation import splits  # noqa: E402
-from samespace.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
-from samespace.pairs import find_photos, make_pairs  # noqa: E402
-from samespace.rooms import write_dataset  # noqa: E402
+from data import HELD_OUT  # noqa: E402
+from experiments.config import read_config  # noqa: E402
+from experiments.local_run import train_locally  # noqa: E402
+from samespace.base.errors import exit_status  # noqa: E402
+from samespace.model.backbone import SIZE  # noqa: E402
+from samespace.model.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
+from samespace.model.pairs import find_photos, make_pairs, splits  # noqa: E402
+from samespace.rooms.dataset import write_dataset  # noqa: E402
 
 BACKBONE, BATCH, LEARNING_RATE = "mobilenet_v3_large", 64, 0.0001
 LOOPED_BATCHES = 3
@@ -47,7 +50,7 @@ CHOSEN = {"backbone": BACKBONE, "weights": "none", "global_batch_size": BATCH, "
 
 
 class PhotoPairs(torch.utils.data.Dataset[Any]):
-    """Labelled pairs, opened when they are asked for."""
+    """Labelled pairs whose photos are opened when asked for."""
 
     def __init__(self, root: Path) -> None:
         photos = find_photos(root)
@@ -77,23 +80,23 @@ class PhotoPairs(torch.utils.data.Dataset[Any]):
 
 
 class LoopedTwins(nn.Module):
-    """The same head on the same trunk, as torchvision makes it, run whole for every photo of every pair."""
+    """The same head on the same backbone, which is run whole for every photo of every pair."""
 
     def __init__(self, network: TwinNetwork) -> None:
         super().__init__()
         net: Any = torchvision.models.get_model(BACKBONE, weights=None).eval().requires_grad_(False)
-        self.trunk = net.features
+        self.backbone = net.features
         self.rest = nn.Sequential(net.avgpool, nn.Flatten(), *net.classifier[:2])
         if network.trainable == "last_conv":
-            self.trunk[-1].requires_grad_(True)
+            self.backbone[-1].requires_grad_(True)
             self.rest.requires_grad_(True)
         self.network = network
 
     def tower(self, photos: Tensor) -> Embeddings:
         if isinstance(self.network.head, ConcatHead):
-            return Embeddings(self.rest(self.trunk(photos)), torch.empty(0))
-        parts = self.trunk[:13](photos)
-        vectors = self.network.whiten_vectors(self.rest(self.trunk[13:](parts)))
+            return Embeddings(self.rest(self.backbone(photos)), torch.empty(0))
+        parts = self.backbone[:13](photos)
+        vectors = self.network.whiten_vectors(self.rest(self.backbone[13:](parts)))
         return Embeddings(vectors, self.network.whiten_parts(parts.flatten(2).transpose(1, 2)) * 127)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
@@ -102,7 +105,7 @@ class LoopedTwins(nn.Module):
 
 
 def loop_over_images(root: Path, head: str, trainable: str, device: str) -> float:
-    """Pairs a second; the first batch warms up."""
+    """Return pairs a second; the first batch warms up."""
     twins = LoopedTwins(model_def.make_network({**defaults(), "head": head, "trainable": trainable})).to(device)
     learning = [value for value in twins.parameters() if value.requires_grad]
     optimizer = torch.optim.RMSprop(learning, lr=LEARNING_RATE)
@@ -125,46 +128,59 @@ def loop_over_images(root: Path, head: str, trainable: str, device: str) -> floa
 
 
 def defaults() -> dict[str, Any]:
-    hyperparameters: dict[str, Any] = model_def.read_config([])["hyperparameters"]
+    hyperparameters: dict[str, Any] = read_config([])["hyperparameters"]
     return {**hyperparameters, **CHOSEN}
 
 
-class Timed(model_def.AtHome):
-    """Notes how long each epoch trains, validation left out."""
+class EpochTimes(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has no types
+    """Note how long each epoch trains, validation left out."""
 
-    seconds: list[float] = []  # noqa: RUF012  # one list for the run at hand
+    def __init__(self, trial: model_def.SameSpaceTrial) -> None:
+        self.trial = trial
+        self.seconds: list[float] = []
 
     def on_training_epoch_start(self, epoch_idx: int) -> None:
-        super().on_training_epoch_start(epoch_idx)
         self.start = time.perf_counter()
 
     def on_training_epoch_end(self, epoch_idx: int) -> None:
-        float(next(iter(self.trial.network.head.parameters())).sum())  # a GPU must have finished
+        float(next(iter(self.trial.network.head.parameters())).sum())  # waits for a GPU
         self.seconds.append(time.perf_counter() - self.start)
-        super().on_training_epoch_end(epoch_idx)
+
+
+class TimedTrial(model_def.SameSpaceTrial):
+    """The trial itself, timed."""
+
+    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        self.times = EpochTimes(self)
+        return {**super().build_callbacks(), "times": self.times}
 
 
 def train_from_bank(root: Path, folder: Path, pairs: int, **chosen: Any) -> tuple[float, float]:
-    """(pairs a second in the second epoch, seconds from nothing to the end of the first, bank and all)."""
-    config = model_def.read_config([])
+    """Return pairs a second in the second epoch, and the seconds to the end of the first, bank included."""
+    config = read_config([])
     config["data"] = {"dir": str(root), "cache": str(folder / "bank")}
     config["hyperparameters"] = {**defaults(), "epochs": 2, **chosen}
-    Timed.seconds.clear()
-    model_def.AtHome = Timed  # type: ignore[misc]
+    trials: list[TimedTrial] = []
+
+    def make_trial(context: Any) -> TimedTrial:
+        trials.append(TimedTrial(context))
+        return trials[0]
+
     start = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):
-        model_def.train_here(config, folder / "run" / "model", None)
+        train_locally(make_trial, config, folder / "run" / "model", None)
     whole = time.perf_counter() - start
-    return pairs / Timed.seconds[1], whole - Timed.seconds[1]
+    second = trials[0].times.seconds[1]
+    return pairs / second, whole - second
 
 
 # ---- the table
 
 
 def measure(root: Path, device: str) -> list[dict[str, Any]]:
-    """One row per head and `trainable`."""
+    """Return one row for each head and each `trainable`."""
     rows = []
-    training, _ = splits(root, model_def.HELD_OUT)
+    training, _ = splits(root, HELD_OUT)
     pairs = len(make_pairs(training).label)
     for trainable, head in itertools.product(TRAINABLE, HEADS):
         print(f"measuring {head}, trainable: {trainable}", file=sys.stderr)
@@ -208,7 +224,7 @@ def print_table(rows: list[dict[str, Any]], device: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Training from the bank beside looping over images.")
+    parser = argparse.ArgumentParser(description="Time training from the bank beside looping over images.")
     parser.add_argument(
         "--data", type=Path, metavar="ROOT", help="an Airbnb-style folder (default: rooms drawn for it)"
     )

@@ -1,14 +1,13 @@
-"""The web app on a library of 10,000 photos: its first page, and pages a second with 20 clients at once.
+"""Time the web app on a library of 10,000 photos: its first page, and pages a second with 20 clients at once.
 
     python benchmarks/web.py [--json] [--photos N] [--keep FOLDER]
 
-The photos are parts of drawn rooms, turned, so that they are about as much alike as those of real rooms; one in five is
-a copy, smaller or brighter or of lower quality. They are scanned as shots. `samespace serve` runs in a process of its
-own; each client waits for an answer before it asks again, and looks at another photo or another page of groups each
-time. Thumbnails are asked for twice: when none has been made yet, and when all are kept. The server is started twice,
-for a library that was never compared and for one that was; the first page with groups on it is timed as soon as a
-program learns that there are any. --keep leaves the photos and their library in FOLDER, and takes them from there the
-next time.
+The photos are parts of drawn rooms, turned, so that they are about as similar as those of real rooms; one in five is a
+copy, smaller, brighter or of lower quality. They are scanned to find copies only. `samespace serve` runs in its own
+process; each client waits for an answer before it asks again, and asks for another photo or another page of groups each
+time. Thumbnails are asked for twice: before any has been made, and when all are kept. The server is started twice, for
+a library that was never compared and for one that was; the first page with groups is timed as soon as a program can
+learn that there are any. --keep leaves the photos and their library in FOLDER and uses them again the next time.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ sys.path.insert(0, str(ROOT))
 
 
 def draw_photos(folder: Path, photos: int) -> None:
-    """Below one folder for every thousand."""
+    """Draw photos into one folder for each thousand."""
     with ProcessPoolExecutor() as pool:
         list(pool.map(_draw, [folder] * photos, range(photos), chunksize=100))
 
@@ -71,7 +70,7 @@ def _draw(folder: Path, number: int) -> None:
 
 @cache
 def _room(number: int) -> Image:
-    from samespace.rooms import SPACE_TYPES, draw, make_room, viewpoints
+    from samespace.rooms.dataset import SPACE_TYPES, draw, make_room, viewpoints
 
     room = make_room(SPACE_TYPES[number % len(SPACE_TYPES)], number)
     return draw(room, viewpoints(room, 1)[0], SIZE)
@@ -79,15 +78,16 @@ def _room(number: int) -> Image:
 
 @contextmanager
 def library_of(photos: int, keep: Path | None) -> Iterator[Path]:
-    """A folder with that many photos, scanned."""
-    from samespace.library import FOLDER, Library
-    from samespace.near import Sketches
+    """Yield a folder with this many photos, scanned."""
+    from samespace.library.library import FOLDER, Library
+    from samespace.library.scan import scan
+    from samespace.search.same_shot import Sketches
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
         if not (folder / FOLDER).is_dir():
             draw_photos(folder, photos)
-        Library(folder / FOLDER, create=True).scan([folder], [Sketches()])
+        scan(Library(folder / FOLDER, create=True), [folder], [Sketches()])
         for thumbnail in (folder / FOLDER / "thumbnails").glob("*/*"):
             thumbnail.unlink()
         yield folder
@@ -98,7 +98,7 @@ def library_of(photos: int, keep: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[int, float]]:
-    """Its port, and the seconds until it said so."""
+    """Start a server; yield its port, and the seconds until it printed that."""
     begun = time.perf_counter()
     command = [sys.executable, "-m", "samespace", "serve", str(folder), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -112,7 +112,7 @@ def served(folder: Path) -> Iterator[tuple[int, float]]:
 
 
 def ask(line: http.client.HTTPConnection, address: str) -> tuple[int, bytes, float]:
-    """Status, body and seconds."""
+    """Return status, body and seconds of a request."""
     begun = time.perf_counter()
     line.request("GET", address, headers={"Accept": "text/html,*/*"})
     answer = line.getresponse()
@@ -121,7 +121,7 @@ def ask(line: http.client.HTTPConnection, address: str) -> tuple[int, bytes, flo
 
 
 def crowd(port: int, addresses: Sequence[str], requests: int) -> dict[str, float]:
-    """What `CLIENTS` clients see of so many requests."""
+    """Return the speed that `CLIENTS` clients see over this many requests."""
     taken: list[float] = []
 
     def client(number: int) -> None:
@@ -145,7 +145,7 @@ def crowd(port: int, addresses: Sequence[str], requests: int) -> dict[str, float
 
 
 def first_pages(port: int) -> dict[str, float]:
-    """Of review, in milliseconds: the page at once, the wait for groups, the first page that has them, and further."""
+    """Time the review page in milliseconds: at once, until there are groups, the first page with them, and further."""
     line, begun = http.client.HTTPConnection("127.0.0.1", port), time.perf_counter()
     _, _, at_once = ask(line, "/review")
     while ask(line, "/api/groups?count=0")[0] == 202:  # they are being compared
@@ -158,7 +158,7 @@ def first_pages(port: int) -> dict[str, float]:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    from samespace.library import FOLDER
+    from samespace.library.library import FOLDER
 
     for remembered in (folder / FOLDER / "features").glob("*/*.npy"):
         remembered.unlink()
@@ -199,14 +199,17 @@ def print_table(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The web app on many photos.")
+    parser = argparse.ArgumentParser(description="Time the web app on many photos.")
     parser.add_argument("--photos", type=int, default=10_000, metavar="N")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the photos stay")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the photos here")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     with library_of(arguments.photos, arguments.keep) as folder:
         result = {"photos": arguments.photos, **measure(folder)}
-    print(json.dumps(result)) if arguments.json else print_table(result)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        print_table(result)
 
 
 if __name__ == "__main__":

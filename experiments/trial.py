@@ -1,31 +1,44 @@
-"""Run any trial: tell its log how training goes, fit it, and end a failure in one sentence."""
+"""Hold what every trial shares: its log, its batches, its export, and the way it is run."""
 
 from __future__ import annotations
 
+import argparse
+import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
 
 import determined as det
+import numpy as np
 import torch
 from determined import pytorch
+from torch import Tensor
+from torch.utils.data import BatchSampler, Dataset
 
-from samespace import progress
-from samespace.errors import SameSpaceError
-from samespace.export import random_state_types
+from experiments.config import config_of
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.model.checkpoint import random_state_types
 
-BATCHES_BETWEEN_REPORTS = 100  # after each a trial that is told to pause, or to stop, does so
+BATCHES_BETWEEN_REPORTS = 100  # a trial that is told to pause or stop does so at the next report
 
-Scored = tuple[int, float]  # an epoch, counted from 1, and its figure by the searcher's metric
+Scored = tuple[int, float]  # an epoch, counted from 1, and its value of the searcher's metric
+Metrics = dict[str, float]
+
+
+# ---- callbacks
 
 
 class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has no types
-    """Tell, on the chief alone, what a trial trains on, how each epoch did, and at the end what to fetch."""
+    """Print what a trial trains on, a line for each epoch, and the command that fetches the best; the chief alone does.
+
+    It also knows how far the trial is and which epoch was best, and carries both through checkpoints.
+    """
 
     def __init__(self, context: pytorch.PyTorchTrialContext, metrics: Collection[str], unit: str, output: str) -> None:
-        """Take a validation's `metrics`, the `unit` that an epoch is made of, and what people call the result."""
+        """Take the names of a validation's metrics, what an epoch is counted in, and the name of the result."""
         self.metrics, self.unit, self.output = metrics, unit, output
         self.epochs = context.get_hparam("epochs")
         searcher = context.get_experiment_config()["searcher"]
@@ -35,13 +48,14 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
         self.is_chief = context.distributed.get_rank() == 0
         if not self.is_chief:
             progress.off()
-        self.epoch = 0  # how many are over
-        self.seen = 0  # rows of the next one that were learnt from
-        self.losses: list[tuple[float, int]] = []  # and of how many batches each is the mean
-        self.rate = 0.0  # rows a second in the epoch before; 0 if that was before a pause
+        self.epoch = 0  # epochs done
+        self.seen = 0  # rows of the next epoch done
+        self.losses: list[tuple[float, int]] = []  # since the last validation: a mean, and over how many batches
+        self.rate = 0.0  # rows a second in the last epoch, 0 if it was before a pause
         self.best: Scored | None = None
-        self.as_it_stands: Scored | None = None  # None once the network has moved on
-        self.saved: tuple[Scored, str] | None = None  # the best in a checkpoint, and the checkpoint's UUID
+        self.as_it_stands: Scored | None = None  # the network's own score, None once it has learnt more
+        self.latest: Metrics = {}  # all its metrics, empty once it has learnt more
+        self.saved: tuple[Scored, str] | None = None  # the best score in a checkpoint, and the checkpoint's UUID
         self.bar: Any = None
 
     def say(self, text: str) -> None:
@@ -49,13 +63,13 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
             print(text, flush=True)
 
     def start(self, rows: int, about: str) -> None:
-        """Say what is trained on; an epoch takes so many rows."""
+        """Print what the trial trains on; an epoch has this many rows."""
         self.rows = rows
         self.say(f"training on {about}")
 
     @property
     def is_best(self) -> bool:
-        """Tell whether no epoch was better than the one just validated."""
+        """Tell if the epoch just validated is the best so far."""
         return self.as_it_stands is not None and self.as_it_stands == self.best
 
     # Training
@@ -67,12 +81,12 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
         self.began, self.seen_before = monotonic(), 0
 
     def tick(self, rows: int) -> None:
-        """Count the rows that all workers have learnt from in a step."""
+        """Count the rows of one training step, those of all workers."""
         if self.bar is None:
             self.bar = progress.bar(f"epoch {self.epoch + 1}/{self.epochs}", self.rows - self.seen, f" {self.unit}")
         self.bar.update(rows)
         self.seen += rows
-        self.as_it_stands = None
+        self.as_it_stands, self.latest = None, {}
 
     def on_training_workload_end(self, avg_metrics: dict[str, Any], batch_metrics: list[Any]) -> None:
         self.losses.append((float(avg_metrics["loss"]), len(batch_metrics)))
@@ -87,12 +101,12 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         if not all(math.isfinite(metrics[name]) for name in self.metrics):
             self.give_up("the validation loss is no longer finite: lower learning_rate")
-        self.as_it_stands = self.epoch, float(metrics[self.metric])
+        self.latest = {name: float(metrics[name]) for name in self.metrics}
+        self.as_it_stands = self.epoch, self.latest[self.metric]
         if self._is_better(self.as_it_stands, self.best):
             self.best = self.as_it_stands
-        told = {"loss": self._mean_loss(), **{name: float(metrics[name]) for name in self.metrics}}
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in {"loss": self._mean_loss(), **self.latest}.items())
         self.losses = []
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in told.items())
         speed = f"{self.rate:,.0f} {self.unit}/s, " if self.rate else ""
         best = "best so far" if self.is_best else f"best so far: {self._words(self.best)}"
         self.say(f"epoch {self.epoch}/{self.epochs}: {figures}, {speed}{best}")
@@ -102,11 +116,11 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
         return sum(loss * count for loss, count in self.losses) / batches if batches else math.nan
 
     def give_up(self, reason: str) -> NoReturn:
-        """End a trial that diverges. Determined would report NaN as text, and the master ends a search over that."""
+        """End a trial that diverges, before Determined reports NaN as text, over which the master ends a search."""
         if det.get_cluster_info() is None:
             raise SameSpaceError(reason)
         self.say(f"error: {reason}")
-        raise det.InvalidHP(reason)  # which has the master drop this trial alone
+        raise det.InvalidHP(reason)  # the master drops this trial and goes on with the search
 
     def _is_better(self, one: Scored, other: Scored | None) -> bool:
         if other is None:
@@ -129,7 +143,7 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
         return {name: getattr(self, name) for name in ("metric", *_CARRIED)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["metric"] != self.metric:  # a run that goes on by another metric: figures are not comparable
+        if state["metric"] != self.metric:  # scores by two metrics cannot be compared
             state = {**state, "best": None, "as_it_stands": None, "saved": None}
         for name in _CARRIED:
             setattr(self, name, state[name])
@@ -137,7 +151,7 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
             self.on_checkpoint_upload_end(self.resumed_from)
 
     def end(self) -> None:
-        """Say which checkpoint is best, and the command that fetches what it holds."""
+        """Print which checkpoint is best, and the command that fetches what it holds."""
         info = det.get_cluster_info()
         if self.epoch < self.epochs:
             self.say(f"stopped after {self.epoch} of {self.epochs} epochs")
@@ -154,24 +168,65 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
 _CARRIED = ("epoch", "seen", "losses", "best", "as_it_stands", "saved")  # from a checkpoint to the run that goes on
 
 
+class Export(pytorch.PyTorchCallback):  # type: ignore[misc]
+    """Put into every checkpoint, beside its raw state, what people take away."""
+
+    def __init__(self, write: Callable[[Path], None]) -> None:
+        """Take what writes it into a checkpoint's folder."""
+        self.write = write
+
+    def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:  # called on the chief alone
+        self.write(Path(checkpoint_dir))
+
+
+# ---- running
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    words: Sequence[str] | None,
+    on_cluster: Callable[[det.ClusterInfo], None],
+    here: Callable[[dict[str, Any], argparse.Namespace], None],
+) -> int:
+    """Train inside a trial's container, or else here; return 1 after one line on stderr if something is wrong."""
+    arguments = parser.parse_args(words)
+
+    def train() -> None:
+        info = cluster_trial()
+        if info is not None:
+            on_cluster(info)
+            return
+        logging.getLogger("determined").setLevel(logging.WARNING)
+        here(config_of(arguments), arguments)
+
+    return exit_status(train)
+
+
+def cluster_trial() -> det.ClusterInfo | None:
+    """Return what Determined says of the trial that this process is, or None outside of one."""
+    info = det.get_cluster_info()
+    return info if info is not None and info.task_type == "TRIAL" else None
+
+
 def train_on_cluster(make_trial: Callable[[Any], Any], info: det.ClusterInfo) -> None:
-    """Run a trial inside its container: Determined knows everything there is to set."""
+    """Train inside a trial's container, where Determined knows every setting, on data that must be there."""
+    check_mounted(info)
     with pytorch.init(hparams=info.trial.hparams) as context:
         fit(make_trial(context), context, info.latest_checkpoint)
 
 
 def check_mounted(info: det.ClusterInfo) -> None:
-    """Refuse, in one sentence, data that are not on this agent."""
+    """Refuse data that are not on this agent."""
     folder = Path((info.user_data or {}).get("dir") or "")
     if not folder.exists():
         raise SameSpaceError(
-            f"there is no {folder} on agent {info.agent_id}: put the data where the YAML's bind_mounts look for them, "
-            "on every agent"
+            f"there is no {folder} on agent {info.agent_id}: put the data on every agent, in the folder that the "
+            "YAML's bind_mounts name"
         )
 
 
 def fit(trial: Any, context: Any, latest: str | None) -> None:
-    """Train from the latest checkpoint on, or from the beginning; validate after every epoch."""
+    """Train from the latest checkpoint, or from the beginning, and validate after every epoch."""
     if hasattr(torch.serialization, "add_safe_globals"):  # torch 2.4
         torch.serialization.add_safe_globals(random_state_types())
     try:
@@ -183,9 +238,56 @@ def fit(trial: Any, context: Any, latest: str | None) -> None:
             latest_checkpoint=latest,
         )
     except RuntimeError as error:
-        if "inline_container" not in str(error):  # torch's name for a file that it cannot write; it does not say why
+        if "inline_container" not in str(error):  # torch names the file that it cannot write, and no reason
             raise
         raise SameSpaceError(
-            "a checkpoint cannot be written: make room where they are kept, and the run goes on from the last one"
+            "a checkpoint cannot be written: make room where they are kept; the next run goes on from the last one"
         ) from error
     trial.log.end()
+
+
+# ---- batches
+
+
+class Rows(Dataset[Tensor]):
+    """Rows of integers, (N,) or (N, C), that point into data on the device; a batch is fetched at once."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        return self.rows[indices]
+
+    def loader(self, **options: Any) -> pytorch.DataLoader:
+        return pytorch.DataLoader(self, collate_fn=lambda batch: batch, **options)
+
+
+class GlobalBatches(BatchSampler):
+    """Batches of every row once an epoch, in an order that only the seed and the epoch decide.
+
+    Determined deals batches out to its workers in turn, so each global batch is cut into a slice for each worker. All
+    take the same number of steps, and in each step they see together what one worker alone would see.
+    """
+
+    def __init__(self, count: int, size: int, workers: int, seed: int, fewest: int = 1) -> None:
+        self.count, self.size, self.workers, self.seed = count, size, workers, seed
+        self.fewest = max(workers, fewest)  # rows in a step
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self._steps() * self.workers
+
+    def _steps(self) -> int:
+        # A last step with fewer rows than workers would leave one idle: its rows join the step before.
+        full, rest = divmod(self.count, self.size)
+        return max(1, full + (rest >= self.fewest))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        self.epoch += 1
+        for batch in np.split(order, [self.size * step for step in range(1, self._steps())]):
+            for part in np.array_split(batch, self.workers):
+                yield part.tolist()

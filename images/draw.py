@@ -1,7 +1,7 @@
-"""Draws the pictures of the README into this folder.
+"""Draw the pictures of the README and the docs into this folder.
 
 python images/draw.py                                                               all but parts.png
-python images/draw.py rooms model-architecture                                      only these
+python images/draw.py rooms architecture                                            only these
 python images/draw.py parts --weights mobilenet_v2.pth --backbone mobilenet_v2      with weights that know photos
 """
 
@@ -14,108 +14,34 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from canvas import (
+    DENSITY,
+    FITTED,
+    FROZEN,
+    GREEN,
+    GREY,
+    LEARNS,
+    LINE,
+    PANEL,
+    PLAIN,
+    RED,
+    Box,
+    Canvas,
+    Point,
+)
+from packages import draw_packages
+from PIL import Image, ImageFont
 
-from samespace.errors import SameSpaceError, exit_status
-from samespace.files import write_whole
-from samespace.rooms import draw, make_room, viewpoints, write_dataset
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.files import write_whole
+from samespace.rooms.dataset import draw, make_room, viewpoints, write_dataset
 
 FOLDER = Path(__file__).resolve().parent
-DENSITY = 2  # pixels of the picture to one of the page
-FINE = 4  # pixels while drawing to one of the page: edges come out smooth
-
-INK, GREY, LINE = "#1f2328", "#59636e", "#8c959f"
-GREEN, RED = "#1a7f37", "#b42318"
-
-Point = tuple[float, float]
-Box = tuple[float, float, float, float]  # left, top, right, bottom
-
-
-class Tint(NamedTuple):
-    fill: str
-    edge: str
-
-
-PLAIN = Tint("#ffffff", LINE)
-PANEL = Tint("#f6f8fa", "#d1d9e0")
-FROZEN = Tint("#e1ebf7", "#4f7cb3")
-FITTED = Tint("#dcf1e6", "#3a8f66")
-LEARNS = Tint("#fdeac6", "#c58417")
-
-
-# ---- canvas
-
-
-class Canvas:
-    """A white sheet on which places and sizes are in pixels of the page."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.image = Image.new("RGB", (width * FINE, height * FINE), "white")
-        self.pen = ImageDraw.Draw(self.image)
-
-    def box(self, box: Box, tint: Tint, radius: float = 7, words: str = "", size: float = 14) -> None:
-        self.pen.rounded_rectangle(_fine(*box), radius * FINE, tint.fill, tint.edge, round(1.5 * FINE))
-        self.text(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), words, size)
-
-    def striped_box(self, box: Box, tint: Tint, stripes: Tint, radius: float = 7) -> None:
-        """Of two tints, for what is now one thing and now the other."""
-        left, top, right, bottom = _fine(*box)
-        stuff = Image.new("RGB", (round(right - left) + 1, round(bottom - top) + 1), tint.fill)
-        pen = ImageDraw.Draw(stuff)
-        for x in range(-stuff.height, stuff.width, 14 * FINE):
-            pen.line((x, stuff.height, x + stuff.height, 0), stripes.fill, 5 * FINE)
-        shape = Image.new("L", stuff.size)
-        ImageDraw.Draw(shape).rounded_rectangle((0, 0, stuff.width - 1, stuff.height - 1), radius * FINE, 255)
-        self.image.paste(stuff, (round(left), round(top)), shape)
-        self.pen.rounded_rectangle((left, top, right, bottom), radius * FINE, None, stripes.edge, round(1.5 * FINE))
-
-    def text(
-        self, at: Point, words: str, size: float = 14, colour: str = INK, anchor: str = "mm", bold: bool = False
-    ) -> None:
-        font, align = ImageFont.load_default(size * FINE), "center" if anchor[0] == "m" else "left"
-        x, y = at
-        self.pen.text((x * FINE, y * FINE), words, colour, font, anchor, 5 * FINE, align, stroke_width=bold)
-
-    def line(self, points: Sequence[Point], colour: str = LINE, width: float = 1.5) -> None:
-        self.pen.line([_fine(*point) for point in points], colour, round(width * FINE), "curve")
-
-    def arrow(self, *points: Point) -> None:
-        """Along level and upright lines, with its tip at the last point."""
-        (x0, y0), (x, y) = points[-2:]
-        across, down = (x > x0) - (x < x0), (y > y0) - (y < y0)
-        neck = (x - 7 * across, y - 7 * down)
-        self.line([*points[:-1], neck])
-        wings = [(neck[0] + 4 * side * down, neck[1] + 4 * side * across) for side in (-1, 1)]
-        self.pen.polygon([_fine(*point) for point in ((x, y), *wings)], LINE)
-
-    def bracket(self, left: float, right: float, y: float, height: float, colour: str) -> None:
-        """Open downwards where `height` is positive, upwards where it is negative."""
-        self.line([(left, y + height), (left, y), (right, y), (right, y + height)], colour, 2)
-
-    def dot(self, at: Point, radius: float, colour: str) -> None:
-        x, y = at
-        self.pen.ellipse(_fine(x - radius, y - radius, x + radius, y + radius), colour, "white", FINE // 2)
-
-    def photo(self, photo: Image.Image, at: Point) -> None:
-        x, y = _fine(*at)
-        self.image.paste(photo.resize(_scaled(photo, FINE // DENSITY), Image.Resampling.NEAREST), (round(x), round(y)))
-
-    def finished(self) -> Image.Image:
-        return self.image.reduce(FINE // DENSITY)
-
-
-def _fine(*places: float) -> tuple[float, ...]:
-    return tuple(place * FINE for place in places)
-
-
-def _scaled(image: Image.Image, factor: int) -> tuple[int, int]:
-    return image.width * factor, image.height * factor
 
 
 def photos(space_type: str, seed: int, count: int, width: int) -> list[Image.Image]:
-    """Of one room, 4:3 and `width` on the page, drawn larger than needed: their grain would fill the file."""
+    """Return photos of one room, 4:3, `width` on the page; reduced from larger ones, for grain fills the file."""
     room = make_room(space_type, seed)
     size = (width * DENSITY * 3, width * DENSITY * 9 // 4)
     return [draw(room, camera, size).reduce(3) for camera in viewpoints(room, count)]
@@ -152,10 +78,10 @@ def draw_same_or_not() -> Image.Image:
 
 
 def draw_pairs() -> Image.Image:
-    """What `python data.py samples` shows of drawn rooms."""
+    """Draw what `python data.py samples` shows of drawn rooms."""
     sys.path.insert(0, str(FOLDER.parent))
-    from data import draw_samples
-    from samespace.pairs import find_photos, make_pairs
+    from experiments.samples import draw_samples
+    from samespace.model.pairs import find_photos, make_pairs
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "rooms")
@@ -170,7 +96,7 @@ ROWS = (124, 222)  # the middle of either photo's row
 FLOOR = 336  # where the heads begin
 
 
-def draw_architecture() -> Image.Image:
+def draw_network() -> Image.Image:
     canvas = Canvas(940, 762)
     _draw_tower(canvas)
     _draw_compare(canvas, (16, FLOOR, 536, 714))
@@ -200,7 +126,7 @@ def _draw_tower(canvas: Canvas) -> None:
 
 
 def _draw_map(canvas: Canvas, photo: Image.Image, at: Point, side: int, cells: int) -> None:
-    """The photo in as many cells as the map has, as a sheet of blue."""
+    """Draw the photo in as many cells as the map has, as a sheet of blue."""
     tinted = photo.convert("L").resize((cells, cells), Image.Resampling.BOX)
     sheet = Image.merge("RGB", [tinted.point(_between(dark, 255)) for dark in (40, 82, 134)])
     for shift in (6, 3):
@@ -221,7 +147,7 @@ def _draw_vector(canvas: Canvas, at: Point, height: int, cells: int = 8) -> None
 
 
 def _draw_compare(canvas: Canvas, box: Box) -> None:
-    from samespace.network import DEFAULT_TRAINABLE, PART_DIM, VECTOR_DIM
+    from samespace.model.network import DEFAULT_TRAINABLE, PART_DIM, VECTOR_DIM
 
     canvas.box(box, PANEL, 10)
     parts, whole, middle = 146, 406, 276
@@ -243,7 +169,7 @@ def _draw_compare(canvas: Canvas, box: Box) -> None:
 
 
 def _draw_concat(canvas: Canvas, box: Box) -> None:
-    from samespace.network import DEFAULT_TRAINABLE
+    from samespace.model.network import DEFAULT_TRAINABLE
 
     canvas.box(box, PANEL, 10)
     middle = 722
@@ -312,23 +238,23 @@ def draw_parts(weights: str, backbone: str) -> Image.Image:
 
 
 def strongest_matches(views: list[Image.Image], weights: str, backbone: str, count: int) -> list[tuple[Point, Point]]:
-    """Places (down, across) of 0..1 in both views that `paired_parts` pairs up, whitening fitted on other rooms."""
+    """Return the places (down, across), 0..1, of the strongest pairs of parts in two views, whitened on other rooms."""
     import torch
 
-    from samespace.backbones import SIZE, make_trunk
-    from samespace.features import bank, to_tensor
-    from samespace.network import CODE, TwinNetwork
-    from samespace.photos import as_pixels
+    from samespace.base.photos import as_pixels
+    from samespace.model.backbone import SIZE, make_backbone
+    from samespace.model.feature_bank import bank, to_tensor
+    from samespace.model.network import CODE, TwinNetwork
 
-    network = TwinNetwork(make_trunk(backbone, weights)).eval()
+    network = TwinNetwork(make_backbone(backbone, weights)).eval()
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder) / "rooms", 60, 0)
-        network.fit(bank(sorted(Path(folder).rglob("*.jpg")), network.trunk))
+        network.fit(bank(sorted(Path(folder).rglob("*.jpg")), network.backbone))
     parts = network.embed(to_tensor([as_pixels(view, SIZE) for view in views])).parts.float()
     cosine = parts[0] @ parts[1].T / CODE**2
     best, partner = cosine.max(1)
     strength = torch.where(best >= cosine.amax(0)[partner], best, torch.zeros(()))
-    across = network.trunk.shapes()[0][2]
+    across = network.backbone.shapes()[0][2]
     pairs = [(part, int(partner[part])) for part in strength.topk(count).indices.tolist()]
     return [(_place(part0, across), _place(part1, across)) for part0, part1 in pairs]
 
@@ -341,7 +267,8 @@ def _place(part: int, across: int) -> Point:
 # ---- drawing them
 
 PICTURES: dict[str, Callable[[], Image.Image]] = {
-    "model-architecture": draw_architecture,
+    "architecture": draw_packages,
+    "model-architecture": draw_network,
     "pairs": draw_pairs,
     "rooms": draw_rooms,
     "same-or-not": draw_same_or_not,
@@ -349,7 +276,7 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
 
 
 def save(picture: Image.Image, name: str) -> None:
-    """A PNG of 256 colours, whole or not at all."""
+    """Write a PNG of 256 colours, whole or not at all."""
     path = FOLDER / f"{name}.png"
     content = BytesIO()
     # k-means moves the palette to where the colours are; median cut alone turns purple to grey.
@@ -359,10 +286,10 @@ def save(picture: Image.Image, name: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Draw the pictures of the README.")
+    parser = argparse.ArgumentParser(description="Draw the pictures of the README and the docs.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*PICTURES, 'parts'])}")
-    parser.add_argument("--weights", metavar="FILE", help="a trunk's state dict, for parts, which is not drawn without")
-    parser.add_argument("--backbone", default="mobilenet_v2", help="the trunk they are of (default: %(default)s)")
+    parser.add_argument("--weights", metavar="FILE", help="a backbone's state dict, which parts needs")
+    parser.add_argument("--backbone", default="mobilenet_v2", help="the backbone they are of (default: %(default)s)")
     return parser
 
 

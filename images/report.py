@@ -1,4 +1,4 @@
-"""Draws report.png of the README into this folder: the report on a small folder of rooms with copies among them.
+"""Draw report.png into this folder: the report on a small folder of rooms with copies among them.
 
 python images/report.py                       needs Chromium
 python images/report.py --keep FOLDER         also leaves the photos and report.html there, to open in a browser
@@ -17,12 +17,14 @@ from pathlib import Path
 from album import draw_folder
 from PIL import Image
 
-from samespace.duplicates import Search, find_duplicates
-from samespace.errors import SameSpaceError, exit_status
-from samespace.files import write_whole
-from samespace.library import FOLDER, Library
-from samespace.near import Sketches
-from samespace.report import write_report
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.files import write_whole
+from samespace.cli.report import write_report
+from samespace.duplicates.find import find_duplicates
+from samespace.duplicates.group import DedupeOptions
+from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
+from samespace.search.same_shot import Sketches
 
 PICTURE = Path(__file__).resolve().parent / "report.png"
 WINDOW = (1400, 900)
@@ -33,11 +35,11 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def report_on(root: Path) -> Path:
-    """Write the report on the duplicates below `root`, and its path."""
+    """Write the report on the duplicates below `root`; return its path."""
     page = root.parent / "report.html"
     library = Library(root / FOLDER, create=True)
-    library.scan([root], [Sketches()])
-    write_report(page, find_duplicates([library], [root], Search()), [Path(root.name)], Path("plan.json"))
+    scan(library, [root], [Sketches()])
+    write_report(page, find_duplicates([library], [root], DedupeOptions()), [Path(root.name)], Path("plan.json"))
     return page
 
 
@@ -45,7 +47,7 @@ def report_on(root: Path) -> Path:
 
 
 def screenshot(page: Path, profile: Path) -> bytes:
-    """What a browser shows of the page, as PNG."""
+    """Return what a browser shows of the page, as PNG."""
     browser = next((found for found in map(shutil.which, BROWSERS) if found), None)
     if browser is None:
         raise SameSpaceError(f"no browser to take the picture with: install one of {', '.join(BROWSERS)}")
@@ -60,7 +62,7 @@ def screenshot(page: Path, profile: Path) -> bytes:
 
 
 def in_few_colours(picture: bytes) -> bytes:
-    """Five bits a colour: PNG packs them in 60 % of the bytes, and flat stays flat where a palette would speckle it."""
+    """Keep five bits of each colour: PNG packs them in 60% of the bytes, and flat areas stay flat."""
     few = [value >> 3 << 3 | value >> 5 for value in range(256)]
     small = BytesIO()
     with Image.open(BytesIO(picture)) as image:

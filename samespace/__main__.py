@@ -2,6 +2,6 @@
 
 import sys
 
-from samespace.cli import main
+from samespace.cli.main import main
 
 sys.exit(main())

@@ -23,30 +23,34 @@ from filelock import FileLock
 from hypothesis import settings
 from PIL import Image, ImageEnhance
 
-from samespace import engine, progress
-from samespace.backbones import make_trunk
-from samespace.features import Maps, bank
-from samespace.files import write_whole
-from samespace.library import FOLDER, Library
-from samespace.model import Model, describe
-from samespace.near import Sketches
-from samespace.network import CompareHead, TwinNetwork
-from samespace.pairs import AIRBNB, TRAINING, find_photos
-from samespace.rooms import SPACE_TYPES, make_room, viewpoints, write_dataset
-from samespace.rooms import describe as sentences
-from samespace.rooms import draw as draw_room
-from samespace.words.captions import Captioned, CaptionSet
-from samespace.words.features import Featured, Trunk
-from samespace.words.formats import KARPATHY
-from samespace.words.precomputed import unit_rows
+from samespace.base import progress
+from samespace.base.files import write_whole
+from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
+from samespace.model import extract
+from samespace.model.backbone import make_backbone
+from samespace.model.feature_bank import Maps, bank
+from samespace.model.network import CompareHead, TwinNetwork
+from samespace.model.pairs import AIRBNB, TRAINING, find_photos
+from samespace.model.saved import Model, describe
+from samespace.rooms.dataset import SPACE_TYPES, make_room, viewpoints, write_dataset
+from samespace.rooms.dataset import describe as sentences
+from samespace.rooms.dataset import draw as draw_room
+from samespace.search.look import Look
+from samespace.search.same_shot import Sketches
+from samespace.words.caption_files import KARPATHY
+from samespace.words.caption_set import Captioned, CaptionSet
+from samespace.words.feature_files import unit_rows
+from samespace.words.photo_features import Featured, FeatureSource
 
 if TYPE_CHECKING:
     from determined.pytorch import PyTorchTrial
     from playwright.sync_api import Browser, Page
     from starlette.testclient import TestClient
 
-    from samespace.web.desk import Desk
+    from samespace.web.state import LiveLibrary
 
+ROOT = Path(__file__).resolve().parents[1]  # of the project
 BACKBONE = "mobilenet_v3_small"
 
 Floats = npt.NDArray[np.float32]
@@ -63,9 +67,9 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _bars() -> Iterator[None]:
     """A test that starts a server turns progress bars off, for itself alone."""
-    before = progress._wanted
+    before = progress.wanted
     yield
-    progress._wanted = before
+    progress.wanted = before
 
 
 class Unsynced(sqlite3.Connection):
@@ -84,9 +88,9 @@ def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _pytorch() -> Iterator[None]:
-    """OpenVINO works on a network for seconds before it sees a photo: test_engine.py waits for that, nobody else."""
+    """OpenVINO works on a network for seconds before it sees a photo: test_extract.py waits for that, nobody else."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "openvino", lambda: None)
+        patch.setattr(extract, "openvino", lambda: None)
         yield
 
 
@@ -112,7 +116,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def training_maps(rooms: Path) -> Maps:
-    return bank(find_photos(rooms, TRAINING).paths, make_trunk(BACKBONE, "none"))
+    return bank(find_photos(rooms, TRAINING).paths, make_backbone(BACKBONE, "none"))
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +126,7 @@ def make_network(training_maps: Maps) -> Callable[..., TwinNetwork]:
     @functools.cache
     def fitted(head: str, trainable: str | None, seed: int) -> TwinNetwork:
         torch.manual_seed(seed)
-        network = TwinNetwork(make_trunk(BACKBONE, "none"), head, trainable)
+        network = TwinNetwork(make_backbone(BACKBONE, "none"), head, trainable)
         network.fit(training_maps)
         if isinstance(network.head, CompareHead):
             photos = network.tower(network.freeze(*training_maps))
@@ -148,13 +152,30 @@ def model_folders(
     return folders
 
 
+# Search
+
+
+class Colours:
+    """The mean colour of each of 4×4 squares, in half precision and of any length, as a backbone's vectors are."""
+
+    fingerprint = "colours-1"
+    fields = {"vectors": ((48,), "float16")}  # noqa: RUF012
+    batch = 8
+
+    def extract(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        squares = pixels.reshape(len(pixels), 4, 64, 4, 64, 3).astype(np.float32).mean((2, 4)) - 128
+        return {"vectors": squares.reshape(len(pixels), 48).astype(np.float16)}
+
+
+COLOUR_LOOK = Look("colours", "cosine", Colours(), "vectors", options=("--backbone", "colours"))
+
 # Words
 
-COLOURS = Trunk("colours", "colours 1")
+COLOURS = FeatureSource("colours", "colours 1")
 
 
 def colours(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
-    """A trunk that a test can wait for: the mean colour of each of 24 tiles, and how much there is of 64 colours."""
+    """A backbone that a test can wait for: the mean colour of each of 24 tiles, and how much there is of 64 colours."""
     height, width, _ = photo.shape
     tiles = photo.reshape(4, height // 4, 6, width // 6, 3).mean(axis=(1, 3)).ravel() / 255
     counts = np.bincount(photo.reshape(-1, 3) // 64 @ [16, 4, 1], minlength=64)
@@ -297,7 +318,7 @@ def _make_album(album: Path) -> None:
             _save(ImageEnhance.Brightness(photo).enhance(1.2), album / "edited" / name, 85)
     (album / "2023" / "damaged.jpg").write_bytes(b"no photo")
     library = Library(album / FOLDER, create=True)
-    library.scan([album], [Sketches()])
+    scan(library, [album], [Sketches()])
     library.close()
 
 
@@ -313,25 +334,25 @@ def album(scanned_album: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def desk(album: Path) -> Desk:
+def live(album: Path) -> LiveLibrary:
     """On the album, by the same-shot look."""
-    from samespace.looks import shots
-    from samespace.web.desk import Desk
+    from samespace.search.look import look_for_copies
+    from samespace.web.state import LiveLibrary
 
-    desk = Desk(album / FOLDER, [album], shots())
-    desk.refresh()
-    return desk
+    live = LiveLibrary(album / FOLDER, [album], look_for_copies())
+    live.refresh()
+    return live
 
 
 @pytest.fixture
-def client(desk: Desk) -> Iterator[TestClient]:
+def client(live: LiveLibrary) -> Iterator[TestClient]:
     """Asks the app as a program on this machine does; see `token`."""
     from starlette.testclient import TestClient
 
     from samespace.web.app import make_app
-    from samespace.web.safety import Guard
+    from samespace.web.guard import Guard
 
-    with TestClient(make_app(desk, Guard()), base_url="http://127.0.0.1", follow_redirects=False) as client:
+    with TestClient(make_app(live, Guard()), base_url="http://127.0.0.1", follow_redirects=False) as client:
         yield client
 
 
@@ -349,14 +370,14 @@ class Served(NamedTuple):
 
 
 @pytest.fixture
-def served(desk: Desk) -> Iterator[Served]:
-    """The desk on a real server, for clients that `client` cannot be: browsers, crowds, and those that hang up."""
+def served(live: LiveLibrary) -> Iterator[Served]:
+    """The app on a real server, for clients that `client` cannot be: browsers, crowds, and those that hang up."""
     from samespace.web.app import make_app
-    from samespace.web.safety import Guard
-    from samespace.web.serving import make_server
+    from samespace.web.guard import Guard
+    from samespace.web.server import make_server
 
     guard = Guard()
-    server = make_server(make_app(desk, guard))
+    server = make_server(make_app(live, guard))
     with socket.create_server(("127.0.0.1", 0)) as door:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
         thread.start()

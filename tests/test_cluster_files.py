@@ -16,7 +16,8 @@ import pytest
 import yaml
 from determined.common import constants, context, v1file_utils
 
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT
+
 TRAININGS = ("adaptive.yaml", "const.yaml", "distributed.yaml")
 EMBED = "experiments/embed/const.yaml"
 COMPRESSIONS = ("experiments/compress/adaptive.yaml", "experiments/compress/const.yaml")
@@ -184,7 +185,7 @@ def test_the_search_is_the_one_described() -> None:
     assert hyperparameters["head"] == {"type": "categorical", "vals": ["compare", "concat"]}
 
 
-def test_the_readme_counts_the_trials_as_det_preview_search_does() -> None:
+def test_the_docs_count_the_trials_as_det_preview_search_does() -> None:
     """The master's arithmetic, by which it said so of this file: brackets of ASHA, in which a quarter goes on."""
     searcher = read("adaptive.yaml")["searcher"]
     trials, longest = searcher["max_trials"], searcher["max_time"]
@@ -204,7 +205,7 @@ def test_the_readme_counts_the_trials_as_det_preview_search_does() -> None:
     said = (
         f"says {counts[0]} trials of {first} epoch, {counts[1]} of {second} and {counts[2]} of {last}: {epochs} epochs"
     )
-    assert said in " ".join((ROOT / "README.md").read_text().split())
+    assert said in " ".join((ROOT / "docs/training.md").read_text().split())
 
 
 def test_many_gpus_change_only_how_it_is_launched() -> None:
@@ -296,8 +297,9 @@ def test_a_search_in_words_ends_with_its_trials(files: tuple[str, str], metric: 
 
 # The upload
 
-NEEDED = {"model_def.py", "data.py", "samespace/__init__.py", "samespace/photos.py", "startup-hook.sh", *EXPERIMENTS}
-NEEDED |= {"experiments/embed/embed.py", "experiments/compress/compress.py", "samespace/batch_files.py"}
+NEEDED = {"model_def.py", "data.py", "samespace/__init__.py", "samespace/base/photos.py", "startup-hook.sh"}
+NEEDED |= {*EXPERIMENTS, "experiments/config.py", "experiments/trial.py", "experiments/local_run.py"}
+NEEDED |= {"experiments/embed/embed.py", "experiments/compress/compress.py", "samespace/library/cluster_files.py"}
 NEEDED |= {"experiments/captioned.py", "experiments/match/match.py", "samespace/words/matcher.py"}
 NEEDED |= {"experiments/caption/caption.py", "samespace/words/captioner.py"}
 DECOYS = {"kaggle.json", "secrets/kaggle.json", ".venv/lib/torch.py", "runs/events", "weights.pth", "best.pt"}
@@ -333,6 +335,19 @@ def test_the_upload_is_small_and_holds_what_a_trial_needs(project: Path) -> None
     assert "samespace/data/words.txt" in uploaded, "only the root's data folder is left out"
     assert not uploaded & DECOYS
     assert not [name for name in uploaded if name.startswith((".venv", "data/", "runs"))]
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern")
+def test_every_trial_can_be_imported_from_the_upload_alone(project: Path, tmp_path: Path) -> None:
+    for file in context.read_v1_context(project):
+        source, copy = project / file.path, tmp_path / "upload" / file.path
+        if source.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    modules = ["model_def", *(f"experiments.{name}.{name}" for name in ("caption", "compress", "embed", "match"))]
+    command = [sys.executable, "-c", f"import {', '.join(modules)}"]
+    done = subprocess.run(command, cwd=tmp_path / "upload", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT
+
 FOLDERS = ("samespace", "experiments", "benchmarks", "images", "tests")
 
 # Names that came later, by the package they came in. `hasattr(…, "name")` or `except ImportError` makes a use safe.

@@ -15,21 +15,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import draw
 from PIL import Image
 
 import data
-from samespace.errors import SameSpaceError
-from samespace.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos
-
-PROJECT = Path(data.__file__).parent
-
+from experiments.samples import as_trained, draw_pair
+from samespace.base.errors import SameSpaceError
+from samespace.model.pairs import AIRBNB, TEST, TRAINING, VERDICTS, Pairs, find_photos
+from tests.conftest import ROOT, draw
 
 # ---- commands
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROJECT / "data.py"), *map(str, words)]
+    command = [sys.executable, str(ROOT / "data.py"), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -107,18 +105,18 @@ def test_samples_draws_a_picture_that_follows_its_seed(root: Path, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "c.png", "photos"]
 
 
+def find(root: Path, stem: str) -> Path:
+    return next(root.rglob(f"{stem}.jpg"))
+
+
 def test_samples_shows_labelled_photos_in_their_variants(root: Path) -> None:
     photos = find_photos(root)
     first, second = photos.paths.index(find(root, "boston_7_1")), photos.paths.index(find(root, "boston_7_2"))
-    pairs = data.Pairs(*(np.array([value]) for value in (first, second, 1, 0, 1)))
-    card = np.asarray(data._draw_pair(photos, pairs, 0)).astype(int)
-    as_is = np.asarray(data._as_trained(photos.paths[first], 0)).astype(int)
+    pairs = Pairs(*(np.array([value]) for value in (first, second, 1, 0, 1)))
+    card = np.asarray(draw_pair(photos, pairs, 0)).astype(int)
+    as_is = np.asarray(as_trained(photos.paths[first], 0)).astype(int)
     height, width = as_is.shape[:2]
     assert np.abs(card[26 : 26 + height, :width] - as_is[:, ::-1]).max() <= 1
-
-
-def find(root: Path, stem: str) -> Path:
-    return next(root.rglob(f"{stem}.jpg"))
 
 
 @pytest.mark.parametrize("name", ["pairs.jpg", "nowhere/pairs.png"])
@@ -133,7 +131,7 @@ def test_samples_that_cannot_be_written_leave_nothing(
 def test_importing_data_is_light() -> None:
     heavy = "{'torch', 'kaggle', 'determined', 'imagehash', 'scipy'}"
     code = f"import sys, data; print(sorted({heavy} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
@@ -334,7 +332,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, kaggle: Install, key: None) 
 def test_a_folder_under_a_file_cannot_be_written(tmp_path: Path, kaggle: Install, key: None) -> None:
     kaggle(small_data_set)
     (tmp_path / "file").touch()
-    with pytest.raises(SameSpaceError, match=r"cannot write .*give a folder you may write"):
+    with pytest.raises(SameSpaceError, match=r"cannot write .*give a folder that you may write to"):
         data.download(tmp_path / "file" / "new")
 
 
@@ -387,7 +385,7 @@ def test_a_broken_key_file_is_named(tmp_path: Path, no_key: Path, text: str) -> 
 
 
 def test_the_example_key_has_the_shape_that_is_read() -> None:
-    assert all(data._read_key(PROJECT / "kaggle.json.example"))
+    assert all(data.read_key(ROOT / "kaggle.json.example"))
 
 
 def worker(root: Path, log: Path, ready: Any, inside: Any) -> None:

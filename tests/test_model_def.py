@@ -20,24 +20,28 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Killed, call_at, stop_at
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from stub_master import StubMaster
 from torch import Tensor
 
 import experiments.trial
 import model_def
 import samespace
-from model_def import GlobalBatches, PairRows, SameSpaceTrial, check, training_rows
-from samespace.backbones import make_trunk
-from samespace.errors import SameSpaceError
-from samespace.evaluation import evaluate, splits
-from samespace.export import export
-from samespace.model import Model
+from data import training_rows
+from experiments.config import read_config
+from experiments.local_run import SEED
+from experiments.trial import GlobalBatches, Rows
+from model_def import SameSpaceTrial, check
+from samespace.base.errors import SameSpaceError
+from samespace.model.backbone import make_backbone
+from samespace.model.checkpoint import export
+from samespace.model.evaluate import evaluate
+from samespace.model.pairs import splits
+from samespace.model.saved import Model
+from tests.conftest import ROOT, Killed, call_at, stop_at
+from tests.stub_master import StubMaster
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
 
 RANKING = ("average_precision", "recall_at_99_precision", "roc_auc")
@@ -204,7 +208,7 @@ def test_batches_change_from_epoch_to_epoch_and_repeat_from_run_to_run() -> None
 @pytest.mark.parametrize(("pairs", "workers"), [(40, 1), (40, 2), (40, 7), (1000, 3), (5, 5)])
 def test_every_worker_has_something_to_validate(pairs: int, workers: int) -> None:
     # Determined ends a run in which one has not.
-    rows = PairRows(np.zeros((pairs, 4), np.int64))
+    rows = Rows(torch.zeros(pairs, 4, dtype=torch.long))
     context = SimpleNamespace(distributed=SimpleNamespace(get_size=lambda: workers))
     trial: Any = SimpleNamespace(validation_pairs=rows, context=context)
     loader = SameSpaceTrial.build_validation_data_loader(trial)
@@ -282,7 +286,7 @@ def test_only_what_is_to_learn_learns(
     steps = len(losses) // 2
     assert np.mean(losses[steps:]) < np.mean(losses[:steps])
 
-    before = make_trunk(TINY["backbone"], "none").state_dict()
+    before = make_backbone(TINY["backbone"], "none").state_dict()
     (checkpoint,) = checkpoints(output)
     state = raw_state(checkpoint)
     changed = {name.split(".")[0] for name, value in before.items() if not value.equal(state[f"trunk.{name}"])}
@@ -455,8 +459,9 @@ def test_checkpoints_carry_the_code_and_nothing_private(killed: Run) -> None:
     code = [path.relative_to(checkpoint / "code") for path in (checkpoint / "code").rglob("*") if path.is_file()]
     assert {path.parts[0] for path in code} == {"model_def.py", "data.py", "const.yaml", "samespace", "experiments"}
     needed = [path.relative_to(project) for path in project.glob("**/*.py") if path.parts[-2] != ".venv"]
-    assert {path for path in code if path.suffix == ".py"} == {path for path in needed if "web" not in path.parts}
-    assert {path.name for path in code if path.suffix != ".py"} == {"const.yaml", "adaptive.yaml", "report.html"}
+    uploaded = {path for path in needed if not {"cli", "web"} & set(path.parts)}
+    assert {path for path in code if path.suffix == ".py"} == uploaded
+    assert {path.name for path in code if path.suffix != ".py"} == {"const.yaml", "adaptive.yaml", "py.typed"}
     # Not __main__: nobody could import that.
     spec = json.loads((checkpoint / "load_data.json").read_text())["trial_cls_spec"]
     assert spec == "model_def:SameSpaceTrial"
@@ -466,20 +471,16 @@ def test_checkpoints_carry_the_code_and_nothing_private(killed: Run) -> None:
 
 
 def spoil_after_an_epoch(patch: pytest.MonkeyPatch) -> None:
-    """Every score is NaN once an epoch has been validated."""
-    score, on_validation_end = SameSpaceTrial.score, model_def.Export.on_validation_end
-    validated: list[dict[str, Any]] = []
+    """Make the head's weights NaN in the second epoch."""
+    train_batch = SameSpaceTrial.train_batch
 
-    def scored(*given: Any) -> tuple[Tensor, Tensor]:
-        logits, labels = score(*given)
-        return (logits * float("nan") if validated else logits), labels
+    def spoilt(self: SameSpaceTrial, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
+        if epoch_idx == 1:
+            with torch.no_grad():
+                next(self.network.head.parameters()).fill_(float("nan"))
+        return train_batch(self, batch, epoch_idx, batch_idx)
 
-    def noted(self: model_def.Export, metrics: dict[str, Any]) -> None:
-        on_validation_end(self, metrics)
-        validated.append(metrics)
-
-    patch.setattr(SameSpaceTrial, "score", staticmethod(scored))
-    patch.setattr(model_def.Export, "on_validation_end", noted)
+    patch.setattr(SameSpaceTrial, "train_batch", spoilt)
 
 
 def test_here_a_run_that_diverges_says_so_and_keeps_what_was_good(
@@ -668,7 +669,7 @@ DistributedDataParallel.forward = waited
 status = model_def.main(sys.argv[2:])
 trial = notes.pop("trial")
 weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in trial.network.state_dict().values()))
-notes |= {"weights": weights.hexdigest(), "metrics": trial.metrics}
+notes |= {"weights": weights.hexdigest(), "metrics": trial.log.latest}
 Path(sys.argv[1], os.environ["RANK"] + ".json").write_text(json.dumps(notes))
 sys.exit(status)
 """
@@ -706,7 +707,7 @@ def test_two_workers_share_every_step_of_one(workers: Workers, photos: Path) -> 
     seen0, seen1 = (notes["seen"] for notes in workers.notes)
     assert len(seen0) == len(seen1)
     rows = torch.from_numpy(training_rows(splits(photos, HELD_OUT)[0], same_space_type=False))
-    batches = GlobalBatches(len(rows), TINY["global_batch_size"], 1, model_def.SEED)
+    batches = GlobalBatches(len(rows), TINY["global_batch_size"], 1, SEED)
     alone = [rows[batch].tolist() for _ in range(EPOCHS) for batch in batches]
     assert [part0 + part1 for part0, part1 in zip(seen0, seen1, strict=True)] == alone
 
@@ -765,7 +766,7 @@ def test_of_the_masked_secrets_only_the_kaggle_key_reaches_the_environment(monke
     secrets = {"kaggle_username": "ada", "kaggle_key": "new", "path": "/nowhere"}
     info = SimpleNamespace(user_data={"dir": "/photos", "secrets": secrets})
     with pytest.raises(SameSpaceError, match="/photos: ada, new"):
-        model_def.train_there(info)
+        model_def.train_on_agent(info)
     assert os.environ["PATH"] == path
 
 
@@ -776,4 +777,4 @@ def test_a_file_that_lacks_a_section_is_named(text: str, says: str, tmp_path: Pa
     file = tmp_path / "other.yaml"
     file.write_text(text)
     with pytest.raises(SameSpaceError, match=says):
-        model_def.read_config([str(file)])
+        read_config([str(file)])

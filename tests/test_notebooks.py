@@ -11,8 +11,9 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-PROJECT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+from tests.conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ABSOLUTE_PATH = re.compile(r"(?<![\w./*])(~?/|[A-Za-z]:\\)\w")
 
 
@@ -25,7 +26,7 @@ def executed(name: str, folder: Path, cell: str = "", old: str = "", new: str = 
 
     In `cell`, `new` takes the place of `old`.
     """
-    notebook = read(PROJECT / "notebooks" / name)
+    notebook = read(ROOT / "notebooks" / name)
     for one in notebook.cells:
         if one.id == cell:
             assert old in one.source
@@ -36,7 +37,7 @@ def executed(name: str, folder: Path, cell: str = "", old: str = "", new: str = 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TMPDIR": str(temporary)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
         NotebookClient(notebook, timeout=600, kernel_name="python3").execute(env=environment, cwd=str(here))
     assert not list(here.iterdir()), "a notebook leaves nothing where it was opened"
     assert not list(temporary.glob("samespace-*"))

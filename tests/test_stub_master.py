@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 from determined import pytorch
-from stub_master import StubMaster
 from torch import nn
+
+from tests.stub_master import StubMaster
 
 TOY = {"global_batch_size": 4, "learning_rate": 0.1}
 

@@ -1,9 +1,7 @@
-"""Trains a captioner, which says in a sentence what a photo shows, on photos and captions that you name.
+"""Train a captioner, which describes photos, on your photos and captions; experiments/captioned.py reads them.
 
-det experiment create experiments/caption/const.yaml .                             on a cluster
+det experiment create experiments/caption/const.yaml .                               on a cluster
 python3 -m experiments.caption.caption --data ROOT --output caption.safetensors      here, with const.yaml's settings
-
-What data are, `experiments.captioned` says.
 """
 
 from __future__ import annotations
@@ -16,30 +14,31 @@ from torch import Tensor
 
 from experiments import captioned
 from experiments.captioned import CaptionedTrial
-from samespace.words import captioning
-from samespace.words.captioning import Evaluation, evaluate, loss
-from samespace.words.course import Batch
+from experiments.trial import Metrics
+from samespace.words import train_captioner
+from samespace.words.train_captioner import Evaluation, evaluate, loss
+from samespace.words.training_loop import Batch
 
 
 class CaptionTrial(CaptionedTrial):
-    """Each word of a photo's caption, by the photo and the words before it, on cross-entropy."""
+    """Each word of a photo's caption, given the photo and the words before it, on cross-entropy."""
 
     CONST = Path(__file__).with_name("const.yaml")
     FILE = "caption.safetensors"
-    LEARNING = captioning
-    LEARNT_BY = ("epochs", "embed_size", "hidden_size", "threshold", "learning_rate")
+    TRAINING = train_captioner
+    RECIPE = ("epochs", "embed_size", "hidden_size", "threshold", "learning_rate")
     METRICS = ("cider_d", "bleu_1", "bleu_4", "distinct")
 
     def loss(self, batch: Batch, epoch: int) -> Tensor:
         return loss(self.model, batch)
 
-    def figures(self) -> dict[str, float]:
+    def validate(self) -> Metrics:
         self.trained.network.settle(self.lesson.features)
-        return figures(evaluate(self.trained, self.held, fewest=1))
+        return metrics_of(evaluate(self.trained, self.held_out, fewest=1))
 
 
-def figures(evaluation: Evaluation) -> dict[str, float]:
-    """What is reported; that captions are near people's means little if all say the same."""
+def metrics_of(evaluation: Evaluation) -> Metrics:
+    """Return what a trial reports; captions close to people's mean little if all are the same."""
     return {
         "cider_d": evaluation.cider_d or 0.0,
         "bleu_1": evaluation.bleu[0],

@@ -1,9 +1,7 @@
-"""Trains a matcher, by which sentences find photos, on photos and captions that you name.
+"""Train a matcher, with which sentences find photos, on your photos and captions; experiments/captioned.py reads them.
 
-det experiment create experiments/match/const.yaml .                       on a cluster
+det experiment create experiments/match/const.yaml .                           on a cluster
 python3 -m experiments.match.match --data ROOT --output match.safetensors      here, with const.yaml's settings
-
-What data are, `experiments.captioned` says.
 """
 
 from __future__ import annotations
@@ -16,9 +14,10 @@ from torch import Tensor
 
 from experiments import captioned
 from experiments.captioned import CaptionedTrial
-from samespace.words import training
-from samespace.words.course import Batch
-from samespace.words.training import Evaluation, evaluate, loss
+from experiments.trial import Metrics
+from samespace.words import train_matcher
+from samespace.words.train_matcher import Evaluation, evaluate, loss
+from samespace.words.training_loop import Batch
 
 
 class MatchTrial(CaptionedTrial):
@@ -26,19 +25,19 @@ class MatchTrial(CaptionedTrial):
 
     CONST = Path(__file__).with_name("const.yaml")
     FILE = "match.safetensors"
-    LEARNING = training
-    LEARNT_BY = ("epochs", "measure", "negatives", "margin", "dim", "word_dim", "threshold", "learning_rate")
+    TRAINING = train_matcher
+    RECIPE = ("epochs", "measure", "negatives", "margin", "dim", "word_dim", "threshold", "learning_rate")
     METRICS = ("recall", "recall_at_10", "mean_rank", "mean_rank_of_chance")
 
     def loss(self, batch: Batch, epoch: int) -> Tensor:
-        return loss(self.model, self.settings, batch, epoch)
+        return loss(self.model, self.recipe, batch, epoch)
 
-    def figures(self) -> dict[str, float]:
-        return figures(evaluate(self.trained, self.held))
+    def validate(self) -> Metrics:
+        return metrics_of(evaluate(self.trained, self.held_out))
 
 
-def figures(evaluation: Evaluation) -> dict[str, float]:
-    """What is reported; a mean rank means nothing without the one that chance would give."""
+def metrics_of(evaluation: Evaluation) -> Metrics:
+    """Return what a trial reports; a mean rank means little without the one that chance would give."""
     photos = evaluation.text_to_photo
     return {
         "recall": evaluation.recall,

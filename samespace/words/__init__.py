@@ -1,1 +1,1 @@
-"""Sentences and photos: captions read from files, their words as numbers, and what is good among both."""
+"""Photos and sentences: matchers that search by words, and captioners that write them."""

@@ -1,7 +1,7 @@
-"""Sentences written word by word: a photo's features are what an LSTM is given first, its own words what follows.
+"""Write sentences word by word: an LSTM is given a photo's features first, then each word that it has written.
 
-Vinyals et al., CVPR 2015, with the batch norm of a published project between the photo and the LSTM. The trunk that
-features come from is not part of it, and is never trained.
+Vinyals et al., CVPR 2015, with the batch norm of a published project between the photo and the LSTM. The backbone that
+features come from is not part of the network, and is never trained.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from samespace.errors import SameSpaceError
-from samespace.words import models
-from samespace.words.features import Trunk
+from samespace.base.arrays import Array, blocks
+from samespace.base.errors import SameSpaceError
+from samespace.words import model_files
+from samespace.words.photo_features import FeatureSource
 from samespace.words.vocabulary import PAD, START, STOP, UNKNOWN, Vocabulary
 
 EMBED_SIZE, HIDDEN_SIZE = 256, 512
@@ -27,15 +27,14 @@ BEAM = 3
 LONGEST = 40  # words: people hardly ever write more
 PHOTOS_AT_ONCE = 256
 
-Array = npt.NDArray[Any]
 State = tuple[Tensor, Tensor]  # the LSTM's, each (1, B, hidden_size)
 
 
 class CaptionNetwork(nn.Module):
-    """What the next word is, by a photo and the words before it. Sentences come as ids (B, T) that begin with START.
+    """Predicts the next word from a photo and the words before. Sentences are ids (B, T) that begin with START.
 
-    Nothing is dropped out: of half the numbers it made captions worse, by CIDEr-D on validation photos 1.53 for 1.76 on
-    drawn rooms, 0.20 for 0.25 on Flickr8k, as MobileNetV2 sees them without colours.
+    There is no dropout: with half the numbers dropped, captions were worse, by CIDEr-D on validation photos 1.53
+    instead of 1.76 on drawn rooms, 0.20 instead of 0.25 on Flickr8k, as MobileNetV2 sees them without colours.
     """
 
     def __init__(
@@ -53,8 +52,8 @@ class CaptionNetwork(nn.Module):
         self.next = nn.Linear(hidden_size, words)
 
     def forward(self, features: Tensor, ids: Tensor) -> Tensor:
-        """Of photos (B, photo_dim) with sentences (B, T): what follows each word, as logits (B, T, words)."""
-        said, _ = self.lstm(self.word(ids), self.look(features))
+        """Return logits (B, T, words) of what follows each word of sentences (B, T) for photos (B, photo_dim)."""
+        said, _ = self.lstm(self.word(ids), self.see(features))
         return self._logits(said)
 
     @torch.no_grad()
@@ -67,18 +66,17 @@ class CaptionNetwork(nn.Module):
         seen = self.photo(features)
         self.norm.running_mean, self.norm.running_var = seen.mean(0), seen.var(0)
 
-    def look(self, features: Tensor) -> State:
-        """The LSTM once it has seen the photo, and no word yet."""
-        state: State = self.lstm(self.norm(self.photo(features))[:, None])[1]
-        return state
+    def see(self, features: Tensor) -> State:
+        """Return the LSTM's state once it has seen the photos (B, photo_dim), and no word yet."""
+        return self.lstm(self.norm(self.photo(features))[:, None])[1]
 
     def follow(self, words: Tensor, state: State) -> tuple[Tensor, State]:
-        """What follows words (B,): logits (B, words), and the LSTM after them."""
+        """Return logits (B, words) of what follows words (B,), and the LSTM's state after them."""
         said, state = self.lstm(self.word(words)[:, None], state)
         return self._logits(said[:, 0]), state
 
     def _logits(self, said: Tensor) -> Tensor:
-        """A caption has neither padding, nor a second start, nor a word that nobody knows."""
+        """Return logits that rule out padding, a second start and unknown words."""
         logits: Tensor = self.next(said)
         unsaid = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
         unsaid[[PAD, START, UNKNOWN]] = True
@@ -93,9 +91,9 @@ class Written(NamedTuple):
 
 
 def write(network: CaptionNetwork, features: Tensor, beam: int, longest: int) -> Written:
-    """The likeliest sentences of 1 to `longest` words, among those that `beam` at a time lead to; 1 is greedy."""
+    """Return the likeliest sentences of 1 to `longest` words by a beam search; a beam of 1 is greedy."""
     photos = len(features)
-    state = network.look(features)
+    state = network.see(features)
     ids = features.new_full((photos, 1, 0), PAD, dtype=torch.long)  # (N, beam, T)
     last = features.new_full((photos, 1), START, dtype=torch.long)
     likelihood = features.new_zeros(photos, 1)
@@ -122,57 +120,61 @@ def write(network: CaptionNetwork, features: Tensor, beam: int, longest: int) ->
 
 
 class Captioner:
-    """A trained network, the words it knows, and the trunk it was trained on."""
+    """A trained network, the words it knows, and the backbone it was trained on."""
 
     def __init__(
-        self, network: CaptionNetwork, vocabulary: Vocabulary, trunk: Trunk, about: dict[str, Any] | None = None
+        self,
+        network: CaptionNetwork,
+        vocabulary: Vocabulary,
+        feature_source: FeatureSource,
+        about: dict[str, Any] | None = None,
     ) -> None:
-        """`about` is what people may want to know of its training."""
+        """Join the parts; `about` holds facts about its training, for people to read."""
         assert network.word.num_embeddings == len(vocabulary), "a row for each word"
-        self.network, self.vocabulary, self.trunk = network.eval(), vocabulary, trunk
+        self.network, self.vocabulary, self.feature_source = network.eval(), vocabulary, feature_source
         self.about = about or {}
 
     @property
     def photo_dim(self) -> int:
-        """How many numbers a photo's features are."""
+        """Return the length of a photo's features."""
         return self.network.photo.in_features
 
-    def check(self, trunk: Trunk) -> None:
-        """Refuse features of another trunk."""
-        models.check_trunk(KIND, self.trunk, trunk)
+    def check(self, feature_source: FeatureSource) -> None:
+        """Refuse features of another backbone."""
+        model_files.check_backbone(KIND, self.feature_source, feature_source)
 
     @torch.no_grad()
     def captions(self, features: Array, beam: int = BEAM, longest: int = LONGEST) -> list[str]:
-        """Of N photos by their features (N, photo_dim) of any length: one sentence each, the same every time."""
+        """Return a sentence for each of N photos by features (N, photo_dim) of any length, the same every time."""
         assert beam > 0 and longest > 0, "at least a word"
         self.network.eval()
         written = []
-        for at in range(0, len(features), PHOTOS_AT_ONCE):
-            rows = models.taken(KIND, self.trunk, features[at : at + PHOTOS_AT_ONCE], self.photo_dim)
+        for some in blocks(len(features), PHOTOS_AT_ONCE):
+            rows = model_files.unit_features(KIND, self.feature_source, features[some], self.photo_dim)
             found = write(self.network, torch.from_numpy(rows).to(self.network.photo.weight.device), beam, longest)
             written += [self.vocabulary.decode(ids) for ids in found.ids.tolist()]
         return written
 
     def save(self, path: Path) -> None:
-        """One safetensors file, whole or not at all."""
+        """Write one safetensors file, whole or not at all."""
         about = {
             "photo_dim": self.photo_dim,
             "embed_size": self.network.photo.out_features,
             "hidden_size": self.network.lstm.hidden_size,
-            "trunk": self.trunk._asdict(),
+            "trunk": self.feature_source._asdict(),
             "vocabulary": self.vocabulary.to_json(),
             "about": self.about,
         }
-        models.save(path, KIND, about, self.network.state_dict())
+        model_files.save(path, KIND, about, self.network.state_dict())
 
     @staticmethod
     def load(path: Path, device: str = "cpu") -> Captioner:
-        """What `save` wrote. It is data alone: a file from a stranger is safe to load."""
+        """Read what `save` wrote. It is data alone: a file from a stranger is safe to load."""
 
         def build(about: dict[str, Any], weights: dict[str, Tensor]) -> Captioner:
             vocabulary = Vocabulary.from_json(about["vocabulary"])
             network = CaptionNetwork(len(vocabulary), about["photo_dim"], about["embed_size"], about["hidden_size"])
             network.load_state_dict(weights)
-            return Captioner(network.to(device), vocabulary, Trunk.from_json(about["trunk"]), about["about"])
+            return Captioner(network.to(device), vocabulary, FeatureSource.from_json(about["trunk"]), about["about"])
 
-        return models.load(path, KIND, build)
+        return model_files.load(path, KIND, build)

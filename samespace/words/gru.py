@@ -15,14 +15,13 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 
 def last_states(gru: nn.GRU, embedding: nn.Embedding, ids: Tensor, lengths: Tensor) -> Tensor:
-    """Of C sentences, ids (C, T) of which `lengths` (C,) count: (C, dim), what the GRU ends on.
+    """Return the GRU's last states (C, dim) on C sentences: ids (C, T), of which `lengths` (C,) count.
 
     The GRU has one layer and one direction.
     """
     if ids.is_cuda:  # where PyTorch's own takes all steps in one call
         said = pack_padded_sequence(embedding(ids), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        last: Tensor = gru(said)[1][-1]
-        return last
+        return gru(said)[1][-1]
     packed = pack_padded_sequence(ids, lengths.cpu(), batch_first=True, enforce_sorted=False)
     distinct, which = torch.unique(packed.data, return_inverse=True)
     weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
@@ -33,10 +32,10 @@ def last_states(gru: nn.GRU, embedding: nn.Embedding, ids: Tensor, lengths: Tens
 
 
 class _LastStates(torch.autograd.Function):
-    """Of K distinct words (K, word_dim), and which of them each of W is (W,).
+    """The last states for K distinct words (K, word_dim), and which of them each of W words is, (W,).
 
-    The W are all sentences' first words, then all second ones and so on: `steps` says how many each time, of the
-    longest sentences, which come first. Of a gate's three parts, reset and update come before the new state.
+    The W are all sentences' first words, then all second ones and so on: `steps` says how many each time; the longest
+    sentences come first. Of a gate's three parts, reset and update come before the new state.
     """
 
     @staticmethod
@@ -53,27 +52,27 @@ class _LastStates(torch.autograd.Function):
         dim = of_state.shape[1]
         by_word = torch.addmm(word_bias, words, of_word.T)[which]
         states, gates = words.new_zeros(steps[0], dim), words.new_empty(len(which), 2 * dim)
-        before, told, new = words.new_empty(3, len(which), dim)
+        before, memory, new = words.new_empty(3, len(which), dim)
         for rows, state in _running(states, steps):
             before[rows] = state
             by_state = torch.addmm(state_bias, state, of_state.T)
-            told[rows] = by_state[:, 2 * dim :]
+            memory[rows] = by_state[:, 2 * dim :]
             both = torch.add(by_word[rows, : 2 * dim], by_state[:, : 2 * dim], out=gates[rows]).sigmoid_()
-            torch.addcmul(by_word[rows, 2 * dim :], both[:, :dim], told[rows], out=new[rows]).tanh_()
+            torch.addcmul(by_word[rows, 2 * dim :], both[:, :dim], memory[rows], out=new[rows]).tanh_()
             torch.lerp(new[rows], state, both[:, dim:], out=state)
         ctx.steps = steps
-        ctx.save_for_backward(words, which, of_word, of_state, before, gates, told, new)
+        ctx.save_for_backward(words, which, of_word, of_state, before, gates, memory, new)
         return states
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        words, which, of_word, of_state, before, gates, told, new = ctx.saved_tensors
+        words, which, of_word, of_state, before, gates, memory, new = ctx.saved_tensors
         dim = of_state.shape[1]
         reset, update = gates.split(dim, 1)
         # How fast a state changes with each part before its sigmoid or tanh; reset's by way of the new state's.
         new_slope = (1 - update) * (1 - new * new)
         update_slope = (before - new) * update * (1 - update)
-        reset_slope = told * reset * (1 - reset)
+        reset_slope = memory * reset * (1 - reset)
         of_states, at_state = words.new_empty(len(which), 3 * dim), grad.clone()
         for rows, state in reversed(_running(at_state, ctx.steps)):
             here, of_new = of_states[rows], new_slope[rows].mul_(state)
@@ -89,6 +88,6 @@ class _LastStates(torch.autograd.Function):
 
 
 def _running(states: Tensor, steps: list[int]) -> list[tuple[slice, Tensor]]:
-    """Of each step the rows of its words, and the states of the sentences that still have one."""
+    """Return, for each step, the rows of its words and the states of the sentences that still have one."""
     starts = accumulate(steps, initial=0)
     return [(slice(start, start + some), states[:some]) for start, some in zip(starts, steps, strict=False)]

@@ -1,6 +1,6 @@
-"""What "good" means for words: how high a search ranks what belongs, and how near written captions come to people's.
+"""Measure models of words: how high a search ranks the right result, and how near captions come to people's.
 
-Of pairs of photos `samespace.metrics` tells. Nothing here counts on a number of captions a photo.
+`samespace.model.metrics` measures pairs of photos. A photo may have any number of captions.
 """
 
 from __future__ import annotations
@@ -8,23 +8,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from samespace.errors import SameSpaceError
-from samespace.wording import count
-from samespace.words.vocabulary import split_words
+from samespace.base.arrays import Array, Ints
+from samespace.base.errors import SameSpaceError
+from samespace.base.text import count
+from samespace.words.tokens import split_words
 
 BLOCK = 1024  # photos and captions in a tile of scores
 ORDER = 4  # n-grams of so many words at most
 SIGMA = 6.0  # how much longer or shorter CIDEr-D lets a caption be
-FEWEST = 100  # photos: what is rare among the captions of fewer is chance, and CIDEr-D weighs by it
+FEWEST = 100  # photos: with fewer it is chance which words are rare, and CIDEr-D weights by that
 
-Array = npt.NDArray[Any]
-Numbers = npt.NDArray[np.int64]
-Score = Callable[[slice, slice], Array]  # of some photos, of some captions: (photos, captions), higher is better
+Score = Callable[[slice, slice], Array]  # some photos, some captions → (photos, captions), higher is better
 Gram = tuple[str, ...]
 
 
@@ -32,17 +30,17 @@ Gram = tuple[str, ...]
 
 
 class Ranks(NamedTuple):
-    """Where what belongs comes, from 1 on, if all that scores the same comes before it."""
+    """The rank of each right result, from 1; results that score the same come before it."""
 
-    text_to_photo: Numbers  # (C,): of each caption's photo among all photos
-    photo_to_text: Numbers  # (N,): of the best of each photo's captions among all captions
+    text_to_photo: Ints  # (C,): each caption's photo among all photos
+    photo_to_text: Ints  # (N,): the best of each photo's captions among all captions
 
 
-def ranks(score: Score, image_of: Numbers, block: int = BLOCK) -> Ranks:
+def ranks(score: Score, image_of: Ints, block: int = BLOCK) -> Ranks:
     """Rank all photos for each caption and all captions for each photo, `image_of` (C,) being each caption's photo.
 
-    Scores are asked for tile by tile and never held together. A tile that has captions of its own photos is asked for
-    twice, and has to be the same both times.
+    Scores are computed tile by tile and never held together. A tile with captions of its own photos is computed twice,
+    and must be the same both times.
     """
     photos, captions = int(image_of.max()) + 1, len(image_of)
     assert len(np.unique(image_of)) == photos, "a photo without a caption has no rank"
@@ -64,8 +62,8 @@ def ranks(score: Score, image_of: Numbers, block: int = BLOCK) -> Ranks:
     return Ranks(text_to_photo, photo_to_text)
 
 
-def ranks_of(scores: Array, image_of: Numbers) -> Ranks:
-    """`ranks` of scores that are all there, (photos, captions)."""
+def ranks_of(scores: Array, image_of: Ints) -> Ranks:
+    """Return the ranks for a full table of scores, (photos, captions)."""
     assert scores.shape == (image_of.max() + 1, len(image_of)), scores.shape
     return ranks(lambda rows, columns: scores[rows, columns], image_of)
 
@@ -77,22 +75,22 @@ def _tiles(photos: int, captions: int, block: int) -> Iterator[tuple[slice, slic
 
 
 def _finite(scores: Array) -> Array:
-    """A score that is no number is below nothing, and would rank first."""
+    """Refuse NaN: no score is above it, so it would rank first."""
     if not np.isfinite(scores).all():
         raise SameSpaceError("the model's scores are not finite: train it again, at a lower learning rate")
     return scores
 
 
 class Retrieval(NamedTuple):
-    """How high what belongs is ranked, over many searches; ranks say nothing without what chance would give."""
+    """The ranks of right results over many searches; without the ranks of chance they say nothing."""
 
     recall_at_1: float  # share of searches that find it first
     recall_at_5: float
     recall_at_10: float
     median: int  # rank, rounded down as the papers do
     mean: float  # rank
-    chance: float  # the mean rank that scores by chance would give
-    candidates: int  # how many are ranked in each search
+    chance: float  # the mean rank that random scores would give
+    candidates: int  # results that each search ranks
     searches: int
 
     def __str__(self) -> str:
@@ -102,18 +100,18 @@ class Retrieval(NamedTuple):
 
 
 def text_to_photo(found: Ranks) -> Retrieval:
-    """Of searches by a caption: one photo belongs, and by chance it comes in the middle."""
+    """Sum up searches by a caption: one photo is right, and by chance it comes in the middle."""
     photos = len(found.photo_to_text)
     return _retrieval(found.text_to_photo, photos, (photos + 1) / 2)
 
 
-def photo_to_text(found: Ranks, image_of: Numbers) -> Retrieval:
-    """Of searches by a photo: the first of k captions among C comes by chance at (C + 1) / (k + 1)."""
+def photo_to_text(found: Ranks, image_of: Ints) -> Retrieval:
+    """Sum up searches by a photo: by chance the first of k captions among C comes at (C + 1) / (k + 1)."""
     captions = len(image_of)
     return _retrieval(found.photo_to_text, captions, float(((captions + 1) / (np.bincount(image_of) + 1)).mean()))
 
 
-def _retrieval(found: Numbers, candidates: int, chance: float) -> Retrieval:
+def _retrieval(found: Ints, candidates: int, chance: float) -> Retrieval:
     one, five, ten = (float((found <= k).mean()) for k in (1, 5, 10))
     return Retrieval(one, five, ten, int(np.median(found)), float(found.mean()), chance, candidates, len(found))
 
@@ -122,10 +120,10 @@ def _retrieval(found: Numbers, candidates: int, chance: float) -> Retrieval:
 
 
 def bleu(written: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, ...]:
-    """BLEU-1 to BLEU-4 of N captions as one corpus, 0 to 1; N photos with any number of references each.
+    """Return BLEU-1 to BLEU-4 of N captions as one corpus, 0 to 1; a photo may have any number of references.
 
-    Papineni et al., ACL 2002: n-grams count as often as the reference that has them most often does, and what is
-    shorter than the references nearest in length pays for it. Nothing is smoothed.
+    Papineni et al., ACL 2002: an n-gram counts at most as often as it is in one reference, and captions shorter than
+    the references nearest in length score less. Nothing is smoothed.
     """
     _check(written, references)
     hits, tries = np.zeros(ORDER), np.zeros(ORDER)
@@ -150,10 +148,10 @@ def bleu(written: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[f
 
 
 def cider_d(written: Sequence[str], references: Sequence[Sequence[str]], fewest: int = FEWEST) -> float:
-    """CIDEr-D of N captions, 0 to 10: how alike they and the references are in the n-grams that few photos have.
+    """Return CIDEr-D of N captions, 0 to 10: their similarity to the references in n-grams that few photos have.
 
-    Vedantam et al., CVPR 2015. How rare an n-gram is, the references tell: a score holds for these photos alone, and
-    `fewest` of them are asked for.
+    Vedantam et al., CVPR 2015. The references decide how rare an n-gram is: a score holds for these photos alone, and
+    at least `fewest` are needed.
     """
     _check(written, references)
     if len(written) < fewest:
@@ -173,7 +171,7 @@ def cider_d(written: Sequence[str], references: Sequence[Sequence[str]], fewest:
 
 
 class _Weighed:
-    """A caption's n-grams, each by how often it has it and how rare it is."""
+    """A caption's n-grams, each weighted by how often it occurs and how rare it is."""
 
     def __init__(self, grams: Counter[Gram], rarity: dict[Gram, float], unseen: float) -> None:
         self.weights = {gram: times * rarity.get(gram, unseen) for gram, times in grams.items()}
@@ -184,7 +182,7 @@ class _Weighed:
         self.lengths = np.sqrt(squares)
 
     def like(self, reference: _Weighed) -> float:
-        """The cosines of n-grams of each order, their mean; more of an n-gram than the reference has is no gain."""
+        """Return the mean cosine over n-gram orders; more of an n-gram than the reference has gains nothing."""
         products = np.zeros(ORDER)
         for gram, weight in self.weights.items():
             theirs = reference.weights.get(gram, 0.0)
@@ -194,7 +192,7 @@ class _Weighed:
 
 
 def _grams(words: Sequence[str]) -> Counter[Gram]:
-    """All runs of 1 to 4 words."""
+    """Count all runs of 1 to 4 words."""
     return Counter(tuple(words[at : at + n]) for n in range(1, ORDER + 1) for at in range(len(words) - n + 1))
 
 
@@ -204,14 +202,15 @@ def _check(written: Sequence[str], references: Sequence[Sequence[str]]) -> None:
 
 
 class Variety(NamedTuple):
-    """What a high BLEU can hide: a model that says the same of everything."""
+    """The variety of captions: a high BLEU can hide a model that says the same of everything."""
 
     words: int  # different ones that were used
-    distinct: float  # share of captions that are unlike all before
+    distinct: float  # share of captions that differ from all before
     length: float  # mean, in words
 
 
 def variety(written: Sequence[str]) -> Variety:
+    """Measure the variety of captions."""
     captions = [tuple(split_words(sentence)) for sentence in written]
     words = {word for caption in captions for word in caption}
     return Variety(len(words), len(set(captions)) / len(captions), float(np.mean([len(one) for one in captions])))

@@ -1,84 +1,27 @@
-"""The words a model knows, as numbers; one way to cut a sentence into words, for all that read or write one."""
+"""The words that a model knows, as numbers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from samespace.errors import SameSpaceError
+from samespace.base.arrays import Ints
+from samespace.base.errors import SameSpaceError
+from samespace.words.tokens import CLITICS, split_words
 
 if TYPE_CHECKING:
-    from samespace.words.captions import CaptionSet
+    from samespace.words.caption_set import CaptionSet
 
 PAD, START, STOP, UNKNOWN = range(4)
 SPECIALS = ("<pad>", "<start>", "<stop>", "<unk>")  # no sentence has them: angle brackets are punctuation
-THRESHOLD = 4  # how often a word has to be met to be learnt
+THRESHOLD = 4  # times a word must be met to be learnt
 FORMAT = 1
-
-Ids = npt.NDArray[np.int64]
-
-
-def split_words(sentence: str) -> list[str]:
-    """The words of a sentence, in lower case, cut as the Penn Treebank cuts them and without punctuation.
-
-    "Don't touch the man's T-shirt!" is do, n't, touch, the, man, 's, t-shirt. Numbers, hyphens and apostrophes inside
-    words stay; slashes part words, which the Treebank leaves together. The words, joined by spaces, split as they are.
-    """
-    text = sentence.lower() if sentence.isascii() else _plain(sentence)
-    words: list[str] = []
-    for word in _WORD.findall(text.translate(_KEPT)):
-        words += _without_clitics(word) if "'" in word else [word]
-    return words
-
-
-_CLITICS = ("n't", "'s", "'re", "'ve", "'ll", "'d", "'m")
-_WORD = re.compile(
-    r"""
-      (?<![^\s'.,:-]) [^\W\d] (?:\.[^\W\d])+ (?![^\s'.,:-])    # u.s, of "U.S."
-    | '(?:s|re|ve|ll|d|m) (?![^\s'.,:-])                       # 's, of "man's", once it is cut off
-    | [^\s'.,:-]+ (?:(?:['-] | (?<=\d)[.,:](?=\d)) [^\s'.,:-]+)*
-    """,
-    re.VERBOSE,
-)
-_CLITIC = re.compile(rf"(.*[^'-])({'|'.join(_CLITICS)})")
-_QUOTES = str.maketrans(dict.fromkeys("’‘ʼ‛`´＇", "'") | dict.fromkeys("‐‑－", "-"))
-
-
-def _plain(sentence: str) -> str:
-    """In lower case, characters that look alike made the same: composed, of usual width, none that cannot be seen."""
-    text = unicodedata.normalize("NFKC", sentence.translate(_QUOTES)).translate(_QUOTES)
-    text = "".join(character for character in text if unicodedata.category(character) != "Cf")
-    return unicodedata.normalize("NFKC", text.lower())
-
-
-class _Kept(dict[int, int | str]):
-    """For `str.translate`: letters, marks, digits and what joins them stay; all else becomes a space."""
-
-    def __missing__(self, code: int) -> int | str:
-        character = chr(code)
-        keep = unicodedata.category(character)[0] in "LMN" or character in "'-.,:"
-        return self.setdefault(code, code if keep else " ")
-
-
-_KEPT = _Kept()
-
-
-def _without_clitics(word: str) -> list[str]:
-    """ "shouldn't've" → should, n't, 've. What is left is a word, so that "rock'n't" stays as it is."""
-    ends: list[str] = []
-    while found := _CLITIC.fullmatch(word):
-        word = found[1]
-        ends.append(found[2])
-    return [word, *reversed(ends)]
 
 
 class Vocabulary:
@@ -92,7 +35,7 @@ class Vocabulary:
 
     @staticmethod
     def build(captions: CaptionSet, threshold: int = THRESHOLD) -> Vocabulary:
-        """The words that training photos' captions have at least `threshold` times; others' captions are not read."""
+        """Return the words that training photos' captions have at least `threshold` times; no others are read."""
         sentences = captions.only("train").captions
         counts = Counter(word for sentence in sentences for word in split_words(sentence))
         words = sorted((word for word in counts if counts[word] >= threshold), key=lambda word: (-counts[word], word))
@@ -110,15 +53,15 @@ class Vocabulary:
 
     @property
     def fingerprint(self) -> str:
-        """Same fingerprint, same word for every id."""
+        """Return a name that vocabularies share only if every id has the same word."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:16]
 
     def encode(self, sentence: str) -> list[int]:
-        """START, an id for each word, STOP; for words it does not know UNKNOWN."""
+        """Return START, an id for each word, STOP; UNKNOWN for unknown words."""
         return [START, *(self._ids.get(word, UNKNOWN) for word in split_words(sentence)), STOP]
 
-    def encode_all(self, sentences: Sequence[str]) -> tuple[Ids, Ids]:
-        """N sentences as ids (N, T), each filled up with PAD to the longest, and how many ids each has (N,)."""
+    def encode_all(self, sentences: Sequence[str]) -> tuple[Ints, Ints]:
+        """Return N sentences as ids (N, T), padded with PAD to the longest, and the number of ids of each (N,)."""
         encoded = [self.encode(sentence) for sentence in sentences]
         lengths = np.array([len(ids) for ids in encoded], np.int64)
         rows = np.full((len(encoded), lengths.max(initial=0)), PAD, np.int64)
@@ -126,7 +69,7 @@ class Vocabulary:
         return rows, lengths
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The sentence up to STOP, in lower case, with what `split_words` has cut off put back: "the man's hat"."""
+        """Return the sentence up to STOP, in lower case, with clitics joined again: "the man's hat"."""
         sentence: list[str] = []
         for number in map(int, ids):
             if number == STOP:
@@ -136,20 +79,20 @@ class Vocabulary:
         return " ".join(sentence)
 
     def unknown(self, sentence: str) -> list[str]:
-        """The words of it that are not known, each once, in order."""
+        """Return the unknown words of a sentence, each once, in order."""
         return [word for word in dict.fromkeys(split_words(sentence)) if word not in self]
 
     def nearest(self, word: str, count: int = 3) -> list[str]:
-        """Known words spelt nearly like this one, the nearest first; often none."""
+        """Return known words spelt nearly like this one, the nearest first; often none."""
         return get_close_matches(word, self.words[len(SPECIALS) :], count, 0.7)
 
     def to_json(self) -> str:
-        """All of it in one line of ASCII, for a model to keep inside itself."""
+        """Return all of it in one line of ASCII, for a model to keep in its file."""
         return json.dumps({"format": FORMAT, "fingerprint": self.fingerprint, "words": self.words[len(SPECIALS) :]})
 
     @staticmethod
     def from_json(text: str) -> Vocabulary:
-        """What `to_json` gave."""
+        """Read what `to_json` gave."""
         try:
             about = json.loads(text)
             words = about["words"]
@@ -169,7 +112,7 @@ class Vocabulary:
 
 def _append(sentence: list[str], word: str) -> None:
     """Add a word, as part of the one before if the two would be split there again."""
-    if sentence and word in _CLITICS and split_words(sentence[-1] + word) == [*split_words(sentence[-1]), word]:
+    if sentence and word in CLITICS and split_words(sentence[-1] + word) == [*split_words(sentence[-1]), word]:
         sentence[-1] += word
     else:
         sentence.append(word)

@@ -1,8 +1,9 @@
-// What every page shares: asking the server, saying what happened, and the keys that work everywhere.
+// Shared by all pages: requests to the server, messages at the foot of the page, and keys that work everywhere.
 
+export const AWAY = "SameSpace is not answering. Check that samespace serve is still running in its terminal.";
 const csrf = document.querySelector("meta[name=csrf]").content;
 
-/** Ask /api/…; resolves to its JSON, rejects with its one sentence and `status`. `body` is FormData or becomes JSON. */
+/** Send a request to /api/…. Resolves to its JSON, rejects with its error sentence and `status`. `body` is FormData or becomes JSON. */
 export async function ask(method, address, body) {
   const form = body instanceof FormData;
   let response;
@@ -13,14 +14,14 @@ export async function ask(method, address, body) {
       body: form ? body : body && JSON.stringify(body),
     });
   } catch {
-    throw new Error("SameSpace does not answer: is it still running in its terminal?");
+    throw new Error(AWAY);
   }
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw Object.assign(new Error(answer.error || `The server answered ${response.status}.`), { status: response.status });
   return answer;
 }
 
-/** Say something at the foot of the page for a while; `undo`, if given, becomes a button. */
+/** Show a message at the foot of the page for a while; `undo`, if given, becomes a button. */
 export function say(words, { bad = false, undo } = {}) {
   const toast = document.createElement("div");
   toast.className = bad ? "toast bad" : "toast";
@@ -35,7 +36,7 @@ export function say(words, { bad = false, undo } = {}) {
   say.timer = setTimeout(() => toast.remove(), bad || undo ? 12000 : 5000);
 }
 
-/** Whether a key is meant for the page: not for a field that a person types in, not with Ctrl, Alt or Meta. */
+/** Return true for a key meant for the page: not typed into a field, not with Ctrl, Alt or Meta. */
 export function isForPage(event) {
   const field = event.target.closest?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, select, [contenteditable]");
   return !field && !event.ctrlKey && !event.altKey && !event.metaKey;
@@ -55,12 +56,12 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-// htmx sends the token with whatever it posts, and says what went wrong.
+// htmx sends the token with every request, and errors are shown.
 document.body.addEventListener("htmx:configRequest", (event) => { event.detail.headers["X-SameSpace-Token"] = csrf; });
 document.body.addEventListener("htmx:responseError", (event) => {
   let words = `The server answered ${event.detail.xhr.status}.`;
   try { words = JSON.parse(event.detail.xhr.responseText).error; } catch { /* not JSON */ }
   say(words, { bad: true });
 });
-document.body.addEventListener("htmx:sendError", () => say("SameSpace does not answer: is it still running in its terminal?", { bad: true }));
+document.body.addEventListener("htmx:sendError", () => say(AWAY, { bad: true }));
 document.documentElement.classList.add("js");

@@ -1,15 +1,15 @@
-// Captions, edited in place: Enter saves what was typed, Escape leaves it, and the page stays where it is.
+// Captions, edited in place: Enter saves, Escape cancels, and the page stays where it is.
 import { ask, say } from "./app.js";
 
-const next = new WeakMap(); // where the focus goes when that which is edited here is left
+const next = new WeakMap(); // where the focus goes after editing
 const shown = (place) => (place.classList.contains("none") ? "" : place.querySelector("summary").textContent);
 
-/** Begin to edit; the focus goes on to `then` when that is over. */
+/** Start editing; afterwards the focus moves to `then`. */
 export function edit(place, then) {
   if (!place) return;
   next.set(place, then);
   place.open = true;
-  place.querySelector("textarea").focus(); // at once, for the next key is typed into it
+  place.querySelector("textarea").focus(); // at once: the next key must go into it
   place.querySelector("textarea").select();
 }
 
@@ -31,7 +31,7 @@ function leave(place) {
   next.delete(place);
 }
 
-/** Copies of a photo, byte by byte, share what it is captioned. */
+/** Save a caption, and show it on every identical copy. */
 async function save(place) {
   const { content } = place.dataset, caption = place.querySelector("textarea").value;
   try {
@@ -43,7 +43,7 @@ async function save(place) {
         one.querySelector("img").alt = photo.caption || one.title;
       }
     }
-    if (place.dataset.content === content) leave(place); // else the large view has gone on to another photo
+    if (place.dataset.content === content) leave(place); // otherwise the large view has moved on to another photo
   } catch (error) {
     say(error.message, { bad: true });
   }

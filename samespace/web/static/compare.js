@@ -1,14 +1,14 @@
-// The compare view: two photos side by side, wiped or subtracted, with zoom and pan in step, all of it by keyboard.
+// The compare view: two photos side by side, under a divider, or subtracted. Zoom and pan move both; every action has a key.
 
 const $ = (id) => document.getElementById(id);
 const dialog = $("compare"), stage = $("stage"), divider = $("divider"), canvas = $("difference");
 const [leftView, rightView] = stage.querySelectorAll(".view");
 const STEP = 1.25, MOST = 16;
 
-let group, at, actions; // the members on the page, which of them stands beside the keeper, and what can be done to them
+let group, at, actions; // the group's members on the page, which one is compared with the keeper, and the page's actions
 let mode = "side", wipe = 50;
 let look = { scale: 1, x: 0.5, y: 0.5 }; // the point in the middle, as a share of either photo's sides
-let drawn = ""; // which two photos the difference shows
+let drawn = ""; // the two photos that the difference shows
 
 /** Open on a group's first photo and member `number`; `does` is {isKept, toggle}. */
 export function openCompare(members, number, does) {
@@ -24,7 +24,7 @@ function show(number) {
   at = number;
   fill($("left-photo"), group[0]);
   fill($("right-photo"), group[at]);
-  $("compare-title").textContent = `Photo ${at + 1} of ${group.length} beside the first`;
+  $("compare-title").textContent = `Photo ${at + 1} of ${group.length} compared with the first`;
   $("previous").disabled = at <= 1;
   $("next").disabled = at >= group.length - 1;
   look = { scale: 1, x: 0.5, y: 0.5 };
@@ -33,7 +33,7 @@ function show(number) {
   place();
 }
 
-/** The thumbnail at once, the whole photo as soon as it is there. */
+/** Show the thumbnail at once, and the full photo when it has loaded. */
 function fill(photo, member) {
   photo.src = member.dataset.thumbnail;
   photo.alt = member.dataset.name;
@@ -44,7 +44,7 @@ function fill(photo, member) {
     photo.src = whole.src;
     drawn = "";
     place();
-  }, () => { photo.title = "The whole photo cannot be shown"; });
+  }, () => { photo.title = "The full-size photo cannot be shown"; });
 }
 
 function facts() {
@@ -76,11 +76,11 @@ function setWipe(to) {
 
 function swap(yes) { dialog.classList.toggle("swapped", yes); }
 
-// Where each photo lies
+// Where each photo is drawn
 
 const sides = (member) => [+member.dataset.width, +member.dataset.height];
 
-/** How large a photo is where it just fits. */
+/** Return the size at which a photo just fits its view. */
 function fitted(view, [width, height]) {
   const scale = Math.min(view.clientWidth / width, view.clientHeight / height);
   return [width * scale, height * scale];
@@ -95,7 +95,7 @@ function lay(picture, view, [width, height]) {
 
 function place() {
   if (!dialog.open) return;
-  // Laid over each other, the second takes the first's shape, so that the same things lie in the same place.
+  // Over each other, the second photo takes the first's shape, so that the same things are in the same place.
   const left = fitted(leftView, sides(group[0])), right = mode === "side" ? fitted(rightView, sides(group[at])) : left;
   settle(leftView, left);
   lay($("left-photo"), leftView, left);
@@ -103,18 +103,18 @@ function place() {
   lay(canvas, rightView, left);
   divider.style.left = `${wipe}%`;
   rightView.style.clipPath = mode === "wipe" ? `inset(0 0 0 ${wipe}%)` : "";
-  $("scale").textContent = `${Math.round(look.scale * 100)} %`;
+  $("scale").textContent = `${Math.round(look.scale * 100)}%`;
   if (mode === "difference") subtract();
 }
 
-/** No further than the photo's edge; what is smaller than the view stays in its middle. */
+/** Keep the view within the photo; a photo smaller than the view stays in the middle. */
 function settle(view, [width, height]) {
   const inside = (at, seen) => (seen >= 1 ? 0.5 : Math.min(1 - seen / 2, Math.max(seen / 2, at)));
   look.x = inside(look.x, view.clientWidth / (width * look.scale));
   look.y = inside(look.y, view.clientHeight / (height * look.scale));
 }
 
-/** Zoom, keeping what lies at (x, y) of a view, from -0.5 to 0.5, where it is. */
+/** Zoom around the point (x, y) of a view, each from -0.5 to 0.5. */
 function zoom(by, x = 0, y = 0) {
   const scale = Math.min(MOST, Math.max(1, look.scale * by)), [width, height] = fitted(leftView, sides(group[0]));
   const gained = 1 / look.scale - 1 / scale;
@@ -122,7 +122,7 @@ function zoom(by, x = 0, y = 0) {
   place();
 }
 
-/** Move what is seen by shares of the view. */
+/** Move both photos by shares of the view. */
 function pan(x, y) {
   const [width, height] = fitted(leftView, sides(group[0]));
   look.x += (x * leftView.clientWidth) / (width * look.scale);
@@ -138,7 +138,7 @@ function pixels(photo, width, height) {
   return small.getImageData(0, 0, width, height).data;
 }
 
-/** How far each pixel is from its partner, brighter where more; both photos scaled to the same size. */
+/** Draw how far each pixel is from its partner, brighter for more, with both photos scaled to the same size. */
 function subtract() {
   const [first, second] = [$("left-photo"), $("right-photo")];
   const which = `${first.src} ${second.src}`;
@@ -154,15 +154,15 @@ function subtract() {
   const context = canvas.getContext("2d"), result = context.createImageData(canvas.width, canvas.height);
   let total = 0;
   for (let i = 0; i < one.length; i += 1) total += Math.abs(one[i] - other[i]);
-  const mean = total / (one.length * 0.75); // of 0 to 255; where both are opaque, a fourth of the numbers is the same
+  const mean = total / (one.length * 0.75); // from 0 to 255; a fourth of the numbers is opacity, which is the same in both
   const brighter = Math.round(Math.min(16, Math.max(1, 64 / mean)));
   for (let i = 0; i < one.length; i += 1) result.data[i] = i % 4 === 3 ? 255 : Math.abs(one[i] - other[i]) * brighter;
   context.putImageData(result, 0, 0);
   const share = (mean / 255) * 100;
-  $("how-different").textContent = !mean ? "No difference" : `${share < 0.1 ? "less than 0.1" : share.toFixed(1)} % apart on average${brighter > 1 ? `, shown ${brighter} times as bright` : ""}`;
+  $("how-different").textContent = !mean ? "No difference" : `${share < 0.1 ? "Less than 0.1" : share.toFixed(1)}% difference on average${brighter > 1 ? `, shown ${brighter} times brighter` : ""}`;
 }
 
-// What it listens to
+// Events
 
 const stepTo = (by) => { if (group[at + by] && at + by >= 1) show(at + by); };
 const decide = (member) => { actions.toggle(member); facts(); };
@@ -178,7 +178,7 @@ const sideways = (event, by) => (mode === "wipe" && !event.shiftKey ? setWipe(wi
 
 dialog.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || !keys[event.key]) return;
-  if (event.key === " " && event.target.closest("button")) return; // a button that Tab has reached
+  if (event.key === " " && event.target.closest("button")) return; // a button focused by Tab
   if (event.repeat && /^[12 ]$/.test(event.key)) return event.preventDefault();
   event.preventDefault();
   keys[event.key](event);
@@ -187,7 +187,7 @@ dialog.addEventListener("keyup", (event) => { if (event.key === " ") { event.pre
 dialog.addEventListener("close", () => { swap(false); group[at].closest(".group")?.focus({ preventScroll: true }); });
 dialog.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button && event.detail) stage.focus(); // lest Space press it again instead of swapping
+  if (button && event.detail) stage.focus(); // otherwise Space would press it again instead of swapping
   if (button?.dataset.mode) setMode(button.dataset.mode);
   else if (button?.dataset.key) decide(button.dataset.key === "1" ? group[0] : group[at]);
 });
@@ -199,7 +199,7 @@ $("close").addEventListener("click", () => dialog.close());
 $("swap").addEventListener("pointerdown", () => swap(true));
 for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) $("swap").addEventListener(end, () => swap(false));
 
-/** A pointer's place in its view, from -0.5 to 0.5. */
+/** Return a pointer's place in its view, each from -0.5 to 0.5. */
 function within(event) {
   const box = (mode === "side" && event.clientX >= rightView.getBoundingClientRect().left && event.clientY >= rightView.getBoundingClientRect().top ? rightView : leftView).getBoundingClientRect();
   return [(event.clientX - box.left) / box.width - 0.5, (event.clientY - box.top) / box.height - 0.5];
@@ -211,7 +211,7 @@ stage.addEventListener("wheel", (event) => {
 }, { passive: false });
 stage.addEventListener("dblclick", (event) => (look.scale > 1 ? keys["0"]() : zoom(3, ...within(event))));
 
-let dragged = null; // what a pointer holds: the divider, or the photos
+let dragged = null; // what the pointer drags: the divider or the photos
 stage.addEventListener("pointerdown", (event) => {
   if (event.button) return;
   dragged = event.target === divider ? "divider" : "photos";

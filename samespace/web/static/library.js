@@ -1,12 +1,12 @@
-// The library page: a scan is started, watched and stopped, and what was removed comes back.
-import { ask, say } from "./app.js";
+// The library page: start, watch and stop a scan, and bring back removed photos.
+import { ask, AWAY, say } from "./app.js";
 
 const $ = (id) => document.getElementById(id);
 const panel = $("scan"), words = $("scan-words"), share = $("scan-share"), stop = $("stop"), files = $("scan-unreadable");
 const OVER = ["idle", "done", "stopped", "failed"];
 let events;
 
-/** What the page tells of the library, anew. */
+/** Reload what the page shows of the library. */
 async function refresh() {
   const answer = await fetch("/library", { headers: { "hx-request": "true", accept: "text/html" } });
   if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
@@ -56,7 +56,7 @@ function watch() {
     events.close();
     refresh().catch(complain);
   };
-  events.onerror = () => { words.textContent = "SameSpace does not answer: is it still running in its terminal?"; };
+  events.onerror = () => { words.textContent = AWAY; };
 }
 
 async function scan(folders) {

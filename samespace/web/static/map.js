@@ -1,18 +1,18 @@
-// The map: photos that look alike lie together. Dots from afar, the photos themselves from near.
+// The map: photos that look alike are close together, drawn as dots from afar and as photos from near.
 import { ask, say } from "./app.js";
 
 const $ = (id) => document.getElementById(id);
 const section = $("map"), canvas = $("map-canvas"), card = $("map-card"), state = $("map-state"), pen = canvas.getContext("2d");
-const COLOURS = 9, REST = 9; // by name of the style sheet, and that of all others
-const CLOSE = 1000; // dots in sight, at most, for photos to be drawn
-const KEPT = 600, AT_ONCE = 8, SIDE = 220; // pictures kept, loaded at a time, and their longer side in pixels
+const COLOURS = 9, REST = 9; // colours in the style sheet, and the one for all other photos
+const CLOSE = 1000; // photos are drawn when no more dots than this are in sight
+const KEPT = 600, AT_ONCE = 8, SIDE = 220; // pictures kept, pictures loaded at a time, and their longer side in pixels
 
 let map, x, y, colour; // the answer; (N,) places and colours
-let paints = [], inks = [], only = -1; // what colours look like, and as pixels; the one that is chosen in the legend
+let paints = [], inks = [], only = -1; // the colours, the same as pixels, and the one chosen in the legend
 let view = { x: 0, y: 0, scale: 1 }, fitted = 1, width = 0, height = 0, ratio = 1;
 let placed = [], dots, shown = -1, byKeys = false, isDue = false;
 
-// What is shown
+// Loading
 
 async function load() {
   section.hidden = Number($("about").dataset.photos) < 3;
@@ -33,13 +33,13 @@ function set(answer) {
   x = Float32Array.from(map.x);
   y = Float32Array.from(map.y);
   const left = map.total - map.photos.length;
-  $("map-left-out").textContent = left > 0 ? `It shows ${map.photos.length.toLocaleString("en")} of ${map.total.toLocaleString("en")} photos.` : "";
-  canvas.setAttribute("aria-label", `Map of ${map.photos.length.toLocaleString("en")} photos, compared by ${map.look}`);
+  $("map-left-out").textContent = left > 0 ? `Showing ${map.photos.length.toLocaleString("en")} of ${map.total.toLocaleString("en")} photos.` : "";
+  canvas.setAttribute("aria-label", `Map of ${map.photos.length.toLocaleString("en")} photos`);
   state.hidden = true;
   hide();
   colourBy($("map-colours").value);
   if (!before) fit();
-  section.dataset.ready = ""; // for whoever looks from outside
+  section.dataset.ready = ""; // for tests and scripts
 }
 
 async function colourBy(what) {
@@ -67,7 +67,7 @@ async function colourByGroups() {
       total = answer.groups.length ? answer.total : groups;
     }
     const all = `${photos.toLocaleString("en")} photos in ${groups.toLocaleString("en")} ${groups === 1 ? "group" : "groups"} of near duplicates`;
-    legend([[groups ? "c0" : "", groups ? `${all}, each group in one colour` : "No near duplicates"], ["", "all other photos"]]);
+    legend([[groups ? "c0" : "", groups ? `${all}, one colour per group` : "No near duplicates"], ["", "all other photos"]]);
   } catch (error) {
     say(error.message, { bad: true });
   }
@@ -82,7 +82,7 @@ function folderLegend() {
   legend(rows);
 }
 
-/** Without what all folders begin with. */
+/** Return a folder's name without the part that all folders share. */
 function folderName(at) {
   const parts = map.folders.map((name) => name.split("/"));
   let same = 0;
@@ -96,7 +96,7 @@ function legend(rows) {
     inside.append(part(`dot ${dot}`), part("", name), ...(count === undefined ? [] : [part("soft", count.toLocaleString("en"))]));
     if (at !== undefined) {
       inside.type = "button";
-      inside.title = `Show ${name} alone`;
+      inside.title = `Show only ${name}`;
       inside.setAttribute("aria-pressed", "false");
       inside.addEventListener("click", () => choose(at, inside));
     }
@@ -135,8 +135,9 @@ function paint() {
   for (const spot of placed) paintPhoto(spot);
   loadPictures();
   if (shown >= 0) paintRing(radius);
-  canvas.dataset.photos = placed.length; // for whoever looks from outside
+  canvas.dataset.photos = placed.length; // for tests and scripts
   canvas.dataset.sight = sight.length;
+  canvas.dataset.loading = loading;
 }
 
 function inSight() {
@@ -148,7 +149,7 @@ function inSight() {
   return sight;
 }
 
-/** Pixel by pixel: ten thousand circles or copies of one take longer than a frame has. */
+/** Draw dots pixel by pixel: ten thousand circles would take longer than a frame. */
 function paintDots(sight, radius) {
   const by = Array.from({ length: REST + 1 }, () => []);
   for (const at of sight) by[colour[at]].push(at);
@@ -167,7 +168,7 @@ function paintDots(sight, radius) {
   pen.putImageData(dots, 0, 0);
 }
 
-/** The pixels of a dot, and how much of each it covers. */
+/** Return the pixels of a dot, and how much of each it covers. */
 function disc(radius) {
   const spots = [], reach = Math.ceil(radius);
   for (let i = -reach; i <= reach; i++) {
@@ -179,7 +180,7 @@ function disc(radius) {
   return spots;
 }
 
-/** Where photos are drawn: as large as there is room, and none over another. */
+/** Return where photos are drawn: as large as there is room, without overlap. */
 function place(sight) {
   const chosen = only < 0 ? sight : sight.filter((at) => colour[at] === only);
   const size = Math.min(150, Math.max(44, 0.8 * Math.sqrt(width * height / Math.max(1, sight.length))));
@@ -230,7 +231,7 @@ function paintRing(radius) {
   pen.stroke();
 }
 
-// Pictures: a few are loaded at a time, those in sight first, and the last used are kept
+// Pictures: a few load at a time, those in sight first; the most recently used are kept
 
 const pictures = new Map(), wanted = new Set();
 let loading = 0;
@@ -241,7 +242,7 @@ function pictureOf(at) {
   const address = thumbnail(at), picture = pictures.get(address);
   if (picture === undefined) { wanted.add(address); return null; }
   pictures.delete(address);
-  pictures.set(address, picture); // the last used stands last
+  pictures.set(address, picture); // the most recently used is last
   return picture;
 }
 
@@ -274,7 +275,7 @@ function forget(address) {
   pictures.delete(address);
 }
 
-// Moving about
+// Moving around
 
 function fit() {
   const [left, right] = ends(x), [top, bottom] = ends(y);
@@ -300,7 +301,7 @@ function pan(left, top) {
 }
 
 const fingers = new Map();
-let moved = 0, meant = false; // the wheel is meant for the map once the pointer has moved on it, not while the page scrolls by
+let moved = 0, meant = false; // the wheel zooms once the pointer has moved on the map, not while the page scrolls past
 
 canvas.addEventListener("pointerdown", (event) => {
   if (event.button) return;
@@ -424,7 +425,7 @@ function show(at, pinned = false) {
   draw();
 }
 
-/** Beside the place, within the map. */
+/** Place the card beside the photo, within the map. */
 function put(left, top) {
   const spot = placed.find(({ at }) => at === shown), gap = spot ? spot.wide / 2 + 12 : 16;
   const wide = card.offsetWidth, high = card.offsetHeight;

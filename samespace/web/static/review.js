@@ -1,4 +1,4 @@
-// Review: one group after the other by keyboard; every decision is one key, and one key undoes it.
+// Review: go through the groups by keyboard; one key decides, one key undoes.
 
 import { ask, isForPage, say } from "./app.js";
 import { edit } from "./captions.js";
@@ -7,7 +7,7 @@ import { openCompare } from "./compare.js";
 const $ = (id) => document.getElementById(id);
 const review = $("review");
 const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
-const LAST = "A group never loses its last photo: keep at least one.";
+const LAST = "Keep at least one photo in each group.";
 
 function sizeWords(size) {
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -16,14 +16,14 @@ function sizeWords(size) {
   return `${size < 99.95 && unit ? size.toFixed(1) : size.toFixed(0)} ${units[unit]}`;
 }
 
-// What is asked of the server goes there in turn, so that undo undoes what was done last.
+// Requests go to the server one after the other, so that undo undoes the last decision.
 let turn = Promise.resolve();
 function inTurn(work) {
   turn = turn.then(work).catch((error) => say(error.message, { bad: true }));
   return turn;
 }
 
-let counts = null; // {kind, at: threshold → groups}, until a decision makes them others
+let counts = null; // {kind, at: threshold → groups}, until the next decision
 
 // The groups
 
@@ -58,7 +58,7 @@ function step(by) {
   goTo(groups[at + by]);
 }
 
-/** Say what is kept and what goes: on each photo, and on the button that carries it out. */
+/** Show what is kept and what is removed, on each photo and on the group's button. */
 function show(group) {
   const all = members(group), gone = all.filter((member) => !isKept(member));
   for (const member of all) member.querySelector(".fate").setAttribute("aria-checked", isKept(member));
@@ -79,9 +79,9 @@ function toggle(member) {
   show(member.closest(".group"));
 }
 
-let totals = { groups: 0, duplicates: 0, bytes: 0 }; // of the groups that are left, and those decided since they came
+let totals = { groups: 0, duplicates: 0, bytes: 0 }; // of the groups that are left, and of those decided since the last answer
 
-/** Take note of what the server says is left: it knows of all decisions that it was told. */
+/** Take the totals from a server's answer, which counts every decision sent so far. */
 function learnTotals(piece) {
   const told = piece.querySelector(".totals");
   if (!told) return;
@@ -91,7 +91,7 @@ function learnTotals(piece) {
   told.remove();
 }
 
-/** The heading tells what is left to review. */
+/** Show in the heading what is left to review. */
 function tally() {
   const done = [...review.querySelectorAll(".group.done")];
   const left = (name) => done.reduce((sum, group) => sum - group.dataset[name], totals[name]);
@@ -101,7 +101,7 @@ function tally() {
   document.title = `${groups ? `${words.groups} · ` : ""}Review · SameSpace`;
 }
 
-/** Take a decided group out of the list, and go on with the one after it. */
+/** Take a decided group out of the list, and go to the next one. */
 function fold(group) {
   const groups = open(), at = groups.indexOf(group);
   const next = groups[at + 1] || groups[at - 1];
@@ -122,7 +122,7 @@ async function fetchPiece(asked) {
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
-/** Ask the server which groups these photos are in now, and show those before `place`, or in its place. */
+/** Fetch the groups that these photos are in now; show them before `place`, or instead of it. */
 async function renew(photos, place, instead) {
   const asked = new URLSearchParams(location.search);
   asked.set("photos", photos.join(","));
@@ -136,7 +136,7 @@ async function renew(photos, place, instead) {
   if (fresh.length) goTo(fresh[0], true);
 }
 
-/** Further groups, after those that are still there: what was decided has left the server's list as well. */
+/** Load more groups: decided ones have left the server's list, so start after those still open here. */
 function showMore() {
   inTurn(async () => {
     if (!$("more")) return;
@@ -166,14 +166,14 @@ function apply(group) {
       else say(answer.words, { undo });
     } catch (error) {
       unfold(group);
-      if (error.status === 422) await renew([...keep, ...remove], group, true); // decided elsewhere: show what is left
+      if (error.status === 422) await renew([...keep, ...remove], group, true); // decided in another window: show what is left
       throw error;
     }
   });
   fold(group);
 }
 
-/** Some photos are where they were: the group stays, and says why. */
+/** Keep the group on the page, with the reason, when some photos could not be moved. */
 function leave(group, answer) {
   unfold(group);
   const why = answer.skipped.map((each) => `${each.name}: ${each.reason}`).join(" · ");
@@ -196,7 +196,7 @@ function tell(group, body) {
 }
 
 function unlike(group) {
-  if (group && !group.querySelector(".unlike")) return say("These are the same, byte by byte.");
+  if (group && !group.querySelector(".unlike")) return say("These photos are identical, so they stay together.");
   if (group && !group.classList.contains("busy")) tell(group, { photos: members(group).map((member) => member.dataset.id) });
 }
 
@@ -213,7 +213,7 @@ function undo() {
     try {
       answer = await ask("POST", "/api/undo", { earlier: false });
     } catch (error) {
-      if (error.status === 409) await renewAll(); // undone elsewhere, perhaps
+      if (error.status === 409) await renewAll(); // perhaps undone in another window
       throw error;
     }
     if (answer.undone === null) {
@@ -230,7 +230,7 @@ function undo() {
   });
 }
 
-/** Ask before something large; resolves to yes or no. */
+/** Ask before a large step; resolves to true or false. */
 function sure(title, words, yes) {
   const dialog = $("sure");
   $("sure-title").textContent = title;
@@ -244,7 +244,7 @@ function sure(title, words, yes) {
 $("sure-yes").addEventListener("click", () => $("sure").close("yes"));
 $("sure-no").addEventListener("click", () => $("sure").close(""));
 
-/** Every group of the list: as marked where it is on the page, as suggested where it has not come yet. */
+/** Return every group: as marked if it is on the page, as suggested if it has not been loaded yet. */
 async function everything() {
   const groups = [];
   for (let total = 1; groups.length < total;) {
@@ -269,14 +269,15 @@ function applyAll() {
     if (empty) { goTo(empty.seen); throw new Error(LAST); }
     const photos = groups.reduce((sum, group) => sum + group.remove.length, 0), unseen = groups.filter((group) => !group.seen).length;
     const size = groups.reduce((sum, group) => sum + group.size, 0);
-    const words = `${counted(photos, "photo")} of ${counted(groups.length, "group")}, ${sizeWords(size)}, go to the library's quarantine. Every group keeps at least one photo, and one key brings all of them back.`
-      + (unseen ? ` ${counted(unseen, "group")} further down ${unseen === 1 ? "has" : "have"} not been shown yet: the suggestion stands there.` : "");
+    const words = `${counted(photos, "photo")} from ${counted(groups.length, "group")} (${sizeWords(size)}) will move to quarantine. Every group keeps at least one photo. Press u afterwards to undo.`
+      + (unseen ? ` ${counted(unseen, "group")} ${unseen === 1 ? "has" : "have"} not been shown yet: the suggestion applies there.` : "");
     if (!await sure(`Remove ${counted(photos, "photo")}?`, words, `Remove ${counted(photos, "photo")}`)) return;
     counts = null;
     say(`Moving ${counted(photos, "photo")} …`);
     const answer = await ask("POST", "/api/apply", { ...about(), groups: groups.map(({ keep, remove }) => ({ keep, remove })) });
     await renewAll();
-    const left = answer.skipped.slice(0, 3).map((each) => `${each.name}: ${each.reason}`).join(" · ");
+    const named = ({ name, reason }) => (answer.words.includes(reason) ? name : `${name}: ${reason}`);
+    const left = answer.skipped.slice(0, 3).map(named).join(" · ");
     say(left ? `${answer.words} ${left}` : answer.words, { undo, bad: Boolean(left) });
   });
 }
@@ -295,7 +296,7 @@ function caption(group) {
   edit(member.querySelector(".caption"), group);
 }
 
-// The slider tells how many groups there would be before it is let go.
+// The slider shows how many groups there would be before it is released.
 
 async function learnCounts() {
   const { kind } = about();
@@ -314,7 +315,7 @@ function slide(slider) {
   $("at").textContent = groups === undefined ? "" : counted(groups, "group");
 }
 
-// What the page listens to
+// Events
 
 function prepare(piece = review) {
   learnTotals(piece);
@@ -337,7 +338,7 @@ review.addEventListener("click", (event) => {
     event.preventDefault();
     return compare(group, Math.max(1, members(group).indexOf(on("li"))));
   }
-  // After a click Enter is to apply the group, not to press the same button again.
+  // After a click, Enter must apply the group, not press the same button again.
   if (event.detail) group.focus({ preventScroll: true });
   if (on(".fate")) toggle(on("li"));
   else if (on(".apart")) apart(on("li"));
@@ -361,7 +362,7 @@ const onPage = {
 document.addEventListener("keydown", (event) => {
   if (!isForPage(event) || event.shiftKey || document.querySelector("dialog[open]")) return;
   const moves = event.key === "j" || event.key === "k" || event.key.startsWith("Arrow");
-  if (event.repeat && !moves) return; // a key that is held must not run through all groups
+  if (event.repeat && !moves) return; // a key held down must not run through all groups
   if (event.target.matches("input, select") && (event.key.startsWith("Arrow") || event.key === "Enter")) return;
   if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
   const action = /^[1-9]$/.test(event.key) ? () => current() && toggle(members(current())[event.key - 1]) : onPage[event.key];
@@ -374,6 +375,6 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target?.id !== "review") return;
   prepare();
   if (counts && $("threshold")) slide($("threshold"));
-  if (document.activeElement.id === "sort") document.activeElement.blur(); // lest it swallow the keys of the page
+  if (document.activeElement.id === "sort") document.activeElement.blur(); // otherwise it would swallow the page's keys
 });
 prepare();

@@ -1,11 +1,11 @@
-// The search page: photos dropped, pasted or chosen, names completed, moving by keyboard, one photo large.
+// The search page: drop, paste or choose a photo, complete names, move by keyboard, view one photo large.
 import { ask, isForPage, say } from "./app.js";
 import { edit, show } from "./captions.js";
 
 const $ = (id) => document.getElementById(id);
 const box = $("box"), names = $("names"), found = $("found"), viewer = $("viewer");
 
-/** The address of a search in the folder and by the threshold that this page has, unless that was one for a sentence. */
+/** Return the address of a search with this page's folder and threshold; a sentence's threshold does not carry over. */
 function address(query) {
   const values = new URLSearchParams(location.search);
   if (values.get("q")) values.delete("threshold");
@@ -13,16 +13,16 @@ function address(query) {
   return `/search?${new URLSearchParams({ ...query, ...Object.fromEntries(values) })}`;
 }
 
-// A photo from outside: the server gets it to look at, the picture of it stays in this tab.
+// A photo from outside: the server looks at it and does not keep it; its picture stays in this tab.
 
 async function searchWith(file) {
   if (!file || document.body.classList.contains("busy")) return;
-  // Never taken back: it may not have been drawn yet when the answer comes, and goes with this page.
+  // Never revoked: it may not be drawn yet when the answer comes, and it ends with this page.
   const picture = URL.createObjectURL(file), name = file.name || "your photo";
   setBusy(name, picture);
   try {
     const form = new FormData();
-    form.append("photo", file, "photo"); // its name is nobody's business
+    form.append("photo", file, "photo"); // without its name, which the server need not know
     form.append("top", "1");
     const [{ photo }, thumbnail] = await Promise.all([ask("POST", "/api/search", form), smaller(file)]);
     remember(photo, { name, thumbnail });
@@ -52,7 +52,7 @@ function mishap(words) {
   say(words, { bad: true });
 }
 
-/** A small picture of a photo, to show when the page is loaded again; "" of what this browser cannot decode. */
+/** Return a small picture of a photo, to show after a reload; "" if this browser cannot decode it. */
 async function smaller(file) {
   try {
     const whole = await createImageBitmap(file);
@@ -69,7 +69,7 @@ async function smaller(file) {
 function remember(key, shown) {
   try {
     sessionStorage.setItem(`photo ${key}`, JSON.stringify(shown));
-  } catch { /* full, or forbidden: the page does without */ }
+  } catch { /* full or forbidden: the page works without it */ }
 }
 
 function showOutside() {
@@ -77,13 +77,13 @@ function showOutside() {
   const shown = key && JSON.parse(sessionStorage.getItem(`photo ${key}`) || "null");
   if (!shown) return;
   $("of-name").textContent = shown.name;
-  document.title = `Like ${shown.name} · Search · SameSpace`;
+  document.title = `Similar to ${shown.name} · Search · SameSpace`;
   if (shown.thumbnail) $("of").querySelector(".outside").style.backgroundImage = `url("${shown.thumbnail}")`;
 }
 
 const photoIn = (files) => [...files].find((file) => file.type.startsWith("image/")) || files[0];
 
-let inside = 0, ours = false; // how many elements the dragged file is over; whether it is one of this page's own
+let inside = 0, ours = false; // how many elements the dragged file is over; true while dragging one of this page's own pictures
 document.addEventListener("dragstart", () => { ours = true; });
 document.addEventListener("dragend", () => { ours = false; });
 const carriesFile = (event) => !ours && event.dataTransfer?.types.includes("Files");
@@ -99,7 +99,7 @@ document.addEventListener("drop", (event) => {
 function endDrag() { inside = 0; $("drop").hidden = true; }
 
 document.addEventListener("paste", (event) => {
-  if (event.target === box && event.clipboardData.types.includes("text/plain")) return; // cells of a table come as both
+  if (event.target === box && event.clipboardData.types.includes("text/plain")) return; // table cells come as text and as an image
   const file = event.clipboardData.files.length && photoIn(event.clipboardData.files);
   if (file) { event.preventDefault(); searchWith(file); }
 });
@@ -126,7 +126,7 @@ function choose(next) {
 
 names.addEventListener("htmx:afterSwap", () => showNames(document.activeElement === box && names.children.length > 0));
 box.addEventListener("blur", () => showNames(false));
-names.addEventListener("pointerdown", (event) => event.preventDefault()); // the box keeps the focus until the click
+names.addEventListener("pointerdown", (event) => event.preventDefault()); // so that the box keeps the focus until the click
 names.addEventListener("click", (event) => go(event.target.closest("li")?.dataset.like));
 function go(place) { if (place) location.assign(place); }
 
@@ -151,7 +151,7 @@ $("filters")?.addEventListener("input", (event) => {
   if (event.target.type === "range") event.target.nextElementSibling.textContent = +event.target.value ? (+event.target.value).toFixed(2) : "any";
 });
 
-// What has been scrolled to is shown again when the page is.
+// A reload shows all results that were scrolled to.
 found.addEventListener("htmx:beforeSwap", (event) => {
   const shown = event.target.closest?.(".further")?.querySelector("a").dataset.shown;
   if (!shown) return;
@@ -173,7 +173,7 @@ function move(key) {
   next?.scrollIntoView({ block: "nearest" });
 }
 
-/** The card above or below; rows may be of different lengths. */
+/** Return the card above or below; rows may differ in length. */
 function inNextRow(all, now, down) {
   const further = all.filter((card) => (card.offsetTop - now.offsetTop) * down > 0);
   const row = Math.min(...further.map((card) => card.offsetTop * down)) * down;
@@ -209,7 +209,7 @@ function open(link) {
   $("viewed-path").textContent = path;
   $("viewed-like").hidden = !like;
   $("viewed-like").href = like;
-  image.src = link.querySelector("img").currentSrc; // the thumbnail until the photo has come
+  image.src = link.querySelector("img").currentSrc; // the thumbnail until the photo has loaded
   image.alt = caption || name;
   $("viewed-caption").open = false;
   show($("viewed-caption"), caption, content, `${new URL(link.href).pathname}/caption`);
@@ -228,7 +228,7 @@ function step(by) {
   open(all[all.indexOf(shown) + by]);
 }
 
-/** Leave the large view for the card of the photo in it, at once: the next key is for that card. */
+/** Close the large view and focus its photo's card at once: the next key is for that card. */
 function close() {
   const card = shown?.closest(".hit");
   shown = null;
@@ -259,18 +259,18 @@ viewer.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-// By its button, or as the browser has it. The browser tells late: by then another photo may be open.
+// Closed by its button or by the browser. The event comes late: another photo may be open by then.
 viewer.addEventListener("close", () => { if (!viewer.open && shown) close(); });
 $("copy").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText($("viewed-path").textContent);
-    say("Copied");
+    say("Path copied");
   } catch {
     getSelection().selectAllChildren($("viewed-path"));
-    say("Press Ctrl C to copy it");
+    say("Press Ctrl+C to copy the path");
   }
 });
 
 showOutside();
-// Back in the browser's own memory of the page: nothing is on its way any more.
+// The page was restored from the browser's cache: no request is running any more.
 addEventListener("pageshow", (event) => { if (event.persisted) setBusy(); });

@@ -1,0 +1,1 @@
+"""What every other room stands on: photos, files, hashes, arrays, text, progress and errors."""

@@ -1,0 +1,56 @@
+"""Safetensors files that notice damage: tensors, JSON that says what they are, and a digest of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from samespace.base.errors import SameSpaceError
+
+Built = TypeVar("Built")
+
+
+def digest(about: str, tensors: Mapping[str, Any]) -> str:
+    """Return the SHA-256, in hex, of a text and of tensors by name: arrays, or PyTorch's on the CPU."""
+    digest = hashlib.sha256(about.encode())
+    for name, values in sorted(tensors.items()):
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
+        digest.update(np.asarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def load(
+    path: Path,
+    kind: str,
+    version: int,
+    framework: str,
+    sealed: Callable[[dict[str, Any]], str],
+    build: Callable[[dict[str, Any], dict[str, Any]], Built],
+    remedy: str,
+) -> Built:
+    """Return what `build` makes of the JSON and the tensors in a file of this kind; refuse any other in one sentence.
+
+    `sealed` gives the text of the JSON that the digest is of. A file is data alone: a stranger's is safe to load.
+    """
+    try:
+        with safe_open(path, framework) as file:
+            about = json.loads((file.metadata() or {})[kind])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+        if about["format"] != version:
+            raise SameSpaceError(
+                f"{path} is of format {about['format']}, and {version} is known here: "
+                "use the version of samespace that wrote it"
+            )
+        if about.pop("sha256") != digest(sealed(about), tensors):
+            raise ValueError("not as it was written")
+        return build(about, tensors)
+    except FileNotFoundError as error:
+        raise SameSpaceError(f"{path}: no such file") from error
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+        raise SameSpaceError(f"{path} is not a {kind}, or damaged: {remedy}") from error

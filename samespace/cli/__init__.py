@@ -1,0 +1,1 @@
+"""The command line: read what was typed, call the library, print."""

@@ -1,0 +1,161 @@
+"""The command line: read what was typed, call the library, print. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from io import TextIOWrapper
+
+import samespace
+from samespace.base.errors import exit_status
+from samespace.base.text import readable
+from samespace.cli.duplicates import (
+    apply,
+    apply_options,
+    dedupe,
+    dedupe_options,
+    empty_quarantine,
+    empty_quarantine_options,
+    undo,
+    undo_options,
+    verdict,
+    verdict_options,
+    verdicts,
+    verdicts_options,
+)
+from samespace.cli.models import compare, compare_options, evaluate, evaluate_options, export, export_options
+from samespace.cli.rooms import rooms, rooms_options
+from samespace.cli.scan import scan, scan_options
+from samespace.cli.search import compress, compress_options, index, index_options, search, search_options
+from samespace.cli.serve import serve, serve_options
+from samespace.cli.words import caption, caption_options, in_full, match, match_options
+
+Command = Callable[[argparse.Namespace], "int | None"]  # its docstring is its help
+COMMANDS: dict[str, dict[Command, Callable[[argparse.ArgumentParser], None]]] = {
+    "Clean up": {
+        dedupe: dedupe_options,
+        apply: apply_options,
+        undo: undo_options,
+        empty_quarantine: empty_quarantine_options,
+        serve: serve_options,
+        verdict: verdict_options,
+        verdicts: verdicts_options,
+    },
+    "Search": {
+        search: search_options,
+        match: match_options,
+        caption: caption_options,
+    },
+    "Compare and train": {
+        compare: compare_options,
+        evaluate: evaluate_options,
+        export: export_options,
+        rooms: rooms_options,
+    },
+    "Library": {
+        scan: scan_options,
+        compress: compress_options,
+        index: index_options,
+    },
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command, and return its exit status; a mistake is one line on stderr and status 1."""
+    words = in_full(list(sys.argv[1:] if words is None else words))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not know every character of a name
+    arguments = parse(words)
+    return exit_status(lambda: arguments.work(arguments))
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return what these words ask for; a mistake in them ends the program with status 2."""
+    parser = command_line()
+    mistake = _misspelt(words, parser)
+    if mistake:
+        parser.exit(2, f"error: {mistake}\n")
+    arguments = parser.parse_args(words)
+    arguments.typed = words
+    return arguments
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="samespace",
+        usage="samespace [-h] [--version] COMMAND …",
+        description=f"{samespace.__doc__}\n\n{_listed()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="`samespace COMMAND --help` describes a command.",
+    )
+    parser.add_argument("--version", action="version", version=samespace.__version__)
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog="samespace", help=argparse.SUPPRESS
+    )
+    for group in COMMANDS.values():
+        for command, add_options in group.items():
+            inner = commands.add_parser(_name(command), description=command.__doc__)
+            inner.set_defaults(work=command)
+            add_options(inner)
+    return parser
+
+
+def _listed() -> str:
+    """Return every command and what it does, under the headings of their groups."""
+    lines = []
+    for heading, group in COMMANDS.items():
+        lines.append(f"{heading}:")
+        for command in group:
+            summary = (command.__doc__ or "").splitlines()[0]
+            lines.append(f"  {_name(command):<18}{summary}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _name(command: Command) -> str:
+    return command.__name__.replace("_", "-")
+
+
+def inner_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of the commands, or of a command's actions, by name."""
+    for action in parser._actions:  # argparse has no public way to ask
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def _misspelt(words: Sequence[str], parser: argparse.ArgumentParser) -> str | None:
+    """Return one sentence on the first command or option that does not exist, and on what may be meant; else None."""
+    for word in words:
+        inner = inner_parsers(parser)
+        if word == "--":
+            return None
+        if _is_option(word):
+            name, known = word.partition("=")[0], list(parser._option_string_actions)
+            shortened = word[:2] in known or any(option.startswith(name) for option in known)
+            if not shortened:
+                return f"`{parser.prog}` has no option {readable(name)}: {_hint(name, known, parser.prog)}"
+        elif word in inner:
+            parser = inner[word]
+        elif inner:
+            return f"`{parser.prog}` has no command {readable(word)}: {_hint(word, inner, parser.prog)}"
+    return None
+
+
+def _is_option(word: str) -> bool:
+    """Return whether argparse takes a word for an option: neither a negative number nor a sentence is one."""
+    return len(word) > 1 and word[0] == "-" and " " not in word and not (word[1].isdigit() or word[1] == ".")
+
+
+def _hint(word: str, known: Iterable[str], prog: str) -> str:
+    """Return what may be meant by a word that is not known, or where to look."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"`{prog} --help` lists them"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""`samespace scan`: read the photos in folders, each once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samespace.base.errors import SameSpaceError
+from samespace.cli.options import folder_options, libraries_of, matcher_option, real
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from samespace.library.library import Library
+    from samespace.search.look import Look
+
+
+def scan(arguments: argparse.Namespace) -> None:
+    """Read the photos in folders, and remember them.
+
+    What is learnt is kept in DIR/.samespace, so that the next scan reads only new and changed files. --model or
+    --backbone lets `search` find more than copies, and prepares `dedupe --kind same-space`. --matcher FILE enables
+    search by sentence.
+    """
+    from samespace.base.photos import EXTENSIONS
+    from samespace.cli import show
+    from samespace.search.look import choose_look
+    from samespace.words.scan import scan_folders
+
+    folders = real(arguments.folders)
+    look = choose_look(arguments.model, arguments.backbone, arguments.weights)
+    if arguments.matcher:
+        from samespace.words.search import look_for
+
+        look = look_for(arguments.matcher, look)
+    if arguments.imported and len(folders) > 1:
+        raise SameSpaceError("--import takes over one folder: name only the DIR that was embedded")
+    for library, below in libraries_of(folders, arguments.library):
+        if arguments.imported:
+            from samespace.library.cluster_files import import_folder
+
+            photos = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
+            print(f"{photos:,} photos taken over from {arguments.imported}")
+        extensions = arguments.extensions or EXTENSIONS
+        scanned = scan_folders(library, below, look, arguments.matcher, extensions, arguments.follow_links)
+        show.show_scan(scanned, _next_commands(arguments, library, below, look))
+
+
+def _next_commands(
+    arguments: argparse.Namespace, library: Library, folders: Sequence[Path], look: Look
+) -> dict[str, str]:
+    """Return what can be typed now, and what for; `dedupe` repeats the options that decide which photos it sees."""
+    from samespace.cli.show import from_here, words
+
+    options = ["--library", from_here(arguments.library)] if arguments.library else []
+    options += ["--extensions", ",".join(arguments.extensions)] if arguments.extensions else []
+    options += ["--follow-links"] if arguments.follow_links else []
+    commands = {words(["samespace", "dedupe", *map(from_here, folders), *options]): "find the duplicates among them"}
+    if look.options:
+        commands[words(["samespace", "search", "PHOTO", "--library", library.folder])] = "find photos like a photo"
+    if arguments.matcher:
+        commands[words(["samespace", "search", "WORDS", "--library", library.folder])] = "find photos by a sentence"
+    return commands
+
+
+def scan_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace scan`."""
+    folder_options(parser)
+    parser.add_argument("--model", type=Path, metavar="DIR", help="search with this trained model from now on")
+    parser.add_argument("--backbone", metavar="NAME", help="search by the features of this backbone from now on")
+    parser.add_argument(
+        "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--import", dest="imported", type=Path, metavar="FOLDER", help="first take over what experiments/embed wrote"
+    )
+    matcher_option(parser, "enable search by sentence with this matcher, which `samespace match train` writes")

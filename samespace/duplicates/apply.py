@@ -1,0 +1,154 @@
+"""Carry out a plan: move photos into quarantine, from where `undo` brings every one back.
+
+What a manifest intends is on the disk before the first photo moves. From there on the truth is where the photos lie:
+`undo` looks for each one and needs no note written after a move, so it works wherever an apply or an undo was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+from samespace.base.errors import SameSpaceError
+from samespace.duplicates.check import Checked, check_plan
+from samespace.duplicates.manifest import (
+    QUARANTINE,
+    WAYS,
+    Manifest,
+    Move,
+    Skipped,
+    bytes_to_free,
+    discard,
+    hold_all,
+    read_manifest,
+    remove_run,
+    write_manifest,
+)
+from samespace.duplicates.move import move_to_quarantine
+from samespace.duplicates.plan import Plan, refuse_contradictions
+from samespace.library.library import Library
+
+
+class Applied(NamedTuple):
+    """The result of `apply`, or of its dry run; anything in `skipped` is a reason for exit status 1."""
+
+    photos: int  # moved to quarantine
+    bytes_to_free: int  # by emptying the quarantine: nothing is freed before, and nothing by a hard link
+    runs: tuple[Path, ...]  # a folder in each library that lost photos; none in a dry run
+    skipped: tuple[Skipped, ...]
+
+
+def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
+    """Check every photo to remove and its keeper, then move the photos; `to` can leave a link to the keeper.
+
+    A photo that is not as planned is left alone, and so is a group whose keeper is not as planned; the rest is done.
+    """
+    if to not in WAYS:
+        raise SameSpaceError(f"cannot remove photos to {to!r}: choose {', '.join(WAYS)}")
+    refuse_contradictions(plan)
+    libraries = {library: _open(library, folder) for library, folder in sorted(plan.libraries.items())}
+    with hold_all(libraries.values()):
+        checked, skipped = check_plan(plan)
+        if to == "hardlink":
+            _refuse_other_file_systems(checked)
+        if dry_run or not checked:
+            return Applied(len(checked), bytes_to_free(each.victim_seen for each in checked), (), tuple(skipped))
+        return _carry_out(_begin(libraries, checked, to), skipped)
+
+
+def _open(library: str, folder: Path) -> Library:
+    try:
+        opened = Library(folder)
+    except (OSError, sqlite3.Error) as error:
+        raise SameSpaceError(f"the library {folder} cannot be opened: {error}") from error
+    if opened.id != library:
+        raise SameSpaceError(
+            f"this plan was made for another library than the one at {folder}: make a new one with `samespace dedupe`"
+        )
+    return opened
+
+
+def _refuse_other_file_systems(checked: Sequence[Checked]) -> None:
+    for each in checked:
+        if each.victim_seen.st_dev != each.keeper_seen.st_dev:
+            raise SameSpaceError(
+                f"{each.victim.path} cannot become a hard link to {each.keeper.path}, which is on another file"
+                " system, so nothing was moved: choose symlink or quarantine"
+            )
+
+
+_Begun = list[tuple[Manifest, list[Checked]]]
+
+
+def _begin(libraries: dict[str, Library], checked: Sequence[Checked], to: str) -> _Begun:
+    """Write the manifests of a run, of one name in each library that will lose photos; or nothing at all."""
+    by_library: defaultdict[str, list[Checked]] = defaultdict(list)
+    for each in checked:
+        by_library[each.victim.library].append(each)
+    made = datetime.now(timezone.utc)
+    quarantines = [libraries[library].folder / QUARANTINE for library in by_library]
+    name = _free_name(quarantines, made)
+    try:
+        for quarantine, mine in zip(quarantines, by_library.values(), strict=True):
+            write_manifest(quarantine / name, made, to, _moves(mine))
+    except OSError as error:
+        for quarantine in quarantines:
+            discard(quarantine / name)
+        raise SameSpaceError(f"{quarantine} cannot be written: {error.strerror}; nothing was moved") from error
+    manifests = [read_manifest(quarantine / name) for quarantine in quarantines]
+    return list(zip(manifests, by_library.values(), strict=True))
+
+
+def _free_name(quarantines: Sequence[Path], made: datetime) -> str:
+    """Return the local time, with a number if that is taken: 2026-11-20_15-31-02, 2026-11-20_15-31-02_2, …"""
+    stem = name = made.astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    number = 1
+    while any(os.path.lexists(quarantine / name) for quarantine in quarantines):
+        number += 1
+        name = f"{stem}_{number}"
+    return name
+
+
+def _moves(checked: Sequence[Checked]) -> list[Move]:
+    """Return the move of each photo, to its path below its root in a folder numbered for that root."""
+    roots = sorted({each.victim.root for each in checked})
+    moves = []
+    for number, each in enumerate(checked):
+        victim = each.victim
+        below_root = victim.path.relative_to(victim.root)
+        move = Move(
+            number=number,
+            path=victim.path,
+            root=victim.root,
+            quarantined=Path(str(roots.index(victim.root)), below_root),
+            size=victim.size,
+            mtime_ns=victim.mtime_ns,
+            mode=stat.S_IMODE(each.victim_seen.st_mode),
+            content=victim.content,
+            keeper=each.keeper.path,
+        )
+        moves.append(move)
+    return moves
+
+
+def _carry_out(begun: _Begun, skipped: list[Skipped]) -> Applied:
+    moved = []
+    stop = ""
+    for manifest, checked in begun:
+        for move, each in zip(manifest.moves, checked, strict=True):
+            if stop:
+                skipped.append(Skipped(move.path, stop))
+                continue
+            left, stop = move_to_quarantine(manifest, move, each)
+            if left:
+                skipped.append(Skipped(move.path, left))
+            else:
+                moved.append(each)
+    runs = tuple(manifest.folder for manifest, _ in begun if not remove_run(manifest))
+    return Applied(len(moved), bytes_to_free(each.victim_seen for each in moved), runs, tuple(skipped))

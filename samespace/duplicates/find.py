@@ -1,0 +1,215 @@
+"""Find which photos are duplicates of each other: compare them once, then group them at any threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from samespace.base.arrays import Array, Ints
+from samespace.base.errors import SameSpaceError
+from samespace.duplicates.group import DedupeOptions, Duplicates, Group, Verdicts, threshold_of
+from samespace.duplicates.grouping import Similar, by_components, by_dbscan, by_keeper, listed, weakest
+from samespace.duplicates.photo_table import PhotoTable, RowPairs, is_below
+from samespace.duplicates.ranking import Join, Ranking
+from samespace.duplicates.scores import Scoring, feature_scoring, model_scoring, same_shot_score, same_shot_scoring
+from samespace.duplicates.standings import Standings
+from samespace.library.library import Library
+from samespace.library.read_photos import Extractor
+from samespace.search import same_shot
+from samespace.search.pair_scores import Remembered, recalled_scores, remember_scores
+
+if TYPE_CHECKING:
+    from samespace.model.saved import Model
+
+_NO_ROWS = np.empty(0, np.intp)
+
+
+def find_duplicates(
+    libraries: Sequence[Library],
+    folders: Sequence[Path],
+    options: DedupeOptions,
+    extractor: Extractor | None = None,
+    model: Model | None = None,
+) -> Duplicates:
+    """Return the duplicates among the photos of these libraries that lie in these folders.
+
+    `same-space` scores by `model` or, without one, by the features of `extractor`. The photos must have been scanned
+    with that extractor, and for `near` and `same-space` also with `same_shot.Sketches`.
+    """
+    comparison = Comparison(libraries, folders, options, extractor, model)
+    found = comparison.at()
+    comparison.remember(libraries)
+    return found
+
+
+class Comparison:
+    """Photos that were compared once, to be grouped at any threshold from the lowest on without comparing again.
+
+    It reads the libraries while it is made, in the thread that makes it; after that any threads may use it at once. It
+    does not see later scans: make another after one.
+    """
+
+    def __init__(
+        self,
+        libraries: Sequence[Library],
+        folders: Sequence[Path],
+        options: DedupeOptions,
+        extractor: Extractor | None = None,
+        model: Model | None = None,
+    ) -> None:
+        """Compare as `find_duplicates` does; the threshold of the options is the lowest that can be asked for."""
+        self.options = options
+        self.lowest = threshold_of(options)
+        self.verdicts = _joint_verdicts(libraries)
+        self._photos = photos = PhotoTable(libraries, folders, options)
+        self._unreadable = [
+            error for library in libraries for error in library.unreadable() if is_below(error.path, folders)
+        ]
+        candidates, score = _scoring(photos, libraries, self.lowest, extractor, model)
+        known = None if options.kind == "exact" else recalled_scores(libraries, list(photos.rows))
+        self._recalled = len(known.scores) if known else 0
+        self._score = Remembered(score, len(photos), known if options.kind == "near" else None)
+        self._same_shot = self._score
+        if options.kind == "same-space" and photos.all:
+            sketches = photos.features(libraries, same_shot.Sketches())
+            self._same_shot = Remembered(
+                lambda first, second: same_shot_score(sketches, first, second), len(photos), known
+            )
+        first, second = pairs = listed(candidates)
+        allowed = ~photos.barred(first, second)
+        self._score(first[allowed], second[allowed])  # all in one go: from here on they are remembered
+        self._similar = Similar(candidates, photos.unless_barred(self._score), self.lowest)
+        same, _ = photos.verdict_pairs(self.verdicts)
+        similar = self._similar.at(self.lowest, same)
+        self._standings = Standings(photos, libraries, (similar.first, similar.second), pairs)
+
+    def at(
+        self, threshold: float | None = None, verdicts: Verdicts | None = None, without: Collection[Path] = ()
+    ) -> Duplicates:
+        """Return the duplicates at a threshold, the lowest by default, by these verdicts or the libraries' own.
+
+        Photos in `without` are left out. Photos that only a later verdict joins are not compared by sharpness.
+        """
+        threshold = self._checked(threshold)
+        same, different = self._photos.verdict_pairs(self.verdicts if verdicts is None else verdicts)
+        ranking, clusters = self._clusters(threshold, same, different, without)
+        groups = self._groups(ranking, clusters, same)
+        return Duplicates(
+            kind=self.options.kind,
+            threshold=threshold,
+            grouping=self.options.grouping,
+            photos=int(ranking.copied.sum()),
+            groups=groups,
+            duplicates=sum(not member.keep for group in groups for member in group.members),
+            bytes_freed=ranking.bytes_freed(groups),
+            unreadable=self._unreadable,
+        )
+
+    def counts(
+        self, thresholds: Sequence[float], verdicts: Verdicts | None = None, without: Collection[Path] = ()
+    ) -> list[int]:
+        """Return how many groups `at` finds at each of these thresholds."""
+        same, different = self._photos.verdict_pairs(self.verdicts if verdicts is None else verdicts)
+        counted = []
+        for threshold in thresholds:
+            ranking, clusters = self._clusters(self._checked(threshold), same, different, without)
+            counted.append(ranking.count(clusters))
+        return counted
+
+    def remember(self, libraries: Sequence[Library]) -> None:
+        """Store the scores of pairs in the libraries, for the next comparison to know."""
+        scored = self._same_shot.known
+        if self.options.kind != "exact" and len(scored.scores) > self._recalled:
+            for library in libraries:
+                remember_scores(library, list(self._photos.rows), scored)
+
+    def _checked(self, threshold: float | None) -> float:
+        if threshold is None:
+            return self.lowest
+        threshold_of(self.options._replace(threshold=threshold))
+        if threshold < self.lowest:
+            raise SameSpaceError(
+                f"photos were compared at {self.lowest:g} or higher: a threshold of {threshold:g} is too low"
+            )
+        return threshold
+
+    def _clusters(
+        self, threshold: float, same: RowPairs, different: RowPairs, without: Collection[Path]
+    ) -> tuple[Ranking, list[Ints]]:
+        """Return rows that belong together, the best first, and single rows that have several copies."""
+        similar = self._similar.at(threshold, same, different)
+        ranking = Ranking(self._photos, self._standings, similar, frozenset(without))
+        order = ranking.order()
+        if self.options.grouping == "components":
+            clusters = by_components(order, similar)
+        elif self.options.grouping == "dbscan":
+            clusters = by_dbscan(order, similar, self.options.min_samples)
+        else:
+            clusters = by_keeper(order, similar)
+        clustered = np.concatenate([_NO_ROWS, *clusters])
+        alone = np.setdiff1d(np.flatnonzero(ranking.copied > 1), clustered)
+        return ranking, [*clusters, *alone[:, None]]
+
+    def _groups(self, ranking: Ranking, clusters: Sequence[Ints], same: RowPairs) -> list[Group]:
+        """Return the clusters that leave something to remove as groups of photos, most bytes freed first."""
+        joins = self._joins(clusters, same)
+        large = [cluster for cluster in clusters if len(cluster) > 2]
+        keepers = [int(cluster[0]) for cluster in large]
+        lowest = dict(zip(keepers, weakest(large, self._score), strict=True))
+        groups = []
+        for cluster in clusters:
+            rows = cluster.tolist()
+            score = lowest[rows[0]].score if len(rows) > 2 else joins[rows[-1]].score
+            group = ranking.group({row: joins[row] for row in rows}, score)
+            if group:
+                groups.append(group)
+        return sorted(groups, key=lambda group: (-ranking.bytes_freed([group]), bytes(group.members[0].photo.path)))
+
+    def _joins(self, clusters: Sequence[Ints], same: RowPairs) -> dict[int, Join]:
+        """Return the kind and score that join each row to its cluster's first, the keeper's."""
+        keepers = np.concatenate([_NO_ROWS, *(np.repeat(cluster[0], len(cluster) - 1) for cluster in clusters)])
+        others = np.concatenate([_NO_ROWS, *(cluster[1:] for cluster in clusters)])
+        judged_same = {frozenset(pair) for pair in same}
+        pairs = zip(keepers.tolist(), others.tolist(), strict=True)
+        scores = self._score(keepers, others)
+        scores[np.array([frozenset(pair) in judged_same for pair in pairs], bool)] = 1
+        joins = {int(cluster[0]): Join("exact", 1.0) for cluster in clusters}
+        for row, kind, score in zip(others.tolist(), self._kinds(keepers, others), scores.tolist(), strict=True):
+            joins[row] = Join(kind, score)
+        return joins
+
+    def _kinds(self, first: Ints, second: Ints) -> list[str]:
+        """Return the strictest kind that joins each pair of rows."""
+        kinds = np.full(len(first), self.options.kind, object)
+        if self.options.kind == "same-space":
+            kinds[self._same_shot(first, second) >= same_shot.THRESHOLD] = "near"
+        kinds[self._standings.have_same_pixels(first, second)] = "exact"
+        return kinds.tolist()
+
+
+def _joint_verdicts(libraries: Sequence[Library]) -> dict[frozenset[str], bool]:
+    """Return the verdicts of all libraries; a pair that they disagree on is different."""
+    verdicts: dict[frozenset[str], bool] = {}
+    for library in libraries:
+        for pair, same in library.verdicts().items():
+            verdicts[pair] = same and verdicts.get(pair, True)
+    return verdicts
+
+
+def _scoring(
+    photos: PhotoTable, libraries: Sequence[Library], threshold: float, extractor: Extractor | None, model: Model | None
+) -> Scoring:
+    if photos.kind == "exact" or not photos.all:
+        return Scoring(photos.same_pixels(libraries), _all_the_same)
+    if photos.kind == "near":
+        return same_shot_scoring(photos.features(libraries, same_shot.Sketches()))
+    assert extractor is not None, "same-space needs features"
+    features = photos.features(libraries, extractor)
+    return model_scoring(features, model) if model else feature_scoring(features, threshold)
+
+
+def _all_the_same(first: Ints, _: Ints) -> Array:
+    return np.ones(len(first))

@@ -1,0 +1,78 @@
+"""Options of a search for duplicates, and its result: groups and their members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import UnreadablePhoto
+from samespace.duplicates.keeper import RULES
+from samespace.library.library import Photo
+from samespace.search import look, same_shot
+
+KINDS = ("exact", "near", "same-space")
+GROUPINGS = ("keeper", "components", "dbscan")
+THRESHOLDS = {"exact": 1.0, "near": same_shot.THRESHOLD, "same-space": look.THRESHOLD}
+
+Verdicts = Mapping[frozenset[str], bool]  # by pair of contents, True for the same: as `Library.verdicts` returns them
+
+
+class Member(NamedTuple):
+    """A photo of a group."""
+
+    photo: Photo
+    score: float  # with the keeper; the keeper's own is 1
+    keep: bool
+    why: str
+
+
+class Group(NamedTuple):
+    """Photos that are duplicates of the first, the keeper; the others by falling score, then by path."""
+
+    kind: str  # the loosest that joins a member to the keeper
+    members: tuple[Member, ...]
+    weakest: float  # the lowest score of any two members; above 200 members, of a sample: see `grouping.weakest`
+
+
+class Duplicates(NamedTuple):
+    """The groups of duplicates among some photos; those that free most bytes come first."""
+
+    kind: str
+    threshold: float
+    grouping: str
+    photos: int
+    groups: list[Group]
+    duplicates: int  # photos to remove
+    bytes_freed: int  # by removing them
+    unreadable: list[UnreadablePhoto]
+
+
+class DedupeOptions(NamedTuple):
+    """Choices of what counts as a duplicate, how duplicates are grouped, and which photo of a group is kept."""
+
+    kind: str = "near"
+    threshold: float | None = None
+    grouping: str = "keeper"
+    min_samples: int = 2
+    keep: str = "best"
+    reference: tuple[Path, ...] = ()  # nothing in these folders is removed
+    against: tuple[Path, ...] = ()  # nor in these, and other photos are only compared with those in here
+
+
+def threshold_of(options: DedupeOptions) -> float:
+    """Return the score that duplicates must reach; refuse options that are unknown or out of range."""
+    for name, value, known in (
+        ("kind", options.kind, KINDS),
+        ("grouping", options.grouping, GROUPINGS),
+        ("keep rule", options.keep, tuple(RULES)),
+    ):
+        if value not in known:
+            raise SameSpaceError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
+    threshold = THRESHOLDS[options.kind] if options.threshold is None else options.threshold
+    if not 0 < threshold <= 1:
+        raise SameSpaceError(f"a threshold of {threshold:g} is out of range: use a number above 0, up to 1")
+    if options.min_samples < 1:
+        raise SameSpaceError(f"--min-samples {options.min_samples} is out of range: use 1 or more")
+    return threshold

@@ -1,0 +1,113 @@
+"""The photos left to group at one threshold: which of a group is kept, which may go, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from samespace.base.arrays import Ints
+from samespace.duplicates.group import KINDS, Group, Member
+from samespace.duplicates.grouping import Similar
+from samespace.duplicates.keeper import PROTECTED, Standing, why_kept, why_removed
+from samespace.duplicates.photo_table import PhotoTable
+from samespace.duplicates.standings import Standings
+from samespace.library.library import Photo
+
+_JOINED_BY = {"exact": "same pixels", "near": "same photo", "same-space": "same space"}
+
+
+class Join(NamedTuple):
+    """The kind and score that join a row to its keeper's row."""
+
+    kind: str
+    score: float
+
+
+class Ranking:
+    """The photos that are left at one threshold, ranked by which to keep."""
+
+    def __init__(self, photos: PhotoTable, standings: Standings, similar: Similar, without: Collection[Path]) -> None:
+        self._photos, self._standings = photos, standings
+        self._without = without
+        self._here = np.ones(len(photos.all), np.bool_)
+        self._here[[photos.numbers[path] for path in without if path in photos.numbers]] = False
+        self.copied = np.bincount(photos.row_of[self._here], minlength=len(photos))  # photos left of each row
+        # Sharpness counts only for two tied rows that clear this threshold with each other: the result is then the
+        # same whatever else was decoded.
+        first, second = similar.first, similar.second
+        decoded = (self.copied > 0) & (standings.pixels >= 0)
+        tied = decoded[first] & decoded[second] & (standings.ties[first] == standings.ties[second])
+        self._sharpness_counts = np.zeros(len(photos), np.bool_)
+        self._sharpness_counts[first[tied]] = True
+
+    def order(self) -> Ints:
+        """Return the rows, the one with the best photo to keep first."""
+        rows = self._photos.row_of[self._here]
+        by_facts, by_sharpness = self._standings.places[:, self._here]
+        places = np.where(self._sharpness_counts[rows], by_sharpness, by_facts)
+        ranked = rows[np.argsort(places)]
+        _, first = np.unique(ranked, return_index=True)
+        return ranked[np.sort(first)]
+
+    def count(self, clusters: Sequence[Ints]) -> int:
+        """Count the clusters that form a group."""
+        if not clusters:
+            return 0
+        # A plain row always leaves something to remove, unless `against` bars it. Only the others are looked at.
+        starts = np.cumsum([0, *(len(cluster) for cluster in clusters[:-1])])
+        sure = np.logical_or.reduceat(self._standings.plain[np.concatenate(clusters)], starts)
+        if self._photos.against:
+            sure[:] = False
+        unsure = [clusters[number] for number in np.flatnonzero(~sure).tolist()]
+        return int(sure.sum()) + sum(bool(self._ranked(cluster.tolist())) for cluster in unsure)
+
+    def group(self, joins: Mapping[int, Join], weakest: float) -> Group | None:
+        """Return a group of all photos of these rows; None if that leaves nothing to remove."""
+        ranked = self._ranked(joins)
+        if not ranked:
+            return None
+        keeper, *rest = ranked
+        why = why_kept(self._standing(keeper), self._standing(rest[0]), self._photos.rule)
+        others = []
+        for photo in rest:
+            join = joins[self._photos.rows[photo.content]]
+            protected = photo.path in self._photos.protected
+            others.append(Member(photo, join.score, protected, self._why(photo, keeper, join.kind)))
+        others.sort(key=lambda member: (-member.score, bytes(member.photo.path)))
+        loosest = max((join.kind for join in joins.values()), key=KINDS.index)
+        return Group(loosest, (Member(keeper, 1.0, True, why), *others), weakest)
+
+    def _ranked(self, rows: Iterable[int]) -> list[Photo]:
+        """Return the photos of these rows, the one to keep first; none if that leaves nothing to remove."""
+        left = [copy for row in rows for copy in self._photos.copies[row] if copy.path not in self._without]
+        keeper, *rest = sorted(left, key=lambda photo: self._standing(photo).key())
+        # A hard link to the keeper is the same file by another name: removing it frees nothing.
+        kept = self._photos.inode(keeper)
+        rest = [photo for photo in rest if self._photos.inode(photo) != kept]
+        protected = self._photos.protected
+        if all(photo.path in protected for photo in rest):
+            return []
+        if self._photos.against and keeper.path not in protected:
+            return []
+        return [keeper, *rest]
+
+    def _standing(self, photo: Photo) -> Standing:
+        row = self._photos.rows[photo.content]
+        return self._standings.of(photo.path, sharpness=bool(self._sharpness_counts[row]))
+
+    def _why(self, photo: Photo, keeper: Photo, kind: str) -> str:
+        """Say why a photo is a duplicate of the keeper, and is not kept itself."""
+        if photo.path in self._photos.protected:
+            return PROTECTED
+        joined_by = "same bytes" if photo.content == keeper.content else _JOINED_BY[kind]
+        return f"{joined_by}, {why_removed(self._standing(photo), self._standing(keeper), self._photos.rule)}"
+
+    def bytes_freed(self, groups: Sequence[Group]) -> int:
+        """Return what removing the duplicates frees: each file once, and nothing for a hard link to a kept photo."""
+        members = [(self._photos.inode(member.photo), member) for group in groups for member in group.members]
+        kept = {inode for inode, member in members if member.keep}
+        removed = {inode: member.photo.size for inode, member in members if not member.keep}
+        return sum(size for inode, size in removed.items() if inode not in kept)

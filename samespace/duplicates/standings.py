@@ -1,0 +1,93 @@
+"""How well each photo of a table stands by the rule for what to keep, with and without its sharpness."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from samespace.base.arrays import Flags, Ints
+from samespace.duplicates.keeper import Standing, is_tied, standing
+from samespace.duplicates.photo_table import Columns, PhotoTable, look_alike
+from samespace.library.library import Library, Photo
+
+
+class Standings:
+    """The standing of every photo, and which rows are tied, hold the same pixels, or are plain: (N,) each.
+
+    Made once it is known which pairs of rows may share a group; libraries are not read after that.
+    """
+
+    def __init__(self, photos: PhotoTable, libraries: Sequence[Library], similar: Columns, candidates: Columns) -> None:
+        """Decode similar rows that are equally good to keep but for their sharpness, and candidates that look alike.
+
+        `similar` holds each pair both ways, `candidates` once.
+        """
+        self._photos = photos
+        self.by_facts = {path: self._standing(photo, 0.0) for path, photo in photos.all.items()}
+        self.ties = self._ties()
+        photos.decode(libraries, self._worth_decoding(similar, candidates))
+        self.by_sharpness = self.by_facts | {
+            photo.path: self._standing(photo, details.sharpness)
+            for row, details in photos.details.items()
+            for photo in photos.copies[row]
+        }
+        self.places = self._places()
+        self.pixels = self._pixels()
+        self.plain = self._plain(np.unique(similar[0]).tolist())
+
+    def _standing(self, photo: Photo, sharpness: float) -> Standing:
+        return standing(photo, sharpness, photo.path in self._photos.protected, self._photos.rule)
+
+    def _ties(self) -> Ints:
+        """Number the rows; those with one number are equally good to keep but for their sharpness: (N,)."""
+        firsts = self._photos.firsts()
+        order = sorted(range(len(firsts)), key=lambda row: self.by_facts[firsts[row].path].values)
+        apart = [not is_tied(firsts[one], firsts[other], self._photos.rule) for one, other in pairwise(order)]
+        ties = np.zeros(len(firsts), np.intp)
+        ties[order[1:]] = np.cumsum(apart)
+        return ties
+
+    def _worth_decoding(self, similar: Columns, candidates: Columns) -> list[int]:
+        first, second = similar
+        tied = self.ties[first] == self.ties[second]
+        one, other = candidates
+        grouped = np.isin(one, first) & np.isin(other, first)
+        alike = grouped & look_alike(self._photos, one, other)
+        return np.unique(np.concatenate([first[tied], second[tied], one[alike], other[alike]])).tolist()
+
+    def _places(self) -> Ints:
+        """Rank all photos by both standings together, the best to keep first: (2, photos)."""
+        keys = [standing.key() for standings in (self.by_facts, self.by_sharpness) for standing in standings.values()]
+        places = np.empty(len(keys), np.intp)
+        places[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
+        return places.reshape(2, -1)
+
+    def _pixels(self) -> Ints:
+        """Number the rows; those with one number hold the same pixels, and -1 was not decoded: (N,)."""
+        numbers: dict[str, int] = {}
+        pixels = np.full(len(self._photos), -1)
+        for row, details in self._photos.details.items():
+            pixels[row] = numbers.setdefault(details.pixels, len(numbers))
+        return pixels
+
+    def _plain(self, grouped: Sequence[int]) -> Flags:
+        """Mark the rows, grouped or with several copies, that hold nothing protected and no hard links: (N,)."""
+        copies = self._photos.copies
+        asked = sorted({*grouped, *(row for row, photos in enumerate(copies) if len(photos) > 1)})
+        names = Counter(self._photos.inode(photo) for row in asked for photo in copies[row])
+        plain = np.zeros(len(copies), np.bool_)
+        for row in asked:
+            plain[row] = all(names[self._photos.inode(photo)] == 1 for photo in copies[row])
+        return plain & ~self._photos.guarded
+
+    def of(self, path: Path, sharpness: bool) -> Standing:
+        """Return how a photo stands; its sharpness counts if asked for and known."""
+        return (self.by_sharpness if sharpness else self.by_facts)[path]
+
+    def have_same_pixels(self, first: Ints, second: Ints) -> Flags:
+        """Return which pairs of rows were both decoded and hold the same pixels."""
+        return (self.pixels[first] == self.pixels[second]) & (self.pixels[first] >= 0)

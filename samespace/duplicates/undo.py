@@ -1,0 +1,141 @@
+"""Put back what a run moved into quarantine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from samespace.base import progress
+from samespace.base.files import content_hash, copy_new, move_new, sync_folder
+from samespace.duplicates.manifest import (
+    LINKED,
+    CannotMove,
+    Manifest,
+    Move,
+    Skipped,
+    finish,
+    hold_if_sound,
+    link_above,
+    note,
+    partial_name,
+    read_manifest,
+)
+
+
+class Undone(NamedTuple):
+    """The result of `undo`; if `removed` is false, the run's folder still holds photos or other files."""
+
+    photos: int  # back in their places
+    removed: bool  # the run's folder
+    skipped: tuple[Skipped, ...]
+
+
+def undo(run: Path) -> Undone:
+    """Put every photo of a run back in its place, wherever the apply or an earlier undo was stopped.
+
+    A photo whose place is taken stays in quarantine, and so does the run.
+    """
+    run = run.resolve()
+    with hold_if_sound(run.parent.parent):
+        manifest = read_manifest(run)
+        photos, skipped = 0, []
+        for move in progress.over(manifest.moves, "undoing"):
+            held = os.path.lexists(run / move.quarantined)
+            reason = put_back(manifest, move)
+            if not reason and not held:
+                reason = _loss(manifest, move)
+            if reason:
+                skipped.append(Skipped(move.path, reason))
+            elif held:
+                photos += 1
+                with contextlib.suppress(OSError):  # undo needs no notes, and must work on a full disk
+                    note(manifest, move, "restored")
+        removed, others = finish(manifest)
+        return Undone(photos, removed, (*skipped, *others))
+
+
+def _loss(manifest: Manifest, move: Move) -> str:
+    """Return why a photo that is not in the quarantine cannot be brought back; "" if it is in its place."""
+    if os.path.lexists(move.path):
+        return ""
+    reasons = {"deleted": "deleted for good from the quarantine", "moved": "no longer in the quarantine"}
+    return reasons.get(manifest.states.get(move.number, ""), "")
+
+
+def put_back(manifest: Manifest, move: Move) -> str:
+    """Undo one move, whatever step it reached; return "", or why it could not be undone."""
+    try:
+        _restore(manifest, move)
+    except CannotMove as reason:
+        return str(reason)
+    except FileExistsError:
+        return "its place is taken"
+    except OSError as error:
+        return f"it cannot be put back: {error.strerror}"
+    return ""
+
+
+def _restore(manifest: Manifest, move: Move) -> None:
+    where = manifest.folder / move.quarantined
+    if not os.path.lexists(where):
+        return
+    if not move.root.is_dir():
+        # Not made anew: the drive it was on may just not be there.
+        raise CannotMove(f"the folder {move.root} is gone: bring it back, then undo again")
+    if folder := link_above(move.path, move.root):
+        raise CannotMove(LINKED.format(folder))
+    partial = partial_name(manifest, move, move.path)
+    partial.unlink(missing_ok=True)
+    if os.path.lexists(move.path):
+        if _is_back(manifest, move, where):
+            where.unlink()
+            return
+        if not _is_our_link(manifest, move):
+            raise CannotMove("its place is taken")
+        move.path.unlink()
+    move.path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        move_new(where, move.path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _restore_by_copy(move, where, partial)
+
+
+def _restore_by_copy(move: Move, where: Path, partial: Path) -> None:
+    copy_new(where, partial)
+    try:
+        # From the manifest: the quarantine's file system may keep dates and permissions less exactly.
+        partial.chmod(move.mode)
+        os.utime(partial, ns=(where.stat().st_atime_ns, move.mtime_ns))
+        move_new(partial, move.path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(move.path.parent)
+    where.unlink()
+
+
+def _is_back(manifest: Manifest, move: Move, where: Path) -> bool:
+    """Return whether the photo is in its place as well as in quarantine: a kill between two steps leaves it there."""
+    status = move.path.lstat()
+    if os.path.samestat(status, where.lstat()):
+        return True
+    if not stat.S_ISREG(status.st_mode) or _is_our_link(manifest, move):
+        return False
+    if (status.st_size, status.st_mtime_ns) != (move.size, move.mtime_ns):
+        return False
+    return content_hash(move.path) == move.content == content_hash(where)
+
+
+def _is_our_link(manifest: Manifest, move: Move) -> bool:
+    """Return whether the apply's link to the keeper is in the photo's place: removing that loses no bytes."""
+    if manifest.to == "symlink":
+        return move.path.is_symlink() and move.path.readlink() == move.keeper
+    try:
+        return manifest.to == "hardlink" and os.path.samestat(move.path.lstat(), move.keeper.lstat())
+    except OSError:
+        return False

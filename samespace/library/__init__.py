@@ -1,0 +1,1 @@
+"""What is known of the photos below a folder, and the scan that finds it out."""

@@ -1,0 +1,249 @@
+"""The features that a library keeps: how each photo looks, as numbers on disk.
+
+Each field has a file: rows of one width, no header. The library's database says which row belongs to which content.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from samespace.base import progress
+from samespace.base.arrays import Array, Ints, blocks
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import sync_folder
+from samespace.library.read_photos import Extractor, Rows, former
+from samespace.library.sqlite import Database
+
+Fields = Mapping[str, tuple[tuple[int, ...], str]]  # name → shape and numpy dtype of one photo's
+BLOCK = 4096  # photos whose features are derived at once
+
+
+class Kept(Protocol):
+    """Features that a library keeps: an extractor's, or derived from them."""
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Extractor.fingerprint`."""
+
+    @property
+    def fields(self) -> Fields:
+        """See `Extractor.fields`."""
+
+
+class _Named(NamedTuple):
+    """Features under a name of their own: `Kept`."""
+
+    fingerprint: str
+    fields: Fields
+
+
+class Features:
+    """The features of N photos, read from disk on demand."""
+
+    def __init__(self, folder: Path, fields: Fields, rows: Ints):
+        self._folder, self.fields = folder, fields
+        self.rows = rows  # (N,) where in a field's file each photo's row is
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, name: str, which: slice | npt.NDArray[np.integer[Any]] = slice(None)) -> Array:
+        """Return one field of the chosen photos, in memory: (n, *shape)."""
+        rows = self.rows[which]
+        return np.asarray(self.mapped(name)[rows]) if len(rows) else self._nothing(name)
+
+    def mapped(self, name: str) -> Array:
+        """Map a field's whole file, (rows, *shape), with the rows of other photos and of none; read on demand."""
+        if not len(self.rows):
+            return self._nothing(name)
+        shape, dtype = self.fields[name]
+        path = self._folder / name
+        count = path.stat().st_size // _width(self.fields[name])  # a killed scan may leave part of a row at the end
+        return np.memmap(path, dtype, "r", shape=(count, *shape))
+
+    def _nothing(self, name: str) -> Array:
+        shape, dtype = self.fields[name]
+        return np.empty((0, *shape), dtype)
+
+
+class FeatureStore:
+    """All features of a library, by fingerprint. Whoever changes them holds the library."""
+
+    def __init__(self, folder: Path, db: Database) -> None:
+        self._place, self._db = folder, db
+        self._read_as: dict[str, str] = {}  # present fingerprint → the former one that is read in its place
+
+    def folder(self, fingerprint: str) -> Path:
+        """Return the folder of these features, where what was made of them may be kept too."""
+        source, *suffix = fingerprint.split("-", 1)
+        return self._place / "-".join([self._read_as.get(source, source), *suffix])
+
+    def rows(self, kept: Kept) -> dict[str, int]:
+        """Return the row of every content that has these features."""
+        name = self.folder(kept.fingerprint).name
+        rows = self._db.query("SELECT content, row FROM rows WHERE fingerprint = ?", name)
+        return {} if self._are_lost(kept.fingerprint, kept.fields) else dict(rows)
+
+    def write(self, fingerprint: str, rows: Rows) -> Ints:
+        """Put features on disk, in rows without an owner, and return the numbers of these rows: (N,)."""
+        places = self._free_rows(fingerprint, len(rows.contents))
+        folder = self.folder(fingerprint)
+        runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, values in rows.fields.items() if len(places) else ():
+                _write_runs(folder / name, np.ascontiguousarray(values), places, runs)
+        except OSError as error:
+            raise SameSpaceError(f"{folder} cannot be written: {error.strerror}") from error
+        return places
+
+    def refer(self, fingerprint: str, contents: Sequence[str], places: Ints) -> None:
+        """Make contents the owners of the rows that `write` gave them; within a transaction."""
+        self._db.run_many(
+            "INSERT OR IGNORE INTO rows (fingerprint, content, row) VALUES (?, ?, ?)",
+            [(fingerprint, *row) for row in zip(contents, places.tolist(), strict=True)],
+        )
+
+    def forget_lost(self, fingerprint: str, fields: Fields) -> None:
+        """Forget features whose file was deleted or cut short, so that they are made again."""
+        if self._are_lost(fingerprint, fields):
+            with self._db.transaction():
+                self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
+
+    def lacking(self, source: Kept, derived: Kept) -> dict[str, int]:
+        """Return the row in `source` of every content that has no derived features yet."""
+        done = self.rows(derived)
+        return {content: row for content, row in self.rows(source).items() if content not in done}
+
+    def derive(self, source: Kept, derived: Kept, work: Callable[[Features], dict[str, Array]]) -> None:
+        """Make the derived features that are lacking, and commit them block by block."""
+        self.forget_lost(derived.fingerprint, derived.fields)
+        lacking = self.lacking(source, derived)
+        contents, numbers = list(lacking), np.array(list(lacking.values()), np.int64)
+        folder = self.folder(source.fingerprint)
+        with progress.bar("preparing", len(contents)) as bar:
+            for block in blocks(len(contents), BLOCK):
+                rows = Rows(contents[block], work(Features(folder, source.fields, numbers[block])))
+                places = self.write(derived.fingerprint, rows)
+                with self._db.transaction():
+                    self.refer(derived.fingerprint, rows.contents, places)
+                bar.update(len(rows.contents))
+
+    def drop_derived(self, source: Kept, but: str) -> None:
+        """Delete all features derived from these, named `<source>-…`, except one."""
+        for folder in self._place.glob(f"{source.fingerprint}-*"):
+            if folder.name != but:
+                self._drop(folder.name)
+
+    def has_former(self, extractor: Extractor) -> bool:
+        """Tell whether anything is kept under a former fingerprint of the extractor."""
+        return any(map(self._names, former(extractor)))
+
+    def take_over(self, extractor: Extractor) -> None:
+        """Move what is kept under an extractor's former fingerprints to its present one.
+
+        It is copied first and deleted last: a kill at any moment loses nothing, and the next call goes on.
+        """
+        for name in former(extractor):
+            if self._names(name):
+                self._take_over(name, extractor)
+
+    def read_as_former(self, extractor: Extractor) -> None:
+        """Read an extractor's features under the fingerprint, present or former, that has the most photos."""
+        self._read_as.pop(extractor.fingerprint, None)
+        kept = {
+            name: len(self.rows(_Named(name, extractor.fields))) for name in (extractor.fingerprint, *former(extractor))
+        }
+        self._read_as[extractor.fingerprint] = max(kept, key=kept.__getitem__)
+
+    def _take_over(self, name: str, extractor: Extractor) -> None:
+        old, new = self.folder(name), self.folder(extractor.fingerprint)
+        self.derive(_Named(name, extractor.fields), extractor, _as_they_are)
+        if old.is_dir():
+            new.mkdir(exist_ok=True)
+            for path in old.iterdir():  # a compression
+                if path.name not in extractor.fields and not (new / path.name).exists():
+                    path.rename(new / path.name)
+        there = self._names(extractor.fingerprint)
+        for derived in self._names(name) - {name}:
+            renamed = extractor.fingerprint + derived.removeprefix(name)
+            if renamed not in there and self.folder(derived).is_dir():
+                self._rename(derived, renamed)
+        for left in self._names(name):
+            self._drop(left)
+
+    def _rename(self, name: str, new: str) -> None:
+        """Give derived features another name; a kill halfway loses them, and they are derived again."""
+        self.folder(name).rename(self.folder(new))
+        with self._db.transaction():
+            self._db.run("UPDATE rows SET fingerprint = ? WHERE fingerprint = ?", new, name)
+
+    def _drop(self, fingerprint: str) -> None:
+        with self._db.transaction():
+            self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
+        shutil.rmtree(self.folder(fingerprint), ignore_errors=True)
+
+    def _names(self, fingerprint: str) -> set[str]:
+        """Return the fingerprint, and `<fingerprint>-…` of what was derived, if there are rows or a folder."""
+        end = f"{fingerprint}."  # "." comes after "-"
+        rows = self._db.query(
+            "SELECT DISTINCT fingerprint FROM rows WHERE fingerprint >= ? AND fingerprint < ?", fingerprint, end
+        )
+        folders = self._place.glob(f"{fingerprint}*")
+        return {name for (name,) in rows} | {folder.name for folder in folders if folder.name < end}
+
+    def _free_rows(self, fingerprint: str, count: int) -> Ints:
+        """Return the first `count` row numbers without an owner."""
+        highest, used = self._db.query("SELECT max(row), count(*) FROM rows WHERE fingerprint = ?", fingerprint)[0]
+        end = 0 if highest is None else highest + 1
+        if used == end:
+            return np.arange(end, end + count)
+        free = np.ones(end + count, np.bool_)
+        free[[row for (row,) in self._db.query("SELECT row FROM rows WHERE fingerprint = ?", fingerprint)]] = False
+        return np.flatnonzero(free)[:count]
+
+    def _are_lost(self, fingerprint: str, fields: Fields) -> bool:
+        folder = self.folder(fingerprint)
+        highest = self._db.query("SELECT max(row) FROM rows WHERE fingerprint = ?", folder.name)[0][0]
+        files = [(folder / name, _width(field)) for name, field in fields.items()]
+        return highest is not None and any(
+            not path.is_file() or path.stat().st_size < (highest + 1) * width for path, width in files
+        )
+
+
+def _write_runs(path: Path, values: Array, places: Ints, runs: Sequence[Ints]) -> None:
+    new = not path.exists()
+    width = values.nbytes // len(values)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        for run in runs:
+            _write_all(file, values[run].tobytes(), int(places[run[0]]) * width)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    if new:
+        sync_folder(path.parent)
+
+
+def _write_all(file: int, content: bytes, offset: int) -> None:
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(file, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+def _width(field: tuple[tuple[int, ...], str]) -> int:
+    """Return the bytes that one photo takes."""
+    shape, dtype = field
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+
+
+def _as_they_are(features: Features) -> dict[str, Array]:
+    return {name: features.take(name) for name in features.fields}

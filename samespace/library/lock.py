@@ -1,0 +1,76 @@
+"""One process at a time changes a library; the others wait, and say for whom."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from samespace.base.errors import SameSpaceError
+
+
+class Lock:
+    """A library's lock, and the file that names its holder. Belongs to one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = FileLock(str(folder / "lock"))
+        self._signature = folder / "holder.json"
+        self._times_held = 0
+
+    @contextmanager
+    def hold(self, wait: bool = True) -> Iterator[bool]:
+        """Hold the lock; see `Library.hold`."""
+        if not self._acquire(wait):
+            yield False
+            return
+        self._times_held += 1
+        try:
+            if self._times_held == 1:
+                self._sign()
+            yield True
+        finally:
+            if self._times_held == 1:
+                with suppress(OSError):
+                    self._signature.unlink()
+            self._times_held -= 1
+            self._lock.release()
+
+    def _acquire(self, wait: bool) -> bool:
+        try:
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                if not wait:
+                    return False
+                print(f"waiting for {self.holder}", file=sys.stderr, flush=True)
+                self._lock.acquire()
+        except OSError as error:
+            raise SameSpaceError(
+                f"{self._folder} cannot be written ({error.strerror}): give --library PATH, a folder that can"
+            ) from error
+        return True
+
+    def _sign(self) -> None:
+        """Name this process for those who have to wait; the lock itself does not need it."""
+        who = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().strftime("%Y-%m-%d %H:%M")}
+        with suppress(OSError):  # a full disk
+            self._signature.write_text(json.dumps(who))
+
+    @property
+    def holder(self) -> str:
+        """Return who holds the lock, in words: `process 12 on desk, which holds /photos/.samespace since 10:30`."""
+        try:
+            who = json.loads(self._signature.read_text())
+            date, _, clock = who["since"].partition(" ")
+            since = clock if date == datetime.now().strftime("%Y-%m-%d") else who["since"]
+            return f"process {who['pid']} on {who['host']}, which holds {self._folder} since {since}"
+        except (OSError, ValueError, KeyError, TypeError):  # it has not signed yet, or was killed while it did
+            return f"another process, which holds {self._folder}"

@@ -1,0 +1,259 @@
+"""Make a library agree with its folders: read what is new or changed, forget what is gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from samespace.base import progress
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import DATABASE, Walk, walk
+from samespace.base.photos import EXTENSIONS, UnreadablePhoto
+from samespace.library.library import KnownFile, Library, Subtree
+from samespace.library.read_photos import Batch, Extractor, File, read_batches
+
+Key = tuple[int, bytes]  # of a file: the number of its root, and its path below it
+
+
+class Scan(NamedTuple):
+    """The result of a scan, over all folders it was given."""
+
+    photos: int  # readable ones, copies included
+    new: int  # files that were not there before, copies included
+    changed: int  # files with other bytes than before
+    moved: int  # files that were elsewhere before; neither new nor forgotten
+    forgotten: int  # files that have vanished
+    unreadable: list[UnreadablePhoto]  # files that are no photos, folders that could not be listed
+    seconds: float
+
+
+def scan(
+    library: Library,
+    folders: Sequence[str | Path],
+    extractors: Sequence[Extractor] = (),
+    extensions: Sequence[str] = EXTENSIONS,
+    follow_links: bool = False,
+    tell: Callable[[int, int], None] | None = None,
+) -> Scan:
+    """Make the library agree with these folders, and return what changed.
+
+    It is committed batch by batch. If nothing has changed and no extractor is new, no photo is opened. `tell` gets the
+    number of files read and the number to read, and takes the place of a bar at a terminal.
+    """
+    start = time.monotonic()
+    extractors = list({extractor.fingerprint: extractor for extractor in extractors}.values())
+    with library.hold():
+        outermost = _outermost(folders)
+        refuse_own_folders(outermost)
+        walks = [walk(folder, extensions, follow_links) for folder in outermost]
+        if follow_links:
+            walks = _under_one_name(walks)
+        views = [_view(library, folder, found, follow_links) for folder, found in zip(outermost, walks, strict=True)]
+        for extractor in extractors:
+            library.take_over(extractor)
+            library.forget_lost_features(extractor.fingerprint, extractor.fields)
+        contents = _read(library, views, extractors, tell)
+        library.forget([key for view in views for key in view.vanished()])
+        library.write_note("scanned", datetime.now().isoformat(" ", "minutes"))
+        return _summary(library, views, contents, time.monotonic() - start)
+
+
+class _View(NamedTuple):
+    """A folder as it is and as the library remembers it; paths are relative to the root."""
+
+    subtree: Subtree
+    before: dict[bytes, KnownFile]
+    found: dict[bytes, tuple[int, int]]  # (size, mtime_ns)
+    unlisted: list[UnreadablePhoto]
+
+    def key(self, path: bytes) -> Key:
+        return self.subtree.number, path
+
+    def vanished(self) -> list[Key]:
+        """Return what was there and is not; files in a folder that could not be listed may be there still."""
+        root = self.subtree.root
+        unknown = tuple(os.fsencode(folder.path.relative_to(root)) + b"/" for folder in self.unlisted)
+        return [self.key(path) for path in self.before if path not in self.found and not path.startswith(unknown)]
+
+
+def _view(library: Library, folder: Path, walked: Walk, follow_links: bool) -> _View:
+    subtree = library.add_root(folder)
+    start = len(os.fsencode(os.path.join(subtree.root, "")))  # noqa: PTH118
+    found = {os.fsencode(entry.path)[start:]: _stamp(entry, follow_links) for entry in walked.files}
+    before = library.files_in(subtree)
+    if before and not found and not any(folder.iterdir()):
+        raise SameSpaceError(
+            f"{folder} is empty, but the library {library.folder} remembers {len(before)} photos there: mount the "
+            "disk it should show, or if they are gone put any other file there and scan again"
+        )
+    return _View(subtree, before, found, walked.unlisted)
+
+
+def _stamp(entry: os.DirEntry[str], follow_links: bool) -> tuple[int, int]:
+    try:
+        status = entry.stat(follow_symlinks=follow_links)
+    except OSError:
+        return -1, -1  # no file has these: reading it will say what is wrong
+    return status.st_size, status.st_mtime_ns
+
+
+def _read(
+    library: Library,
+    views: Sequence[_View],
+    extractors: Sequence[Extractor],
+    tell: Callable[[int, int], None] | None,
+) -> dict[Key, str | None]:
+    """Read what the library does not know yet; return the content of every file that was read."""
+    fingerprints = [extractor.fingerprint for extractor in extractors]
+    seen, taken = library.seen(fingerprints), set[str]()
+    work = [(view, list(_unknown(view, seen, len(extractors), taken))) for view in views]
+    total = sum(len(paths) for _, paths in work)
+    contents: dict[Key, str | None] = {}
+    with progress.bar("scanning", total, disable=tell is not None) as bar:
+        if tell:
+            tell(0, total)
+        for view, paths in work:
+            if not paths:
+                continue
+            for batch in read_batches(view.subtree.root, paths, extractors, library.seen(fingerprints)):
+                library.add(view.subtree, batch)
+                contents |= {view.key(file.path): file.content for file in batch.files}
+                bar.update(len(batch.files))
+                if tell:
+                    tell(len(contents), total)
+    return contents
+
+
+def _unknown(view: _View, seen: Mapping[str, frozenset[str]], extractors: int, taken: set[str]) -> Iterator[bytes]:
+    """Yield the files to be read, in order: of those whose content an extractor has yet to see, one."""
+    for path in sorted(view.found):
+        before = view.before.get(path)
+        if before is None or before.content is None or before[:2] != view.found[path]:
+            yield path
+            continue
+        seen_by = seen.get(before.content)
+        is_lacking = seen_by is None or len(seen_by) < extractors
+        if is_lacking and before.content not in taken:
+            taken.add(before.content)
+            yield path
+
+
+def _summary(library: Library, views: Sequence[_View], contents: Mapping[Key, str | None], seconds: float) -> Scan:
+    before = {view.key(path): known.content for view in views for path, known in view.before.items()}
+    vanished = [key for view in views for key in view.vanished()]
+    left = Counter(before[key] for key in vanished)
+    came = Counter(content for key, content in contents.items() if key not in before)
+    del left[None], came[None]
+    moved = (left & came).total()
+    changed = 0
+    for key, content in contents.items():
+        if content and before.get(key) and content != before[key]:
+            changed += 1
+    unreadable = []
+    for view in views:
+        unreadable += [*view.unlisted, *library.unreadable_in(view.subtree)]
+    photos = sum(library.count_in(view.subtree) for view in views)
+    return Scan(photos, came.total() - moved, changed, moved, len(vanished) - moved, unreadable, seconds)
+
+
+# Folders
+
+
+def _outermost(folders: Sequence[str | Path]) -> list[Path]:
+    """Return the real paths of these folders, sorted as text, without those that lie in others."""
+    for folder in folders:
+        if not os.path.isdir(folder):  # noqa: PTH112
+            raise SameSpaceError(f"{folder} is not a folder: give the folder that holds the photos")
+    outermost: list[Path] = []
+    for real in sorted({os.path.realpath(folder) for folder in folders}, key=len):
+        if not any(Path(real).is_relative_to(wider) for wider in outermost):
+            outermost.append(Path(real))
+    return sorted(outermost, key=str)
+
+
+def refuse_own_folders(folders: Iterable[str | Path]) -> None:
+    """Refuse to scan a library's own folder, where removed photos wait to be put back or deleted."""
+    for folder in map(Path, folders):
+        for above in (folder, *folder.parents):
+            if (above / DATABASE).is_file():
+                raise SameSpaceError(f"{folder} lies in the library {above}: scan the folder that holds the photos")
+
+
+def _under_one_name(walks: Sequence[Walk]) -> list[Walk]:
+    """Leave out links to files that are listed by their own names, and of several links to a file all but the first.
+
+    They would pass for duplicates of it, and it might be removed in favour of a link to it. Hard links stay.
+    """
+    folders: dict[str, bool] = {}
+    own = {id(entry): _is_own_name(entry, folders) for found in walks for entry in found.files}
+    listed = {_identity(entry) for found in walks for entry in found.files if own[id(entry)]}
+    chosen = []
+    for found in walks:
+        kept = []
+        for entry in sorted(found.files, key=lambda entry: os.fsencode(entry.path)):
+            if own[id(entry)] or _identity(entry) not in listed:
+                listed.add(_identity(entry))
+                kept.append(entry)
+        chosen.append(Walk(kept, found.unlisted))
+    return chosen
+
+
+def _is_own_name(entry: os.DirEntry[str], folders: dict[str, bool]) -> bool:
+    folder = os.path.dirname(entry.path)  # noqa: PTH120
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder) == folder
+    return folders[folder] and not entry.is_symlink()
+
+
+def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        status = entry.stat()
+    except OSError:
+        return -1, entry.inode()
+    return status.st_dev, status.st_ino
+
+
+# Batches that were read elsewhere
+
+
+def import_batch(library: Library, root: str | Path, batch: Batch) -> None:
+    """Take in what `read_batch` found below a copy of `root`, as far as the files are here too and as large.
+
+    The next scan rehashes files whose mtime differs here, decodes none of them, and drops what is missing here.
+    """
+    _check(batch)
+    folder = Path(os.path.realpath(root))
+    with library.hold():
+        subtree = library.add_root(folder)
+        for fingerprint, rows in batch.features.items():
+            fields = {name: (column.shape[1:], column.dtype.name) for name, column in rows.fields.items()}
+            library.forget_lost_features(fingerprint, fields)
+        files = [file._replace(path=subtree.prefix + file.path) for file in batch.files if _is_here(folder, file)]
+        library.add(subtree, batch._replace(files=files))
+
+
+def _check(batch: Batch) -> None:
+    """Refuse a batch that names anything but files below the root and folders of features: it comes from elsewhere."""
+    for name in [*batch.features, *(name for rows in batch.features.values() for name in rows.fields)]:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise SameSpaceError(f"the batch has features named {name!r}: import one that samespace has written")
+    for file in batch.files:
+        if file.path.startswith(b"/") or b".." in file.path.split(b"/"):
+            raise SameSpaceError(f"the batch names {file.path!r}, which lies elsewhere: import it for the right folder")
+    for fingerprint, rows in batch.features.items():
+        if any(len(values) != len(rows.contents) for values in rows.fields.values()):
+            raise SameSpaceError(f"the batch's features {fingerprint} are incomplete: import it from an undamaged file")
+
+
+def _is_here(folder: Path, file: File) -> bool:
+    path = os.path.join(os.fsencode(folder), file.path)  # noqa: PTH118 - pathlib has no bytes
+    try:
+        return file.reason is None and os.stat(path).st_size == file.size  # noqa: PTH116
+    except OSError:
+        return False

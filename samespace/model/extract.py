@@ -1,0 +1,255 @@
+"""Run a bare backbone or a trained model on photos, on the fastest engine of this machine: what a scan does."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from samespace.base.arrays import Array
+from samespace.base.photos import Pixels
+from samespace.model.backbone import SIZE, Backbone, make_backbone
+from samespace.model.colours import DIM, colours
+from samespace.model.feature_bank import frozen_maps
+from samespace.model.saved import Model, load
+
+_REPORTER = "openvino_telemetry"
+
+Columns = tuple[Tensor, ...]
+Fields = dict[str, tuple[tuple[int, ...], str]]
+
+
+class NetworkExtractor:
+    """A network that turns photos into the numbers a library keeps, on all cores or the GPU; for one caller at a time.
+
+    Nothing is converted and no thread is started before the first photos come.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        finish: Callable[[Columns], Columns],
+        fields: Fields,
+        fingerprint: str,
+        former: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
+        """Take a network for photos (N, S, S, 3) of 0..255, and what makes the columns of `fields` from its output.
+
+        A column of colours is added, for which no network is needed. `former` returns the fingerprints that earlier
+        versions gave to the same numbers.
+        """
+        self._network, self._finish = network, finish
+        self.fields: Fields = {"colours": ((DIM,), "uint8"), **fields}
+        self.fingerprint, self._former = fingerprint, former
+        self._device = next(network.parameters()).device
+        on_cpu = self._device.type == "cpu"
+        # One thread for each photo: threads that shared one would wait for each other whenever a decoder takes a core.
+        self._workers = torch.get_num_threads() if on_cpu else 1
+        # A CPU core's cache holds the maps of about four photos.
+        self._chunk = 4 if on_cpu else 128
+        self.batch = max(32, 2 * self._chunk * self._workers)
+
+    @property
+    def name(self) -> str:
+        """Return the engine's name, for a person to read."""
+        if self._device.type == "cpu":
+            engine = "OpenVINO" if openvino() else "PyTorch"
+            return f"{engine}, {self._workers} at once"
+        return f"PyTorch on {torch.cuda.get_device_name(self._device)}"
+
+    @cached_property
+    def former(self) -> tuple[str, ...]:
+        """Return the fingerprints that earlier versions gave to these numbers."""
+        return self._former()
+
+    def extract(self, pixels: Pixels) -> dict[str, Array]:
+        """Return an array of N rows for each field; a photo's row does not depend on the others in its batch."""
+        found = {name: np.empty((len(pixels), *shape), dtype) for name, (shape, dtype) in self.fields.items()}
+        starts = range(0, len(pixels), self._chunk)
+        chunks = self._pool.map(partial(self._extract, self._run), (pixels[at : at + self._chunk] for at in starts))
+        for at, columns in zip(starts, chunks, strict=True):
+            for column, rows in zip(columns, found.values(), strict=False):
+                rows[at : at + self._chunk] = column[: len(rows) - at]
+        return found
+
+    @torch.no_grad()
+    def _extract(self, run: Callable[[Pixels], Columns], chunk: Pixels) -> list[Array]:
+        seen = colours(chunk)
+        # Always the same number of photos: a convolution takes other ways for other sizes, and rounds differently.
+        missing = self._chunk - len(chunk)
+        chunk = np.pad(chunk, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else np.ascontiguousarray(chunk)
+        return [seen, *(column.cpu().numpy() for column in run(chunk))]
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
+
+    @cached_property
+    def _run(self) -> Callable[[Pixels], Columns]:
+        if self._device.type == "cuda":
+            return self._on_cuda
+        return self._in_openvino() if openvino() else lambda chunk: self._in_torch(torch.from_numpy(chunk))
+
+    def _in_torch(self, pixels: Tensor) -> Columns:
+        return self._finish(self._network(pixels))
+
+    def _on_cuda(self, chunk: Pixels) -> Columns:
+        pixels = torch.from_numpy(chunk).pin_memory().to(self._device, non_blocking=True)
+        # TensorFloat-32 would give other answers than a CPU, and decoding is the bottleneck anyway.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            return self._in_torch(pixels)
+
+    def _in_openvino(self) -> Callable[[Pixels], Columns]:
+        model = convert(self._network, self._chunk)
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",  # the default rounds to bfloat16 and moves cosines by 0.05
+            "NUM_STREAMS": self._workers,
+            "INFERENCE_NUM_THREADS": self._workers,
+            "ENABLE_CPU_PINNING": False,  # decoders need these cores, too
+        }
+        compiled = openvino().Core().compile_model(model, "CPU", settings)
+        idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(self._workers):
+            idle.put(compiled.create_infer_request())
+
+        def run(chunk: Pixels) -> Columns:
+            request = idle.get()
+            try:
+                return self._finish(tuple(torch.from_numpy(column) for column in request.infer(chunk).values()))
+            finally:
+                idle.put(request)
+
+        return run
+
+
+def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
+    """Return the extractor of a bare backbone's vectors, which are neither whitened nor of length 1.
+
+    It computes in float32 on every processor, so that vectors from several machines fit together. Earlier versions used
+    bfloat16 on CPUs that multiply it, twice as fast, and gave each precision a fingerprint of its own.
+    """
+    backbone = make_backbone(name, weights).to(_device())
+    fields: Fields = {"vectors": ((backbone.shapes()[2],), "float16")}
+
+    def fingerprint(kind: str) -> str:
+        return _fingerprint(kind, backbone, backbone.state_dict())
+
+    def former() -> tuple[str, ...]:
+        return fingerprint("trunk float32"), fingerprint("trunk bfloat16")
+
+    return NetworkExtractor(
+        _Embedding(backbone), lambda columns: (columns[0].half(),), fields, fingerprint("trunk"), former
+    )
+
+
+def for_model(model: Model | str | Path) -> NetworkExtractor:
+    """Return the extractor of what `Model.embed` returns, for a model or its folder."""
+    network = (model if isinstance(model, Model) else load(model, _device())).network
+    backbone = network.backbone
+
+    def finish(maps: Columns) -> Columns:
+        vectors, parts = network.embed_frozen(network.freeze(*maps))
+        return vectors.half(), parts
+
+    with torch.no_grad():
+        columns = finish(frozen_maps(torch.zeros(1, 3, SIZE, SIZE, device=_device_of(backbone)), backbone))
+    shapes = [tuple(column.shape[1:]) for column in columns]
+    fields: Fields = {"vectors": (shapes[0], "float16")}
+    if shapes[1][0]:
+        fields["parts"] = (shapes[1], "int8")
+    # The head compares what was kept, so with another head nothing needs to be extracted again.
+    kept = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
+    return NetworkExtractor(_Maps(backbone), finish, fields, _fingerprint("model", backbone, kept))
+
+
+class _Embedding(nn.Module):
+    """A bare backbone: photos (N, S, S, 3) → embeddings."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, photos: Tensor) -> Columns:
+        return (self.backbone(photos.permute(0, 3, 1, 2)),)
+
+
+class _Maps(nn.Module):
+    """The frozen half of a backbone: photos (N, S, S, 3) → maps, rounded as in training.
+
+    A whole model would lose the rounding when it is converted, and some probabilities would move by 0.04.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, photos: Tensor) -> Columns:
+        return frozen_maps(photos.permute(0, 3, 1, 2), self.backbone)
+
+
+@cache
+def openvino() -> Any:
+    """Return the package openvino, or None if it is not installed.
+
+    Importing it reports to Google Analytics, from a process that may outlive this one, unless the package that reports
+    is missing. So that package is hidden while the import lasts.
+    """
+    before = sys.modules.get(_REPORTER)
+    sys.modules[_REPORTER] = None  # type: ignore[assignment]  # its import fails
+    try:
+        import openvino as package
+    except ImportError:
+        return None
+    finally:
+        del sys.modules[_REPORTER]
+        if before is not None:
+            sys.modules[_REPORTER] = before
+    return package
+
+
+def convert(network: nn.Module, photos: int) -> Any:
+    """Convert a network to OpenVINO's format, for this many photos of 0..255 at once.
+
+    OpenVINO's own `convert_model` does the same, and reports to Google Analytics.
+    """
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    shape = (photos, SIZE, SIZE, 3)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing turns the means into constants, as it should
+        pixels = torch.zeros(shape, dtype=torch.uint8)
+        traced = torch.jit.trace(network, pixels, check_trace=False)  # type: ignore[no-untyped-call]
+    reader = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced)  # kept alive here: the reader does not hold it
+    model = reader.convert(reader.load(decoder))
+    model.inputs[0].get_node().set_element_type(openvino().Type.u8)
+    model.reshape(shape)
+    return model
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _device_of(backbone: Backbone) -> torch.device:
+    return next(backbone.parameters()).device
+
+
+def _fingerprint(kind: str, backbone: Backbone, state: dict[str, Tensor]) -> str:
+    """Return a fingerprint of all that decides the numbers; engine and processor, which only round, do not count."""
+    digest = hashlib.sha256(f"{kind} {backbone.name} {SIZE} {backbone.mean} {backbone.std}".encode())
+    for name, value in state.items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

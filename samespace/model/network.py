@@ -1,0 +1,263 @@
+"""Define the twin network: one tower that both photos pass through, and a head that compares the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samespace.base.errors import SameSpaceError
+from samespace.model.backbone import Backbone
+from samespace.model.feature_bank import Maps, frozen_maps
+
+HEADS = ("compare", "concat")
+TRAINABLE = ("head", "last_conv")
+# What ranks held-out training spaces best; `benchmarks/quality.py --select` prints the table.
+DEFAULT_TRAINABLE = {"compare": "head", "concat": "last_conv"}
+
+VECTOR_DIM = 512
+PART_DIM = 32
+CODE = 127  # parts are kept as integers of -127..127: 8 KB a photo
+BLOCK = 256
+
+
+class Frozen(NamedTuple):
+    """The inputs of the tower for N photos, which never change in training.
+
+    start: (N, dim) embeddings, or (N, C, h, w) maps in half precision where the last convolution learns
+    parts: (N, K, 32) codes, or (N, 0, 0) for a head that does not use them
+    """
+
+    start: Tensor
+    parts: Tensor
+
+    def take(self, rows: Tensor) -> Frozen:
+        return Frozen(self.start[rows], self.parts[rows])
+
+
+class Embeddings(NamedTuple):
+    """What is kept of N photos to compare them: vectors (N, D), and parts (N, K, 32) of int8 or (N, 0, 0)."""
+
+    vectors: Tensor
+    parts: Tensor
+
+    def take(self, rows: Tensor) -> Embeddings:
+        return Embeddings(self.vectors[rows], self.parts[rows])
+
+
+class Whitening(nn.Module):
+    """A map that gives all axes equal spread, so that no common trait decides a cosine; fitted in closed form."""
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, dim: int, kept: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("matrix", torch.eye(dim, kept))
+
+    @torch.no_grad()
+    def fit(self, samples: Tensor) -> None:
+        """Fit it to samples (N, V, dim): N photos, or places in photos, in V variants.
+
+        An axis is shortened by how much photos differ along it, and by how much one photo's variants do: what a flip
+        changes says little about a room. At most a third as many axes are kept as there are samples; the rest is zero.
+        """
+        samples = samples.double()
+        rows = samples.flatten(0, 1)
+        mean = rows.mean(0)
+        spread, axes = torch.linalg.eigh(_covariance(rows - mean))
+        kept = min(self.matrix.shape[1], max(1, len(rows) // 3))
+        spread, axes = spread.flip(0)[:kept], axes.flip(1)[:, :kept]
+        # An axis without spread, scaled up, would be rounding noise.
+        kept = int((spread > 1e-9 * spread[0]).sum())
+        projection = axes[:, :kept] / spread[:kept].sqrt()
+        if samples.shape[1] > 1:
+            within_photos = (samples - samples.mean(1, keepdim=True)).flatten(0, 1) @ projection
+            projection = projection @ _inverse_root(1, within_photos)
+        self.mean.copy_(mean)
+        self.matrix.zero_()
+        self.matrix[:, :kept] = projection
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map samples (..., dim) to (..., kept), of length 1."""
+        return F.normalize((samples - self.mean) @ self.matrix, dim=-1)
+
+
+def _covariance(centred: Tensor) -> Tensor:
+    return centred.T @ centred / len(centred)
+
+
+def _inverse_root(ridge: float, centred: Tensor) -> Tensor:
+    """Return (ridge + covariance)^(-1/2)."""
+    spread, axes = torch.linalg.eigh(_covariance(centred))
+    root: Tensor = (axes / (ridge + spread.clamp(min=0)).sqrt()) @ axes.T
+    return root
+
+
+class CompareHead(nn.Module):
+    """A head that weighs two pieces of evidence: the cosine of the whole photos, and how well their parts pair up.
+
+    It is symmetric, and cannot forget how to rank: it only learns how much each piece counts.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(2))
+        self.register_buffer("spread", torch.ones(2))
+        self.weight = nn.Parameter(torch.ones(2))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    @staticmethod
+    def evidence(first: Embeddings, second: Embeddings) -> Tensor:
+        """Return the evidence on N pairs, (N, 2): cosine, and how well parts pair up."""
+        cosine = (first.vectors * second.vectors).sum(1)
+        return torch.stack([cosine, paired_parts(first.parts, second.parts)], 1)
+
+    @torch.no_grad()
+    def fit(self, evidence: Tensor) -> None:
+        """Bring both pieces of sample evidence, (N, 2), to one scale, so that one learning rate suits both."""
+        self.centre.copy_(evidence.mean(0))
+        self.spread.copy_(evidence.std(0).clamp(min=1e-6))
+
+    def weigh(self, evidence: Tensor) -> Tensor:
+        """Turn evidence, (N, 2), into logits (N,)."""
+        return (evidence - self.centre) / self.spread @ self.weight + self.bias
+
+    def forward(self, first: Embeddings, second: Embeddings) -> Tensor:
+        return self.weigh(self.evidence(first, second))
+
+
+def paired_parts(parts0: Tensor, parts1: Tensor) -> Tensor:
+    """Return how much of one photo is found again in the other, (N,), given codes (N, K, C) of both.
+
+    Parts pair up when each is the other's nearest; a pair counts with the cube of its cosine, so that a few sure
+    matches outweigh many vague ones (the kernel of Tolias, Avrithis and Jégou, ICCV 2013).
+    """
+    cosine = torch.bmm(parts0.float(), parts1.float().transpose(1, 2)) / CODE**2  # (N, K, K)
+    best0, partner0 = cosine.max(2)
+    best1, partner1 = cosine.max(1)
+    found0 = best0.clamp(min=0) ** 3 * (best0 >= best1.gather(1, partner0))
+    found1 = best1.clamp(min=0) ** 3 * (best1 >= best0.gather(1, partner1))
+    # Parts that are alike, as of a bare wall, may share a partner: only the mean of both sides is symmetric.
+    return (found0.sum(1) + found1.sum(1)) / 2
+
+
+class ConcatHead(nn.Module):
+    """The classic head: both embeddings side by side through an MLP. In use it takes the mean of both orders."""
+
+    def __init__(self, dim: int, dropouts: Sequence[float]) -> None:
+        super().__init__()
+        sizes = (2 * dim, 2048, 1024, 512)
+        layers: list[nn.Module] = []
+        for before, after, dropout in zip(sizes[:-1], sizes[1:], dropouts, strict=True):
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+        self.mlp = nn.Sequential(*layers, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def forward(self, first: Embeddings, second: Embeddings) -> Tensor:
+        logits = self._one_way(first, second)
+        return logits if self.training else (logits + self._one_way(second, first)) / 2
+
+    def _one_way(self, first: Embeddings, second: Embeddings) -> Tensor:
+        return self.mlp(torch.cat([first.vectors, second.vectors], 1)).squeeze(1)
+
+
+class TwinNetwork(nn.Module):
+    """Photos → `freeze` → `tower` → `head` → a logit for each pair; `freeze` is never trained, so it runs once."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: str = "compare",
+        trainable: str | None = None,
+        dropouts: Sequence[float] = (0.4, 0.4, 0.4),
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise SameSpaceError(f"unknown head {head!r}: choose one of {', '.join(HEADS)}")
+        self.trainable = trainable or DEFAULT_TRAINABLE[head]
+        if self.trainable not in TRAINABLE:
+            raise SameSpaceError(f"trainable cannot be {trainable!r}: choose one of {', '.join(TRAINABLE)}")
+        self.trunk = backbone.requires_grad_(False)  # its name in saved weights
+        self.trunk.last.requires_grad_(self.trainable == "last_conv")
+        (channels, _, _), _, dim = backbone.shapes()
+        self.head_name = head
+        self.head: CompareHead | ConcatHead
+        if head == "compare":
+            self.whiten_vectors = Whitening(dim, min(VECTOR_DIM, dim))
+            self.whiten_parts = Whitening(channels, min(PART_DIM, channels))
+            self.head = CompareHead()
+        else:
+            self.head = ConcatHead(dim, dropouts)
+
+    @property
+    def backbone(self) -> Backbone:
+        return self.trunk
+
+    @torch.no_grad()
+    def fit(self, maps: Maps) -> None:
+        """Fit what has a closed form, the two whitenings of `compare`, to the training photos' maps."""
+        if isinstance(self.head, CompareHead):
+            # A photo has one vector and hundreds of parts, so a few photos show how parts vary.
+            parts = _spread_out(maps.parts, 256)[:, 0].to(self._device).float()
+            self.whiten_parts.fit(parts.flatten(2).transpose(1, 2).reshape(-1, 1, parts.shape[1]))
+            seen = _spread_out(maps.seen, 4096)
+            vectors = torch.cat([self._last(photos) for photos in torch.split(seen.flatten(0, 1), BLOCK)])
+            self.whiten_vectors.fit(vectors.view(*seen.shape[:2], -1))
+
+    @torch.no_grad()
+    def freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
+        """Return the tower's inputs, N or N·V rows, for maps of shape (N, C, h, w) or (N, V, C, h, w)."""
+        parts, seen = (maps.flatten(0, -4) for maps in (parts, seen))
+        blocks = [self._freeze(*both) for both in zip(torch.split(parts, BLOCK), torch.split(seen, BLOCK), strict=True)]
+        return Frozen(*(torch.cat(column) for column in zip(*blocks, strict=True)))
+
+    def _freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
+        start = seen.to(self._device) if self.trainable == "last_conv" else self._last(seen)
+        if not isinstance(self.head, CompareHead):
+            return Frozen(start, torch.empty(len(start), 0, 0, dtype=torch.int8, device=start.device))
+        places = parts.to(self._device).float().flatten(2).transpose(1, 2)  # (N, K, C)
+        return Frozen(start, (self.whiten_parts(places) * CODE).round().to(torch.int8))
+
+    def _last(self, seen: Tensor) -> Tensor:
+        return self.backbone.last(seen.to(self._device).float())
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.backbone.parameters()).device
+
+    def tower(self, frozen: Frozen) -> Embeddings:
+        """Run the half that both photos share."""
+        vectors = self._last(frozen.start) if self.trainable == "last_conv" else frozen.start
+        if isinstance(self.head, CompareHead):
+            vectors = self.whiten_vectors(vectors)
+        return Embeddings(vectors, frozen.parts)
+
+    def forward(self, start0: Tensor, parts0: Tensor, start1: Tensor, parts1: Tensor) -> Tensor:
+        """Return logits (N,) of N pairs of frozen photos; plain tensors, as distributed wrappers expect."""
+        return self.head(self.tower(Frozen(start0, parts0)), self.tower(Frozen(start1, parts1)))
+
+    @torch.no_grad()
+    def embed(self, pixels: Tensor) -> Embeddings:
+        """Return what is kept of photos (N, 3, S, S) of 0..255."""
+        return self.embed_frozen(self.freeze(*frozen_maps(pixels.to(self._device), self.backbone)))
+
+    @torch.no_grad()
+    def embed_frozen(self, frozen: Frozen) -> Embeddings:
+        """Run the tower on any number of photos, a block at a time."""
+        blocks = [
+            self.tower(Frozen(*both))
+            for both in zip(torch.split(frozen.start, BLOCK), torch.split(frozen.parts, BLOCK), strict=True)
+        ]
+        return Embeddings(*(torch.cat(column) for column in zip(*blocks, strict=True)))
+
+
+def _spread_out(photos: Tensor, most: int) -> Tensor:
+    """Return about `most` of N photos, evenly spaced."""
+    return photos[:: max(1, len(photos) // most)]

@@ -1,1 +1,0 @@
-"""What a drawn room is made of: its plan, its furniture, surfaces, light, and the camera that sees it."""

@@ -1,0 +1,164 @@
+"""Scores of pairs of photos, computed once; those of copies are kept in the library, because they take long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from samespace.base import progress
+from samespace.base.arrays import Doubles, Ints, blocks
+from samespace.base.files import write_whole
+from samespace.library.library import Library
+from samespace.search import same_shot
+
+# Takes two arrays of photos and returns the score of each pair, whichever photo of a pair comes first.
+ScorePairs = Callable[[Ints, Ints], npt.NDArray[np.floating]]
+
+AT_ONCE = 1 << 12  # pairs that are scored in one call
+
+
+class Scored(NamedTuple):
+    """Pairs of photos and their scores, (n,) each."""
+
+    first: Ints
+    second: Ints
+    scores: Doubles
+
+
+class Remembered:
+    """A score computed once for each pair. Threads may share it: if two ask at once, one may compute it again."""
+
+    def __init__(
+        self, score_pairs: ScorePairs, count: int, known: Scored | None = None, room: float = math.inf
+    ) -> None:
+        """Score pairs of `count` photos but those `known`, each once; keep the scores of up to `room` pairs."""
+        self.score_pairs = score_pairs
+        self.count = count
+        self.room = room
+        # Pairs, rising, and their scores, replaced together; the last is no pair, and comes after all.
+        self._known = np.array([count * count]), np.zeros(1)
+        if known is not None:
+            pairs = self._numbers(known.first, known.second)
+            order = np.argsort(pairs)
+            self._known = np.append(pairs[order], self._known[0]), np.append(known.scores[order], self._known[1])
+
+    @property
+    def known(self) -> Scored:
+        """Return all pairs that have a score, each once."""
+        pairs, scores = self._known
+        return Scored(pairs[:-1] // self.count, pairs[:-1] % self.count, scores[:-1])
+
+    def _numbers(self, first: Ints, second: Ints) -> Ints:
+        """Return each pair as one number, whichever photo comes first."""
+        return np.minimum(first, second) * self.count + np.maximum(first, second)
+
+    def __call__(self, first: Ints, second: Ints) -> Doubles:
+        pairs = self._numbers(first, second)
+        known, scores = self._known
+        places = np.searchsorted(known, pairs)
+        if (known[places] != pairs).any():
+            new = np.unique(pairs[known[places] != pairs])
+            found = score_in_blocks(new // self.count, new % self.count, self.score_pairs)
+            before = np.searchsorted(known, new)
+            known, scores = np.insert(known, before, new), np.insert(scores, before, found)
+            if len(known) <= self.room:
+                self._known = known, scores
+            places = np.searchsorted(known, pairs)
+        return scores[places]
+
+
+def score_in_blocks(first: Ints, second: Ints, score_pairs: ScorePairs) -> Doubles:
+    """Return the score of each pair, computed a block at a time and with the lower number first."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    scores = np.empty(len(low))
+    with progress.bar("comparing", len(low), " pairs", disable=len(low) <= AT_ONCE) as bar:
+        for rows in blocks(len(low), AT_ONCE):
+            scores[rows] = score_pairs(low[rows], high[rows])
+            bar.update(len(low[rows]))
+    return scores
+
+
+Keys = npt.NDArray[np.uint64]
+
+# By the first 64 bits of both contents, the lower first: whatever the photos are called, and wherever they lie.
+_PAIR = np.dtype([("first", "<u8"), ("second", "<u8"), ("score", "<f4")])
+
+Pairs = npt.NDArray[np.void]
+_NOTHING: Pairs = np.empty(0, _PAIR)
+
+
+def recalled_scores(libraries: Sequence[Library], contents: Sequence[str]) -> Scored:
+    """Return the scores these libraries remember for pairs of `contents`, each named once, by their places in it."""
+    pairs = _once(np.concatenate([_NOTHING, *(_read(_path(library)) for library in libraries)]))
+    keys = _keys(contents)
+    order = np.argsort(keys)
+    first, second = (_places(pairs[side], keys[order]) for side in ("first", "second"))
+    ours = (first >= 0) & (second >= 0)
+    return Scored(order[first[ours]], order[second[ours]], pairs["score"][ours].astype(np.float64))
+
+
+def remember_scores(library: Library, contents: Sequence[str], scored: Scored) -> None:
+    """Remember the scores of these pairs of contents; forget pairs of photos that the library no longer has.
+
+    Nothing is written while somebody else holds the library or if the disk is full: the pairs are then scored again.
+    """
+    if not library.is_writable:
+        return
+    with library.hold(wait=False) as held, suppress(OSError):
+        if held:
+            pairs = _once(np.concatenate([_as_pairs(_keys(contents), scored), _read(_path(library))]))
+            there = np.sort(_keys(list(library.rows(same_shot.Sketches()))))
+            ours = (_places(pairs["first"], there) >= 0) & (_places(pairs["second"], there) >= 0)
+            _write(_path(library), pairs[ours])
+
+
+def _as_pairs(keys: Keys, scored: Scored) -> Pairs:
+    pairs = np.empty(len(scored.scores), _PAIR)
+    one, other = keys[scored.first], keys[scored.second]
+    pairs["first"], pairs["second"], pairs["score"] = np.minimum(one, other), np.maximum(one, other), scored.scores
+    return pairs
+
+
+def _keys(contents: Sequence[str]) -> Keys:
+    return np.array([int(content[:16], 16) for content in contents], np.uint64)
+
+
+def _places(keys: Keys, known: Keys) -> Ints:
+    """Return each key's place among the known ones, which rise; -1 for those not known."""
+    if not len(known):
+        return np.full(len(keys), -1, np.intp)
+    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[places] == keys, places, -1)
+
+
+def _path(library: Library) -> Path:
+    return library.features_folder(same_shot.Sketches.fingerprint) / f"{same_shot.SCORING}.npy"
+
+
+def _read(path: Path) -> Pairs:
+    """Return the pairs in a file; none if it is missing or damaged."""
+    with suppress(OSError, ValueError, EOFError):
+        pairs = np.load(path, allow_pickle=False)
+        if pairs.dtype == _PAIR and pairs.ndim == 1:
+            return np.asarray(pairs)
+    return _NOTHING
+
+
+def _write(path: Path, pairs: Pairs) -> None:
+    file = BytesIO()
+    np.save(file, pairs)
+    write_whole(path, file.getvalue())
+
+
+def _once(pairs: Pairs) -> Pairs:
+    """Sort the pairs, and keep the first of those that are there twice."""
+    pairs = pairs[np.lexsort((pairs["second"], pairs["first"]))]
+    again = (pairs["first"][1:] == pairs["first"][:-1]) & (pairs["second"][1:] == pairs["second"][:-1])
+    return pairs[np.append(True, ~again)[: len(pairs)]]

@@ -1,0 +1,1 @@
+"""The page that shows a library, scans it and draws its map."""

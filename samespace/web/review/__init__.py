@@ -1,0 +1,1 @@
+"""The page on which groups of duplicates are reviewed."""

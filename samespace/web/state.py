@@ -1,0 +1,163 @@
+"""The library that the pages show: what is in it now, kept in memory, and what has been removed since it was read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from samespace.base.errors import SameSpaceError
+from samespace.base.find import DATABASE
+from samespace.base.photos import UnreadablePhoto
+from samespace.base.text import as_sentence, readable
+from samespace.library.library import Library, Photo
+from samespace.search.look import Look
+from samespace.search.space import Space
+from samespace.web.thumbnails import forget_thumbnails
+from samespace.words import stored_captions
+from samespace.words.search import Sentences, sentences_of
+from samespace.words.stored_captions import Caption, LibraryCaptions, captions_of
+
+
+class Snapshot(NamedTuple):
+    """A library as it was at one moment; any thread may read it."""
+
+    number: int  # higher than that of the snapshot before
+    photos: dict[str, Photo]  # by id, sorted by the bytes of their paths
+    unreadable: list[UnreadablePhoto]
+    space: Space | None
+    why_not: str  # why there is no space to search, in a sentence
+    sentences: Sentences | None = None
+    why_mute: str = ""  # why a matcher that is remembered understands none, in a sentence
+
+
+class _Captions(NamedTuple):
+    """Captions as they were last read from their file."""
+
+    version: tuple[int, ...]  # of the file
+    captions: dict[str, Caption]
+
+
+class LibraryAway(SameSpaceError):
+    """Its folder is not there: its disk may have been unplugged, and may come back."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"the library's folder {folder} is not there any more, perhaps because its disk is not: "
+            "this page works again once it is back"
+        )
+
+
+class LiveLibrary:
+    """The library for requests. Each opens a connection of its own, because one belongs to one thread."""
+
+    def __init__(self, folder: Path, roots: Sequence[Path], look: Look) -> None:
+        self.folder, self.roots, self.look = folder, list(roots), look
+        self.gone: frozenset[Path] = frozenset()  # removed since the snapshot: no page shows them
+        self._refreshing, self._removing = threading.Lock(), threading.Lock()
+        self.snapshot = Snapshot(0, {}, [], None, "Nothing has been scanned yet.")
+        self._captions = _Captions((), {})
+
+    @contextmanager
+    def library(self) -> Iterator[Library]:
+        """Open a connection for this thread. Whatever fails while the library's folder is away raises LibraryAway."""
+        try:
+            with closing(Library(self.folder)) as library:
+                if not library.is_writable:  # others were brought up to date before they were served
+                    library.take_over(self.look.extractor)
+                yield library
+        except (SameSpaceError, OSError):
+            self.must_be_there()
+            raise
+
+    def must_be_there(self) -> None:
+        """Raise LibraryAway if the folder is not there."""
+        if not (self.folder / DATABASE).is_file():
+            raise LibraryAway(self.folder)
+
+    def refresh(self) -> None:
+        """Read the library again, after a scan; pages that are being made go on with what they have."""
+        with self._refreshing, self.library() as library:
+            photos = {photo_id(photo.path): photo for photo in library.photos()}
+            space, why_not = self._space(library) if photos else (None, "Nothing has been scanned yet.")
+            understood, why_mute = self._sentences(library) if space else (None, "")
+            snapshot = Snapshot(
+                self.snapshot.number + 1, photos, library.unreadable(), space, why_not, understood, why_mute
+            )
+        with self._removing:
+            self.snapshot = snapshot
+            self.gone = frozenset(photo.path for photo in photos.values() if not os.path.lexists(photo.path))
+        if snapshot.number > 1:
+            forget_thumbnails(self.folder, but={photo.content for photo in photos.values()})
+
+    @property
+    def captions(self) -> dict[str, Caption]:
+        """Return the captions by content, read again when their file has changed, whoever changed it.
+
+        There are none if the file cannot be read: editing and searching captions says why, and all else works.
+        """
+        version, kept = self._version(), self._captions
+        if version != kept.version:
+            try:
+                with self.library() as library:
+                    kept = _Captions(version, captions_of(library))
+            except SameSpaceError:
+                kept = _Captions(version, {})
+            self._captions = kept
+        return kept.captions
+
+    def _version(self) -> tuple[int, ...]:
+        try:
+            status = (self.folder / stored_captions.FILE).stat()
+        except OSError:
+            return ()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def caption(self, content: str, text: str) -> None:
+        """Write a person's caption; the next page has it."""
+        with self.library() as library, LibraryCaptions(library) as captions:
+            captions.edit(content, text)
+        self._captions = _Captions((), {})  # a clock may be too coarse to tell two changes apart
+
+    @property
+    def understands(self) -> bool:
+        """Return True if a sentence can find photos, by a matcher or by captions."""
+        return self.snapshot.sentences is not None or any(caption.text for caption in self.captions.values())
+
+    def remove(self, paths: Iterable[Path]) -> None:
+        """Hide photos that have been moved into quarantine."""
+        with self._removing:
+            self.gone |= frozenset(paths)
+
+    def restore(self, paths: Iterable[Path]) -> None:
+        """Show photos that are back where they were."""
+        with self._removing:
+            self.gone -= frozenset(paths)
+
+    def _space(self, library: Library) -> tuple[Space | None, str]:
+        try:
+            return Space(library, self.look), ""
+        except SameSpaceError as error:
+            return None, as_sentence(readable(str(error)))
+
+    def _sentences(self, library: Library) -> tuple[Sentences | None, str]:
+        """Return what finds photos by a sentence, or why nothing does; other searches work without."""
+        try:
+            return sentences_of(library, self.look), ""
+        except SameSpaceError as error:
+            return None, as_sentence(readable(str(error)))
+
+
+def was_away(made: Future[Any]) -> bool:
+    """Return True if it failed because the library's folder was away; it may succeed the next time."""
+    return made.done() and not made.cancelled() and isinstance(made.exception(), LibraryAway)
+
+
+def photo_id(path: Path) -> str:
+    """Return the id of a photo, which stays the same from one start to the next and gives no path away."""
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]

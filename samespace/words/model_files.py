@@ -1,0 +1,73 @@
+"""The files that matchers, captioners and borrowers are kept in, and checks that features come from their backbone.
+
+Features of another backbone would be numbers like any, and what a model makes of them nonsense.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from samespace.base import sealed
+from samespace.base.arrays import Array, Floats
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import save_whole
+from samespace.words.feature_files import unit_rows
+from samespace.words.photo_features import FeatureSource
+
+FORMAT = 1
+
+Model = TypeVar("Model")
+
+
+def save(path: Path, kind: str, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors and `about`, which JSON must be able to hold, as one safetensors file, whole or not at all."""
+    here = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    about = {"format": FORMAT, **about}
+    digest = sealed.digest(_as_text(about), here)
+    save_whole(path, save_tensors(here, {kind: json.dumps({**about, "sha256": digest})}))
+
+
+def load(path: Path, kind: str, build: Callable[[dict[str, Any], dict[str, Tensor]], Model]) -> Model:
+    """Return what `build` makes of what `save` was given. A file is data alone: one from a stranger is safe to load."""
+    return sealed.load(path, kind, FORMAT, "pt", _as_text, build, "train it again, or copy it again")
+
+
+def _as_text(about: Mapping[str, Any]) -> str:
+    return json.dumps(about, sort_keys=True)
+
+
+def kind_of(path: Path) -> str:
+    """Return the kind that a file was saved as, or "" if it has none: `load` says what is wrong with it."""
+    try:
+        with safe_open(path, "pt") as file:
+            return next(iter(file.metadata() or {}), "")
+    except (OSError, SafetensorError):
+        return ""
+
+
+def check_backbone(kind: str, own: FeatureSource, feature_source: FeatureSource) -> None:
+    """Refuse features of another backbone than the model's own."""
+    if feature_source.origin == own.origin:
+        return
+    other = " with other weights, or of another version" if feature_source.name == own.name else ""
+    raise SameSpaceError(
+        f"the {kind} was trained on features of {own.name}, and these are of {feature_source.name}{other}: "
+        "take those, or train one on these"
+    )
+
+
+def unit_features(kind: str, own: FeatureSource, features: Array, dim: int) -> Floats:
+    """Return features (N, dim) of any length as (N, dim) of length 1; refuse any other shape."""
+    if features.ndim != 2 or features.shape[1] != dim:
+        raise SameSpaceError(
+            f"the {kind} takes features of {dim:,} numbers, not of shape {features.shape}: give those of {own.name}"
+        )
+    return unit_rows(np.asarray(features, np.float32))

@@ -1,0 +1,71 @@
+"""Do things in processes of their own, and kill those before any step that changes the file system."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+NAMES = ("rename", "link", "symlink", "remove", "mkdir", "rmdir", "chmod", "chown", "utime", "setxattr")
+STEPS = {f"os.{name}" for name in NAMES}
+
+
+def die_at_step(fatal: int) -> None:
+    """Kill this process before its so-many-th call that changes the file system; a fatal write is torn in two."""
+    step, write_really = count(1), os.write
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if (event in STEPS or writes) and next(step) == fatal:
+            die()
+
+    def torn_write(descriptor: int, content: bytes) -> int:
+        if next(step) == fatal:
+            write_really(descriptor, content[: len(content) // 2])
+            die()
+        return write_really(descriptor, content)
+
+    def sync(descriptor: int) -> None:
+        if next(step) == fatal:  # without the wait: what a kill leaves does not depend on it
+            die()
+
+    os.write, os.fsync = torn_write, sync  # type: ignore[assignment]
+    sys.addaudithook(hook)
+
+
+def serve() -> None:
+    """Fork for each request on stdin, as this small process can do in a millisecond; pytest's has torch in it."""
+    while True:
+        try:
+            works, fatal = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        gate, opener = os.pipe()
+        children = [fork(gate, opener, work, args, fatal) for work, args in works]
+        os.close(gate)
+        os.close(opener)  # all of them start now
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        pickle.dump(statuses, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def fork(gate: int, opener: int, work: Callable[..., object], args: Sequence[object], fatal: int) -> int:
+    if child := os.fork():
+        return child
+    try:
+        os.close(opener)
+        os.read(gate, 1)
+        die_at_step(fatal)
+        work(*args)
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)

@@ -1,0 +1,90 @@
+"""Candidates and careful scores, whatever library a photo lies in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samespace.base.errors import SameSpaceError
+from samespace.duplicates import scores
+from samespace.duplicates.scores import JoinedFeatures
+from samespace.library.features import Features
+from samespace.model.saved import load
+
+FIELDS = {"vectors": ((4,), "float16")}
+
+
+def features(folder: Path, vectors: np.ndarray, rows: list[int]) -> Features:
+    folder.mkdir(parents=True)
+    (folder / "vectors").write_bytes(vectors.astype(np.float16).tobytes())
+    return Features(folder, FIELDS, np.array(rows, np.int64))
+
+
+@pytest.fixture
+def everywhere(tmp_path: Path) -> tuple[JoinedFeatures, np.ndarray]:
+    """Three photos of one library, none of a second, two of a third; and what they should say."""
+    one, three = np.arange(20).reshape(5, 4), 100 + np.arange(8).reshape(2, 4)
+    parts = [features(tmp_path / "1", one, [4, 0, 2]), features(tmp_path / "2", one, [])]
+    parts.append(features(tmp_path / "3", three, [1, 0]))
+    return JoinedFeatures(parts), np.concatenate([one[[4, 0, 2]], three[[1, 0]]])
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4], [4, 0, 3, 1, 1], [2], [4, 4], []])
+def test_libraries_read_as_one(everywhere: tuple[JoinedFeatures, np.ndarray], rows: list[int]) -> None:
+    joined, expected = everywhere
+    assert len(joined) == 5
+    assert joined.take("vectors", np.array(rows, np.intp)).tolist() == expected[rows].tolist()
+
+
+@given(st.floats(0.01, 0.99))
+def test_probability_and_cosine_are_each_others_inverse(probability: float) -> None:
+    cosine = scores.cosine(probability)
+    if cosine > 0:
+        assert float(scores.probability(np.array([cosine]))[0]) == pytest.approx(probability)
+
+
+def test_probabilities_are_those_that_were_measured() -> None:
+    measured = {0.21: 0.5, 0.33: 0.9, 0.46: 0.99}
+    assert scores.probability(np.array([*measured])) == pytest.approx([*measured.values()], abs=0.01)
+
+
+def crowd(count: int, tmp_path: Path) -> JoinedFeatures:
+    """Photos that have much in common, and the last a near twin of the first."""
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((count, 4)) * 0.3 + 5
+    vectors[-1] = vectors[0] + 0.01
+    return JoinedFeatures([features(tmp_path / "crowd", vectors, list(range(count)))])
+
+
+def test_what_photos_have_in_common_does_not_make_them_alike(tmp_path: Path) -> None:
+    found = scores.feature_scoring(crowd(60, tmp_path), threshold=0.97)
+    assert found.score(np.array([0]), np.array([59]))[0] > 0.97
+    assert 59 in found.candidates.of(0)[0]
+    others = np.arange(1, 59)
+    assert np.median(found.score(np.zeros(58, np.intp), others)) < 0.5
+    assert found.score(others, np.zeros(58, np.intp)).tolist() == found.score(np.zeros(58, np.intp), others).tolist()
+
+
+def test_too_few_photos_have_nothing_in_common_yet(tmp_path: Path) -> None:
+    with pytest.raises(SameSpaceError, match="29 are too few"):
+        scores.feature_scoring(crowd(29, tmp_path), threshold=0.9)
+    assert scores.feature_scoring(crowd(30, tmp_path / "more"), threshold=0.9)
+
+
+def test_photos_that_do_not_differ_at_all_are_one_space(tmp_path: Path) -> None:
+    same = JoinedFeatures([features(tmp_path / "same", np.ones((30, 4)), list(range(30)))])
+    found = scores.feature_scoring(same, threshold=0.9)
+    assert found.score(np.array([0]), np.array([29]))[0] > 0.99
+    assert 29 in found.candidates.of(0)[0]
+
+
+def test_a_photo_alone_has_no_candidates_by_a_model_without_parts(
+    tmp_path: Path, model_folders: dict[str, Path]
+) -> None:
+    alone = JoinedFeatures([features(tmp_path / "alone", np.ones((1, 4)), [0])])
+    found = scores.model_scoring(alone, load(model_folders["concat"]))
+    assert len(found.candidates.of(0)[0]) == 0

@@ -1,0 +1,144 @@
+"""Undo brings every photo back, overwrites nothing, and may be killed and run again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from samespace.base.errors import SameSpaceError
+from samespace.duplicates.apply import apply
+from samespace.duplicates.manifest import WAYS, Skipped
+from samespace.duplicates.quarantine import runs
+from samespace.duplicates.undo import undo
+from tests.duplicates.conftest import NOON, Folder, InChild, assert_back, make_plan, undo_all, write
+
+BEGUN = 12  # steps of an apply before the first photo moves
+
+
+@pytest.mark.parametrize("to", WAYS)
+def test_undo_brings_everything_back_and_takes_the_run_away(folder: Folder, to: str) -> None:
+    [run] = apply(folder.plan, to).runs
+    assert not folder.back()
+    undone = undo(run)
+    assert (undone.photos, undone.removed, undone.skipped) == (4, True, ())
+    assert folder.back()
+    assert not run.exists()
+    with pytest.raises(SameSpaceError, match="no run at"):
+        undo(run)
+
+
+@pytest.mark.parametrize("to", WAYS)
+def test_undo_overwrites_nothing_and_the_run_can_be_undone_again(folder: Folder, to: str) -> None:
+    [run] = apply(folder.plan, to).runs
+    folder.b.unlink(missing_ok=True)
+    write(folder.b, b"someone else's")
+    undone = undo(run)
+    assert (undone.photos, undone.removed) == (3, False)
+    assert undone.skipped == (Skipped(folder.b, "its place is taken"),)
+    assert folder.b.read_bytes() == b"someone else's"
+    assert runs(folder.library.folder)[0].state == "undone in part"
+    folder.b.unlink()
+    assert undo(run).removed
+    assert folder.back()
+
+
+def test_undo_leaves_a_hard_link_that_is_the_keepers_last_name(folder: Folder) -> None:
+    [run] = apply(folder.plan, "hardlink").runs
+    folder.a.unlink()
+    undone = undo(run)
+    assert folder.b.read_bytes() == b"the large one"
+    assert folder.b in {skipped.path for skipped in undone.skipped}
+
+
+def test_undo_leaves_a_symbolic_link_to_something_else(folder: Folder) -> None:
+    [run] = apply(folder.plan, "symlink").runs
+    folder.b.unlink()
+    folder.b.symlink_to(folder.two)
+    assert [skipped.path for skipped in undo(run).skipped] == [folder.b]
+    assert folder.b.readlink() == folder.two
+
+
+def test_undo_makes_missing_folders_anew_but_not_the_root(folder: Folder, tmp_path: Path) -> None:
+    root = tmp_path / "drive"
+    away = Folder(root, tmp_path / "library")
+    [run] = apply(away.plan).runs
+    shutil.rmtree(root / "c")
+    root.rename(tmp_path / "unplugged")
+    undone = undo(run)
+    assert (undone.photos, len(undone.skipped)) == (0, 4)
+    assert "drive is gone: bring it back" in undone.skipped[0].reason
+    (tmp_path / "unplugged").rename(root)
+    assert undo(run).photos == 4
+    assert away.back()
+
+
+def test_undo_does_not_follow_a_folder_that_became_a_link(folder: Folder, tmp_path: Path) -> None:
+    [run] = apply(folder.plan).runs
+    shutil.rmtree(folder.root / "c")
+    (folder.root / "c").symlink_to(tmp_path)
+    undone = undo(run)
+    assert {skipped.path for skipped in undone.skipped} == {folder.copy, folder.odd}
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_photo_edited_after_a_half_finished_undo_is_back(folder: Folder) -> None:
+    [run] = apply(folder.plan).runs
+    os.link(run / "0" / "b" / "one.jpg", folder.b)
+    folder.b.write_bytes(b"edited")
+    assert undo(run).removed
+    assert folder.b.read_bytes() == b"edited"
+
+
+def test_undo_needs_no_sound_database(folder: Folder) -> None:
+    [run] = apply(folder.plan).runs
+    for path in folder.library.folder.iterdir():
+        if path.is_file():
+            path.write_bytes(b"not a database" * 100)
+    assert undo(run).removed
+    assert folder.back()
+
+
+def test_a_quarantine_on_another_file_system_gets_copies_that_come_back_whole(tmp_path: Path, elsewhere: Path) -> None:
+    folder = Folder(tmp_path / "photos", elsewhere / "library")
+    applied = apply(folder.plan)
+    [run] = applied.runs
+    assert applied.photos == 3
+    assert "would come back as a copy" in applied.skipped[0].reason
+    lying = run / "0" / "b" / "one.jpg"
+    assert lying.stat().st_mtime_ns == NOON + 5
+    lying.chmod(0o777)
+    os.utime(lying, ns=(NOON, NOON - NOON % 10**9))  # as file systems do that know no permissions and whole seconds
+    assert undo(run).removed
+    assert folder.back()
+
+
+@pytest.mark.parametrize("to", WAYS)
+def test_an_undo_killed_at_any_step_can_be_run_again(quick: Folder, in_child: InChild, to: str) -> None:
+    for step in count(1):
+        apply(quick.plan, to)
+        ended = in_child(undo_all, quick.library.folder, fatal=step)
+        assert_back(quick, in_child)
+        if ended:
+            break
+    assert step > 15
+
+
+@pytest.mark.parametrize("to", WAYS)
+def test_an_apply_and_then_its_undo_killed_at_any_two_steps_lose_nothing(
+    quick: Folder, in_child: InChild, to: str
+) -> None:
+    plan = make_plan(quick.library, quick.root, ([quick.a], [quick.copy]))
+    ended = False
+    for applied in count(BEGUN, 3):
+        for undone in count(1, 2):
+            ended = in_child(apply, plan, to, fatal=applied)
+            if in_child(undo_all, quick.library.folder, fatal=undone):
+                break
+            assert_back(quick, in_child)
+        assert_back(quick, in_child)
+        if ended:
+            break

@@ -1,0 +1,171 @@
+"""The figures of an evaluation are those that scoring every pair by hand gives."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import read_pixels
+from samespace.model.evaluate import VALIDATION, Evaluation, evaluate, plot_precision_recall
+from samespace.model.feature_bank import fingerprint, frozen_maps, to_tensor, vary
+from samespace.model.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos, hold_out, make_pairs, splits
+from samespace.model.saved import Model, load
+
+FIGURES = [
+    "average_precision",
+    "recall_at_99_precision",
+    "roc_auc",
+    "validation_loss",
+    "balanced_accuracy",
+    "balanced_average_precision",
+    "balanced_recall_at_99_precision",
+    "balanced_roc_auc",
+    "photos",
+    "pairs",
+    "seconds",
+]
+
+
+@pytest.fixture(scope="module")
+def models(model_folders: dict[str, Path]) -> dict[str, Model]:
+    return {head: load(folder) for head, folder in model_folders.items()}
+
+
+@pytest.fixture(scope="module")
+def evaluation(models: dict[str, Model], rooms: Path) -> Evaluation:
+    return evaluate(models["compare"], rooms)
+
+
+def test_the_figures_are_these_and_count_every_unordered_pair(evaluation: Evaluation) -> None:
+    figures = evaluation.figures
+    assert list(figures) == FIGURES
+    assert figures["photos"] == 14
+    assert figures["pairs"] == len(evaluation.logits) == len(evaluation.labels) == 14 * 13 // 2
+    assert all(isinstance(figure, (int, float)) for figure in figures.values())
+
+
+@pytest.mark.parametrize("head", ["compare", "concat"])
+def test_ranking_is_that_of_all_pairs_scored_by_hand(head: str, models: dict[str, Model], rooms: Path) -> None:
+    model, photos = models[head], find_photos(rooms, TEST)
+    found = evaluate(model, rooms)
+    embeddings = model.embed(photos.paths)
+    pairs = list(combinations(range(len(photos)), 2))
+    first, second = (embeddings.take(torch.tensor(rows)) for rows in zip(*pairs, strict=True))
+    scores = model.score(first, second)
+    listings = photos.listings()
+    labels = [int(listings[row0] == listings[row1]) for row0, row1 in pairs]
+    assert found.labels.tolist() == labels
+    assert np.allclose(1 / (1 + np.exp(-found.logits)), scores, atol=1e-3)  # kept in half precision, scored in full
+    assert found.figures["average_precision"] == pytest.approx(average_precision_score(labels, scores), abs=0.005)
+    assert found.figures["roc_auc"] == pytest.approx(roc_auc_score(labels, scores), abs=0.005)
+
+
+@torch.no_grad()
+def test_validation_gives_what_training_saw_of_the_spaces_it_held_out(models: dict[str, Model], rooms: Path) -> None:
+    model = models["compare"]
+    photos = hold_out(find_photos(rooms, TRAINING), 0.3)[1]
+    pairs = make_pairs(photos)
+    pixels = to_tensor([read_pixels(path, 256) for path in photos.paths])
+    kept = [
+        model.network.tower(model.network.freeze(*frozen_maps(vary(pixels, variant), model.network.backbone)))
+        for variant in range(4)
+    ]
+    vectors, parts = (torch.stack(column, 1) for column in zip(*kept, strict=True))
+    first, second = (
+        type(kept[0])(vectors[rows, variants], parts[rows, variants])
+        for rows, variants in (
+            (torch.from_numpy(pairs.first).long(), torch.from_numpy(pairs.first_variant).long()),
+            (torch.from_numpy(pairs.second).long(), torch.from_numpy(pairs.second_variant).long()),
+        )
+    )
+    logits, labels = model.network.head(first, second), torch.from_numpy(pairs.label).float()
+    figures = evaluate(model, rooms, VALIDATION).figures
+    assert figures["photos"] == len(photos)
+    assert figures["validation_loss"] == pytest.approx(
+        float(F.binary_cross_entropy_with_logits(logits, labels)), abs=1e-3
+    )
+    assert figures["balanced_accuracy"] == pytest.approx(
+        float(((logits > 0) == (labels == 1)).float().mean()), abs=2e-3
+    )
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_of_judged_photos_only_pairs_with_a_verdict_are_ranked(
+    models: dict[str, Model], rooms: Path, tmp_path: Path, alone: bool
+) -> None:
+    model, named = models["compare"], find_photos(rooms, TEST).paths
+    root = tmp_path / "data"
+    folder = root / AIRBNB / TEST / VERDICTS
+    folder.mkdir(parents=True)
+    if not alone:
+        shutil.copytree(rooms / AIRBNB / TEST, root / AIRBNB / TEST, dirs_exist_ok=True)
+    for name, path in zip("abcde", named, strict=False):
+        shutil.copy(path, folder / f"{name}.jpg")
+    (folder / "verdicts.csv").write_text("first,second,same\na.jpg,b.jpg,1\nb.jpg,c.jpg,0\nd.jpg,e.jpg,0\n")
+    found = evaluate(model, root, TEST)
+    said = [model.compare(folder / f"{a}.jpg", folder / f"{b}.jpg") for a, b in ("ab", "bc", "de")]
+    assert found.labels[-3:].tolist() == [1, 0, 0]
+    assert 1 / (1 + np.exp(-found.logits[-3:])) == pytest.approx(said, abs=1e-3)
+    if alone:
+        assert len(found.labels) == 3
+    else:
+        without = evaluate(model, rooms, TEST)
+        assert np.array_equal(found.labels[:-3], without.labels)
+        assert np.allclose(found.logits[:-3], without.logits, atol=1e-4)
+
+
+def test_splits_hold_out_spaces_or_take_the_test_folder(rooms: Path) -> None:
+    training, validation = splits(rooms, 0.3)
+    assert len(training) + len(validation) == 22
+    assert not set(training.listings()) & set(validation.listings())
+    training, validation = splits(rooms, 0)
+    assert (len(training), len(validation)) == (22, 14)
+
+
+def test_validation_on_other_photos_is_refused(model_folders: dict[str, Path], rooms: Path, tmp_path: Path) -> None:
+    model = load(model_folders["compare"])
+    held_out = splits(rooms, 0.3)[1]
+    model.description["data"] = {"held_out": 0.3, "validation_fingerprint": fingerprint(held_out.paths)}
+    assert evaluate(model, rooms, VALIDATION).figures["photos"] == len(held_out)
+    other = Path(shutil.copytree(rooms, tmp_path / "other"))
+    Image.new("RGB", (40, 30), "red").save(other / held_out.paths[0].relative_to(rooms))
+    with pytest.raises(SameSpaceError, match="other does not hold the photos that this model was validated on"):
+        evaluate(model, other, VALIDATION)
+
+
+def test_a_model_rebuilt_from_raw_state_knows_no_validation_split(model_folders: dict[str, Path], rooms: Path) -> None:
+    model = load(model_folders["compare"])
+    model.description["data"] = {}
+    with pytest.raises(SameSpaceError, match="does not say what it was validated on"):
+        evaluate(model, rooms, VALIDATION)
+
+
+def test_a_bank_in_the_cache_gives_the_same_figures(
+    models: dict[str, Model], rooms: Path, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    cached = [evaluate(models["compare"], rooms, TEST, tmp_path / "cache") for _ in range(2)]
+    assert all(np.array_equal(each.logits, evaluation.logits) for each in cached)
+    assert cached[1].figures["validation_loss"] == evaluation.figures["validation_loss"]
+
+
+def test_a_plot_is_a_picture_in_a_folder_that_exists(evaluation: Evaluation, tmp_path: Path) -> None:
+    plot_precision_recall(evaluation, tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as picture:
+        assert picture.format == "PNG" and picture.size == (750, 600)
+    for path in (tmp_path / "nowhere" / "curve.png", tmp_path / "curve.docx"):
+        with pytest.raises(SameSpaceError, match=f"cannot write {path}"):
+            plot_precision_recall(evaluation, path)
+
+
+def test_an_unknown_split_is_named(models: dict[str, Model], rooms: Path) -> None:
+    with pytest.raises(SameSpaceError, match="has no folder 'Airbnb Data/Holidays'"):
+        evaluate(models["compare"], rooms, "Holidays")

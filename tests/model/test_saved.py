@@ -1,0 +1,321 @@
+"""A model in a folder: it answers as before it was saved; no kill, damage or newer model makes it answer wrongly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import samespace
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import UnreadablePhoto, open_photo
+from samespace.model import saved as model_module
+from samespace.model.network import TwinNetwork
+from samespace.model.pairs import TEST, find_photos
+from samespace.model.saved import Model, describe, load
+
+HEADS = ("compare", "concat")
+
+
+@pytest.fixture(scope="module")
+def models(model_folders: dict[str, Path]) -> dict[str, Model]:
+    return {head: load(folder) for head, folder in model_folders.items()}
+
+
+@pytest.fixture(scope="module")
+def photos(rooms: Path) -> tuple[Path, ...]:
+    return find_photos(rooms, TEST).paths
+
+
+@pytest.fixture
+def folder(model_folders: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the `compare` model, to be spoilt."""
+    return Path(shutil.copytree(model_folders["compare"], tmp_path / "model"))
+
+
+def weights_of(folder: Path) -> Path:
+    (path,) = folder.glob("weights-*.safetensors")
+    return path
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    path = folder / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(SameSpaceError) as raised:
+        load(folder)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+# ---- in use
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_saved_model_scores_as_before(
+    head: str, make_network: Callable[..., TwinNetwork], photos: tuple[Path, ...], tmp_path: Path
+) -> None:
+    network = make_network(head)
+    before = Model(network, describe(network, {}, {}))
+    before.save(tmp_path / "model")
+    after = samespace.load(str(tmp_path / "model"))
+    embeddings = before.embed(photos[:4])
+    assert all(torch.equal(*pair) for pair in zip(embeddings, after.embed(photos[:4]), strict=True))
+    first, second = embeddings.take(torch.tensor([0, 0, 1])), embeddings.take(torch.tensor([1, 0, 3]))
+    assert np.array_equal(before.score(first, second), after.score(first, second))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_comparing_does_not_mind_the_order(head: str, models: dict[str, Model], photos: tuple[Path, ...]) -> None:
+    model = models[head]
+    one_way, other_way = model.compare(photos[0], photos[1]), model.compare(photos[1], photos[0])
+    assert one_way == pytest.approx(other_way, abs=1e-6)
+    assert 0 <= one_way <= 1
+
+
+def test_a_photo_is_most_like_itself(models: dict[str, Model], photos: tuple[Path, ...]) -> None:
+    embeddings = models["compare"].embed(photos)
+    table = np.stack([models["compare"].score(embeddings.take(torch.tensor([row])), embeddings) for row in range(14)])
+    assert (table.argmax(1) == np.arange(14)).all()
+    assert np.allclose(table, table.T, atol=1e-6)
+
+
+def test_photos_come_as_paths_text_or_images(models: dict[str, Model], photos: tuple[Path, ...]) -> None:
+    vectors, parts = models["compare"].embed([photos[0], str(photos[0]), open_photo(photos[0], at_least=256)])
+    assert torch.equal(vectors[0], vectors[1]) and torch.equal(parts[0], parts[1])
+    assert torch.equal(vectors[0], vectors[2]) and torch.equal(parts[0], parts[2])
+
+
+def test_an_open_image_is_turned_upright(models: dict[str, Model], photos: tuple[Path, ...]) -> None:
+    upright = open_photo(photos[0])
+    lying = upright.transpose(Image.Transpose.ROTATE_90)
+    lying.getexif()[0x0112] = 6  # a viewer turns it clockwise
+    vectors, _ = models["compare"].embed([upright, lying, upright.transpose(Image.Transpose.ROTATE_90)])
+    assert torch.equal(vectors[0], vectors[1])
+    assert not torch.equal(vectors[0], vectors[2])
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_is_kept_of_a_photo_fits_in_ten_kilobytes(
+    head: str, models: dict[str, Model], photos: tuple[Path, ...]
+) -> None:
+    kept = models[head].embed(iter(photos[:9]))  # more than one batch
+    assert len(kept.vectors) == len(kept.parts) == 9
+    assert kept.vectors.dtype == torch.half and kept.parts.dtype == torch.int8
+    assert sum(column.nbytes for column in kept) <= 9 * 10_000
+
+
+def test_one_photo_meets_many_however_many_blocks(
+    models: dict[str, Model], photos: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, many = models["compare"], models["compare"].embed(photos[:7])
+    one = many.take(torch.tensor([2]))
+    expected = [float(model.score(one, many.take(torch.tensor([row])))[0]) for row in range(7)]
+    monkeypatch.setattr(model_module, "PAIRS_AT_ONCE", 3)
+    assert model.score(one, many) == pytest.approx(expected, abs=1e-6)
+    assert model.score(many, one) == pytest.approx(expected, abs=1e-6)
+    assert model.score(many, many).shape == (7,)
+
+
+def test_counts_that_do_not_match_are_refused(models: dict[str, Model], photos: tuple[Path, ...]) -> None:
+    kept = models["compare"].embed(photos[:3])
+    with pytest.raises(SameSpaceError, match="cannot pair 2 photos with 3"):
+        models["compare"].score(kept.take(torch.tensor([0, 1])), kept)
+    nothing = kept.take(torch.tensor([], dtype=torch.long))
+    assert models["compare"].score(nothing, nothing).shape == (0,)
+
+
+def test_no_photos_are_refused(models: dict[str, Model]) -> None:
+    with pytest.raises(SameSpaceError, match="no photos to embed"):
+        models["compare"].embed([])
+
+
+def test_an_unreadable_photo_is_named(models: dict[str, Model], photos: tuple[Path, ...], tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no photo")
+    with pytest.raises(UnreadablePhoto, match=r"a\.jpg: not an image"):
+        models["compare"].compare(photos[0], tmp_path / "a.jpg")
+
+
+# ---- damaged
+
+
+def test_a_changed_byte_of_the_weights_is_noticed(folder: Path) -> None:
+    path = weights_of(folder)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert refusal(folder).startswith(f"{path} is damaged")
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    path = weights_of(folder)
+    path.unlink()
+    assert refusal(folder) == f"{folder} lacks its weights {path.name}: copy the whole folder"
+
+
+def test_a_folder_without_a_model_says_what_to_give(tmp_path: Path) -> None:
+    assert refusal(tmp_path).startswith(f"no model in {tmp_path}: give a folder that holds model.json")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 1, "trunk": "mob', b"\xff\xfe\x00", b"[1, 2", b'{"a"}'])
+def test_a_truncated_description_is_refused(content: bytes, folder: Path) -> None:
+    (folder / "model.json").write_bytes(content)
+    assert refusal(folder) == f"{folder / 'model.json'} is damaged: export the model again"
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"format": 2}', '{"format": "1"}'])
+def test_another_format_is_refused(content: str, folder: Path) -> None:
+    (folder / "model.json").write_text(content)
+    assert "is not of format 1" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("trunk", "resnet51", "unknown backbone 'resnet51'"),
+        ("trunk", ["vgg16"], "is damaged"),
+        ("head", "cosine", "unknown head 'cosine'"),
+        ("head", "concat", "weights of another network"),
+        ("cut", "all", "trainable cannot be 'all'"),
+        ("size", 224, "wants photos of 224 pixels"),
+        ("mean", "grey", "is damaged"),
+        ("std", None, "is damaged"),
+        ("threshold", "high", "is damaged"),
+        ("weights", "here", "is damaged"),
+        ("weights", {"file": "weights.bin"}, "is damaged"),
+        ("weights", {"file": 3, "sha256": ""}, "is damaged"),
+    ],
+)
+def test_a_description_of_nonsense_is_refused(field: str, value: object, said: str, folder: Path) -> None:
+    rewrite(folder, **{field: value})
+    assert said in refusal(folder)
+
+
+@pytest.mark.parametrize("field", ["trunk", "cut", "mean", "std", "head", "threshold", "weights"])
+def test_a_description_that_lacks_something_is_refused(field: str, folder: Path) -> None:
+    description = json.loads((folder / "model.json").read_text())
+    del description[field]
+    (folder / "model.json").write_text(json.dumps(description))
+    assert f"{folder / 'model.json'} is damaged (KeyError('{field}'))" in refusal(folder)
+
+
+def test_weights_are_only_looked_for_in_the_folder(folder: Path, tmp_path: Path) -> None:
+    outside = weights_of(folder).rename(tmp_path / "elsewhere.safetensors")
+    rewrite(folder, weights={"file": str(outside), "sha256": ""})
+    assert "lacks its weights elsewhere.safetensors" in refusal(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_named(models: dict[str, Model], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SameSpaceError, match="cannot write the model to"):
+        models["compare"].save(tmp_path / "file")
+
+
+# ---- saved over
+
+
+@pytest.fixture(scope="module")
+def newer(make_network: Callable[..., TwinNetwork]) -> Model:
+    network = make_network("compare", seed=1)
+    return Model(network, describe(network, {"validation_loss": 0.1}, {}))
+
+
+def test_saving_over_leaves_nothing_of_the_model_before(folder: Path, newer: Model) -> None:
+    (folder / ".weights-0123456789abcdef.safetensors.partial").touch()  # of a save that was killed
+    before = weights_of(folder)
+    newer.save(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", weights_of(folder).name]
+    assert weights_of(folder) != before
+    assert load(folder).description["metrics"] == {"validation_loss": 0.1}
+
+
+@pytest.mark.parametrize("broken_off_at", [1, 2])
+def test_a_save_broken_off_leaves_the_model_before(
+    broken_off_at: int, folder: Path, newer: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = model_module.write_whole, []
+
+    def break_off(path: Path, content: bytes) -> None:
+        calls.append(path)
+        if len(calls) == broken_off_at:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(model_module, "write_whole", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        newer.save(folder)
+    assert load(folder).description["metrics"] == {"validation_loss": 0.5}
+    monkeypatch.undo()
+    newer.save(folder)
+    assert len(list(folder.iterdir())) == 2
+
+
+# Saves over a copy of the first folder once for each file operation that a save consists of, and kills itself, as the
+# system would, right before that operation; prints how many there were.
+KILLED_AT_EVERY_STEP = """
+import os, shutil, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)  # a fork has only the thread that forked
+from samespace.model.saved import load
+old, new, root = map(Path, sys.argv[1:])
+model = load(new)
+for step in range(100):
+    folder = Path(shutil.copytree(old, root / str(step)))
+    child = os.fork()
+    if not child:
+        left = step
+        def count(event, _):
+            global left
+            if event in ("open", "os.rename", "os.remove", "os.mkdir"):
+                if not left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left -= 1
+        sys.addaudithook(count)
+        model.save(folder)
+        os._exit(0)
+    if not os.waitpid(child, 0)[1]:
+        print(step)
+        break
+"""
+
+
+def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_model(folder: Path, newer: Model, tmp_path: Path) -> None:
+    newer.save(tmp_path / "newer")
+    arguments = [str(folder), str(tmp_path / "newer"), str(tmp_path)]
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_EVERY_STEP, *arguments], capture_output=True, text=True, check=True
+    )
+    steps = int(ran.stdout)
+    losses = [load(tmp_path / str(step)).description["metrics"]["validation_loss"] for step in range(steps + 1)]
+    assert steps >= 5  # weights and description, opened and renamed each, and the old weights removed
+    assert losses == sorted(losses, reverse=True)  # the model before up to some step, the new one from there on
+    assert set(losses) == {0.5, 0.1}
+
+
+def test_a_reader_overtaken_by_a_save_gets_the_newer_model(
+    folder: Path, newer: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, calls = model_module._read_description, []
+
+    def read_and_be_overtaken(folder: Path) -> dict[str, Any]:
+        description = read(folder)
+        calls.append(folder)
+        if len(calls) == 1:
+            newer.save(folder)
+        return description
+
+    monkeypatch.setattr(model_module, "_read_description", read_and_be_overtaken)
+    assert load(folder).description["metrics"] == {"validation_loss": 0.1}
+    assert len(calls) >= 2

@@ -1,0 +1,780 @@
+"""The review page: its groups for programs, and what a person does with them in a browser, by keyboard alone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from samespace.base.errors import SameSpaceError
+from samespace.duplicates import quarantine
+from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
+from samespace.search.same_shot import Sketches
+from samespace.web.app import make_app
+from samespace.web.guard import Guard
+from samespace.web.review import decisions
+from samespace.web.review import groups as comparing
+from samespace.web.review import page as review
+from samespace.web.state import LiveLibrary
+from tests.web.test_app import check
+
+Token = dict[str, str]
+
+
+def files(album: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file outside the library: its bytes and its date."""
+    paths = [path for path in album.rglob("*") if path.is_file() and FOLDER not in path.parts]
+    return {str(path.relative_to(album)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+def listed(client: TestClient, address: str = "/api/groups?count=100") -> dict[str, Any]:
+    """What a program is told as soon as it has been compared; every answer is as it is described."""
+    for _ in range(600):
+        answer = client.get(address)
+        described(client, answer)
+        if answer.status_code != 202:
+            assert answer.status_code == 200, answer.text
+            told: dict[str, Any] = answer.json()
+            return told
+    raise AssertionError("never compared")
+
+
+def described(client: TestClient, answer: Any) -> None:
+    document = client.get("/api/openapi.json").json()
+    operation = document["paths"][answer.request.url.path][answer.request.method.lower()]
+    told = operation["responses"].get(str(answer.status_code)) or document["components"]["responses"]["Problem"]
+    check(answer.json(), told["content"]["application/json"]["schema"], document)
+
+
+def post(client: TestClient, token: Token, address: str, sent: Any, status: int = 200) -> dict[str, Any]:
+    answer = client.post(address, json=sent, headers=token)
+    described(client, answer)
+    assert answer.status_code == status, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def decided(group: dict[str, Any], keep: list[int] | None = None) -> dict[str, list[str]]:
+    """A group as apply takes it: what to keep by number, else as suggested."""
+    ids = [member["id"] for member in group["members"]]
+    kept = [ids[number] for number in keep] if keep else [each["id"] for each in group["members"] if each["keep"]]
+    return {"keep": kept, "remove": [each for each in ids if each not in kept]}
+
+
+def names(group: dict[str, Any]) -> list[str]:
+    return [member["name"] for member in group["members"]]
+
+
+def group_of(client: TestClient, photos: int) -> dict[str, Any]:
+    """The first group of so many photos."""
+    return next(group for group in listed(client)["groups"] if len(group["members"]) == photos)
+
+
+def rescan(live: LiveLibrary, album: Path) -> None:
+    with live.library() as library:
+        scan(library, [album], [Sketches()])
+    live.refresh()
+
+
+def restarted(live: LiveLibrary, album: Path) -> tuple[TestClient, Token]:
+    """The same library as the next start finds it."""
+    again = LiveLibrary(live.folder, [album], live.look)
+    again.refresh()
+    guard = Guard()
+    client = TestClient(make_app(again, guard), base_url="http://127.0.0.1")
+    return client, {"X-SameSpace-Token": guard.csrf}
+
+
+# Which groups
+
+
+def test_the_groups_name_their_photos_and_say_why(client: TestClient) -> None:
+    told = listed(client)
+    assert (told["total"], len(told["groups"]), told["duplicates"]) == (10, 10, 14)
+    assert sorted(len(group["members"]) for group in told["groups"]) == [2] * 6 + [3] * 4
+    for group in told["groups"]:
+        keeper, *others = group["members"]
+        assert keeper["keep"] and keeper["score"] == 1 and not any(member["keep"] for member in others)
+        assert all(member["why"].startswith("same photo, ") and member["score"] >= 0.6 for member in others)
+        assert group["bytes"] == sum(member["size"] for member in others)
+    assert told["bytes"] == sum(group["bytes"] for group in told["groups"])
+
+
+def test_groups_come_in_the_order_that_is_asked_for_and_in_parts(client: TestClient) -> None:
+    largest, certain = listed(client)["groups"], listed(client, "/api/groups?sort=certain&count=100")["groups"]
+    assert [group["bytes"] for group in largest] == sorted((group["bytes"] for group in largest), reverse=True)
+    assert [group["weakest"] for group in certain] == sorted((group["weakest"] for group in certain), reverse=True)
+    assert certain != largest and {each["id"] for each in certain} == {each["id"] for each in largest}
+    assert listed(client, "/api/groups?start=3&count=2")["groups"] == largest[3:5]
+    assert listed(client, "/api/groups?start=9")["groups"] == largest[9:]
+
+
+def test_a_group_keeps_its_id_through_a_restart(client: TestClient, live: LiveLibrary, album: Path) -> None:
+    again, _ = restarted(live, album)
+    assert [group["id"] for group in listed(again)["groups"]] == [group["id"] for group in listed(client)["groups"]]
+
+
+def test_other_kinds_and_thresholds(client: TestClient) -> None:
+    assert listed(client, "/api/groups?kind=exact")["total"] == 0
+    assert listed(client, "/api/groups?threshold=1")["total"] < 10
+    counts = listed(client, "/api/groups/counts")["positions"]
+    assert [each["threshold"] for each in counts] == comparing.POSITIONS
+    for each in counts:
+        assert each["groups"] == listed(client, f"/api/groups?threshold={each['threshold']}")["total"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ("kind=twin", "`kind` must be near, exact or same-space, not 'twin'."),
+        (
+            "kind=same-space",
+            "To find same-space duplicates, scan the library with --model or --backbone.",
+        ),
+        ("sort=best", "`sort` must be largest or certain, not 'best'."),
+        ("threshold=0.2", "A threshold of 0.2 is out of range: use 0.5 to 1."),
+        ("threshold=high", "`threshold` must be a number from 0 to 1, not 'high'."),
+        ("threshold=nan", "`threshold` must be a number from 0 to 1, not 'nan'."),
+        ("start=-1", "`start` must be a whole number from 0 to 1,000,000,000, not '-1'."),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(client: TestClient, asked: str, sentence: str) -> None:
+    answer = client.get(f"/api/groups?{asked}")
+    assert (answer.status_code, answer.json()) == (422, {"error": sentence})
+    assert client.get(f"/review?{asked}").status_code == 422
+
+
+def test_the_usual_goes_without_saying_in_an_address() -> None:
+    asked = review.GroupsQuery()
+    assert asked.address() == "/review"
+    assert asked.address(start=20, sort="certain") == "/review?sort=certain&start=20"
+    assert asked.model_copy(update={"threshold": 0.8}).of("exact").address() == "/review?kind=exact"
+
+
+# The page without a browser
+
+
+def test_the_page_can_be_read_without_scripts(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review, "PAGE", 4)
+    groups = listed(client)["groups"]
+    page = client.get("/review", headers={"accept": "text/html"}).text
+    assert "10 groups" in page and page.count("<article") == 4
+    for name in [name for group in groups[:4] for name in names(group)]:
+        assert name.rpartition("/")[2] in page
+    assert "same photo, fewer pixels" in page and "Suggested" in page
+    seen = re.findall(r'<article[^>]*data-id="(\w+)"', page)
+    while more := re.search(r'<a href="([^"]*)">More groups', page):
+        page = client.get(more[1].replace("&amp;", "&")).text
+        seen += re.findall(r'<article[^>]*data-id="(\w+)"', page)
+    assert seen == [group["id"] for group in groups]
+    assert "Previous groups" in page
+
+
+def test_htmx_gets_the_part_it_asks_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review, "PAGE", 4)
+    group = listed(client)["groups"][7]
+    body = client.get("/review", headers={"hx-request": "true", "hx-target": "review"}).text
+    assert "<html" not in body and "10 groups" in body
+    further = client.get("/review?start=4", headers={"hx-request": "true", "hx-target": "more"}).text
+    assert "<html" not in further and '<form class="bar"' not in further and further.count("<article") == 4
+    asked = f"/review?photos={group['members'][1]['id']},0123"
+    of_photo = client.get(asked, headers={"hx-request": "true", "hx-target": "more"}).text
+    assert re.findall(r'<article[^>]*data-id="(\w+)"', of_photo) == [group["id"]]
+    back = {"hx-request": "true", "hx-history-restore-request": "true"}
+    assert "<html" in client.get("/review", headers=back).text
+
+
+def test_names_cannot_bring_markup_into_the_page(client: TestClient, live: LiveLibrary, album: Path) -> None:
+    odd = '<img src=x onerror=alert(1)> "quoted" \udcff\u202e.jpg'
+    shutil.copy(next((album / "2023").glob("12*")), album / odd)
+    rescan(live, album)
+    assert listed(client)["total"] == 11
+    page = client.get("/review").text
+    assert "<img src=x" not in page and "&lt;img src=x onerror=alert(1)&gt;" in page and r"\xff\u202e" in page
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Comparing lasts until this is set."""
+    done, compare = threading.Event(), comparing.Comparison
+
+    def compared(*given: Any) -> Any:
+        assert done.wait(60)
+        return compare(*given)
+
+    monkeypatch.setattr(comparing, "Comparison", compared)
+    monkeypatch.setattr(comparing, "PATIENCE", 0.01)
+    yield done
+    done.set()
+
+
+def test_while_it_is_compared_every_answer_comes_at_once(
+    client: TestClient, token: Token, slow: threading.Event, album: Path
+) -> None:
+    before = files(album)
+    page = client.get("/review").text
+    assert "Comparing 26 photos" in page and 'hx-trigger="load delay:1s"' in page
+    answer = client.get("/api/groups")
+    assert answer.status_code == 202 and answer.json()["state"] == "comparing"
+    assert client.get("/api/groups/counts").status_code == 202
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "comparing"] == [True]
+    sent = {"groups": [{"keep": ["0"], "remove": ["1"]}]}
+    assert post(client, token, "/api/apply", sent, 409)["error"] == decisions.COMPARING
+    slow.set()
+    assert listed(client)["total"] == 10 and files(album) == before
+
+
+def test_a_newer_scan_is_compared_instead(slow: threading.Event, live: LiveLibrary, album: Path) -> None:
+    comparings, older = comparing.Comparings(live), []
+    for number in range(3):
+        older.append(comparings.of("near"))
+        assert older[-1].groups(0.6, live, {}) is None
+        shutil.copy(next((album / "2023").glob("12*")), album / f"copy {number}.jpg")
+        rescan(live, album)
+    newest = comparings.of("near")
+    slow.set()
+    groups = next(filter(None, (newest.groups(0.6, live, {}) for _ in range(6000))))
+    assert len(groups) == 11 and max(len(each.ids) for each in groups) == 4
+    assert older[0].groups(0.6, live, {}) is not None and older[1].groups(0.6, live, {}) is None
+
+
+def test_what_cannot_be_compared_says_why(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*given: Any) -> Any:
+        raise SameSpaceError("the first of 3 photos has no features of this model yet: scan again")
+
+    monkeypatch.setattr(comparing, "Comparison", fails)
+    monkeypatch.setattr(comparing, "PATIENCE", 60)
+    said = "The first of 3 photos has no features of this model yet: scan again."
+    assert said in client.get("/review").text
+    answer = client.get("/api/groups")
+    assert (answer.status_code, answer.json()) == (400, {"error": said})
+
+
+def test_an_empty_library_and_one_without_duplicates(
+    client: TestClient, live: LiveLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE", 60)
+    assert "No duplicates" in client.get("/review?kind=exact").text
+    library = Library(tmp_path / "other", create=True)
+    library.close()
+    empty = LiveLibrary(tmp_path / "other", [tmp_path], live.look)
+    empty.refresh()
+    with TestClient(make_app(empty, Guard()), base_url="http://127.0.0.1") as other:
+        assert "No photos yet" in other.get("/review").text
+
+
+# In a browser, as a person does it
+
+KEYS = {  # on the sheet, and the test that presses them
+    "j k ↓ ↑": "test_the_keys_of_the_list",
+    "1 9": "test_the_keys_of_the_list",
+    "Enter": "test_ten_groups_by_keyboard_alone_and_all_of_it_undone",
+    "n": "test_not_the_same_sticks_and_is_undone",
+    "e": "test_captions_are_edited_and_nothing_is_decided",
+    "u": "test_ten_groups_by_keyboard_alone_and_all_of_it_undone",
+    "c": "test_comparing_by_keyboard",
+    "s w d": "test_comparing_by_keyboard",
+    "Space": "test_comparing_by_keyboard",
+    "+ − 0": "test_zoom_and_pan_in_step",
+    "← → ↑ ↓": "test_zoom_and_pan_in_step",
+    "j k": "test_comparing_by_keyboard",
+    "1 2": "test_comparing_by_keyboard",
+    "/": "test_the_keys_of_every_page",
+    "?": "test_the_keys_of_every_page",
+    "Esc": "test_the_keys_of_every_page",
+}
+
+
+def expect(thing: Any) -> Any:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=20_000)  # on a busy machine
+    return expect(thing)
+
+
+@pytest.fixture
+def reviewing(browser: Any) -> Any:
+    """The page with its groups."""
+    browser.goto("/review")
+    expect(browser.locator("h1")).to_have_text("10 groups to review")
+    expect(focused(browser)).to_be_visible()  # by the script, which listens from then on
+    return browser
+
+
+def focused(page: Any) -> Any:
+    return page.locator(".group.current:not(.done)")
+
+
+def states(page: Any) -> list[str]:
+    """Of the photos of the group in focus: keep or remove."""
+    switches = focused(page).get_by_role("switch").all()
+    return ["keep" if switch.get_attribute("aria-checked") == "true" else "remove" for switch in switches]
+
+
+def told(page: Any) -> Any:
+    return expect(page.locator("#toasts"))
+
+
+def test_every_key_on_the_sheet_is_tested(reviewing: Any) -> None:
+    reviewing.keyboard.press("?")
+    rows = reviewing.locator("#help dt").all()
+    assert [" ".join(row.locator("kbd").all_inner_texts()) for row in rows] == list(KEYS)
+    assert {*KEYS.values()} <= globals().keys()
+
+
+def test_ten_groups_by_keyboard_alone_and_all_of_it_undone(
+    reviewing: Any, album: Path, live: LiveLibrary, complaints: list[str]
+) -> None:
+    before = files(album)
+    for left in range(9, -1, -1):
+        reviewing.keyboard.press("Enter")
+        told(reviewing).to_contain_text("Removed")
+        expect(reviewing.locator("h1")).to_have_text(
+            f"{left} group{'' if left == 1 else 's'} to review" if left else "Nothing to review"
+        )
+    expect(reviewing.locator(".empty h2")).to_have_text("All done")
+    assert len(files(album)) == len(before) - 14 and len(quarantine.runs(live.folder)) == 10
+    for back in range(1, 11):
+        reviewing.keyboard.press("u")
+        told(reviewing).to_contain_text("Brought back")
+        expect(reviewing.locator("h1")).to_have_text(f"{back} group{'s' if back > 1 else ''} to review")
+    assert files(album) == before and quarantine.runs(live.folder) == []
+    reviewing.keyboard.press("u")
+    told(reviewing).to_have_text("There is nothing to undo.")
+    complaints.clear()  # the browser tells of the refusal
+
+
+def test_undo_of_what_was_done_before_the_start_asks_first(
+    browser: Any, client: TestClient, token: Token, album: Path
+) -> None:
+    before = files(album)
+    post(client, token, "/api/apply", {"groups": [decided(listed(client)["groups"][0])]})
+    removed = files(album)
+    browser.goto("/review")
+    expect(browser.locator("h1")).to_have_text("9 groups to review")
+    expect(focused(browser)).to_be_visible()
+    for answer in ("Escape", "Enter"):
+        browser.keyboard.press("u")
+        expect(browser.get_by_role("dialog")).to_contain_text("Nothing was decided since SameSpace started.")
+        assert files(album) == removed
+        browser.keyboard.press(answer)
+    expect(browser.locator("h1")).to_have_text("10 groups to review")
+    assert files(album) == before
+
+
+def test_a_quick_hand_is_not_kept_waiting(reviewing: Any, album: Path) -> None:
+    before = files(album)
+    for _ in range(4):
+        reviewing.keyboard.press("Enter")
+    expect(reviewing.locator("h1")).to_have_text("6 groups to review")
+    for _ in range(4):
+        reviewing.keyboard.press("u")
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+    told(reviewing).to_contain_text("Brought back")
+    assert files(album) == before
+
+
+def test_the_keys_of_the_list(reviewing: Any, album: Path) -> None:
+    ids = [group.get_attribute("data-id") for group in reviewing.locator(".group").all()]
+    at = 0
+    reviewing.keyboard.press("j")  # to the first, which had no focus yet
+    for key, step in [("j", 1), ("ArrowDown", 1), ("k", -1), ("j", 1), ("ArrowUp", -1), ("k", -1), ("k", 0)]:
+        at += step
+        reviewing.keyboard.press(key)
+        expect(focused(reviewing)).to_have_attribute("data-id", ids[at])
+        expect(focused(reviewing)).to_be_focused()
+    three = reviewing.locator(".group:has(li:nth-child(3))").first
+    while focused(reviewing).get_attribute("data-id") != three.get_attribute("data-id"):
+        reviewing.keyboard.press("j")
+    assert states(reviewing) == ["keep", "remove", "remove"]
+    reviewing.keyboard.press("3")
+    assert states(reviewing) == ["keep", "remove", "keep"]
+    expect(three.locator(".apply")).to_contain_text("Remove 1, keep 2")
+    reviewing.keyboard.press("1")
+    reviewing.keyboard.press("9")
+    assert states(reviewing) == ["remove", "remove", "keep"]
+    gone = [three.locator("li").nth(number).get_attribute("data-name") for number in (0, 1)]
+    reviewing.keyboard.press("Enter")
+    told(reviewing).to_contain_text("Removed 2 photos")
+    assert not any((album / name).exists() for name in gone)
+
+
+def test_a_group_never_loses_its_last_photo(reviewing: Any, album: Path) -> None:
+    before = files(album)
+    group = focused(reviewing)
+    reviewing.keyboard.press("1")
+    expect(group.locator(".note")).to_have_text(decisions.LAST)
+    expect(group.locator(".apply")).to_be_disabled()
+    reviewing.keyboard.press("Enter")
+    told(reviewing).to_have_text(decisions.LAST)
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+    assert files(album) == before
+
+
+def test_by_mouse_enter_applies_after_a_click(reviewing: Any, album: Path) -> None:
+    group = reviewing.locator(".group").nth(2)
+    group.get_by_role("switch").nth(1).click()
+    assert states(reviewing)[1] == "keep"
+    group.get_by_role("switch").first.click()
+    name = group.locator("li").first.get_attribute("data-name")
+    reviewing.keyboard.press("Enter")
+    told(reviewing).to_contain_text("Removed")
+    assert not (album / name).exists()
+    reviewing.get_by_role("button", name="Undo").click()
+    told(reviewing).to_contain_text("Brought back")
+    assert (album / name).exists()
+
+
+def test_captions_are_edited_and_nothing_is_decided(reviewing: Any, live: LiveLibrary, complaints: list[str]) -> None:
+    group = focused(reviewing)
+    first, second = (group.locator(".caption").nth(number) for number in (0, 1))
+    reviewing.keyboard.press("e")
+    expect(first.locator("textarea")).to_be_focused()
+    reviewing.keyboard.type("1 n u c j")
+    reviewing.keyboard.press("Enter")
+    expect(first.locator("summary")).to_have_text("1 n u c j")
+    expect(group).to_be_focused()
+    group.locator(".members > li").nth(1).hover()
+    second.locator("summary").click()
+    second.locator("textarea").click()
+    expect(second.locator("textarea")).to_be_focused()
+    reviewing.keyboard.type("x" * 1001)
+    reviewing.keyboard.press("Enter")
+    expect(reviewing.locator(".toast.bad")).to_have_text("A caption of 1,001 characters is too long: 1,000 at most.")
+    expect(second.locator("textarea")).to_be_visible()
+    reviewing.keyboard.press("Escape")
+    expect(second.locator("summary")).to_be_focused()
+    reviewing.keyboard.press("Enter")
+    reviewing.keyboard.type("a bed")
+    reviewing.keyboard.press("Enter")
+    expect(second.locator("summary")).to_have_text("a bed")
+    expect(reviewing.locator(".group.done")).to_have_count(0)
+    assert {each.text for each in live.captions.values()} == {"1 n u c j", "a bed"}
+    complaints.clear()  # the browser's own, of a refused request
+
+
+def test_not_the_same_sticks_and_is_undone(reviewing: Any, album: Path, live: LiveLibrary) -> None:
+    before = files(album)
+    first = focused(reviewing).get_attribute("data-id")
+    reviewing.keyboard.press("n")
+    told(reviewing).to_contain_text("Won't be grouped again.")
+    expect(reviewing.locator("h1")).to_have_text("9 groups to review")
+    rescan(live, album)
+    reviewing.reload()
+    expect(reviewing.locator("h1")).to_have_text("9 groups to review")
+    expect(focused(reviewing)).to_be_visible()
+    assert first not in [group.get_attribute("data-id") for group in reviewing.locator(".group").all()]
+    reviewing.keyboard.press("u")
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+    expect(focused(reviewing)).to_have_attribute("data-id", first)
+    assert files(album) == before
+
+
+def test_one_card_is_told_apart(reviewing: Any) -> None:
+    group = reviewing.locator(".group:has(li:nth-child(3))").first
+    ids = [each.get_attribute("data-id") for each in group.locator("li").all()]
+    group.locator("li").nth(1).get_by_role("button", name="Not a duplicate").click()
+    told(reviewing).to_contain_text("Won't be grouped again.")
+    expect(reviewing.locator(f'li[data-id="{ids[1]}"]')).to_have_count(0)
+    left = reviewing.locator(f'.group:has(li[data-id="{ids[0]}"])')
+    expect(left.locator("li")).to_have_count(2)
+    expect(left.locator(".apply")).to_contain_text("Remove 1, keep 1")
+    reviewing.keyboard.press("u")
+    expect(reviewing.locator(f'.group:has(li[data-id="{ids[1]}"]) li')).to_have_count(3)
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+
+
+def test_the_slider_tells_and_shows_how_many_groups(reviewing: Any, client: TestClient) -> None:
+    slider, positions = reviewing.get_by_label("Threshold"), listed(client, "/api/groups/counts")["positions"]
+    slider.focus()
+    for each in [each for each in positions if each["threshold"] > 0.6]:
+        reviewing.keyboard.press("ArrowRight")
+        expect(reviewing.locator("#at")).to_contain_text(f"{each['groups']} group")
+    assert positions[-1]["groups"] < 10
+    left = positions[-1]["groups"]
+    expect(reviewing.locator("h1")).to_have_text(f"{left} groups to review" if left else "Nothing to review")
+    expect(reviewing).to_have_url(re.compile(r"threshold=1\b"))
+    reviewing.reload()
+    expect(slider).to_have_value("1")
+    reviewing.goto("/review?threshold=0.7&sort=certain")
+    expect(reviewing.locator("#sort")).to_have_value("certain")
+    reviewing.get_by_role("link", name="Exact").click()
+    expect(reviewing.locator("h1")).to_have_text("Nothing to review")
+    expect(reviewing).to_have_url(re.compile(r"kind=exact"))
+    reviewing.go_back()
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+
+
+def test_apply_all_asks_first(
+    browser: Any, album: Path, monkeypatch: pytest.MonkeyPatch, live: LiveLibrary, client: TestClient
+) -> None:
+    monkeypatch.setattr(review, "PAGE", 3)
+    before, groups = files(album), listed(client)["groups"]
+    browser.goto("/review")
+    expect(focused(browser)).to_be_visible()
+    kept = browser.locator(".group li").nth(1)
+    kept.get_by_role("switch").click()
+    everything = browser.get_by_role("button", name="Remove all suggested")
+    everything.click()
+    dialog = browser.get_by_role("dialog")
+    still = 13
+    expect(dialog).to_contain_text(f"Remove {still} photos?")
+    expect(dialog).to_contain_text("10 groups")
+    expect(dialog).to_contain_text("not been shown yet")
+    browser.keyboard.press("Escape")
+    assert files(album) == before
+    everything.click()
+    dialog.get_by_role("button", name=f"Remove {still} photos").click()
+    told(browser).to_contain_text(f"Removed {still} photos from 10 groups")
+    expect(browser.locator("h1")).to_have_text("Nothing to review")
+    assert len(files(album)) == len(before) - still and (album / names(groups[0])[1]).exists()
+    browser.keyboard.press("u")
+    expect(browser.locator("h1")).to_have_text("10 groups to review")
+    assert files(album) == before
+
+
+def test_the_list_goes_on_while_groups_are_decided(
+    browser: Any, monkeypatch: pytest.MonkeyPatch, album: Path, client: TestClient
+) -> None:
+    monkeypatch.setattr(review, "PAGE", 2)
+    before, groups = files(album), listed(client)["groups"]
+    browser.goto("/review")
+    expect(browser.locator("h1")).to_have_text("10 groups to review")
+    for left in range(9, -1, -1):
+        expect(focused(browser)).to_have_attribute("data-id", groups[9 - left]["id"])
+        browser.keyboard.press("Enter")
+        expect(browser.locator("h1")).to_have_text(
+            f"{left} group{'' if left == 1 else 's'} to review" if left else "Nothing to review"
+        )
+    assert len(files(album)) == len(before) - 14
+
+
+def test_what_had_to_be_left_says_why(reviewing: Any, album: Path) -> None:
+    found = reviewing.locator(".group:has(li:nth-child(3))").first.get_attribute("data-id")
+    group = reviewing.locator(f"#g-{found}")
+    name = group.locator("li").nth(2).get_attribute("data-name")
+    (album / name).write_bytes(b"edited meanwhile")
+    group.locator(".apply").click()
+    expect(group.locator(".note")).to_have_text(f"{name}: changed")
+    expect(group.locator("li")).to_have_count(2)
+    assert (album / name).read_bytes() == b"edited meanwhile"
+
+
+def test_while_a_scan_runs_the_group_stays(
+    reviewing: Any, live: LiveLibrary, album: Path, complaints: list[str]
+) -> None:
+    before = files(album)
+    with live.library() as library, library.hold():
+        reviewing.keyboard.press("Enter")
+        told(reviewing).to_have_text(decisions.BUSY)
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+    assert files(album) == before
+    complaints.clear()  # the browser tells of the refusal
+
+
+def test_groups_appear_when_they_are_compared(browser: Any, slow: threading.Event) -> None:
+    browser.goto("/review")
+    expect(browser.locator(".comparing h2")).to_have_text("Comparing 26 photos")
+    slow.set()
+    expect(browser.locator("h1")).to_have_text("10 groups to review")
+    expect(focused(browser)).to_be_visible()
+    browser.keyboard.press("Enter")
+    told(browser).to_contain_text("Removed")
+
+
+def test_the_keys_of_every_page(reviewing: Any) -> None:
+    reviewing.keyboard.press("?")
+    expect(reviewing.get_by_role("dialog")).to_be_visible()
+    reviewing.keyboard.press("j")
+    reviewing.keyboard.press("Enter")  # on its button
+    expect(reviewing.locator("dialog[open]")).to_have_count(0)
+    reviewing.keyboard.press("?")
+    reviewing.keyboard.press("Escape")
+    expect(reviewing.locator("dialog[open]")).to_have_count(0)
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+    reviewing.keyboard.press("/")
+    expect(reviewing).to_have_url(re.compile("/search"))
+
+
+# Comparing
+
+
+@pytest.fixture
+def compared(reviewing: Any) -> Any:
+    """The compare view, open on a group of three."""
+    reviewing.locator(".group:has(li:nth-child(3))").first.locator("header").click()
+    reviewing.keyboard.press("c")
+    expect(reviewing.get_by_role("dialog")).to_be_visible()
+    return reviewing
+
+
+def box(page: Any, name: str) -> dict[str, float]:
+    """Where a photo lies, as shares of its view: its middle, and its sides against those it has when it just fits."""
+    measured: dict[str, float] = page.evaluate(
+        """(name) => {
+          const photo = document.getElementById(name).getBoundingClientRect();
+          const view = document.getElementById(name).parentElement.getBoundingClientRect();
+          return {
+            x: (view.left + view.width / 2 - photo.left) / photo.width,
+            y: (view.top + view.height / 2 - photo.top) / photo.height,
+            scale: Math.max(photo.width / view.width, photo.height / view.height),
+          };
+        }""",
+        name,
+    )
+    return measured
+
+
+def assert_in_step(page: Any) -> dict[str, float]:
+    left, right = box(page, "left-photo"), box(page, "right-photo")
+    assert left == pytest.approx(right, abs=0.01)
+    return left
+
+
+def test_comparing_by_keyboard(compared: Any) -> None:
+    dialog, keys = compared.get_by_role("dialog"), compared.keyboard
+    title = dialog.get_by_role("heading")
+    expect(title).to_have_text("Photo 2 of 3 compared with the first")
+    for key, at in [("j", 3), ("j", 3), ("k", 2), ("k", 2), ("j", 3)]:
+        keys.press(key)
+        expect(title).to_have_text(f"Photo {at} of 3 compared with the first")
+    shown = compared.locator("#right-photo")
+    third = focused(compared).locator("li").nth(2)
+    expect(shown).to_have_attribute("alt", third.get_attribute("data-name"))
+    expect(shown).to_have_attribute("src", re.compile(re.escape(third.get_attribute("data-photo")) + "$"))
+    for key, name in [("w", "Swipe"), ("d", "Difference"), ("s", "Side by side")]:
+        keys.press(key)
+        expect(dialog.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+    keys.press("w")
+    divider = dialog.get_by_role("slider")
+    keys.press("ArrowRight")
+    keys.press("ArrowRight")
+    keys.press("ArrowLeft")
+    expect(divider).to_have_attribute("aria-valuenow", "52")
+    keys.press("s")
+    left = compared.locator("#left-photo")
+    x = left.bounding_box()["x"]
+    keys.down("Space")
+    assert left.bounding_box()["x"] > x and shown.bounding_box()["x"] == pytest.approx(x, abs=2)
+    keys.up("Space")
+    assert left.bounding_box()["x"] == x
+    keys.press("2")
+    assert states(compared) == ["keep", "remove", "keep"]
+    expect(compared.locator("#right-facts").get_by_role("switch")).to_have_attribute("aria-checked", "true")
+    keys.press("1")
+    assert states(compared) == ["remove", "remove", "keep"]
+    keys.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(focused(compared).locator(".apply")).to_contain_text("Remove 2, keep 1")
+    expect(focused(compared)).to_be_focused()
+
+
+def test_zoom_and_pan_in_step(compared: Any) -> None:
+    """The photos differ in size: 320 × 240 and 200 × 150."""
+    keys = compared.keyboard
+    keys.press("j")
+    whole = assert_in_step(compared)
+    assert (whole["x"], whole["y"], whole["scale"]) == pytest.approx((0.5, 0.5, 1), abs=0.01)
+    for _ in range(5):
+        keys.press("+")
+    zoomed = assert_in_step(compared)
+    assert zoomed["scale"] == pytest.approx(1.25**5, abs=0.02)
+    expect(compared.locator("#scale")).to_have_text("305%")
+    for key, side, sign in [
+        ("ArrowRight", "x", 1),
+        ("ArrowDown", "y", 1),
+        ("ArrowLeft", "x", -1),
+        ("ArrowUp", "y", -1),
+    ]:
+        before = assert_in_step(compared)
+        keys.press(key)
+        assert (assert_in_step(compared)[side] - before[side]) * sign > 0.01
+    for _ in range(60):
+        keys.press("ArrowRight")
+    edge = assert_in_step(compared)
+    assert edge["x"] < 1, "the photo's edge is as far as it goes"
+    keys.press("-")
+    assert assert_in_step(compared)["scale"] < zoomed["scale"]
+    keys.press("0")
+    assert assert_in_step(compared) == pytest.approx(whole)
+    view = compared.locator("#left-photo").bounding_box()
+    compared.mouse.move(view["x"] + view["width"] / 4, view["y"] + view["height"] / 4)
+    compared.mouse.wheel(0, -300)
+    expect(compared.locator("#scale")).not_to_have_text("100%")
+    assert assert_in_step(compared)["x"] < 0.5
+    before = assert_in_step(compared)
+    compared.mouse.down()
+    compared.mouse.move(view["x"] + view["width"] / 4 - 60, view["y"] + view["height"] / 4)
+    compared.mouse.up()
+    assert assert_in_step(compared)["x"] > before["x"]
+    compared.locator("#stage").dblclick()
+    assert assert_in_step(compared)["scale"] == pytest.approx(1, abs=0.01)
+
+
+def test_the_difference_is_computed_from_both_photos(compared: Any, album: Path) -> None:
+    """The brighter copy is further off than the smaller one, by as much as the photos say."""
+    keeper = focused(compared).locator("li").first.get_attribute("data-name")
+    brightness = """() => {
+      const canvas = document.getElementById("difference");
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      return pixels.reduce((sum, value, i) => sum + (i % 4 < 3 ? value : 0), 0) / (pixels.length * 0.75);
+    }"""
+    for key in ("d", "j"):
+        compared.keyboard.press(key)
+        name = compared.locator("#right-photo").get_attribute("alt")
+        photos = [Image.open(album / each).convert("RGB").resize((320, 240)) for each in (keeper, name)]
+        mean = np.abs(np.subtract(*[np.asarray(photo, float) for photo in photos])).mean()
+        told = compared.locator("#how-different")
+        expect(compared.locator("#right-photo")).to_have_attribute("src", re.compile(r"/photos/\w+\?"))
+        expect(told).to_contain_text("difference")
+        share, brighter = re.match(r"([\d.]+)% difference on average, shown (\d+) times", told.inner_text()).groups()  # type: ignore[union-attr]
+        assert float(share) == pytest.approx(mean / 2.55, rel=0.25)
+        assert compared.evaluate(brightness) == pytest.approx(float(share) * 2.55 * int(brighter), rel=0.2)
+        assert_in_step(compared)
+
+
+def test_the_divider_is_dragged(compared: Any) -> None:
+    compared.keyboard.press("w")
+    divider = compared.get_by_role("dialog").get_by_role("slider")
+    at = divider.bounding_box()
+    compared.mouse.move(at["x"] + at["width"] / 2, at["y"] + 40)
+    compared.mouse.down()
+    compared.mouse.move(compared.locator("#stage").bounding_box()["x"] + 140, at["y"] + 40)
+    compared.mouse.up()
+    expect(divider).to_have_attribute("aria-valuenow", "10")
+    assert "10" in compared.locator("#right-photo").evaluate("(photo) => photo.parentElement.style.clipPath")
+
+
+def test_a_click_on_a_thumbnail_compares_it(reviewing: Any) -> None:
+    group = reviewing.locator(".group:has(li:nth-child(3))").first
+    group.locator(".shot").nth(2).click()
+    expect(reviewing.get_by_role("dialog").get_by_role("heading")).to_have_text("Photo 3 of 3 compared with the first")
+    assert reviewing.locator("#right-facts .differs").count() > 0
+    reviewing.get_by_role("button", name="Close").click()
+    expect(group).to_be_focused()
+
+
+def test_copies_byte_by_byte_cannot_be_told_apart(live: LiveLibrary, album: Path, browser: Any) -> None:
+    from playwright.sync_api import expect
+
+    alone = sorted((album / "2023").glob("11 *.jpg"))[0]
+    for name in ("a.jpg", "b.jpg"):
+        shutil.copyfile(alone, album / name)
+    library = Library(live.folder)
+    scan(library, [album], [Sketches()])
+    library.close()
+    live.refresh()
+    browser.goto("/review?kind=exact")
+    expect(browser.locator(".group.ready")).to_have_count(1)
+    expect(browser.get_by_role("button", name="Not")).to_have_count(0)
+    browser.keyboard.press("n")
+    expect(browser.get_by_text("These photos are identical")).to_be_visible()
