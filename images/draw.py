@@ -41,7 +41,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def photos(space_type: str, seed: int, count: int, width: int) -> list[Image.Image]:
-    """Return photos of one room, 4:3, `width` on the page; reduced from larger ones, for grain fills the file."""
+    """Return photos of one room, 4:3, `width` on the page, reduced from larger ones: grain would fill the file."""
     room = make_room(space_type, seed)
     size = (width * DENSITY * 3, width * DENSITY * 9 // 4)
     return [draw(room, camera, size).reduce(3) for camera in viewpoints(room, count)]

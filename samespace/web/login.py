@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
-
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,6 +12,7 @@ from samespace.web.address import Address
 from samespace.web.guard import Guard
 from samespace.web.render import page
 from samespace.web.schema import Answer
+from samespace.web.uploads import receive_form
 
 
 class Token(Answer):
@@ -28,8 +27,8 @@ def _form(request: Request) -> Response:
 
 async def _login(request: Request) -> Response:
     """Give this browser a cookie. A form is enough: it needs no script."""
-    fields = parse_qs((await request.body()).decode(errors="replace"))
-    if not _guard(request).is_token("".join(fields.get("token", []))):
+    form = await receive_form(request)
+    if not _guard(request).is_token(form.get("token", "")):
         return _page(request, 403, "Wrong token. It is the word given to samespace serve --token.")
     answer = RedirectResponse("/", 303)
     _guard(request).admit(answer, secure=request.url.scheme == "https")

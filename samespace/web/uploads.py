@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import anyio
 from starlette.datastructures import FormData, UploadFile
@@ -56,6 +57,12 @@ def _place() -> Iterator[None]:
         yield
     finally:
         places.release()
+
+
+async def receive_form(request: Request) -> dict[str, str]:
+    """Return the fields of a page's form, whatever kind of content it says it is."""
+    fields = parse_qs((await request.body()).decode(errors="replace"), keep_blank_values=True)
+    return {name: "".join(values) for name, values in fields.items()}
 
 
 async def receive_photos(request: Request, fields: tuple[str, ...]) -> Received:

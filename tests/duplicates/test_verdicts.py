@@ -251,11 +251,11 @@ def test_what_an_export_says(album: Library, tmp_path: Path, capsys: pytest.Capt
         f"4 verdicts in {root}: 2 same, 2 different",
         "5 photos, 5 of them new",
         "left out: 1 verdict, because of 1 missing photo",
-        "contradicting others: 1 different, of photos that chains of same join",
+        "contradictions: 1 different, though chains of same join the photos",
         "no other training photos there: training needs enough verdicts of both kinds, or a data set beside them",
         "",
         "next:",
-        f"  python data.py summary {root}  # what there is to train on",
+        f"  python data.py summary {root}  # show what there is to train on",
     ]
 
 

@@ -46,7 +46,7 @@ ASKED: list[tuple[str, Any]] = [
     ("/api/search", {"like": "{photo}"}),
     ("/api/search", {"sentence": "a bed"}),
     ("/api/verdicts", {"photo0": "{photo}", "photo1": "{other}", "said": "same"}),
-    ("/api/apply", {"groups": [{"keep": ["x"], "remove": []}]}),
+    ("/api/apply", {"groups": [{"keep": ["0" * 16], "remove": []}]}),
     ("/api/undo", {}),
     ("/api/scan", {}),
 ]

@@ -203,8 +203,8 @@ def test_nothing_is_written(client: TestClient, live: LiveLibrary, monkeypatch: 
         raise AssertionError("a file was made")
 
     before = sorted(path for path in live.folder.rglob("*"))
-    monkeypatch.setattr(tempfile, "_mkstemp_inner", refuse)
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    for make in ("mkstemp", "NamedTemporaryFile", "TemporaryFile"):
+        monkeypatch.setattr(tempfile, make, refuse)
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")

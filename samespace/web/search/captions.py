@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +17,7 @@ from samespace.web.address import Address
 from samespace.web.guard import Guard
 from samespace.web.render import PhotoAnswer, live_of, photo_as_json
 from samespace.web.schema import Sent
+from samespace.web.uploads import receive_form
 from samespace.words.stored_captions import LONGEST
 
 PAGES = ("/search", "/review")  # whose forms come here
@@ -35,11 +36,11 @@ def _put(request: Request, sent: NewCaption) -> PhotoAnswer:
 
 async def _post(request: Request) -> Response:
     """Go back to the page whose form was sent. It brings the page's token as a field."""
-    fields = parse_qs((await request.body()).decode(errors="replace"), keep_blank_values=True)
+    form = await receive_form(request)
     guard: Guard = request.app.state.guard
-    if not guard.is_of_page("".join(fields.get("token", []))):
+    if not guard.is_of_page(form.get("token", "")):
         raise HTTPException(403, "This needs the token of the page: load the page again.")
-    await run_in_threadpool(_edit, request, "".join(fields.get("caption", [])))
+    await run_in_threadpool(_edit, request, form.get("caption", ""))
     return RedirectResponse(_page_of(request), 303)
 
 
