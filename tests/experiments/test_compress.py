@@ -15,6 +15,7 @@ from torch import Tensor
 
 from experiments.compress import compress as trial
 from experiments.compress.compress import AutoencoderTrial, read_vectors
+from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.library import cluster_files
 from samespace.library.read_photos import Batch, Rows
@@ -278,6 +279,7 @@ def test_here_the_settings_train_the_encoder_that_the_library_would(
 def test_a_mistake_is_one_line(
     mistake: list[str], told: str, embedded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    progress.off()  # a slow machine would tell of it
     assert trial.main([*words(embedded, tmp_path / "encoder"), *mistake]) == 1
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n"), printed.err[:7]) == ("", 1, "error: ")

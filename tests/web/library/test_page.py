@@ -183,7 +183,6 @@ def test_a_folder_without_photos(client: TestClient, unscanned: LiveLibrary, tmp
 def expect(what: Any) -> Any:
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=20_000)  # on a busy machine
     return expect(what)
 
 
