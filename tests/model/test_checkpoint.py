@@ -160,7 +160,8 @@ def test_code_in_a_checkpoint_is_not_run(checkpoint: Path) -> None:
 
 @needs_torch_2_5
 def test_export_does_without_determined(checkpoint: Path, tmp_path: Path) -> None:
-    code = "import sys; sys.modules['determined'] = None; from samespace.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    hidden = "import sys; sys.modules['determined'] = None"
+    code = f"{hidden}; from samespace.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "export", str(checkpoint), "-o", str(tmp_path / "exported")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
