@@ -1,4 +1,4 @@
-"""The photos that the pictures of the report and of the pages are taken of: rooms, with copies among them."""
+"""The photos shown in the pictures of the report and the pages: rooms, with copies among them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from samespace.rooms.dataset import draw, make_room, viewpoints
 
 
 def draw_folder(root: Path) -> None:
-    """Photos of twelve rooms from three viewpoints each, and the copies that gather in a folder over the years."""
+    """Draw photos of twelve rooms from three viewpoints each, and the copies that gather in a folder over the years."""
     for number, space_type in enumerate(
         ("living_room", "bedroom", "kitchen", "bedroom", "living_room", "bathroom") * 2
     ):

@@ -1,4 +1,4 @@
-"""Draws the pictures of the README and the docs into this folder.
+"""Draw the pictures of the README and the docs into this folder.
 
 python images/draw.py                                                               all but parts.png
 python images/draw.py rooms architecture                                            only these
@@ -41,7 +41,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def photos(space_type: str, seed: int, count: int, width: int) -> list[Image.Image]:
-    """Of one room, 4:3 and `width` on the page, drawn larger than needed: their grain would fill the file."""
+    """Return photos of one room, 4:3, `width` on the page, reduced from larger ones: grain would fill the file."""
     room = make_room(space_type, seed)
     size = (width * DENSITY * 3, width * DENSITY * 9 // 4)
     return [draw(room, camera, size).reduce(3) for camera in viewpoints(room, count)]
@@ -78,7 +78,7 @@ def draw_same_or_not() -> Image.Image:
 
 
 def draw_pairs() -> Image.Image:
-    """What `python data.py samples` shows of drawn rooms."""
+    """Draw what `python data.py samples` shows of drawn rooms."""
     sys.path.insert(0, str(FOLDER.parent))
     from experiments.samples import draw_samples
     from samespace.model.pairs import find_photos, make_pairs
@@ -126,7 +126,7 @@ def _draw_tower(canvas: Canvas) -> None:
 
 
 def _draw_map(canvas: Canvas, photo: Image.Image, at: Point, side: int, cells: int) -> None:
-    """The photo in as many cells as the map has, as a sheet of blue."""
+    """Draw the photo in as many cells as the map has, as a sheet of blue."""
     tinted = photo.convert("L").resize((cells, cells), Image.Resampling.BOX)
     sheet = Image.merge("RGB", [tinted.point(_between(dark, 255)) for dark in (40, 82, 134)])
     for shift in (6, 3):
@@ -238,7 +238,7 @@ def draw_parts(weights: str, backbone: str) -> Image.Image:
 
 
 def strongest_matches(views: list[Image.Image], weights: str, backbone: str, count: int) -> list[tuple[Point, Point]]:
-    """Places (down, across) of 0..1 in both views that `paired_parts` pairs up, whitening fitted on other rooms."""
+    """Return the places (down, across), 0..1, of the strongest pairs of parts in two views, whitened on other rooms."""
     import torch
 
     from samespace.base.photos import as_pixels
@@ -276,7 +276,7 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
 
 
 def save(picture: Image.Image, name: str) -> None:
-    """A PNG of 256 colours, whole or not at all."""
+    """Write a PNG of 256 colours, whole or not at all."""
     path = FOLDER / f"{name}.png"
     content = BytesIO()
     # k-means moves the palette to where the colours are; median cut alone turns purple to grey.

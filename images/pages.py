@@ -1,8 +1,8 @@
-"""Draws review.png, compare.png, search.png and library.png into this folder: the pages, as they look.
+"""Draw review.png, compare.png, search.png and library.png into this folder: the pages as they look.
 
 python images/pages.py --backbone mobilenet_v2 --weights FILE     needs Chromium and playwright
 python images/pages.py … --dark --to FOLDER                       in dark, and somewhere else
-python images/pages.py … --words FOLDER                           also words.png, by what was trained into FOLDER
+python images/pages.py … --words FOLDER                           also words.png, with the models trained into FOLDER
 
 A server shows a folder of drawn rooms with copies among them, as `samespace serve` does; the browser does what a person
 does: scans from the page, reviews, compares, drops a photo.
@@ -33,7 +33,7 @@ SCAN = 120_000  # milliseconds that it may take
 
 @contextmanager
 def served(album: Path, options: Sequence[str]) -> Iterator[str]:
-    """The address of `samespace serve` on this folder."""
+    """Run `samespace serve` on this folder, and yield its address."""
     command = [sys.executable, "-m", "samespace", "serve", str(album), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
@@ -63,51 +63,65 @@ def window(address: str, dark: bool) -> Iterator[Page]:
         chromium.close()
 
 
+def wait_for_photos(page: Page) -> None:
+    """Wait until every photo in sight is drawn, however busy this machine is."""
+    page.wait_for_function(
+        """() => [...document.images].every((image) => {
+          const { top, bottom } = image.getBoundingClientRect();
+          return bottom <= 0 || top >= innerHeight || (image.complete && image.naturalWidth);
+        })""",
+        timeout=SCAN,
+    )
+
+
 def library(page: Page) -> None:
-    """Scanned from the page, and laid out as a map."""
+    """Scan from the page, and zoom into the map."""
     page.goto("/library")
     page.get_by_role("button", name="Scan these photos").click()
     expect(page.get_by_role("button", name="Scan again")).to_be_visible(timeout=SCAN)
     expect(page.locator("#map[data-ready]")).to_be_visible(timeout=SCAN)
     page.locator("#map").evaluate("map => scrollTo(0, map.offsetTop - 70)")
     page.get_by_role("button", name="Zoom in").click()
-    expect(page.locator("#map-canvas[data-photos]:not([data-photos='0'])")).to_be_visible()
-    page.wait_for_load_state("networkidle")  # all of them
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(page.locator("#map-canvas[data-loading='0']")).to_be_visible(timeout=SCAN)
 
 
 def review(page: Page) -> None:
     page.goto("/review")
     expect(page.locator("article").first).to_be_visible(timeout=SCAN)
-    page.wait_for_load_state("networkidle")
+    wait_for_photos(page)
 
 
 def compare(page: Page) -> None:
     review(page)
     page.keyboard.press("c")
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.wait_for_load_state("networkidle")
+    for photo in ("left-photo", "right-photo"):  # the whole photo, not its thumbnail
+        page.wait_for_function(
+            "id => { const { src, dataset } = window[id]; return src.endsWith(dataset.of); }", arg=photo
+        )
 
 
 def search(page: Page) -> None:
-    """With a photo of the library."""
+    """Search with a photo of the library."""
     page.goto("/search")
     page.keyboard.press("/")
     page.keyboard.type("01 living room 1")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page.locator(".hit").first).to_be_visible(timeout=SCAN)
-    page.wait_for_load_state("networkidle")
+    wait_for_photos(page)
 
 
 def words(page: Page) -> None:
-    """By a sentence."""
+    """Search by a sentence."""
     page.goto("/search")
     page.keyboard.press("/")
     page.keyboard.type("a kitchen with green cupboards")
     page.keyboard.press("Enter")
     expect(page.locator(".hit").first).to_be_visible(timeout=SCAN)
     page.locator("#box").evaluate("box => box.blur()")
-    page.wait_for_load_state("networkidle")
+    wait_for_photos(page)
 
 
 PICTURES: dict[str, Callable[[Page], None]] = {

@@ -1,4 +1,4 @@
-"""Draws report.png into this folder: the report on a small folder of rooms with copies among them.
+"""Draw report.png into this folder: the report on a small folder of rooms with copies among them.
 
 python images/report.py                       needs Chromium
 python images/report.py --keep FOLDER         also leaves the photos and report.html there, to open in a browser
@@ -35,7 +35,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def report_on(root: Path) -> Path:
-    """Write the report on the duplicates below `root`, and its path."""
+    """Write the report on the duplicates below `root`; return its path."""
     page = root.parent / "report.html"
     library = Library(root / FOLDER, create=True)
     scan(library, [root], [Sketches()])
@@ -47,7 +47,7 @@ def report_on(root: Path) -> Path:
 
 
 def screenshot(page: Path, profile: Path) -> bytes:
-    """What a browser shows of the page, as PNG."""
+    """Return what a browser shows of the page, as PNG."""
     browser = next((found for found in map(shutil.which, BROWSERS) if found), None)
     if browser is None:
         raise SameSpaceError(f"no browser to take the picture with: install one of {', '.join(BROWSERS)}")
@@ -62,7 +62,7 @@ def screenshot(page: Path, profile: Path) -> bytes:
 
 
 def in_few_colours(picture: bytes) -> bytes:
-    """Five bits a colour: PNG packs them in 60 % of the bytes, and flat stays flat where a palette would speckle it."""
+    """Keep five bits of each colour: PNG packs them in 60% of the bytes, and flat areas stay flat."""
     few = [value >> 3 << 3 | value >> 5 for value in range(256)]
     small = BytesIO()
     with Image.open(BytesIO(picture)) as image:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     )
     from samespace.model.saved import Model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["encode_images", "find_duplicates", "find_duplicates_to_remove", "load", "plot_duplicates"]
 
 
 def load(folder: str | Path, device: str = "cpu") -> Model:
-    """The trained model in a folder: it has `compare(photo0, photo1)`, `embed(photos)` and `score(embeddings0, …1)`."""
+    """Return the trained model in a folder: `compare(photo0, photo1)`, `embed(photos)`, `score(embeddings0, …1)`."""
     from samespace.model.saved import load as load_model  # torch takes seconds to import; `import samespace` does not
 
     return load_model(folder, device)
@@ -28,6 +28,6 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'samespace' has no attribute {name!r}")
-    from samespace.duplicates import imagededup  # imported when asked for, as above
+    from samespace.duplicates import imagededup  # only now, as above
 
     return getattr(imagededup, name)

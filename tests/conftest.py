@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
     from starlette.testclient import TestClient
 
-    from samespace.web.state import Desk
+    from samespace.web.state import LiveLibrary
 
 ROOT = Path(__file__).resolve().parents[1]  # of the project
 BACKBONE = "mobilenet_v3_small"
@@ -334,25 +334,25 @@ def album(scanned_album: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def desk(album: Path) -> Desk:
+def live(album: Path) -> LiveLibrary:
     """On the album, by the same-shot look."""
     from samespace.search.look import look_for_copies
-    from samespace.web.state import Desk
+    from samespace.web.state import LiveLibrary
 
-    desk = Desk(album / FOLDER, [album], look_for_copies())
-    desk.refresh()
-    return desk
+    live = LiveLibrary(album / FOLDER, [album], look_for_copies())
+    live.refresh()
+    return live
 
 
 @pytest.fixture
-def client(desk: Desk) -> Iterator[TestClient]:
+def client(live: LiveLibrary) -> Iterator[TestClient]:
     """Asks the app as a program on this machine does; see `token`."""
     from starlette.testclient import TestClient
 
     from samespace.web.app import make_app
     from samespace.web.guard import Guard
 
-    with TestClient(make_app(desk, Guard()), base_url="http://127.0.0.1", follow_redirects=False) as client:
+    with TestClient(make_app(live, Guard()), base_url="http://127.0.0.1", follow_redirects=False) as client:
         yield client
 
 
@@ -370,20 +370,24 @@ class Served(NamedTuple):
 
 
 @pytest.fixture
-def served(desk: Desk) -> Iterator[Served]:
-    """The desk on a real server, for clients that `client` cannot be: browsers, crowds, and those that hang up."""
+def served(live: LiveLibrary) -> Iterator[Served]:
+    """The app on a real server, for clients that `client` cannot be: browsers, crowds, and those that hang up."""
     from samespace.web.app import make_app
     from samespace.web.guard import Guard
     from samespace.web.server import make_server
 
     guard = Guard()
-    server = make_server(make_app(desk, guard))
+    server = make_server(make_app(live, guard))
     with socket.create_server(("127.0.0.1", 0)) as door:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
         thread.start()
         yield Served(f"http://127.0.0.1:{door.getsockname()[1]}", {"X-SameSpace-Token": guard.csrf})
         server.should_exit = True
         thread.join()
+
+
+# Each would start processes of its own with every window: one in reserve, and one for suggestions at the address.
+UNSEEN = ("SpareRendererForSitePerProcess", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup")
 
 
 # Of a module, not of a session: as long as it runs, no other test of this thread could run an event loop.
@@ -398,9 +402,19 @@ def chromium() -> Iterator[Browser]:
 
     expect.set_options(timeout=60_000)  # milliseconds: a busy machine is slow, and no test is of that
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        arguments = ["--no-sandbox", "--disable-gpu", f"--disable-features={','.join(UNSEEN)}"]
+        browser = playwright.chromium.launch(executable_path=found, args=arguments)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def scriptless(chromium: Browser) -> Iterator[Page]:
+    """A page in a fresh window that runs no scripts."""
+    context = chromium.new_context(java_script_enabled=False)
+    context.set_default_timeout(60_000)
+    yield context.new_page()
+    context.close()
 
 
 @pytest.fixture

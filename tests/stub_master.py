@@ -277,7 +277,7 @@ class StubMaster:
                 return 200, self._list([each for each in known.values() if each.trial_id == int(number)], request.body)
             case ["checkpoints", name] if name in known:
                 downloads = not request.path.startswith("/api")
-                return 200, _packed(known[name].path) if downloads else {"checkpoint": self._checkpoint(known[name])}
+                return 200, packed(known[name].path) if downloads else {"checkpoint": self._checkpoint(known[name])}
         return 404, {}
 
     def _experiment(self) -> Json:
@@ -387,7 +387,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet: pytest shows what matters."""
 
 
-def _packed(folder: Path) -> bytes:
+def packed(folder: Path) -> bytes:
     """A checkpoint as the master sends it."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
 import shlex
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import ImageEnhance
 
-from samespace.cli.main import _parser, main
+from samespace.cli.main import command_line, inner_parsers, main
 from samespace.cli.words import in_full
 from samespace.model.pairs import TEST, find_photos
 from samespace.rooms.dataset import draw, make_room, viewpoints
@@ -107,13 +106,7 @@ def test_the_readme_leads_to_every_page() -> None:
 @pytest.mark.parametrize(("page", "line"), samespace_lines())
 def test_a_command_in_a_block_parses(page: str, line: str) -> None:
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)[1:]]
-    _parser().parse_args(in_full(words))
-
-
-def inner(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parsers of the commands, or of a command's actions, by name."""
-    found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return found[0] if found else {}
+    command_line().parse_args(in_full(words))
 
 
 @pages
@@ -121,18 +114,18 @@ def test_commands_and_options_in_sentences_exist(page: Path) -> None:
     for span in inline(page):
         if not span.startswith("samespace "):
             continue
-        parser = _parser()
+        parser = command_line()
         words = in_full(shlex.split(span)[1:])
-        assert words[0] in inner(parser), span
-        while words and words[0] in inner(parser):
-            parser = inner(parser)[words.pop(0)]
+        assert words[0] in inner_parsers(parser) or words[0].startswith("-"), span
+        while words and words[0] in inner_parsers(parser):
+            parser = inner_parsers(parser)[words.pop(0)]
         options = {word.partition("=")[0] for word in words if word.startswith("-")}
         assert options <= parser._option_string_actions.keys(), span
 
 
 def test_every_command_is_described() -> None:
     text = "\n".join(page.read_text("utf-8") for page in PAGES if page.name != "CHANGELOG.md")
-    for command in inner(_parser()):
+    for command in inner_parsers(command_line()):
         assert f"samespace {command}" in text
 
 
@@ -152,6 +145,15 @@ def test_what_commands_name_is_there(page: Path) -> None:
             assert target in targets, line
         for names in re.findall(r"pip install.*\.\[([\w,]+)\]", line):
             assert set(names.split(",")) <= set(extras), line
+
+
+def test_moved_modules_are_where_the_changelog_says() -> None:
+    moved = re.findall(r"^\| `([\w.*]+)` \| (.+) \|$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert len(moved) > 70
+    for old, new in moved:
+        for name in re.findall(r"`([\w.]+)(?:\.\*)?`", new):
+            path = ROOT.joinpath("samespace", *name.split("."))
+            assert path.with_suffix(".py").is_file() or path.is_dir(), (old, name)
 
 
 def test_the_http_api_is_described_in_full(client: TestClient) -> None:

@@ -133,7 +133,7 @@ def test_a_library_knows_its_photos_without_reading_them(run: Run, unpacked: Pat
     for options in ([], ["--model", model], ["--model", model, "--matcher", matcher]):
         scanned = run("scan", album, *options)
         assert scanned.startswith(f"{len(PHOTOS)} photos in ")
-        assert "\nfiles: nothing has changed\n" in scanned
+        assert "\nno changes since the last scan\n" in scanned
         assert "could not be read" not in scanned
     search = ("search", "--library", album / ".samespace", "--model", model, "--json")
     assert hits(run(*search, unpacked / "query.jpg")) == approximately(SAID["search by photo"])
@@ -204,4 +204,4 @@ def test_a_quarantine_gives_its_photos_back(run: Run, written: Path) -> None:
     for name in PHOTOS:
         assert (tidied / name).read_bytes() == (written / "album" / name).read_bytes()
     assert list((tidied / ".samespace" / "quarantine").iterdir()) == []
-    assert "\nfiles: nothing has changed\n" in run("scan", tidied)
+    assert "\nno changes since the last scan\n" in run("scan", tidied)

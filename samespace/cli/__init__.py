@@ -1,1 +1,1 @@
-"""The command line: parse, call a room below, print."""
+"""The command line: read what was typed, call the library, print."""

@@ -1,4 +1,4 @@
-"""What matchers and captioners learn from and are shown, as a command names it."""
+"""Captioned photos to train and test with, as `samespace match` and `samespace caption` name them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from samespace.base.arrays import Floats
 from samespace.base.photos import read_pixels
+from samespace.cli.options import has_look
 from samespace.library.read_photos import SIZE
 from samespace.model.feature_bank import default_cache
 from samespace.search.look import Look, choose_look, extracted, look_from_options
@@ -19,17 +20,17 @@ BACKBONE = "mobilenet_v3_large"
 
 
 def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """What was typed; for the rest the recipe knows what is good."""
+    """Return those of these options that were given; a recipe has good values for the rest."""
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def data(arguments: argparse.Namespace, feature_source: FeatureSource | None = None) -> Featured:
-    """Read the captioned photos that a command names, as a model's backbone sees them; say what is left out."""
+    """Read the captioned photos that a command names, as features of a look; report what is left out on stderr."""
     featured = read_featured(
         arguments.root,
         arguments.captions,
         arguments.features,
-        lambda: look_of_words(arguments, feature_source),
+        lambda: choose(arguments, feature_source),
         default_cache(),
     )
     for note in (*featured.captions.notes, *featured.notes):
@@ -37,21 +38,22 @@ def data(arguments: argparse.Namespace, feature_source: FeatureSource | None = N
     return featured
 
 
-def look_of_words(arguments: argparse.Namespace, feature_source: FeatureSource | None) -> Look:
-    """What was asked for, or else what a model of words was trained with, or else the usual backbone."""
-    if arguments.model or arguments.backbone:
+def choose(arguments: argparse.Namespace, feature_source: FeatureSource | None) -> Look:
+    """Return the look of --model or --backbone, else the one that features come from, else the default backbone's."""
+    if has_look(arguments):
         return choose_look(arguments.model, arguments.backbone, arguments.weights)
-    return (
-        look_from_options(feature_source.options) if feature_source else choose_look(None, BACKBONE, arguments.weights)
-    )
+    if feature_source:
+        return look_from_options(feature_source.options)
+    return choose_look(None, BACKBONE, arguments.weights)
 
 
 def seen(look: Look, photo: Path) -> Floats:
-    """(1, D): what models of words are told of a photo."""
+    """Return what matchers and captioners see of a photo: (1, D)."""
     return combine_fields(extracted(look, read_pixels(photo, SIZE)[None]))
 
 
 def show_splits(featured: Featured, evaluate: Callable[[Featured], object]) -> None:
+    """Print how good a model is on the validation photos and on the test photos, if there are any."""
     for split in ("val", "test"):
         if featured.captions.counts()[split]:
             print(f"{split}\n{evaluate(featured.only(split))}")

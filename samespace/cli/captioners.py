@@ -1,4 +1,4 @@
-"""Train a captioner, say how good it is, and describe photos."""
+"""`samespace caption`: train a captioner, evaluate it, and caption photos."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from pathlib import Path
 
 from samespace.base import progress
 from samespace.base.files import content_hash
+from samespace.base.photos import EXTENSIONS
 from samespace.base.text import readable
 from samespace.cli import show
-from samespace.cli.captioned import chosen, data, look_of_words, seen, show_splits
-from samespace.cli.libraries import libraries_of, open_libraries, real, scan_for
+from samespace.cli.captioned import choose, chosen, data, seen, show_splits
+from samespace.cli.options import has_look, libraries_of, real
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.search.look import Look
 from samespace.words import train_captioner
 from samespace.words.nearest_captions import borrow
 from samespace.words.photo_features import combine_features, feature_source_of
+from samespace.words.scan import scan_folders
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.training_loop import into_file
 
-BLOCK = 1024  # photos that are captioned at once, and lost if the rest is
+BLOCK = 1024  # photos captioned at once; if stopped, at most these are done again
 
 
 def caption_train(arguments: argparse.Namespace) -> None:
-    """Stopped, it goes on where it was."""
+    """Train a captioner. If stopped, it goes on where it was."""
     featured = data(arguments)
     writer: train_captioner.Writer
     if arguments.method == "nearest":
@@ -41,6 +43,7 @@ def caption_train(arguments: argparse.Namespace) -> None:
 
 
 def caption_evaluate(arguments: argparse.Namespace) -> None:
+    """Compare a captioner's captions with those that people wrote."""
     writer = train_captioner.load(arguments.captioner)
     evaluation = train_captioner.evaluate(writer, data(arguments, writer.feature_source).only(arguments.split))
     if arguments.json:
@@ -50,13 +53,14 @@ def caption_evaluate(arguments: argparse.Namespace) -> None:
 
 
 def caption_write(arguments: argparse.Namespace) -> None:
-    """Into the libraries of folders, which are scanned first; of photos into theirs, if they have one."""
+    """Caption folders, which are scanned first, and photos. Captions are kept in their libraries, if they have one."""
     writer, version = train_captioner.load(arguments.captioner), content_hash(arguments.captioner)[:16]
-    look = look_of_words(arguments, writer.feature_source)
+    look = choose(arguments, writer.feature_source)
     writer.check(feature_source_of(look))
     folders = [path for path in arguments.paths if path.is_dir()]
+    extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
     for library, below in libraries_of(real(folders), arguments.library) if folders else ():
-        scan_for(library, below, arguments, look)
+        scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
         with LibraryCaptions(library) as captions:
             photos = [photo for photo in library.photos() if any(map(photo.path.is_relative_to, below))]
             _caption(library, photos, look, writer, version, captions)
@@ -75,7 +79,7 @@ def _caption(
     version: str,
     captions: LibraryCaptions,
 ) -> None:
-    """Block by block, those that lack a caption of this writer's; stopped, what is done stays."""
+    """Caption the photos that this writer has not captioned yet, block by block. If stopped, what is done stays."""
     known = {photo.content: photo for photo in photos}
     lacking = captions.lacking(known, version)
     with progress.bar("captions", len(lacking)) as bar:
@@ -87,12 +91,12 @@ def _caption(
 
 
 def _caption_photo(path: Path, look: Look, writer: train_captioner.Writer, version: str, chosen: Path | None) -> None:
-    """Kept if a library knows the photo, unless a person has captioned it."""
+    """Print a caption for a photo; keep it in its library, unless a person has captioned the photo."""
     (text,) = writer.captions(seen(look, path))
     content = content_hash(path)
     above = [folder / FOLDER for folder in Path(os.path.realpath(path)).parents if (folder / FOLDER).is_dir()]
     for folder in [chosen] if chosen else above[:1]:
-        (library,) = open_libraries([folder])
+        library = Library(folder)
         if any(photo.content == content for photo in library.photos()):
             with LibraryCaptions(library) as captions:
                 captions.write({content: text}, version)

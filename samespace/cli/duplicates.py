@@ -1,4 +1,4 @@
-"""Find duplicates, carry out a plan, undo it, empty the quarantine, and say what two photos are."""
+"""Find duplicates, carry out a plan, undo it, empty the quarantine; record and list verdicts."""
 
 from __future__ import annotations
 
@@ -12,62 +12,56 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
-from samespace.cli.libraries import (
+from samespace.cli.options import (
+    folder,
+    folder_options,
+    has_look,
     libraries_above,
     libraries_of,
     library_above,
-    open_libraries,
+    library_option,
+    open_library,
     outermost,
     real,
-    scan_for,
 )
-from samespace.cli.options import a_folder, folder_words, library_word
-from samespace.search.look import choose_look, look_for_copies
 
 if TYPE_CHECKING:
+    from samespace.duplicates.group import DedupeOptions
     from samespace.library.library import Library
+    from samespace.search.look import Look
 
-
-FOUND = 11  # what `dedupe` exits with when there are duplicates, as czkawka_cli does
+FOUND = 11  # exit status of `dedupe` if there are duplicates, as czkawka_cli has it
 
 
 def dedupe(arguments: argparse.Namespace) -> int:
-    """Find duplicates, and write a plan of what to remove. Nothing is removed.
+    """Find duplicates, and plan what to remove.
 
-    Scans first what is new. exact: same bytes or same pixels. near: the same shot, re-encoded, resized, lightly cropped
-    or re-lit. same-space: another shot of the same room, by --model or else by ImageNet features. Exits with 0 if
-    there are no duplicates, with 11 if there are some, with 1 after an error.
+    Reads new photos first, writes a plan, and removes nothing. Kinds of duplicates: exact, the same bytes or pixels;
+    near, the same photo re-encoded, resized, lightly cropped or re-lit; same-space, another photo of the same room, by
+    --model or else by ImageNet features. Exits with 0 if there are no duplicates, with 11 if there are some, with 1
+    after an error.
     """
+    from samespace.base.photos import EXTENSIONS
     from samespace.cli import show
     from samespace.duplicates.find import find_duplicates
-    from samespace.duplicates.group import DedupeOptions, threshold_of
+    from samespace.duplicates.group import threshold_of
     from samespace.duplicates.plan import make_plan, write_plan
+    from samespace.words.scan import scan_folders
 
-    folders, reference, against = map(real, (arguments.folders, arguments.reference, arguments.against))
-    _refuse_what_cannot_work(arguments, folders, [*reference, *against])
-    everywhere = outermost([*folders, *reference, *against])
-    look = look_for_copies()
-    if arguments.kind == "same-space":
-        backbone = arguments.backbone or (None if arguments.model else "mobilenet_v3_large")
-        look = choose_look(arguments.model, backbone, arguments.weights)
-    options = DedupeOptions(
-        arguments.kind,
-        arguments.threshold,
-        arguments.grouping,
-        arguments.min_samples,
-        arguments.keep,
-        tuple(reference),
-        tuple(against),
-    )
-    threshold_of(options)  # refuses bad options before the scan, not after it
+    _refuse_what_cannot_work(arguments)
+    options = _options_of(arguments)
+    threshold_of(options)  # refuses one out of range before the scan
+    everywhere = outermost([*real(arguments.folders), *options.reference, *options.against])
+    look = _look_of_kind(arguments)
     with ExitStack() as held:
         opened = libraries_of(everywhere, arguments.library)
         libraries = [library for library, _ in opened]
         _refuse_copies(libraries)
         for library in sorted(libraries, key=lambda library: library.id):
             held.enter_context(library.hold())
+        extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
         for library, below in opened:
-            scan_for(library, below, arguments, look)
+            scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
         found = find_duplicates(libraries, everywhere, options, look.extractor, look.model)
         plan = arguments.plan or libraries[0].folder / "plan.json"
         write_plan(plan, make_plan(found, libraries))
@@ -80,15 +74,40 @@ def dedupe(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(show.as_json(found, plan)))
     else:
-        show.show_found(found, plan, arguments.report, "samespace " + show.words(arguments.words))
+        show.show_found(found, plan, arguments.report, "samespace " + show.words(arguments.typed))
     return FOUND if found.groups else 0
 
 
-def apply(arguments: argparse.Namespace) -> int:
-    """Carry out a plan: move what it removes into quarantine.
+def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
+    """Return what to look for, as the options say."""
+    from samespace.duplicates.group import DedupeOptions
 
-    Every photo and its keeper are checked first; one that is not as planned is left alone. --to hardlink or symlink
-    leaves a link to the keeper in each one's place. `samespace undo` brings all of it back.
+    return DedupeOptions(
+        arguments.kind,
+        arguments.threshold,
+        arguments.grouping,
+        arguments.min_samples,
+        arguments.keep,
+        tuple(real(arguments.reference)),
+        tuple(real(arguments.against)),
+    )
+
+
+def _look_of_kind(arguments: argparse.Namespace) -> Look:
+    """Return what this kind of duplicates is compared by."""
+    from samespace.search.look import choose_look, look_for_copies
+
+    if arguments.kind != "same-space":
+        return look_for_copies()
+    backbone = arguments.backbone or (None if arguments.model else "mobilenet_v3_large")
+    return choose_look(arguments.model, backbone, arguments.weights)
+
+
+def apply(arguments: argparse.Namespace) -> int:
+    """Carry out a plan: move duplicates to quarantine.
+
+    Checks every photo and its keeper first, and leaves alone what has changed since. --to hardlink or symlink leaves a
+    link to the keeper in place of each duplicate. `samespace undo` brings everything back.
     """
     from samespace.cli import show
     from samespace.duplicates.apply import apply as carry_out
@@ -96,20 +115,21 @@ def apply(arguments: argparse.Namespace) -> int:
 
     plan = read_plan(arguments.plan)
     if not any(group.remove for group in plan.groups):
-        print("this plan removes nothing")
+        print("nothing to do: this plan removes no photos")
         return 0
     try:
         applied = carry_out(plan, arguments.to, arguments.dry_run)
     except KeyboardInterrupt:
-        raise SameSpaceError("stopped: `samespace undo` brings back what was moved") from None
+        raise SameSpaceError("stopped: type `samespace undo` to bring back what was moved") from None
     show.show_applied(applied, arguments.to, arguments.dry_run)
     return 1 if applied.skipped else 0
 
 
 def undo(arguments: argparse.Namespace) -> int:
-    """Bring back what `apply` moved into quarantine.
+    """Bring back what `apply` moved to quarantine.
 
-    RUN is the folder that `apply` named; without it the newest run of the library at or above the current folder.
+    RUN is the folder that `apply` named. Without it, the newest run of the library at or above the current folder is
+    undone.
     """
     from samespace.cli import show
     from samespace.duplicates import quarantine
@@ -117,13 +137,13 @@ def undo(arguments: argparse.Namespace) -> int:
 
     run = arguments.run
     if run is None:
-        folder = arguments.library or library_above(Path.cwd())
-        runs = quarantine.runs(folder)
+        library = arguments.library or library_above()
+        runs = quarantine.runs(library)
         held = [run for run in runs if run.photos]
         if not held:
             broken = [run.folder for run in runs if run.state == "unreadable"]
-            lies = f"holds runs without a manifest, {show.words(broken)}" if broken else "is empty"
-            raise SameSpaceError(f"nothing to undo: the quarantine of {folder} {lies}")
+            why = f"holds runs without a manifest, {show.words(broken)}" if broken else "is empty"
+            raise SameSpaceError(f"nothing to undo: the quarantine of {library} {why}")
         run = held[0].folder
     undone = put_back(run)
     show.show_undone(undone)
@@ -131,18 +151,18 @@ def undo(arguments: argparse.Namespace) -> int:
 
 
 def empty_quarantine(arguments: argparse.Namespace) -> int:
-    """Delete for good what was moved into quarantine long ago.
+    """Delete for good what has long been in quarantine.
 
     The only command that deletes photos. It says how much, and asks.
     """
     from samespace.cli import show
     from samespace.duplicates import quarantine
 
-    folder = arguments.library or library_above(Path.cwd())
-    old = quarantine.runs_older_than(folder, arguments.older_than)
+    library = arguments.library or library_above()
+    old = quarantine.runs_older_than(library, arguments.older_than)
     show.show_runs(old)
     if not old:
-        print(f"nothing in the quarantine of {folder} is that old")
+        print(f"nothing in the quarantine of {library} is that old")
         return 0
     if not arguments.yes and not show.asks(f"delete {show.held(old)} for good?"):
         print("nothing was deleted")
@@ -153,49 +173,56 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
 
 
 def verdict(arguments: argparse.Namespace) -> None:
-    """Say of two photos whether they are the same, for every later search.
+    """Record whether two photos are the same.
 
-    Photos told different are never again taken for duplicates of each other; photos told the same are one space.
+    Photos that you call different are never again reported as duplicates of each other. Photos that you call the same
+    count as one space from now on.
     """
+    from samespace.library.library import Library
+
     photos = [Path(os.path.realpath(path)) for path in (arguments.photo0, arguments.photo1)]
     for path in photos:
         if not path.is_file():
             raise SameSpaceError(f"{path}: no such file")
     folders = {above for path in photos for above in libraries_above(path.parent)}
-    libraries = open_libraries([arguments.library] if arguments.library else sorted(folders))
+    libraries = [Library(each) for each in ([arguments.library] if arguments.library else sorted(folders))]
     contents = [_content(photo, libraries) for photo in photos]
     for library in libraries:
-        library.add_verdict(contents[0], contents[1], arguments.said == "same")
-    print(f"remembered: {arguments.said}")
+        library.add_verdict(contents[0], contents[1], arguments.verdict == "same")
+    print(f"remembered: {arguments.verdict}")
 
 
 def verdicts(arguments: argparse.Namespace) -> None:
-    """List what was said of pairs, or export it as labelled pairs to train with.
+    """List verdicts, or export them as labelled pairs.
 
-    --export writes the photos and their labels into a data set's folder, which `model_def.py --data ROOT` reads.
+    --export writes the photos and their labels to a data set, for training with `model_def.py --data ROOT`. Unjudged
+    pairs are not exported.
     """
     from samespace.cli import show
     from samespace.duplicates.verdicts import export_verdicts, list_verdicts
 
-    (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
+    library = open_library(arguments.library)
     if arguments.export:
         show.show_exported(export_verdicts(library, arguments.export), arguments.export)
     else:
         show.show_verdicts(list_verdicts(library))
 
 
-def _refuse_what_cannot_work(arguments: argparse.Namespace, folders: list[Path], guarded: list[Path]) -> None:
-    """Before an hour of work, not after it."""
-    for folder in folders:
-        if any(folder.is_relative_to(other) for other in guarded):
-            raise SameSpaceError(f"{folder} lies in a folder of --reference or --against: nothing there may be removed")
+def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
+    """Refuse before an hour of work, not after it."""
+    guarded = real([*arguments.reference, *arguments.against])
+    for each in real(arguments.folders):
+        if any(each.is_relative_to(other) for other in guarded):
+            raise SameSpaceError(
+                f"{each} is inside a folder of --reference or --against, where nothing may be removed: name another DIR"
+            )
     if arguments.model and arguments.kind != "same-space":
-        raise SameSpaceError(f"--model says nothing of {arguments.kind} duplicates: give --kind same-space, too")
+        raise SameSpaceError(f"--model cannot find {arguments.kind} duplicates: add --kind same-space")
     for path, begins in ((arguments.plan, b"{"), (arguments.report, b"<!doctype html>")):
         if path and not path.parent.is_dir():
-            raise SameSpaceError(f"cannot write {path}: there is no folder {path.parent}")
+            raise SameSpaceError(f"cannot write {path}: make the folder {path.parent} first")
         if path and path.exists() and not (path.is_file() and _head(path).lower().startswith(begins)):
-            raise SameSpaceError(f"{path} is there already, and is no earlier one: name another file")
+            raise SameSpaceError(f"{path} already exists, and is not one that dedupe wrote: name another file")
     if arguments.plan and arguments.report and arguments.plan.resolve() == arguments.report.resolve():
         raise SameSpaceError(f"{arguments.plan} cannot be both the plan and the report: name two files")
 
@@ -206,17 +233,18 @@ def _head(path: Path) -> bytes:
 
 
 def _refuse_copies(libraries: Sequence[Library]) -> None:
-    """A copied folder has a copy of its library: what is removed of either would go to one quarantine."""
+    """Refuse a library and a copy of it: both would move photos to one quarantine."""
     places: dict[str, Path] = {}
     for library in libraries:
         if library.id in places:
             raise SameSpaceError(
-                f"{library.folder} is a copy of the library {places[library.id]}: give --library PATH, one for both"
+                f"{library.folder} is a copy of the library {places[library.id]}: give one --library PATH for both"
             )
         places[library.id] = library.folder
 
 
 def _content(photo: Path, libraries: Sequence[Library]) -> str:
+    """Return the content that the first library which knows this photo has for it."""
     for library in libraries:
         for known in library.photos():
             if known.path == photo:
@@ -224,42 +252,70 @@ def _content(photo: Path, libraries: Sequence[Library]) -> str:
         for error in library.unreadable():
             if error.path == photo:
                 raise SameSpaceError(f"{photo} cannot be judged: {error.reason}")
-    raise SameSpaceError(f"{photo} is in no library that was scanned: scan its folder first")
+    raise SameSpaceError(f"{photo} has not been scanned: scan its folder first")
 
 
-def dedupe_words(parser: argparse.ArgumentParser) -> None:
-    folder_words(parser)
-    parser.add_argument("--kind", choices=("exact", "near", "same-space"), default="near", help="default: %(default)s")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="same-space: a trained model's folder")
-    parser.add_argument("--backbone", metavar="NAME", help="same-space without --model (default: mobilenet_v3_large)")
-    parser.add_argument("--weights", default="imagenet", help="same-space without --model: a state dict's path")
-    parser.add_argument("--threshold", type=float, metavar="P", help="duplicates score this or more, up to 1")
+def dedupe_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace dedupe`."""
+    folder_options(parser)
     parser.add_argument(
-        "--against", type=a_folder, nargs="+", default=[], metavar="DIR", help="find only what is in these folders, too"
+        "--kind",
+        choices=("exact", "near", "same-space"),
+        default="near",
+        help="kind of duplicates to find (default: %(default)s)",
+    )
+    parser.add_argument("--model", type=Path, metavar="DIR", help="for same-space: a trained model's folder")
+    parser.add_argument(
+        "--backbone", metavar="NAME", help="for same-space without --model: a backbone (default: mobilenet_v3_large)"
     )
     parser.add_argument(
-        "--reference", type=a_folder, nargs="+", default=[], metavar="DIR", help="folders that nothing is removed from"
+        "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
+    )
+    parser.add_argument("--threshold", type=float, metavar="P", help="lowest score of a duplicate, up to 1")
+    parser.add_argument(
+        "--against",
+        type=folder,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="find only photos that these folders also have; remove nothing from these",
+    )
+    parser.add_argument(
+        "--reference",
+        type=folder,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="search these folders too; remove nothing from them",
     )
     parser.add_argument(
         "--keep",
         choices=("best", "largest", "oldest", "newest", "shortest-path"),
         default="best",
-        help="what to keep of a group; best: most pixels, then sharpest, then most bytes (default: %(default)s)",
+        help="which photo of a group to keep; best: most pixels, then sharpest, then most bytes (default: %(default)s)",
     )
     parser.add_argument(
         "--grouping",
         choices=("keeper", "components", "dbscan"),
         default="keeper",
-        help="keeper: all are duplicates of the one kept; components, dbscan: chains may join them",
+        help="keeper: every photo is a duplicate of the keeper; components, dbscan: chains are joined "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--min-samples", type=int, default=2, metavar="N", help="dbscan: what makes a core")
-    parser.add_argument("--plan", type=Path, metavar="FILE.json", help="where to write the plan")
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page that shows all groups")
+    parser.add_argument(
+        "--min-samples",
+        type=int,
+        default=2,
+        metavar="N",
+        help="for dbscan: size of a core (default: %(default)s)",
+    )
+    parser.add_argument("--plan", type=Path, metavar="FILE.json", help="file for the plan (default: in the library)")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="also write a page that shows all groups")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def apply_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("plan", type=Path, metavar="PLAN", help="as `samespace dedupe` wrote it")
+def apply_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace apply`."""
+    parser.add_argument("plan", type=Path, metavar="PLAN", help="the plan that `samespace dedupe` wrote")
     parser.add_argument("--dry-run", action="store_true", help="check everything, move nothing")
     parser.add_argument(
         "--to",
@@ -269,34 +325,45 @@ def apply_words(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def undo_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help="the run's folder")
-    library_word(parser, "whose newest run to undo")
+def undo_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace undo`."""
+    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help="folder of the run to undo")
+    library_option(parser, "library whose newest run to undo")
 
 
-def empty_quarantine_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--older-than", type=_age, required=True, metavar="30d", help="in days (d) or hours (h)")
-    library_word(parser, "whose quarantine to empty")
+def empty_quarantine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace empty-quarantine`."""
+    parser.add_argument(
+        "--older-than",
+        type=_age,
+        required=True,
+        metavar="30d",
+        help="age in days (d) or hours (h)",
+    )
+    library_option(parser, "library whose quarantine to empty (default: the nearest at or above the current folder)")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def _age(words: str) -> timedelta:
+def _age(word: str) -> timedelta:
+    """Return the time in words like 30d or 12h."""
     units = {"d": "days", "h": "hours"}
-    if not (words[:-1].isdecimal() and words[-1:] in units):
-        raise argparse.ArgumentTypeError(f"{words!r} is no age: give days, as in 30d, or hours, as in 12h")
+    if not (word[:-1].isdecimal() and word[-1:] in units):
+        raise argparse.ArgumentTypeError(f"{word!r} is not an age: give days, as in 30d, or hours, as in 12h")
     try:
-        return timedelta(**{units[words[-1]]: int(words[:-1])})
+        return timedelta(**{units[word[-1]]: int(word[:-1])})
     except OverflowError as error:
-        raise argparse.ArgumentTypeError(f"{words!r} is longer than photos have been around") from error
+        raise argparse.ArgumentTypeError(f"{word!r} is out of range: give a shorter time") from error
 
 
-def verdict_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photo0", type=Path, metavar="A")
-    parser.add_argument("photo1", type=Path, metavar="B")
-    parser.add_argument("said", choices=("same", "different"), metavar="same|different")
-    library_word(parser, "where to remember it (default: the library above A, and that above B)")
+def verdict_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace verdict`."""
+    parser.add_argument("photo0", type=Path, metavar="A", help="a photo")
+    parser.add_argument("photo1", type=Path, metavar="B", help="another photo")
+    parser.add_argument("verdict", choices=("same", "different"), metavar="same|different", help="what they are")
+    library_option(parser, "library to record it in (default: all at or above A and B)")
 
 
-def verdicts_words(parser: argparse.ArgumentParser) -> None:
-    library_word(parser, "whose verdicts (default: the library at or above the current folder)")
-    parser.add_argument("--export", type=Path, metavar="ROOT", help="the data set's folder to write them into")
+def verdicts_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace verdicts`."""
+    library_option(parser, "library whose verdicts to list (default: the nearest at or above the current folder)")
+    parser.add_argument("--export", type=Path, metavar="ROOT", help="folder of the data set to write them to")

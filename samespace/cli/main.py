@@ -1,84 +1,160 @@
-"""The command line: parse, call the library, print. Results go to stdout, all else to stderr."""
+"""The command line: read what was typed, call the library, print. Results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import TextIOWrapper
 
 import samespace
 from samespace.base.errors import exit_status
+from samespace.base.text import readable
 from samespace.cli.duplicates import (
     apply,
-    apply_words,
+    apply_options,
     dedupe,
-    dedupe_words,
+    dedupe_options,
     empty_quarantine,
-    empty_quarantine_words,
+    empty_quarantine_options,
     undo,
-    undo_words,
+    undo_options,
     verdict,
-    verdict_words,
+    verdict_options,
     verdicts,
-    verdicts_words,
+    verdicts_options,
 )
-from samespace.cli.models import compare, compare_words, evaluate, evaluate_words, export, export_words
-from samespace.cli.rooms import rooms, rooms_words
-from samespace.cli.scan import scan, scan_words
-from samespace.cli.search import compress, compress_words, index, index_words, search, search_words
-from samespace.cli.serve import serve, serve_words
-from samespace.cli.words import caption, caption_words, in_full, match, match_words
+from samespace.cli.models import compare, compare_options, evaluate, evaluate_options, export, export_options
+from samespace.cli.rooms import rooms, rooms_options
+from samespace.cli.scan import scan, scan_options
+from samespace.cli.search import compress, compress_options, index, index_options, search, search_options
+from samespace.cli.serve import serve, serve_options
+from samespace.cli.words import caption, caption_options, in_full, match, match_options
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="samespace", description=samespace.__doc__)
-    parser.add_argument("--version", action="version", version=samespace.__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for work, describe in COMMANDS.items():
-        describe(_command(commands, work))
-    return parser
-
-
-def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], work: Command) -> argparse.ArgumentParser:
-    """A command is a function of this file: its name, and its docstring as help."""
-    name, text = work.__name__.replace("_", "-"), work.__doc__ or ""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text.splitlines()[0], description=text)
-    parser.set_defaults(work=work)
-    return parser
-
-
-Command = Callable[[argparse.Namespace], "int | None"]
-COMMANDS: dict[Command, Callable[[argparse.ArgumentParser], None]] = {
-    compare: compare_words,
-    evaluate: evaluate_words,
-    export: export_words,
-    scan: scan_words,
-    search: search_words,
-    serve: serve_words,
-    dedupe: dedupe_words,
-    apply: apply_words,
-    undo: undo_words,
-    empty_quarantine: empty_quarantine_words,
-    verdict: verdict_words,
-    verdicts: verdicts_words,
-    compress: compress_words,
-    index: index_words,
-    match: match_words,
-    caption: caption_words,
-    rooms: rooms_words,
+Command = Callable[[argparse.Namespace], "int | None"]  # its docstring is its help
+COMMANDS: dict[str, dict[Command, Callable[[argparse.ArgumentParser], None]]] = {
+    "Clean up": {
+        dedupe: dedupe_options,
+        apply: apply_options,
+        undo: undo_options,
+        empty_quarantine: empty_quarantine_options,
+        serve: serve_options,
+        verdict: verdict_options,
+        verdicts: verdicts_options,
+    },
+    "Search": {
+        search: search_options,
+        match: match_options,
+        caption: caption_options,
+    },
+    "Compare and train": {
+        compare: compare_options,
+        evaluate: evaluate_options,
+        export: export_options,
+        rooms: rooms_options,
+    },
+    "Library": {
+        scan: scan_options,
+        compress: compress_options,
+        index: index_options,
+    },
 }
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; a mistake is one line on stderr and exit status 1."""
+    """Run one command, and return its exit status; a mistake is one line on stderr and status 1."""
     words = in_full(list(sys.argv[1:] if words is None else words))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may not know every character of a name
-    arguments = _parser().parse_args(words)
-    arguments.words = words
+    arguments = parse(words)
     return exit_status(lambda: arguments.work(arguments))
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return what these words ask for; a mistake in them ends the program with status 2."""
+    parser = command_line()
+    mistake = _misspelt(words, parser)
+    if mistake:
+        parser.exit(2, f"error: {mistake}\n")
+    arguments = parser.parse_args(words)
+    arguments.typed = words
+    return arguments
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="samespace",
+        usage="samespace [-h] [--version] COMMAND …",
+        description=f"{samespace.__doc__}\n\n{_listed()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="`samespace COMMAND --help` describes a command.",
+    )
+    parser.add_argument("--version", action="version", version=samespace.__version__)
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog="samespace", help=argparse.SUPPRESS
+    )
+    for group in COMMANDS.values():
+        for command, add_options in group.items():
+            inner = commands.add_parser(_name(command), description=command.__doc__)
+            inner.set_defaults(work=command)
+            add_options(inner)
+    return parser
+
+
+def _listed() -> str:
+    """Return every command and what it does, under the headings of their groups."""
+    lines = []
+    for heading, group in COMMANDS.items():
+        lines.append(f"{heading}:")
+        for command in group:
+            summary = (command.__doc__ or "").splitlines()[0]
+            lines.append(f"  {_name(command):<18}{summary}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _name(command: Command) -> str:
+    return command.__name__.replace("_", "-")
+
+
+def inner_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of the commands, or of a command's actions, by name."""
+    for action in parser._actions:  # argparse has no public way to ask
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def _misspelt(words: Sequence[str], parser: argparse.ArgumentParser) -> str | None:
+    """Return one sentence on the first command or option that does not exist, and on what may be meant; else None."""
+    for word in words:
+        inner = inner_parsers(parser)
+        if word == "--":
+            return None
+        if _is_option(word):
+            name, known = word.partition("=")[0], list(parser._option_string_actions)
+            shortened = word[:2] in known or any(option.startswith(name) for option in known)
+            if not shortened:
+                return f"`{parser.prog}` has no option {readable(name)}: {_hint(name, known, parser.prog)}"
+        elif word in inner:
+            parser = inner[word]
+        elif inner:
+            return f"`{parser.prog}` has no command {readable(word)}: {_hint(word, inner, parser.prog)}"
+    return None
+
+
+def _is_option(word: str) -> bool:
+    """Return whether argparse takes a word for an option: neither a negative number nor a sentence is one."""
+    return len(word) > 1 and word[0] == "-" and " " not in word and not (word[1].isdigit() or word[1] == ".")
+
+
+def _hint(word: str, known: Iterable[str], prog: str) -> str:
+    """Return what may be meant by a word that is not known, or where to look."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"`{prog} --help` lists them"
 
 
 if __name__ == "__main__":

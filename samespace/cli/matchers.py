@@ -1,4 +1,4 @@
-"""Train a matcher, say how good it is, and rank sentences for a photo."""
+"""`samespace match`: train a matcher, evaluate it, and rank sentences for a photo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from samespace.base.text import count
 from samespace.cli import show
-from samespace.cli.captioned import chosen, data, look_of_words, seen, show_splits
+from samespace.cli.captioned import choose, chosen, data, seen, show_splits
 from samespace.words import train_matcher as matching
 from samespace.words.caption_set import read_captions
 from samespace.words.matcher import Matcher
@@ -20,7 +20,7 @@ from samespace.words.vocabulary import SPECIALS
 
 
 def match_train(arguments: argparse.Namespace) -> None:
-    """Stopped, it goes on where it was."""
+    """Train a matcher. If stopped, it goes on where it was."""
     recipe = matching.QUICK[arguments.measure]._replace(**chosen(arguments, "negatives", "epochs", "seed"))
     featured = data(arguments)
     matcher = into_file(arguments.output, partial(matching.train, featured, recipe))
@@ -29,6 +29,7 @@ def match_train(arguments: argparse.Namespace) -> None:
 
 
 def match_evaluate(arguments: argparse.Namespace) -> None:
+    """Measure how well a matcher finds photos by their captions, and captions by their photos."""
     matcher = Matcher.load(arguments.matcher)
     evaluation = matching.evaluate(matcher, data(arguments, matcher.feature_source).only(arguments.split))
     if arguments.json:
@@ -38,15 +39,16 @@ def match_evaluate(arguments: argparse.Namespace) -> None:
 
 
 def match_rank(arguments: argparse.Namespace) -> None:
+    """Rank the sentences of a caption set for a photo."""
     matcher = Matcher.load(arguments.matcher)
-    look = look_of_words(arguments, matcher.feature_source)
+    look = choose(arguments, matcher.feature_source)
     matcher.check(feature_source_of(look))
-    said = list(dict.fromkeys(read_captions(captions_in(arguments.captions)).captions))
+    sentences = list(dict.fromkeys(read_captions(captions_in(arguments.captions)).captions))
     photo = matcher.embed_photos(seen(look, arguments.photo))
-    scores = matcher.score(photo, matcher.embed_sentences(said))[0]
+    scores = matcher.score(photo, matcher.embed_sentences(sentences))[0]
     best = np.argsort(-scores, kind="stable")[: arguments.top]
-    ranked = [(said[at], matcher.fit(float(scores[at]))) for at in best]
+    ranked = [(sentences[at], matcher.fit(float(scores[at]))) for at in best]
     if arguments.json:
         print(json.dumps([{"sentence": sentence, "score": score} for sentence, score in ranked]))
     else:
-        show.show_sentences(arguments.photo, ranked, len(said))
+        show.show_sentences(arguments.photo, ranked, len(sentences))

@@ -1,55 +1,152 @@
-"""Options that several commands have."""
+"""Options that several commands share, and the folders, libraries and looks that they name."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samespace.base.errors import SameSpaceError
+
+if TYPE_CHECKING:
+    from samespace.library.library import Library
+    from samespace.search.look import Look
 
 
-def matcher_word(parser: argparse.ArgumentParser, meaning: str) -> None:
-    parser.add_argument("--matcher", type=Path, metavar="FILE", help=meaning)
+# Options
 
 
-def a_folder(word: str) -> Path:
-    """An unset variable of a shell is no folder."""
-    if not word:
-        raise argparse.ArgumentTypeError("a folder without a name")
-    return Path(word)
+def folder_options(parser: argparse.ArgumentParser) -> None:
+    """Add the folders to scan, where to remember them, and how to read them."""
+    parser.add_argument("folders", type=folder, nargs="+", metavar="DIR", help="folders of photos")
+    library_option(parser, "where to remember the photos (default: .samespace in each DIR)")
+    reading_options(parser)
 
 
-def extensions(words: str) -> list[str]:
-    from samespace.base.photos import EXTENSIONS
-
-    extensions = [word.lower().lstrip(".") for word in words.split(",")]
-    known = [extension.lstrip(".") for extension in EXTENSIONS]
-    for extension in extensions:
-        if extension not in known:
-            raise argparse.ArgumentTypeError(f"{extension!r} cannot be read: choose among {','.join(known)}")
-    return extensions
-
-
-def folder_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folders", type=a_folder, nargs="+", metavar="DIR")
-    library_word(parser, "where to remember the photos (default: .samespace in each DIR)")
-    reading_words(parser)
-
-
-def reading_words(parser: argparse.ArgumentParser) -> None:
+def reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add what counts as a photo."""
     parser.add_argument(
         "--extensions",
         type=extensions,
-        default=None,
         metavar="jpg,png,…",
-        help="files to take for photos (default: all that can be read)",
+        help="read only files with these extensions (default: every kind of photo)",
     )
     parser.add_argument("--follow-links", action="store_true", help="follow symbolic links")
 
 
-def library_word(parser: argparse.ArgumentParser, meaning: str) -> None:
+def library_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add --library."""
     parser.add_argument("--library", type=Path, metavar="PATH", help=meaning)
 
 
-def look_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, metavar="DIR", help="compare by this trained model")
-    parser.add_argument("--backbone", metavar="NAME", help="compare by the features of this backbone")
-    parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")
+def look_options(parser: argparse.ArgumentParser) -> None:
+    """Add what to compare photos by."""
+    parser.add_argument("--model", type=Path, metavar="DIR", help="compare with this trained model")
+    parser.add_argument("--backbone", metavar="NAME", help="compare the features of this ImageNet backbone")
+    parser.add_argument(
+        "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
+    )
+
+
+def matcher_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add --matcher."""
+    parser.add_argument("--matcher", type=Path, metavar="FILE", help=meaning)
+
+
+def folder(word: str) -> Path:
+    """Return the path that was typed; refuse an empty one, which an unset shell variable leaves."""
+    if not word:
+        raise argparse.ArgumentTypeError("a folder needs a name, and this one is empty")
+    return Path(word)
+
+
+def extensions(word: str) -> list[str]:
+    """Return the extensions in a list with commas, in lower case and without dots."""
+    from samespace.base.photos import EXTENSIONS
+
+    chosen = [extension.lower().lstrip(".") for extension in word.split(",")]
+    known = [extension.lstrip(".") for extension in EXTENSIONS]
+    for extension in chosen:
+        if extension not in known:
+            raise argparse.ArgumentTypeError(f"cannot read {extension!r}: choose from {','.join(known)}")
+    return chosen
+
+
+# Folders
+
+
+def real(folders: Sequence[Path]) -> list[Path]:
+    """Return these folders without links; refuse what is not a folder."""
+    for each in folders:
+        if not each.is_dir():
+            raise SameSpaceError(f"{each} is not a folder: give the folder that holds the photos")
+    return [Path(os.path.realpath(each)) for each in folders]
+
+
+def outermost(folders: Sequence[Path]) -> list[Path]:
+    """Return each folder once, without those inside others."""
+    once = list(dict.fromkeys(folders))
+    return [each for each in once if not any(other in each.parents for other in once)]
+
+
+# Libraries
+
+
+def libraries_of(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Library, list[Path]]]:
+    """Open or make the libraries of these folders, each with its folders: one inside each folder, or the chosen one."""
+    from samespace.library.library import FOLDER, Library
+    from samespace.library.scan import refuse_own_folders
+
+    refuse_own_folders(folders)
+    if chosen is None:
+        return [(Library(each / FOLDER, create=True), [each]) for each in folders]
+    for each in folders:
+        if each.is_relative_to(os.path.realpath(chosen)):
+            raise SameSpaceError(f"{each} would be inside its own library: give another --library PATH")
+    return [(Library(chosen, create=True), list(folders))]
+
+
+def open_library(chosen: Path | None, *places: Path) -> Library:
+    """Open the chosen library, or else the nearest at or above these places, tried in turn; the current folder's."""
+    from samespace.library.library import Library
+
+    return Library(chosen or library_above(*places))
+
+
+def library_above(*places: Path) -> Path:
+    """Return the nearest library at or above the first place that has one; the default place is the current folder."""
+    return libraries_above(*places)[0]
+
+
+def libraries_above(*places: Path) -> list[Path]:
+    """Return all libraries at or above these places, or the current folder: the nearest first, place by place."""
+    from samespace.library.library import FOLDER
+
+    places = places or (Path.cwd(),)
+    found = [above / FOLDER for place in places for above in (place, *place.parents) if (above / FOLDER).is_dir()]
+    if not found:
+        raise SameSpaceError(
+            f"no library at or above {places[0]}: give --library PATH, the {FOLDER} of a scanned folder"
+        )
+    return found
+
+
+# Looks
+
+
+def look_of(arguments: argparse.Namespace, library: Library) -> Look:
+    """Return what --model or --backbone asks for, or else what the library was scanned with."""
+    from samespace.search.look import choose_look, remembered_look
+
+    if not has_look(arguments):
+        return remembered_look(library)
+    chosen = choose_look(arguments.model, arguments.backbone, arguments.weights)
+    library.take_over(chosen.extractor)
+    return chosen
+
+
+def has_look(arguments: argparse.Namespace) -> bool:
+    """Return whether --model or --backbone was given."""
+    return bool(arguments.model or arguments.backbone)

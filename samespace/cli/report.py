@@ -223,7 +223,7 @@ def _photo(
     return (
         f'<li class="{"keep" if member.keep else "remove"}">'
         f'<a href="{_text(photo.path.as_uri())}" title="{_text(path)}"{word}'
-        f' aria-label="{_text(f"{fate}: {name}")}">{_picture(shown, caption or name)}</a>'
+        f' aria-label="{_text(f"{fate}: {name}")}">{thumbnail_html(shown, caption or name)}</a>'
         f'<p class="fate"><b>{fate}</b>{score}</p><p class="why">{_text(member.why)}</p>'
         f'<p class="name"><span>{_text(folder + os.sep if folder else "")}</span>{_text(last)}</p>'
         f'<p class="facts"><span>{photo.width} × {photo.height}</span> <span>{size_words(photo.size)}</span>'
@@ -231,7 +231,7 @@ def _photo(
     )
 
 
-def _picture(shown: Thumbnail | UnreadablePhoto, words: str) -> str:
+def thumbnail_html(shown: Thumbnail | UnreadablePhoto, words: str) -> str:
     if isinstance(shown, UnreadablePhoto):
         return f'<span class="gone">cannot be shown<small>{_text(shown.reason)}</small></span>'
     data = base64.b64encode(shown.webp).decode()

@@ -1,72 +1,78 @@
-"""`samespace scan`: read the photos of folders, each once."""
+"""`samespace scan`: read the photos in folders, each once."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
-from samespace.cli.libraries import (
-    libraries_of,
-    real,
-    scan_for,
-)
-from samespace.cli.options import folder_words, matcher_word
-from samespace.search.look import choose_look
+from samespace.cli.options import folder_options, libraries_of, matcher_option, real
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from samespace.library.library import Library
+    from samespace.search.look import Look
 
 
 def scan(arguments: argparse.Namespace) -> None:
-    """Read the photos of folders, each once, and remember them.
+    """Read the photos in folders, and remember them.
 
-    What was learnt lies in DIR/.samespace; another scan reads only what is new or changed. --model or --backbone also
-    keeps what `dedupe --kind same-space` compares, and is what `search` compares by from then on. --matcher is what it
-    understands sentences by.
+    What is learnt is kept in DIR/.samespace, so that the next scan reads only new and changed files. --model or
+    --backbone lets `search` find more than copies, and prepares `dedupe --kind same-space`. --matcher FILE enables
+    search by sentence.
     """
+    from samespace.base.photos import EXTENSIONS
     from samespace.cli import show
+    from samespace.search.look import choose_look
+    from samespace.words.scan import scan_folders
 
     folders = real(arguments.folders)
     look = choose_look(arguments.model, arguments.backbone, arguments.weights)
     if arguments.matcher:
-        from samespace.words import search as sentences
+        from samespace.words.search import look_for
 
-        look = sentences.look_for(arguments.matcher, look)
+        look = look_for(arguments.matcher, look)
     if arguments.imported and len(folders) > 1:
-        raise SameSpaceError("--import is of one folder: name the one DIR that was embedded")
+        raise SameSpaceError("--import takes over one folder: name only the DIR that was embedded")
     for library, below in libraries_of(folders, arguments.library):
         if arguments.imported:
             from samespace.library.cluster_files import import_folder
 
-            told = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
-            print(f"{told:,} photos taken over from {arguments.imported}")
-        scanned = scan_for(library, below, arguments, look)
-        if arguments.matcher:
-            sentences.remember(library, look, arguments.matcher)
-        again = ["samespace", "dedupe", *map(show.from_here, below), *_same_options(arguments)]
-        commands = {show.words(again): "find the duplicates among them"}
-        if look.options:
-            find: list[str | Path] = ["samespace", "search", "PHOTO", "--library", library.folder]
-            commands[show.words(find)] = "find photos that show the same"
-        if arguments.matcher:
-            find = ["samespace", "search", "WORDS", "--library", library.folder]
-            commands[show.words(find)] = "find photos of what you describe"
-        show.show_scan(scanned, commands)
+            photos = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
+            print(f"{photos:,} photos taken over from {arguments.imported}")
+        extensions = arguments.extensions or EXTENSIONS
+        scanned = scan_folders(library, below, look, arguments.matcher, extensions, arguments.follow_links)
+        show.show_scan(scanned, _next_commands(arguments, library, below, look))
 
 
-def _same_options(arguments: argparse.Namespace) -> list[str]:
-    """What a next command must repeat to see the same photos."""
-    from samespace.cli.show import from_here
+def _next_commands(
+    arguments: argparse.Namespace, library: Library, folders: Sequence[Path], look: Look
+) -> dict[str, str]:
+    """Return what can be typed now, and what for; `dedupe` repeats the options that decide which photos it sees."""
+    from samespace.cli.show import from_here, words
 
     options = ["--library", from_here(arguments.library)] if arguments.library else []
     options += ["--extensions", ",".join(arguments.extensions)] if arguments.extensions else []
-    return [*options, *(["--follow-links"] if arguments.follow_links else [])]
+    options += ["--follow-links"] if arguments.follow_links else []
+    commands = {words(["samespace", "dedupe", *map(from_here, folders), *options]): "find the duplicates among them"}
+    if look.options:
+        commands[words(["samespace", "search", "PHOTO", "--library", library.folder])] = "find photos like a photo"
+    if arguments.matcher:
+        commands[words(["samespace", "search", "WORDS", "--library", library.folder])] = "find photos by a sentence"
+    return commands
 
 
-def scan_words(parser: argparse.ArgumentParser) -> None:
-    folder_words(parser)
-    parser.add_argument("--model", type=Path, metavar="DIR", help="also keep what this trained model compares")
-    parser.add_argument("--backbone", metavar="NAME", help="also keep the ImageNet features of this backbone")
-    parser.add_argument("--weights", default="imagenet", help="with --backbone: imagenet or a state dict's path")
+def scan_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace scan`."""
+    folder_options(parser)
+    parser.add_argument("--model", type=Path, metavar="DIR", help="search with this trained model from now on")
+    parser.add_argument("--backbone", metavar="NAME", help="search by the features of this backbone from now on")
+    parser.add_argument(
+        "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
+    )
     parser.add_argument(
         "--import", dest="imported", type=Path, metavar="FOLDER", help="first take over what experiments/embed wrote"
     )
-    matcher_word(parser, "understand sentences by this, which `samespace match train` writes, from now on")
+    matcher_option(parser, "enable search by sentence with this matcher, which `samespace match train` writes")

@@ -6,23 +6,25 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
-from samespace.cli.libraries import (
+from samespace.base.text import readable
+from samespace.cli.options import (
+    folder,
+    has_look,
     libraries_of,
-    library_above,
+    library_option,
     look_of,
-    open_libraries,
+    look_options,
+    matcher_option,
+    open_library,
     outermost,
+    reading_options,
     real,
-    scan_for,
-    sentence_of,
 )
-from samespace.cli.options import a_folder, library_word, look_words, matcher_word, reading_words
-from samespace.cli.search_by_sentence import search_by_sentence
 
 if TYPE_CHECKING:
     from samespace.base.photos import UnreadablePhoto
@@ -32,12 +34,12 @@ if TYPE_CHECKING:
 
 
 def search(arguments: argparse.Namespace) -> int:
-    """Find photos like a photo or by a sentence, or the photos of one folder that appear in another.
+    """Find photos like a photo, or by a sentence.
 
-    PHOTO may lie anywhere; the library is taken as it was last scanned, and compared by the --model or --backbone of
-    that scan, or else as shots, which finds copies. WORDS are understood by the --matcher it was scanned with, and
-    found in captions. --like DIR1 --in DIR2 scans both first. Exits with 0 if something was found, with 1 if nothing
-    was, and after an error.
+    PHOTO may be any file. The library is searched as it was last scanned: by the --model or --backbone of that scan;
+    otherwise it looks for copies only. A sentence needs a scan with --matcher, or captions. --like DIR1 --in DIR2 scans
+    both folders, and finds photos of the first in the second. Exits with 0 if something was found, with 1 if nothing
+    was or after an error.
     """
     from samespace.base.photos import UnreadablePhoto
     from samespace.cli import show
@@ -45,8 +47,10 @@ def search(arguments: argparse.Namespace) -> int:
 
     _refuse_mixture(arguments)
     refuse_nonsense(arguments.top, arguments.threshold)
-    sentence = sentence_of(arguments.asked)
+    sentence = _sentence_of(arguments.asked)
     if sentence is not None:
+        from samespace.cli.search_by_sentence import search_by_sentence
+
         return search_by_sentence(arguments, sentence)
     space, threshold, answers = (_search_folder if arguments.like else _search_photos)(arguments)
     answered, unreadable = [], []
@@ -70,16 +74,16 @@ def search(arguments: argparse.Namespace) -> int:
 
 
 def compress(arguments: argparse.Namespace) -> None:
-    """Search by shorter vectors.
+    """Make the vectors that search compares shorter.
 
-    Says of each way, learnt from half of the photos, how many of the 10 nearest of the others stay among the 10
-    nearest, and how many bytes a photo takes. auto keeps PCA, unless the autoencoder is better.
+    Half of the photos teach each method; the other half show its recall@10: how many of the 10 nearest photos stay
+    among the 10 nearest. auto keeps PCA unless the autoencoder is better. --method none restores the full vectors.
     """
     from samespace.cli import show
     from samespace.search.choose_compression import compare
     from samespace.search.vectors import imported_compression, keep_compression, vectors_to_compress
 
-    (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
+    library = open_library(arguments.library)
     look = look_of(arguments, library)
     vectors = vectors_to_compress(library, look)
     chosen = None
@@ -90,20 +94,22 @@ def compress(arguments: argparse.Namespace) -> None:
         show.show_compressions(compared)
         chosen = compared.chosen
     keep_compression(library, look, chosen)
-    kept = "as they are" if chosen is None else f"as {chosen.dim} numbers a photo, by {chosen.method}"
-    print(f"search compares vectors of {look.name} {kept} from now on")
+    if chosen is None:
+        print(f"search now compares {look.name} vectors at full length")
+    else:
+        print(f"search now compares {look.name} vectors of {chosen.dim} numbers, compressed by {chosen.method}")
 
 
 def index(arguments: argparse.Namespace) -> None:
-    """Bring the approximate index up to date, which `search` uses for large libraries or with --index hnsw.
+    """Update the approximate index for large libraries.
 
-    --check says how many of the 10 nearest photos it finds.
+    `search` uses it for more than 500,000 photos, or with --index hnsw. --check measures its recall@10.
     """
     from samespace.cli import show
     from samespace.search.space import Space, recall_of_index
     from samespace.search.vectors import index_path
 
-    (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
+    library = open_library(arguments.library)
     with library.hold():
         space = Space(library, look_of(arguments, library), "hnsw")
     show.say_lacking(space)
@@ -112,84 +118,115 @@ def index(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_mixture(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
     if arguments.json and arguments.null:
-        raise SameSpaceError("--json prints more than paths: leave out --json or --null")
+        raise SameSpaceError("--json and --null print different things: leave out one")
     if bool(arguments.like) != bool(arguments.within):
         raise SameSpaceError("--like DIR1 and --in DIR2 belong together: give both")
     if bool(arguments.asked) == bool(arguments.like):
-        raise SameSpaceError("what is to be found? give photos, a sentence, or --like DIR1 --in DIR2")
+        raise SameSpaceError("give a photo or a sentence to search for, or --like DIR1 --in DIR2")
     if arguments.like and arguments.folder:
-        raise SameSpaceError("--folder narrows a search for photos: --like searches the folder of --in")
+        raise SameSpaceError("--folder does not go with --like: --in already names the folder to search")
+
+
+def _sentence_of(words: Sequence[str]) -> str | None:
+    """Return the sentence that these words make; None if they name photos."""
+    photos = [word for word in words if _names_photo(word)]
+    if photos and len(photos) < len(words):
+        other = next(word for word in words if word not in photos)
+        raise SameSpaceError(
+            f"{readable(photos[0])} is a photo, and {readable(other)} is not: search for photos, or for one sentence"
+        )
+    return None if photos or not words else " ".join(words)
+
+
+def _names_photo(word: str) -> bool:
+    """Return True if there is such a file, or if the word looks like a path."""
+    from samespace.base.photos import EXTENSIONS
+
+    path = Path(word)
+    is_one_word = not any(character.isspace() for character in word)
+    return path.suffix.lower() in EXTENSIONS or (is_one_word and os.sep in word) or path.is_file()
 
 
 Searched = tuple["Space", "float | None", "Iterator[Answer | UnreadablePhoto]"]
 
 
 def _search_photos(arguments: argparse.Namespace) -> Searched:
-    """For photos from anywhere, in the library here or else in theirs."""
+    """Search the library here, or else the photos' own, for photos from anywhere."""
     from samespace.cli import show
     from samespace.search.answers import answers_to
     from samespace.search.space import Space
 
     photos = [Path(word) for word in arguments.asked]
-    places = [Path.cwd(), *(Path(os.path.realpath(photo)).parent for photo in photos)]
-    (library,) = open_libraries([arguments.library or library_above(*places)])
+    folders = [Path(os.path.realpath(photo)).parent for photo in photos]
+    library = open_library(arguments.library, Path.cwd(), *folders)
     look = look_of(arguments, library)
     if not look.options:
-        print(
-            "looking for copies: scan with --backbone NAME or --model DIR to find what shows the same", file=sys.stderr
-        )
+        print("looking for copies only: scan with --backbone NAME or --model DIR to find more", file=sys.stderr)
     space = Space(library, look, arguments.index)
     show.say_lacking(space)
     threshold = _threshold(arguments, space)
-    how = (_asked_for(arguments), threshold, arguments.folder, _collapse(arguments, look))
-    return space, threshold, answers_to(photos, space, *how)
+    return (
+        space,
+        threshold,
+        answers_to(photos, space, _asked_for(arguments), threshold, arguments.folder, _collapse(arguments, look)),
+    )
 
 
 def _search_folder(arguments: argparse.Namespace) -> Searched:
-    """For the photos of one folder, in another; both are scanned."""
+    """Scan two folders, and search the second for the photos of the first."""
+    from samespace.base.photos import EXTENSIONS
     from samespace.search.answers import answers_of
     from samespace.search.space import Space
+    from samespace.words.scan import scan_folders
 
     like, within = real([arguments.like, arguments.within])
     opened = libraries_of(outermost([like, within]), arguments.library)
     look = look_of(arguments, opened[-1][0])
+    extensions = arguments.extensions or EXTENSIONS
     for library, below in opened:
-        for error in scan_for(library, below, arguments, look).unreadable:
+        scanned = scan_folders(
+            library, below, look, None, extensions, arguments.follow_links, remember=has_look(arguments)
+        )
+        for error in scanned.unreadable:
             if error.path.is_relative_to(like):
                 print(f"left out: {error}", file=sys.stderr)
     spaces = [Space(library, look, arguments.index) for library, _ in opened]
-    threshold = _threshold(arguments, spaces[-1])
-    how = (_asked_for(arguments), threshold, within, _collapse(arguments, look))
-    return spaces[-1], threshold, answers_of(spaces[0].below(like), spaces[0], spaces[-1], *how)
+    first, last = spaces[0], spaces[-1]  # the same one if both folders share a library
+    threshold = _threshold(arguments, last)
+    return (
+        last,
+        threshold,
+        answers_of(
+            first.below(like), first, last, _asked_for(arguments), threshold, within, _collapse(arguments, look)
+        ),
+    )
 
 
 def _threshold(arguments: argparse.Namespace, space: Space) -> float | None:
-    """What is found among copies, or in another folder, is there; else the nearest are shown, however far."""
+    """Return the lowest score to show: of copies, and of a folder's photos, only what counts as found; else any."""
     if arguments.threshold is None and (arguments.like or not space.look.options):
         return space.threshold
-    threshold: float | None = arguments.threshold
-    return threshold
+    return arguments.threshold
 
 
 def _asked_for(arguments: argparse.Namespace) -> int:
-    """One more than is shown, where a person is told that there are more."""
-    top: int = arguments.top
-    return top if arguments.json or arguments.files or arguments.null else top + 1
+    """Return how many results to find: for a person one more than is shown, which tells if there are more."""
+    return arguments.top if arguments.json or arguments.files or arguments.null else arguments.top + 1
 
 
 def _collapse(arguments: argparse.Namespace, look: Look) -> bool:
-    """Copies of a photo are copies of each other, and all are asked for."""
+    """Return whether copies make one result. Not in a search for copies, which would then find a single one."""
     return bool(look.options) and not arguments.all
 
 
-def search_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "asked", nargs="*", metavar="PHOTO | WORDS", help="what to find the like of, or what it is to show"
-    )
-    parser.add_argument("--like", type=a_folder, metavar="DIR1", help="find the photos of this folder instead …")
-    parser.add_argument("--in", dest="within", type=a_folder, metavar="DIR2", help="… in this one")
-    library_word(parser, "the library to search (default: that at or above the current folder, else above PHOTO)")
+def search_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace search`."""
+    parser.add_argument("asked", nargs="*", metavar="PHOTO | WORDS", help="photos, or a sentence, to search for")
+    parser.add_argument("--like", type=folder, metavar="DIR1", help="search for all photos in this folder …")
+    parser.add_argument("--in", dest="within", type=folder, metavar="DIR2", help="… in this one")
+    library_option(parser, "library to search (default: the nearest at or above the current folder, else above PHOTO)")
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="results for each photo (default: %(default)s)"
     )
@@ -197,44 +234,50 @@ def search_words(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         metavar="S",
-        help="only scores from here on (default: of copies and with --like what counts as found, else none)",
+        help="lowest score to show (default: for copies and with --like the look's own, otherwise none)",
     )
-    parser.add_argument("--folder", type=a_folder, metavar="F", help="only photos below this folder")
-    matcher_word(parser, "understand WORDS by this (default: what the library was scanned with)")
-    parser.add_argument("--all", action="store_true", help="each photo a result, also of those that show the same")
+    parser.add_argument("--folder", type=folder, metavar="F", help="show only photos in this folder")
+    matcher_option(parser, "understand WORDS with this (default: what the library was scanned with)")
+    parser.add_argument("--all", action="store_true", help="show every copy as a result of its own")
     parser.add_argument(
         "--index",
         choices=("exact", "hnsw"),
-        help="compare with every photo, or look up in an index (default: hnsw for more than 500,000 photos)",
+        help="compare with every photo, or use the approximate index (default: hnsw for more than 500,000 photos)",
     )
-    look_words(parser)
-    reading_words(parser)
+    look_options(parser)
+    reading_options(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument(
         "-f",
         dest="files",
         action="store_true",
-        help="print paths only, one a line: of what was found, with --like of the photos of DIR1 that were",
+        help="print only paths, one a line: of the results, or with --like of the photos in DIR1 that were found",
     )
-    parser.add_argument("-z", "--null", action="store_true", help="as -f, but end each path with NUL, for `xargs -0`")
+    parser.add_argument("-z", "--null", action="store_true", help="like -f, but end each path with NUL, for `xargs -0`")
 
 
-def compress_words(parser: argparse.ArgumentParser) -> None:
+def compress_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace compress`."""
     parser.add_argument(
         "--method",
         choices=("none", "pca", "autoencoder", "auto"),
         default="auto",
-        help="auto: the better one (default: %(default)s)",
+        help="how to compress; auto: the better of the two (default: %(default)s)",
     )
     parser.add_argument(
-        "--import", dest="imported", type=Path, metavar="FILE", help="take what experiments/compress has trained"
+        "--import",
+        dest="imported",
+        type=Path,
+        metavar="FILE",
+        help="use what experiments/compress trained",
     )
-    library_word(parser, "whose vectors (default: the library at or above the current folder)")
-    look_words(parser)
+    library_option(parser, "library to compress (default: the nearest at or above the current folder)")
+    look_options(parser)
 
 
-def index_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--check", action="store_true", help="compare its answers with exact ones")
-    library_word(parser, "whose index (default: the library at or above the current folder)")
-    look_words(parser)
+def index_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace index`."""
+    parser.add_argument("--check", action="store_true", help="measure recall@10 against exact search")
+    library_option(parser, "library to index (default: the nearest at or above the current folder)")
+    look_options(parser)

@@ -5,45 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
-from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.cli import show
-from samespace.cli.libraries import library_above, look_of, open_libraries
+from samespace.cli.options import look_of, open_library
 from samespace.search.space import Space
-from samespace.words import search as sentences
-from samespace.words.search import Sentences, ask
-from samespace.words.stored_captions import LibraryCaptions
+from samespace.words.search import search_by_sentence as search
+from samespace.words.search import sentences_of
 
 
 def search_by_sentence(arguments: argparse.Namespace, sentence: str) -> int:
-    """Exits with 0 if something was found, with 1 if nothing was."""
-    (library,) = open_libraries([arguments.library or library_above(Path.cwd())])
+    """Print the photos that fit, and return 0 if there are any, else 1."""
+    library = open_library(arguments.library)
     look = look_of(arguments, library)
     space = Space(library, look, arguments.index)
     show.say_lacking(space)
-    matcher = arguments.matcher or sentences.remembered(library)
-    known = Sentences(library, look, matcher) if matcher else None
-    among = space.contents(arguments.folder) if arguments.folder else None
-    with LibraryCaptions(library) as captions:
-        written = captions.all()
-        if known is None and not written:
-            raise SameSpaceError(
-                f"{library.folder} understands no sentences yet: scan with --matcher FILE, which `samespace match "
-                "train` writes, or caption its photos"
-            )
-        asked = ask(sentence, among, known, captions)
-        hits = space.show(
-            asked.ranking, arguments.top, arguments.threshold, arguments.folder, collapse=not arguments.all
-        )
-    texts = {hit.photo.content: written[hit.photo.content].text for hit in hits if hit.photo.content in written}
-    if asked.unknown:
-        print(f"not known, and left out: {readable(', '.join(asked.unknown))}", file=sys.stderr)
+    sentences = sentences_of(library, look, arguments.matcher)
+    narrowed = arguments.top, arguments.threshold, arguments.folder, not arguments.all
+    hits, unknown, captions = search(library, space, sentences, sentence, *narrowed)
+    if unknown:
+        print(f"not known, and left out: {readable(', '.join(unknown))}", file=sys.stderr)
     if arguments.files or arguments.null:
         show.show_paths((hit.photo.path for hit in hits), "\0" if arguments.null else "\n")
     elif arguments.json:
-        print(json.dumps(show.hits_as_json(sentence, hits, texts, asked.unknown, arguments.threshold)))
+        print(json.dumps(show.hits_as_json(sentence, hits, captions, unknown, arguments.threshold)))
     else:
-        show.show_hits(sentence, hits, texts, space)
+        show.show_hits(sentence, hits, captions, space)
     return 0 if hits else 1

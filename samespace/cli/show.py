@@ -1,4 +1,4 @@
-"""What a person reads in a terminal: what was found, what was done, and the next command to type."""
+"""Show results in a terminal: what was found, what was done, and the next command to type."""
 
 from __future__ import annotations
 
@@ -26,37 +26,44 @@ if TYPE_CHECKING:
     from samespace.cli.cluster import Brought
     from samespace.words.stored_captions import Caption
 
-GROUPS, FILES = 5, 10  # shown of each; the report and --json have them all
+GROUPS, FILES = 5, 10  # most to show; the report and --json have all
 
 # By the meaning of a look's scores.
-_SAME = {"same shot": "the same shot", "cosine": "the same shot", "probability": "the same space"}
 _SCORES = {
-    "same shot": "scores: how surely it is {}",
-    "cosine": "scores: cosine of {} features{}, 1 for what looks the same",
-    "probability": "scores: probability of the same space, by {}",
+    "same shot": "scores: how certain it is that this is {name}",
+    "cosine": "scores: cosine similarity of {name} features{compressed}; 1 is identical",
+    "probability": "scores: probability of the same space, by {name}",
 }
 
 
 def show_scan(scan: Scan, next_commands: dict[str, str]) -> None:
-    """What was scanned, and what can be done with it: commands and what they are for."""
+    """Show what a scan found, and the next commands, each with what it is for."""
     rate = f", {scan.photos / scan.seconds:,.0f} a second" if scan.seconds >= 1 else ""
     print(f"{count(scan.photos, 'photo')} in {scan.seconds:.1f} s{rate}")
-    changes = ((scan.new, "new"), (scan.changed, "changed"), (scan.moved, "moved"), (scan.forgotten, "gone"))
-    said = ", ".join(f"{number:,} {name}" for number, name in changes if number)
-    print(f"files: {said or 'nothing has changed'}")
+    print(_changes(scan))
     _show_files("could not be read", [(error.path, error.reason) for error in scan.unreadable])
     _show_next(next_commands)
 
 
+def _changes(scan: Scan) -> str:
+    """Return what has changed since the last scan: 1,326 new files, 3 moved, 1 missing."""
+    parts: list[str] = []
+    changes = ((scan.new, "new"), (scan.changed, "changed"), (scan.moved, "moved"), (scan.forgotten, "missing"))
+    for number, name in changes:
+        if number:
+            parts.append(f"{number:,} {name}" if parts else count(number, f"{name} file"))
+    return ", ".join(parts) or "no changes since the last scan"
+
+
 def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -> None:
-    """The summary, the largest groups, and what to do next; `rerun` is the command that found this."""
-    sure = "" if found.kind == "exact" else f", from score {found.threshold:g} on"
-    print(f"{found.kind} duplicates{sure}\n")
+    """Show a summary, the largest groups, and what to do next; `rerun` is the command that found them."""
+    scores = "" if found.kind == "exact" else f" (score {found.threshold:g} or higher)"
+    print(f"{found.kind} duplicates{scores}\n")
     rows = [
         ("photos", f"{found.photos:,}"),
         ("groups", f"{len(found.groups):,}"),
         ("duplicates", f"{found.duplicates:,}"),
-        ("to win", size_words(found.bytes_freed)),
+        ("frees", size_words(found.bytes_freed)),
         ("unreadable", f"{len(found.unreadable):,}"),
     ]
     for name, figure in rows:
@@ -67,16 +74,16 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
         print(f"\n… and {count(len(found.groups) - GROUPS, 'group')} more")
     _show_files("could not be read", [(error.path, error.reason) for error in found.unreadable])
     if report:
-        print(f"\nall groups: {words([report])}")
+        print(f"\nreport of all groups: {words([report])}")
     if not found.groups:
         return
     apply = f"samespace apply {words([plan])}"
-    look = {} if report else {f"{rerun} --report report.html": "look at all of them first"}
+    look = {} if report else {f"{rerun} --report report.html": "look at all groups first"}
     _show_next({**look, apply: f"move {count(found.duplicates, 'duplicate')} to quarantine"})
 
 
 def _show_group(group: Group) -> None:
-    weakest = f", weakest pair {score_words(group.weakest)}" if len(group.members) > 2 else ""
+    weakest = f", least similar two: {score_words(group.weakest)}" if len(group.members) > 2 else ""
     print(f"\n{group.kind}, {count(len(group.members), 'photo')}{weakest}")
     for member in group.members:
         score = "" if member is group.members[0] else score_words(member.score)
@@ -86,7 +93,7 @@ def _show_group(group: Group) -> None:
 
 
 def as_json(found: Duplicates, plan: Path) -> dict[str, Any]:
-    """What was found, for a program."""
+    """Return the groups that were found, for a program."""
     return {
         "kind": found.kind,
         "threshold": found.threshold,
@@ -118,69 +125,79 @@ def _member_as_json(member: Member) -> dict[str, Any]:
 
 
 def show_answers(answers: Sequence[Answer], asked: int, space: Space, threshold: float | None, top: int) -> None:
-    """What was found for each photo, the first `top`; `asked` is how many there were, those left out here included."""
+    """Show the first `top` results for each photo; `asked` is the number of photos searched for, shown or not."""
     look, method = space.look, space.vectors.compression
     found = sum(1 for answer in answers if answer.hits)
     if asked > 1:
         print(f"{found:,} of {count(asked, 'photo')} found")
     for answer in answers:
-        print(f"{chr(10) if asked > 1 else ''}{readable(from_here(answer.path))}{'' if answer.hits else ': nothing'}")
+        if asked > 1:
+            print()
+        print(readable(from_here(answer.path)) + ("" if answer.hits else ": nothing found"))
         for hit in answer.hits[:top]:
-            print(_line(hit, _SAME[look.meaning]))
+            print(_line(hit, look.meaning))
         if threshold is not None and len(answer.hits) > top:
-            print(f"  … and more: --top {2 * top}")
+            print(f"  … and more: add --top {2 * top}")
     if found:
         compressed = "" if method == "none" else f", compressed by {method}"
-        since = "" if threshold is None else f", from {threshold:g} on"
-        print(f"\n{_SCORES[look.meaning].format(look.name, compressed)}{since}")
+        lowest = "" if threshold is None else f" ({threshold:g} or higher)"
+        print("\n" + _SCORES[look.meaning].format(name=look.name, compressed=compressed) + lowest)
 
 
 def say_lacking(space: Space) -> None:
-    """Photos that no search finds yet, on stderr."""
+    """Report on stderr the photos that this search cannot find yet."""
     if space.lacking:
         lacking = count(space.lacking, "photo")
-        print(f"left out: {lacking}, not scanned for {space.look.name} yet: scan again", file=sys.stderr)
+        print(f"left out: {lacking} not yet scanned for {space.look.name}; scan again", file=sys.stderr)
 
 
 def show_hits(sentence: str, hits: Sequence[Hit], captions: Mapping[str, str], space: Space) -> None:
-    """What was found for a sentence, each photo with its caption, by content, if it has one."""
-    print(f"{readable(sentence)}{'' if hits else ': nothing'}")
+    """Show the photos found for a sentence; `captions` has those of some contents."""
+    print(readable(sentence) + ("" if hits else ": nothing found"))
     for hit in hits:
+        print(_line(hit, space.look.meaning))
         caption = captions.get(hit.photo.content)
-        print(_line(hit, _SAME[space.look.meaning]) + (f"\n         {readable(caption)}" if caption else ""))
+        if caption:
+            print(f"         {readable(caption)}")
     if hits:
-        print("\nscores: how much of the sentence is in the photo or in its caption, 1 for all of it")
+        print("\nscores: how much of the sentence the photo or its caption shows; 1 is all")
 
 
 def show_sentences(photo: Path, ranked: Sequence[tuple[str, float]], among: int) -> None:
-    """The sentences that fit a photo best, and how well."""
+    """Show the sentences that fit a photo best, out of `among`."""
     print(readable(from_here(photo)))
     for sentence, score in ranked:
         print(f"  {score_words(score)}  {readable(sentence)}")
-    print(
-        f"\nthe best of {count(among, 'sentence')}; scores: how much of the sentence is in the photo, 1 for all of it"
-    )
+    print(f"\nbest of {count(among, 'sentence')}; scores: how much of the sentence the photo shows; 1 is all")
 
 
 def show_captions(captions: Sequence[tuple[Photo, Caption]], library: Path) -> None:
-    """Some of what a folder's photos are captioned."""
+    """Show the first of a folder's captions."""
     by_hand = sum(caption.by_hand for _, caption in captions)
-    print(f"{count(len(captions), 'photo')} captioned{f', {by_hand:,} of them by hand' if by_hand else ''}")
+    of_them = f", {by_hand:,} of them by hand" if by_hand else ""
+    print(f"{count(len(captions), 'photo')} captioned{of_them}")
     for photo, caption in captions[:GROUPS]:
         print(f"  {readable(from_here(photo.path))}: {readable(caption.text)}")
     if len(captions) > GROUPS:
         print("  …")
     search = words(["samespace", "search", "WORDS", "--library", library])
-    _show_next({search: "find photos by what they are captioned"})
+    _show_next({search: "find photos by their captions"})
 
 
-def _line(hit: Hit, same: str) -> str:
-    also = f"  +{len(hit.also)} of {same}" if hit.also else ""
+def _line(hit: Hit, meaning: str) -> str:
+    """Return a result on one line; `meaning` is that of the look's scores, which says what was collapsed into it."""
+    also = ""
+    if hit.also:
+        also = f"  +{len(hit.also)} of the same space" if meaning == "probability" else f"  +{_copies(len(hit.also))}"
     return f"  {score_words(hit.score)}  {readable(from_here(hit.photo.path))}{also}"
 
 
+def _copies(number: int) -> str:
+    return "1 copy" if number == 1 else f"{number:,} copies"
+
+
 def show_compressions(compared: Compared) -> None:
-    """Ways to keep vectors, side by side; and the chosen one, where it is longer when all photos teach it."""
+    """Show the methods side by side, and the chosen one's size if all photos gave it another."""
     rows, chosen = compared
     print(f"{'':<12}{'numbers':>9}{'bytes a photo':>15}{'recall@10':>11}")
     for row in rows:
@@ -188,21 +205,21 @@ def show_compressions(compared: Compared) -> None:
     print()
     if (chosen.method, chosen.dim) not in [row[:2] for row in rows]:
         size = f"{chosen.dim:,} numbers, {2 * chosen.dim:,} bytes a photo"
-        print(f"each was learnt from half of the photos; {chosen.method} again from all: {size}")
+        print(f"compared on half of the photos; {chosen.method} learnt from all: {size}")
 
 
 def show_index(space: Space, path: Path, recall: float | None) -> None:
-    """What `samespace index` did."""
+    """Show what `samespace index` did."""
     kept = len(space.index or ())  # copies count once
     photos = count(kept, "photo" if kept == len(space.photos) else "different photo")
     print(f"index of {photos}, {size_words(path.stat().st_size)}")
     print(f"{space.added:,} added, {space.removed:,} removed")
     if recall is not None:
-        print(f"recall@10 {recall:.3f}: so many of the 10 nearest others are found")
+        print(f"recall@10 {recall:.3f}: the share of the 10 nearest photos that it finds")
 
 
 def show_paths(paths: Iterable[Path], end: str) -> None:
-    """Each once, byte by byte as they are."""
+    """Print each path once, byte by byte as it is."""
     sys.stdout.flush()
     for path in dict.fromkeys(paths):
         sys.stdout.buffer.write(os.fsencode(path) + end.encode())
@@ -212,7 +229,7 @@ def show_paths(paths: Iterable[Path], end: str) -> None:
 def answers_as_json(
     answers: Sequence[Answer], unreadable: Sequence[UnreadablePhoto], space: Space, threshold: float | None
 ) -> dict[str, Any]:
-    """What was found, for a program."""
+    """Return what was found for photos, for a program."""
     return {
         "look": space.look.name,
         "meaning": space.look.meaning,
@@ -228,7 +245,7 @@ def answers_as_json(
 def hits_as_json(
     sentence: str, hits: Sequence[Hit], captions: Mapping[str, str], unknown: Sequence[str], threshold: float | None
 ) -> dict[str, Any]:
-    """What was found for a sentence, for a program."""
+    """Return what was found for a sentence, for a program."""
     return {
         "sentence": sentence,
         "unknown": list(unknown),
@@ -252,7 +269,7 @@ def _hit_as_json(hit: Hit) -> dict[str, Any]:
 
 
 def show_brought(brought: Brought) -> None:
-    """Show where it is from, how good it was there, and where it is now."""
+    """Show where a download comes from, its metrics, and where it was written."""
     metrics = dict(brought.metrics)
     epoch = metrics.pop("epochs", None)
     metrics.pop("batches", None)
@@ -265,21 +282,25 @@ def show_brought(brought: Brought) -> None:
 
 
 def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
-    would = "would move" if dry_run else "moved"
-    win = f"emptying it will free {size_words(applied.bytes_to_free)}"
-    print(f"{would} {count(applied.photos, 'photo')} to quarantine: {win}")
+    """Show what `apply` moved, or with `dry_run` would move."""
+    moved = "would move" if dry_run else "moved"
+    size = size_words(applied.bytes_to_free)
+    print(f"{moved} {count(applied.photos, 'photo')} to quarantine: emptying it frees {size}")
     if to != "quarantine":
-        print(f"in the place of each {'would be' if dry_run else 'is'} a {to} to the photo that is kept")
+        left = "would be left" if dry_run else "was left"
+        print(f"a {to} to the keeper {left} in place of each")
     _show_skipped(applied.skipped)
-    _show_next({f"samespace undo {words([run])}": "bring every one back" for run in applied.runs})
+    _show_next({f"samespace undo {words([run])}": "bring all of them back" for run in applied.runs})
 
 
 def show_undone(undone: Undone) -> None:
+    """Show what `undo` brought back."""
     print(f"{count(undone.photos, 'photo')} back in place")
     _show_skipped(undone.skipped)
 
 
 def show_runs(runs: Sequence[Run]) -> None:
+    """Show runs in quarantine, one a line."""
     for run in runs:
         made = run.made.astimezone().strftime("%Y-%m-%d %H:%M")
         held = run.state if run.state == "unreadable" else count(run.photos, "photo")
@@ -287,39 +308,43 @@ def show_runs(runs: Sequence[Run]) -> None:
 
 
 def held(runs: Sequence[Run]) -> str:
-    """What runs hold: 12 photos, 34 MB."""
+    """Return what runs hold: 12 photos, 34 MB,"""
     return f"{count(sum(run.photos for run in runs), 'photo')}, {size_words(sum(run.bytes_to_free for run in runs))},"
 
 
 def asks(question: str) -> bool:
-    """Whether the person says yes; nobody there to ask means no."""
+    """Ask, and return True if the answer is yes; False if nobody is there to answer."""
     print(f"{question} [y/N] ", end="", flush=True)
     return sys.stdin is not None and sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def show_deleted(deleted: Deleted) -> None:
-    print(f"deleted {count(deleted.photos, 'photo')}, {size_words(deleted.bytes_freed)} are free")
+    """Show what `empty-quarantine` deleted."""
+    print(f"deleted {count(deleted.photos, 'photo')}, freed {size_words(deleted.bytes_freed)}")
     _show_skipped(deleted.skipped)
 
 
-def show_verdicts(told: Sequence[tuple[Path, Path, bool]]) -> None:
-    for first, second, same in told:
+def show_verdicts(verdicts: Sequence[tuple[Path, Path, bool]]) -> None:
+    """Show verdicts, one a line."""
+    for first, second, same in verdicts:
         print(f"{'same' if same else 'different':<9}  {words([first, second])}")
-    if not told:
-        print("no verdicts on photos that are still there; to say one: samespace verdict A B same|different")
+    if not verdicts:
+        print("no verdicts on photos that are still there: add one with `samespace verdict A B same|different`")
 
 
 def show_exported(exported: Exported, root: Path) -> None:
+    """Show which verdicts were exported as labelled pairs, and which were not."""
     verdicts = count(exported.same + exported.different, "verdict")
     print(f"{verdicts} in {words([root])}: {exported.same:,} same, {exported.different:,} different")
     print(f"{count(exported.photos, 'photo')}, {exported.new:,} of them new")
     if exported.left_out:
-        print(f"left out: {count(exported.left_out, 'verdict')}, {count(exported.vanished, 'photo')} being gone")
+        missing = count(exported.vanished, "missing photo")
+        print(f"left out: {count(exported.left_out, 'verdict')}, because of {missing}")
     if exported.contradictions:
-        print(f"contradicting others: {exported.contradictions:,} different, of photos that chains of same join")
+        print(f"contradictions: {exported.contradictions:,} different, though chains of same join the photos")
     if exported.alone:
         print("no other training photos there: training needs enough verdicts of both kinds, or a data set beside them")
-    _show_next({f"python data.py summary {words([root])}": "what there is to train on"})
+    _show_next({f"python data.py summary {words([root])}": "show what there is to train on"})
 
 
 def _show_skipped(skipped: Sequence[Skipped]) -> None:
@@ -327,7 +352,7 @@ def _show_skipped(skipped: Sequence[Skipped]) -> None:
 
 
 def _show_files(what: str, files: Sequence[tuple[Path, str]]) -> None:
-    """Files and why, one a line; past the first few only how many more."""
+    """Show the first files, each with the reason, and how many more there are."""
     if not files:
         return
     print(f"\n{count(len(files), 'file')} {what}:")
@@ -347,12 +372,12 @@ def _show_next(commands: dict[str, str]) -> None:
 
 
 def words(paths: Sequence[Path | str]) -> str:
-    """As they are typed here."""
+    """Return these words as they are typed in the current folder."""
     return " ".join(shell_word(from_here(path) if isinstance(path, Path) else path) for path in paths)
 
 
 def from_here(path: Path) -> str:
-    """A path as short as it can be typed."""
+    """Return a path as short as it can be typed."""
     here = Path.cwd()
     name = os.fspath(path.relative_to(here) if path.is_relative_to(here) else path)
     return f"./{name}" if name.startswith("-") else name  # or it would be taken for an option

@@ -123,7 +123,7 @@ def make_backbone(name: str, weights: str = "imagenet") -> Backbone:
         if weights == "none":
             _initialise(net)
     if weights != "none":
-        state = _fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
+        state = fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
         _load(net, state, name, weights)
     early, middle, last = CUTS[name](net.eval())
     early, middle = (_merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
@@ -189,7 +189,7 @@ class PooledConv(nn.Module):
         return self.activation(places).mean(1)
 
 
-def _fetch_imagenet(name: str) -> dict[str, Tensor]:
+def fetch_imagenet(name: str) -> dict[str, Tensor]:
     best = torchvision.models.get_model_weights(name).DEFAULT
     try:
         return best.get_state_dict(progress=False, check_hash=True)

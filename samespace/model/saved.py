@@ -141,7 +141,7 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
 
 def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     """Return the description and the weights it names; read both again if a newer model has just replaced them."""
-    description = _read_description(folder)
+    description = read_description(folder)
     try:
         name, digest = Path(description["weights"]["file"]).name, description["weights"]["sha256"]
     except (KeyError, TypeError) as error:
@@ -149,7 +149,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     try:
         weights = (folder / name).read_bytes()
     except OSError as error:
-        if _read_description(folder) != description:
+        if read_description(folder) != description:
             return _read(folder)
         raise SameSpaceError(f"{folder} lacks its weights {name}: copy the whole folder") from error
     if hashlib.sha256(weights).hexdigest() != digest:
@@ -157,7 +157,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     return description, weights
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path) -> dict[str, Any]:
     path = folder / "model.json"
     if not path.is_file():
         raise SameSpaceError(f"no model in {folder}: give a folder that holds model.json, as `samespace export` writes")

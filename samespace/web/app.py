@@ -13,24 +13,27 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from samespace.base.errors import SameSpaceError
-from samespace.web import login, openapi, pictures, uploads
+from samespace.web import compare, login, openapi, pictures
 from samespace.web.guard import Guard
 from samespace.web.library import page as library
 from samespace.web.library import photo_map, scan_job
 from samespace.web.render import on_crash, on_hang_up, on_mistake
 from samespace.web.review import decisions
 from samespace.web.review import page as review
-from samespace.web.search import captions
+from samespace.web.search import answer, captions
 from samespace.web.search import page as search
-from samespace.web.state import Desk
+from samespace.web.search.find import SearchMemory
+from samespace.web.state import LiveLibrary
 
 STATIC = Path(__file__).parent / "static"
-ROOMS = (review, decisions, search, captions, library, photo_map, scan_job, pictures, uploads, login, openapi)
+PARTS = (
+    *(review, decisions, search, answer, captions, library, photo_map, scan_job, pictures, compare, login, openapi),
+)
 
 
-def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
-    """All of it, behind `guard`. With `ahead` photos are compared before somebody looks at Review."""
-    routes = [route for room in ROOMS for route in room.ROUTES]
+def make_app(live: LiveLibrary, guard: Guard, ahead: bool = False) -> Guard:
+    """Return the app behind `guard`. With `ahead`, photos are compared before anybody opens the review page."""
+    routes = [route for part in PARTS for route in part.ROUTES]
     app = Starlette(
         routes=[Route("/", _home), *routes, Mount("/static", _Static(directory=STATIC))],
         exception_handlers={
@@ -41,18 +44,17 @@ def make_app(desk: Desk, guard: Guard, ahead: bool = False) -> Guard:
         },
     )
     app.router.redirect_slashes = False  # an address has one spelling
-    app.state.desk, app.state.guard = desk, guard
-    app.state.described = {path: item for room in ROOMS for path, item in getattr(room, "DESCRIBED", {}).items()}
-    app.state.search = search.Room()
-    app.state.review = review.Review(desk)
-    app.state.scans, app.state.maps = scan_job.Scans(desk), photo_map.Maps(desk)
-    if ahead and desk.snapshot.photos:
+    app.state.live, app.state.guard = live, guard
+    app.state.search = SearchMemory()
+    app.state.review = review.Review(live)
+    app.state.scans, app.state.maps = scan_job.Scans(live), photo_map.Maps(live)
+    if ahead and live.snapshot.photos:
         app.state.review.comparings.of("near")
     return guard.around(app)
 
 
 class _Static(StaticFiles):
-    """Kept by browsers, who ask each time whether it is still so: another version may be served tomorrow."""
+    """Files that browsers keep but check each time: another version may be served tomorrow."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         answer = await super().get_response(path, scope)
@@ -61,5 +63,5 @@ class _Static(StaticFiles):
 
 
 def _home(request: Request) -> Response:
-    """What there is to do first: nothing can be reviewed before something was scanned."""
-    return RedirectResponse("/review" if request.app.state.desk.snapshot.photos else "/library", 303)
+    """Go to the first page of use: nothing can be reviewed before something was scanned."""
+    return RedirectResponse("/review" if request.app.state.live.snapshot.photos else "/library", 303)

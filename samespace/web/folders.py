@@ -17,20 +17,20 @@ FOLDERS = 2000  # that are shown or offered; where there are more, those of the 
 
 
 class Names(NamedTuple):
-    """What typed words and folders are looked up in."""
+    """The names of a snapshot, which typed words are looked up in."""
 
     snapshot: Snapshot
     photos: list[tuple[str, Photo]]  # by their names, in small letters
     folders: dict[str, tuple[Path, int]]  # by name, with the number of photos in and below them; in the order of a tree
 
     def called(self, words: str) -> list[Photo]:
-        """Photos whose names hold all of these words; files that begin with the first of them come first."""
+        """Return photos whose names hold all of these words, first those whose file name begins with the first word."""
         parts = words.lower().split()
         found = [(name, photo) for name, photo in self.photos if all(part in name for part in parts)] if parts else []
         return [photo for _, photo in sorted(found, key=lambda entry: not _file(entry[0]).startswith(parts[0]))]
 
     def exactly(self, text: str) -> list[Photo]:
-        """Photos of this id, this name or this path."""
+        """Return photos with this id, name or path."""
         if text in self.snapshot.photos:
             return [self.snapshot.photos[text]]
         return [
@@ -40,13 +40,13 @@ class Names(NamedTuple):
         ]
 
     def folder(self, name: str) -> Path | None:
-        """None for the whole library."""
+        """Return the folder of this name, or None for the whole library."""
         if name.strip("/") and name.strip("/") not in self.folders:
-            raise SameSpaceError(f"no photo of this library lies in a folder called {readable(name)}")
+            raise SameSpaceError(f"no photo of this library is in a folder called {readable(name)}")
         return self.folders[name.strip("/")][0] if name.strip("/") else None
 
     def choices(self, chosen: str) -> list[tuple[str, int]]:
-        """The folders to choose from: as deep as there are not too many, and the chosen one."""
+        """Return the folders to choose from: the upper levels, if there are very many, and the chosen one."""
         levels = Counter(name.count("/") for name in self.folders)
         deepest = deepest_of(levels)
         return [
@@ -60,7 +60,7 @@ def names_of(snapshot: Snapshot) -> Names:
 
 
 def _name(photo: Photo) -> str:
-    """As `photo_as_json` has it; quick, for it is asked of every photo."""
+    """Return the name as `photo_as_json` does, but quickly: every photo needs it."""
     name = os.fspath(photo.path)[len(os.fspath(photo.root)) :].lstrip("/")
     return name if name.isprintable() else readable(name)
 
@@ -70,23 +70,23 @@ def _file(name: str) -> str:
 
 
 def base_of(roots: Iterable[Path]) -> str:
-    """The folder that holds all of these; "" of none."""
+    """Return the folder that holds all of these, "" if there are none."""
     once = {os.fspath(root) for root in roots}
     return os.path.commonpath(once) if once else ""
 
 
 def name_from(path: Path, base: str) -> str:
-    """As a person reads it, from there on."""
+    """Return the path from `base` on, as a person reads it."""
     return readable(os.path.relpath(path, base) if base else os.fspath(path))
 
 
 def deepest_of(levels: Mapping[int, int]) -> int:
-    """Down to which level, of so many folders each, not too many are shown."""
+    """Return the deepest level down to which at most `FOLDERS` folders are shown, given their number on each."""
     return max((at for at in levels if sum(levels[up] for up in levels if up <= at) <= FOLDERS), default=0)
 
 
 def tree(photos: Collection[Photo]) -> dict[str, tuple[Path, int]]:
-    """Folders that lead to photos, by their names below the one that holds them all."""
+    """Return the folders that lead to photos, by their names below the one that holds them all."""
     counts: Counter[str] = Counter()
     for (folder, root), number in Counter(
         (os.path.dirname(photo.path), os.fspath(photo.root))  # noqa: PTH120 - quicker

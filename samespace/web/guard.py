@@ -1,4 +1,4 @@
-"""Who may ask for what: a page of another site may not, and neither may another machine without the token."""
+"""Refuse pages of other sites, and other machines without the token."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ class Guard:
         self._token = token or secrets.token_urlsafe(32)
         self.csrf = self._derived("page")  # pages send it along with whatever changes something
         self._cookie = self._derived("cookie")
-        self._app: ASGIApp
+        self.app: ASGIApp
 
     def _derived(self, purpose: str) -> str:
         return hmac.new(self._token.encode(), purpose.encode(), hashlib.sha256).hexdigest()[:32]
 
     def around(self, app: ASGIApp) -> Guard:
-        self._app = app
+        self.app = app
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -68,7 +68,7 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        answer = self._refusal(Request(scope)) or self._app
+        answer = self._refusal(Request(scope)) or self.app
         await answer(scope, _no_more_than(_most_bytes(scope["path"]), receive), send_with_headers)
 
     # The address is read from `scope` alone: `request.url` is put together with what the Host header says.
@@ -86,7 +86,7 @@ class Guard:
             wants_page = method in SAFE and "text/html" in headers.get("accept", "")
             return RedirectResponse("/login", 303) if wants_page else problem(request, 401, "This needs the token.")
         if method not in SAFE and path not in ASKING and not FORMS.fullmatch(path) and not self._may_change(headers):
-            return problem(request, 403, "This needs the token: GET /api/token tells it; send it as X-SameSpace-Token.")
+            return problem(request, 403, "Send the token of GET /api/token as X-SameSpace-Token.")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > _most_bytes(path):
             return problem(request, 413, _too_large(_most_bytes(path)))
@@ -96,7 +96,7 @@ class Guard:
         return _equal(headers.get("x-samespace-token", ""), self.csrf) or self._bears_token(headers)
 
     def knows(self, request: Request) -> bool:
-        """Whether the token was shown, by cookie or by header; where none is asked for everybody knows it."""
+        """Return True if the token was shown, by cookie or by header, or none is asked for."""
         return (
             not self.locked
             or _equal(request.cookies.get(COOKIE, ""), self._cookie)
@@ -111,7 +111,7 @@ class Guard:
         return _equal(shown, self._token)
 
     def is_of_page(self, shown: str) -> bool:
-        """Whether a form has the token that pages send along."""
+        """Return True for the token that pages send with their forms."""
         return _equal(shown, self.csrf)
 
     def admit(self, answer: Response, secure: bool) -> None:
@@ -124,7 +124,7 @@ def _equal(shown: str, right: str) -> bool:
 
 
 def _from_elsewhere(headers: Headers, method: str) -> bool:
-    """A page of another site asks. It may link to a page here, and no more than that.
+    """Return True if a page of another site asks. It may link to a page here, and no more than that.
 
     Programs send none of these headers; browsers send at least one of them with every post.
     """
@@ -140,11 +140,11 @@ def _most_bytes(path: str) -> int:
 
 
 def _too_large(most: int) -> str:
-    return f"This is too large: {size_words(most)} are read at most."
+    return f"This is too large: at most {size_words(most)} are read."
 
 
 def _no_more_than(most: int, receive: Receive) -> Receive:
-    """Counted as it comes: what a request says of its length need not be so."""
+    """Count the bytes as they come: a request may lie about its length."""
     left = most
 
     async def receive_some() -> Message:

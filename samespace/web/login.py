@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from samespace.web.address import Address
 from samespace.web.guard import Guard
 from samespace.web.render import page
-from samespace.web.schema import TEXT, answer, record
+from samespace.web.schema import Answer
+from samespace.web.uploads import receive_form
+
+
+class Token(Answer):
+    """The token, valid until the server ends."""
+
+    token: str = Field(description="to send as X-SameSpace-Token")
 
 
 def _form(request: Request) -> Response:
@@ -19,9 +28,9 @@ def _form(request: Request) -> Response:
 
 
 async def _login(request: Request) -> Response:
-    """A cookie for this browser. A form is enough: it needs no script."""
-    fields = parse_qs((await request.body()).decode(errors="replace"))
-    if not _guard(request).is_token("".join(fields.get("token", []))):
+    """Give this browser a cookie. A form is enough: it needs no script."""
+    form = await receive_form(request)
+    if not _guard(request).is_token(form.get("token", "")):
         return _page(request, 403, "Wrong token. It is the word given to samespace serve --token.")
     answer = RedirectResponse("/", 303)
     _guard(request).admit(answer, secure=request.url.scheme == "https")
@@ -32,11 +41,12 @@ def _page(request: Request, status: int = 200, sentence: str = "") -> Response:
     return page(request, "login.html", status, sentence=sentence, csrf="")
 
 
-def _tell_token(request: Request) -> Response:
-    """No other site can read this, for it may not read any answer; a program on this machine can."""
+def _tell_token(request: Request) -> Token:
+    """Answer the token that requests which change something must send, unless samespace serve was given one."""
+    # No other site can read this, because it may not read any answer; a program on this machine can.
     if _guard(request).locked:
         raise HTTPException(404, "A token was given to samespace serve: send it as Authorization: Bearer.")
-    return JSONResponse({"token": _guard(request).csrf})
+    return Token(token=_guard(request).csrf)
 
 
 def _guard(request: Request) -> Guard:
@@ -47,14 +57,5 @@ def _guard(request: Request) -> Guard:
 ROUTES = [
     Route("/login", _form),
     Route("/login", _login, methods=["POST"]),
-    Route("/api/token", _tell_token),
+    Address("GET", "/api/token", _tell_token, {200: Token}),
 ]
-DESCRIBED = {
-    "/api/token": {
-        "get": {
-            "summary": "The token that requests which change something send as X-SameSpace-Token",
-            "description": "Only where samespace serve was given none.",
-            "responses": {"200": answer("The token, valid until the server ends", record(token=TEXT))},
-        }
-    }
-}

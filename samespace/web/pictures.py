@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import Photo
-from samespace.web.render import desk_of
-from samespace.web.state import Desk
+from samespace.web.render import live_of
+from samespace.web.state import LiveLibrary
 from samespace.web.thumbnails import converted, kept_thumbnail, make_thumbnail
 
 # However many ask, no more photos than this are in memory.
@@ -38,20 +38,20 @@ class _NotThere(SameSpaceError):
 
 
 async def _thumbnail(request: Request) -> Response:
-    desk, photo = _asked(request)
+    live, photo = _asked(request)
     if photo is None:
         return _missing(404)
     if _is_known(request, photo):
         return Response(status_code=304, headers=_kept(request, photo))
-    content = await run_in_threadpool(kept_thumbnail, desk.folder, photo.content)
+    content = await run_in_threadpool(kept_thumbnail, live.folder, photo.content)
     if content is None:
-        return await _made(request, photo, "image/webp", lambda: _make(desk, photo))
+        return await _made(request, photo, "image/webp", lambda: _make(live, photo))
     return Response(content, media_type="image/webp", headers=_kept(request, photo))
 
 
-def _make(desk: Desk, photo: Photo) -> bytes:
+def _make(live: LiveLibrary, photo: Photo) -> bytes:
     _check(photo)
-    return make_thumbnail(desk.folder, photo.content, photo.path)
+    return make_thumbnail(live.folder, photo.content, photo.path)
 
 
 async def _whole(request: Request) -> Response:
@@ -79,9 +79,9 @@ async def _made(request: Request, photo: Photo, kind: str, make: Callable[[], by
     return Response(content, media_type=kind, headers=_kept(request, photo))
 
 
-def _asked(request: Request) -> tuple[Desk, Photo | None]:
-    desk = desk_of(request)
-    return desk, desk.snapshot.photos.get(request.path_params["id"])
+def _asked(request: Request) -> tuple[LiveLibrary, Photo | None]:
+    live = live_of(request)
+    return live, live.snapshot.photos.get(request.path_params["id"])
 
 
 class _Seen(NamedTuple):
@@ -90,7 +90,7 @@ class _Seen(NamedTuple):
 
 
 def _check(photo: Photo) -> _Seen:
-    """It must be the file that was scanned: a link may lie in its place by now, and lead anywhere."""
+    """Refuse a file that is not the one that was scanned: a link may be in its place by now, and lead anywhere."""
     try:
         with photo.path.open("rb") as file:
             status, head = os.fstat(file.fileno()), file.read(16)
@@ -102,7 +102,7 @@ def _check(photo: Photo) -> _Seen:
 
 
 def _kind(head: bytes) -> str | None:
-    """By what it is, not by what it is called."""
+    """Return the media type by the first bytes, not by the name."""
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "image/webp"
     if head[4:12] in (b"ftypavif", b"ftypavis"):
@@ -112,7 +112,7 @@ def _kind(head: bytes) -> str | None:
 
 
 def _kept(request: Request, photo: Photo) -> dict[str, str]:
-    """An address that names the content never shows anything else."""
+    """Return headers that let browsers keep an address for ever if it names the content."""
     forever = request.query_params.get("v") == photo.content[:8]
     kept = "private, max-age=31536000, immutable" if forever else "no-cache"
     return {**_PICTURE, "cache-control": kept, "etag": _etag(photo)}

@@ -1,18 +1,17 @@
-"""What every page and every answer has in common: templates, errors, and the words on them."""
+"""Templates, errors and words that all pages and answers share."""
 
 from __future__ import annotations
 
-import json
 import os
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from starlette.concurrency import run_in_threadpool
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -20,18 +19,34 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import as_sentence, count, readable, score_words, size_words
 from samespace.library.library import Photo
-from samespace.web.schema import FLAG, TEXT, WHOLE, explained, fields, or_null
-from samespace.web.state import Desk, LibraryAway, photo_id
+from samespace.web.schema import Answer
+from samespace.web.state import LibraryAway, LiveLibrary, photo_id
 from samespace.words.stored_captions import Caption
 
 
 def below(path: Path, root: Path) -> str:
-    """A photo's name from the folder that was scanned, as a person reads it."""
+    """Return a photo's name from the folder that was scanned, as a person reads it."""
     return readable(os.fspath(path.relative_to(root))) if path != root else ""
 
 
+class PhotoAnswer(Answer):
+    """A photo of the library."""
+
+    id: str = Field(description="stays the same as long as the photo stays where it is")
+    name: str = Field(description="path below the folder that was scanned, as a person reads it")
+    folder: str = Field(description="of the name")
+    width: int = Field(description="upright, in pixels")
+    height: int
+    size: int = Field(description="in bytes")
+    taken: str | None = Field(description="when, by its EXIF data")
+    caption: str | None = Field(description="what it shows")
+    caption_by_hand: bool = Field(description="true if a person wrote the caption, or wants none")
+    thumbnail: str = Field(description="address")
+    photo: str = Field(description="address of the whole photo")
+
+
 def photo_as_json(photo: Photo, captions: Mapping[str, Caption]) -> dict[str, Any]:
-    """A photo as every answer and every template has it; pages know it by its id, never by its path."""
+    """Return the fields of a `PhotoAnswer`, as templates have them too; pages know a photo by its id, not its path."""
     address, caption = f"/photos/{photo_id(photo.path)}", captions.get(photo.content)
     version = f"?v={photo.content[:8]}"  # another file at this path has another address: browsers keep what they have
     return {
@@ -47,22 +62,6 @@ def photo_as_json(photo: Photo, captions: Mapping[str, Caption]) -> dict[str, An
         "thumbnail": f"{address}/thumbnail{version}",
         "photo": address + version,
     }
-
-
-_PHOTO = {  # what `photo_as_json` has
-    "id": explained(TEXT, "stays the same as long as the photo stays where it is"),
-    "name": explained(TEXT, "path below the folder that was scanned, as a person reads it"),
-    "folder": explained(TEXT, "of the name"),
-    "width": explained(WHOLE, "upright, in pixels"),
-    "height": WHOLE,
-    "size": explained(WHOLE, "in bytes"),
-    "taken": or_null(TEXT, "when, as its EXIF says"),
-    "caption": or_null(TEXT, "what it shows"),
-    "caption_by_hand": explained(FLAG, "whether a person said so, or wants none"),
-    "thumbnail": explained(TEXT, "address"),
-    "photo": explained(TEXT, "address of the whole photo"),
-}
-PHOTO = fields(_PHOTO, tuple(_PHOTO))  # answers may tell more of it
 
 
 @pass_context
@@ -88,47 +87,26 @@ _templates.filters |= {
 
 
 def compile_pages() -> None:
-    """All templates, so that nobody waits for it who asks for the first page."""
+    """Compile all templates, so that the first page does not wait for it."""
     for name in _templates.list_templates():
         _templates.get_template(name)
 
 
-def desk_of(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+def live_of(request: Request) -> LiveLibrary:
+    live: LiveLibrary = request.app.state.live
+    return live
 
 
 def page(request: Request, template: str, status: int = 200, **words: Any) -> HTMLResponse:
-    """A whole page, or a piece of one for htmx to put in its place."""
+    """Render a whole page, or a piece of one for htmx to put in its place."""
     given = {
         "request": request,
         "path": request.scope["path"],
         "csrf": request.app.state.guard.csrf,
-        "desk": desk_of(request),
-        "captions": desk_of(request).captions,
+        "live": live_of(request),
+        "captions": live_of(request).captions,
     }
     return HTMLResponse(_templates.get_template(template).render(given | words), status)
-
-
-def takes_json(work: Callable[[Request, dict[str, Any]], Response]) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that is given the JSON object that was sent; it may block, for it runs in a thread."""
-
-    async def handler(request: Request) -> Response:
-        sent = as_json(await request.body() or b"{}")
-        return await run_in_threadpool(work, request, sent)
-
-    return handler
-
-
-def as_json(body: bytes) -> dict[str, Any]:
-    """An object from outside."""
-    try:
-        sent = json.loads(body)
-    except (ValueError, RecursionError):
-        sent = None
-    if not isinstance(sent, dict):
-        raise HTTPException(400, "What was sent is no JSON object.")
-    return sent
 
 
 # A person's mistake is one sentence, in JSON to a program, on a page to a person.
@@ -147,7 +125,7 @@ async def on_mistake(request: Request, error: Exception) -> Response:
 
 
 def told(error: SameSpaceError | HTTPException) -> tuple[int, str]:
-    """The status of a mistake and its sentence, which may name a file, and JSON knows no bytes."""
+    """Return the status of a mistake and its sentence, fit for JSON: it may name a file that is not UTF-8."""
     if isinstance(error, SameSpaceError):
         return 503 if isinstance(error, LibraryAway) else 400, as_sentence(readable(str(error)))
     said = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
@@ -164,7 +142,7 @@ async def on_crash(request: Request, error: Exception) -> Response:
 
 
 def problem(request: Request, status: int, sentence: str) -> Response:
-    """It tells no token: whoever is refused sees it, too."""
+    """Answer a refusal, as JSON or as a page, without the token: whoever is refused sees it."""
     if request.scope["path"].startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"error": sentence}, status)
     template = _templates.get_template("problem.html")

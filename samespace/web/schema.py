@@ -1,66 +1,90 @@
-"""The words that rooms describe their addresses with: pieces of the OpenAPI document that `openapi` puts together."""
+"""Types of what is sent and answered: a wrong request is refused in a sentence, and the rest is described."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
-Piece = dict[str, Any]  # of the document
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.exceptions import HTTPException
 
-TEXT, WHOLE, NUMBER, FLAG = ({"type": kind} for kind in ("string", "integer", "number", "boolean"))
-PHOTO = {"$ref": "#/components/schemas/Photo"}  # see `pages.PHOTO`
-IMAGE = {"type": "string", "contentMediaType": "image/*"}  # a file, as a field of a form
+from samespace.base.text import readable
 
-
-def explained(schema: Piece, description: str, **limits: Any) -> Piece:
-    """A schema and what it means: `explained(WHOLE, "in bytes", minimum=0)`."""
-    return {**schema, "description": description, **limits}
-
-
-def or_null(schema: Piece, description: str) -> Piece:
-    return {"type": [schema["type"], "null"], "description": description}
-
-
-def listed(items: Piece, description: str = "") -> Piece:
-    return _with({"type": "array", "items": items}, description=description)
+KINDS = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "text",
+}
 
 
-def record(**properties: Piece) -> Piece:
-    """An object that is answered: what it names is all there, and nothing else is."""
-    return {**fields(properties, tuple(properties)), "additionalProperties": False}
+class Sent(BaseModel):
+    """The fields that a request brings, of an address, a form or JSON; other fields are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+    refused_with: ClassVar[int] = 422
 
 
-def fields(properties: Piece, required: Sequence[str] = (), description: str = "") -> Piece:
-    """An object that is sent, of which the rest may be left out."""
-    return _with({"type": "object", "properties": properties}, required=list(required), description=description)
+class Answer(BaseModel):
+    """A JSON object that is answered: all of its fields, and no others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
 
 
-def photo_and(**properties: Piece) -> Piece:
-    """A photo as every answer has it, and more that is told of it."""
-    return {"allOf": [PHOTO, fields(properties, tuple(properties))]}
+def without_blanks(given: dict[str, Any]) -> dict[str, Any]:
+    """Drop fields that a form or an address leaves empty."""
+    return {name: value for name, value in given.items() if value not in ("", None)}
 
 
-def parameter(name: str, description: str, schema: Piece) -> Piece:
-    """What the address says after its question mark."""
-    return {"name": name, "in": "query", "description": description, "schema": schema}
+S = TypeVar("S", bound=Sent)
 
 
-def in_path(name: str, description: str) -> Piece:
-    """What the address says in its midst."""
-    return {"name": name, "in": "path", "required": True, "description": description, "schema": TEXT}
+def read(model: type[S], given: Mapping[str, Any]) -> S:
+    """Return the fields as `model` has them, or refuse the first that is wrong in a sentence."""
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        raise HTTPException(model.refused_with, _refusal(model, error)) from error
 
 
-def takes(required: bool = True, **schemas: Piece) -> Piece:
-    """What is to be sent, or may be: as `json`, as a `form` with files, or as either."""
-    kinds = {"json": "application/json", "form": "multipart/form-data"}
-    content = {kinds[kind]: {"schema": schema} for kind, schema in schemas.items()}
-    return _with({"content": content}, required=required)
+def _refusal(model: type[Sent], error: ValidationError) -> str:
+    """Say what the first wrong field must be, as the schema has it, and what it was."""
+    first = error.errors(include_url=False)[0]
+    whole = field = model.model_json_schema()
+    name = ""
+    for step in first["loc"]:
+        field = _resolved(field, whole)
+        if isinstance(step, int):
+            name, field = f"each of {name}", field["items"]
+        else:
+            name, field = f"`{step}`", field["properties"][step]
+    must = f"must be {_described(_resolved(field, whole))}"
+    if first["type"] == "missing":
+        return f"{name} is missing: it {must}"
+    given = first["input"]
+    if isinstance(given, str | int | float):
+        must += f", not {readable(repr(given)[:40])}"
+    return f"{name} {must}"
 
 
-def answer(description: str, schema: Piece) -> Piece:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+def _resolved(schema: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema that a reference leads to; of a field that may be null, the schema of the rest."""
+    if "anyOf" in schema:
+        schema = schema["anyOf"][0]
+    return whole["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
-def _with(piece: Piece, **more: Any) -> Piece:
-    """With what is not empty."""
-    return piece | {name: value for name, value in more.items() if value}
+def _described(schema: dict[str, Any]) -> str:
+    """Return a schema in words: a whole number from 1 to 480."""
+    if "enum" in schema:
+        *others, last = schema["enum"]
+        return f"{', '.join(others)} or {last}"
+    kind, low, high = KINDS[schema["type"]], schema.get("minimum"), schema.get("maximum")
+    if schema.get("minItems"):
+        return f"{kind} of one or more"
+    if low is None:
+        return kind
+    return f"{kind} of {low:,} or more" if high is None else f"{kind} from {low:,} to {high:,}"

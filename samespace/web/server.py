@@ -1,4 +1,4 @@
-"""The server: a door that is tried first, and uvicorn behind it, quiet."""
+"""Listen on a port, then serve the app with uvicorn."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from samespace.search.look import Look
 from samespace.web.app import make_app
 from samespace.web.guard import LOOPBACK, Guard
 from samespace.web.render import compile_pages
-from samespace.web.state import Desk
+from samespace.web.state import LiveLibrary
 
 LETTERS = 16  # of a token, at least
 
 
 def open_door(host: str, port: int, token: str | None) -> socket.socket:
-    """A socket that listens there. Other machines need a token to come in, one that is not guessed."""
+    """Return a socket that listens there. Other machines need a token, one that cannot be guessed."""
     if token is None and not _is_loopback(host):
         raise SameSpaceError(
             f"--host {host} lets other machines in: give --token, {LETTERS} letters or more, for them to show"
@@ -42,26 +42,26 @@ def open_door(host: str, port: int, token: str | None) -> socket.socket:
         return socket.create_server(place[:2], family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise SameSpaceError(f"port {port} is taken: give another --port, or end what listens there") from error
+            raise SameSpaceError(f"port {port} is taken: give another --port, or stop the program using it") from error
         why = (error.strerror or "it cannot").partition(" (")[0]
         raise SameSpaceError(f"cannot listen at {host}, port {port} ({why}): give another --host or --port") from error
 
 
 def serve(door: socket.socket, folder: Path, roots: Sequence[Path], look: Look, host: str, token: str | None) -> None:
-    """Until somebody ends it. `folder` is the library's."""
+    """Serve the app until somebody ends it. `folder` is the library's."""
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused
-    desk = Desk(folder, roots, look)
-    desk.refresh()
+    live = LiveLibrary(folder, roots, look)
+    live.refresh()
     compile_pages()
     sys.setswitchinterval(0.001)  # photos are compared in a thread of this process, and pages come first
-    app = make_app(desk, Guard(token, {*LOOPBACK, host.lower()}), ahead=True)
+    app = make_app(live, Guard(token, {*LOOPBACK, host.lower()}), ahead=True)
     shown = roots[0] if len(roots) == 1 else folder
     print(f"{_address(door, host)} shows {readable(str(shown))} (Ctrl-C ends it)", flush=True)
     make_server(app).run([door])
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
-    """Ends at once when told to, with streams open too."""
+    """Return a server that ends at once, even with streams open."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -69,7 +69,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="critical",  # `pages.on_crash` says what went wrong
+            log_level="critical",  # `render.on_crash` says what went wrong
             access_log=False,
             server_header=False,
             proxy_headers=False,

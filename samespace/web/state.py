@@ -19,9 +19,8 @@ from samespace.library.library import Library, Photo
 from samespace.search.look import Look
 from samespace.search.space import Space
 from samespace.web.thumbnails import forget_thumbnails
-from samespace.words import search as sentences
 from samespace.words import stored_captions
-from samespace.words.search import Sentences
+from samespace.words.search import Sentences, sentences_of
 from samespace.words.stored_captions import Caption, LibraryCaptions, captions_of
 
 
@@ -38,7 +37,7 @@ class Snapshot(NamedTuple):
 
 
 class _Captions(NamedTuple):
-    """What was last read of their file."""
+    """Captions as they were last read from their file."""
 
     version: tuple[int, ...]  # of the file
     captions: dict[str, Caption]
@@ -54,8 +53,8 @@ class LibraryAway(SameSpaceError):
         )
 
 
-class Desk:
-    """Where requests find the library. Each opens a connection of its own, for one belongs to one thread."""
+class LiveLibrary:
+    """The library for requests. Each opens a connection of its own, because one belongs to one thread."""
 
     def __init__(self, folder: Path, roots: Sequence[Path], look: Look) -> None:
         self.folder, self.roots, self.look = folder, list(roots), look
@@ -66,7 +65,7 @@ class Desk:
 
     @contextmanager
     def library(self) -> Iterator[Library]:
-        """This thread's own connection. Whatever fails while the library's folder is away is told as that."""
+        """Open a connection for this thread. Whatever fails while the library's folder is away raises LibraryAway."""
         try:
             with closing(Library(self.folder)) as library:
                 if not library.is_writable:  # others were brought up to date before they were served
@@ -77,12 +76,12 @@ class Desk:
             raise
 
     def must_be_there(self) -> None:
-        """For what needs no connection and makes no sense without the photos."""
+        """Raise LibraryAway if the folder is not there."""
         if not (self.folder / DATABASE).is_file():
             raise LibraryAway(self.folder)
 
     def refresh(self) -> None:
-        """Look at the library again, after a scan; pages that are being made go on with what they have."""
+        """Read the library again, after a scan; pages that are being made go on with what they have."""
         with self._refreshing, self.library() as library:
             photos = {photo_id(photo.path): photo for photo in library.photos()}
             space, why_not = self._space(library) if photos else (None, "Nothing has been scanned yet.")
@@ -98,9 +97,9 @@ class Desk:
 
     @property
     def captions(self) -> dict[str, Caption]:
-        """By content, as they are now: read again when their file has changed, whoever changed it.
+        """Return the captions by content, read again when their file has changed, whoever changed it.
 
-        None of a file that cannot be read: whoever edits captions or searches them is told, and all else works.
+        There are none if the file cannot be read: editing and searching captions says why, and all else works.
         """
         version, kept = self._version(), self._captions
         if version != kept.version:
@@ -120,23 +119,23 @@ class Desk:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def caption(self, content: str, text: str) -> None:
-        """What a person says of it; the next page has it."""
+        """Write a person's caption; the next page has it."""
         with self.library() as library, LibraryCaptions(library) as captions:
             captions.edit(content, text)
         self._captions = _Captions((), {})  # a clock may be too coarse to tell two changes apart
 
     @property
     def understands(self) -> bool:
-        """Whether a sentence finds photos here, by what a matcher sees in them or by what captions say."""
+        """Return True if a sentence can find photos, by a matcher or by captions."""
         return self.snapshot.sentences is not None or any(caption.text for caption in self.captions.values())
 
     def remove(self, paths: Iterable[Path]) -> None:
-        """These photos have been moved into quarantine."""
+        """Hide photos that have been moved into quarantine."""
         with self._removing:
             self.gone |= frozenset(paths)
 
     def restore(self, paths: Iterable[Path]) -> None:
-        """These are back where they were."""
+        """Show photos that are back where they were."""
         with self._removing:
             self.gone -= frozenset(paths)
 
@@ -147,19 +146,18 @@ class Desk:
             return None, as_sentence(readable(str(error)))
 
     def _sentences(self, library: Library) -> tuple[Sentences | None, str]:
-        """What photos can be found by without it is found all the same."""
+        """Return what finds photos by a sentence, or why nothing does; other searches work without."""
         try:
-            matcher = sentences.remembered(library)
-            return Sentences(library, self.look, matcher) if matcher else None, ""
+            return sentences_of(library, self.look), ""
         except SameSpaceError as error:
             return None, as_sentence(readable(str(error)))
 
 
 def was_away(made: Future[Any]) -> bool:
-    """Whether it failed because the library's folder was away; it may succeed the next time."""
+    """Return True if it failed because the library's folder was away; it may succeed the next time."""
     return made.done() and not made.cancelled() and isinstance(made.exception(), LibraryAway)
 
 
 def photo_id(path: Path) -> str:
-    """What a page and its address call a photo: stays the same from one start to the next, and tells no path."""
+    """Return the id of a photo, which stays the same from one start to the next and gives no path away."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]

@@ -16,14 +16,14 @@ SIDE = 480  # pixels, the longer one
 
 
 def kept_thumbnail(folder: Path, content: str) -> bytes | None:
-    """WebP, if it was made before; `folder` is the library's."""
+    """Return the WebP that was made before, if any; `folder` is the library's."""
     with suppress(OSError):
         return _place(folder, content).read_bytes()
     return None
 
 
 def make_thumbnail(folder: Path, content: str, photo: Path) -> bytes:
-    """WebP of the photo, which has this content; kept if the folder can be written."""
+    """Return a WebP of the photo, which has this content, and keep it if the folder can be written."""
     image = open_photo(photo, at_least=SIDE)
     profile = _profile(image)
     image.thumbnail((SIDE, SIDE))
@@ -34,7 +34,7 @@ def make_thumbnail(folder: Path, content: str, photo: Path) -> bytes:
 
 
 def converted(photo: Path) -> bytes:
-    """JPEG, as large as the photo: for formats that browsers do not show."""
+    """Return a JPEG as large as the photo, for formats that browsers do not show."""
     image, file = open_photo(photo), BytesIO()
     image.save(file, "JPEG", quality=92, icc_profile=_profile(image))
     return file.getvalue()
@@ -53,13 +53,13 @@ def _place(folder: Path, content: str) -> Path:
 
 
 def _profile(image: Image.Image) -> bytes:
-    """Its colours' own profile, unless it is of colours that were converted, as CMYK is."""
+    """Return the profile of the colours, unless the colours were converted, as CMYK is."""
     profile: bytes = image.info.get("icc_profile") or b""
     return profile if profile[16:20] == b"RGB " else b""
 
 
 def _keep(place: Path, content: bytes) -> None:
-    """Under a name of its own until it is whole: two may be making the same one. A full disk is no reason to fail."""
+    """Write under another name until it is whole: two may make the same one. A full disk is no reason to fail."""
     partial = place.with_name(f".{secrets.token_hex(8)}")
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,76 +1,72 @@
-"""Photos from outside: read up to a size, decoded a few at a time, shrunk to what is compared, and never kept."""
+"""Read what requests bring: fields, and photos, which are decoded a few at a time and never kept."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import anyio
-import numpy as np
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from samespace.base.photos import Pixels, UnreadablePhoto, glimpse_foreign
 from samespace.base.text import size_words
 from samespace.library.read_photos import SIZE
-from samespace.search.look import compare_pair
-from samespace.web.guard import PHOTO
-from samespace.web.render import as_json, desk_of
-from samespace.web.schema import FLAG, IMAGE, NUMBER, answer, explained, fields, record, takes
+from samespace.web.guard import PHOTO, SAFE
 
 SECONDS = 60  # that a request has to arrive
 REQUESTS = 8  # that are read or decoded at once; one more is told to come back
-_room = threading.BoundedSemaphore(REQUESTS)
+places = threading.BoundedSemaphore(REQUESTS)
 _decoders = ThreadPoolExecutor(2, "decoder")
 
 
-class Sent(NamedTuple):
-    """What a request brought, whichever way it was sent."""
+class Received(NamedTuple):
+    """The fields of a request, whichever way they were sent."""
 
-    photos: dict[str, Pixels]  # (256, 256, 3) each, by field
-    words: dict[str, Any]  # the other fields
+    words: dict[str, Any]
+    photos: dict[str, Pixels]  # (256, 256, 3) each
 
 
-def takes_photos(
-    *fields: str,
-) -> Callable[[Callable[[Request, Sent], Response]], Callable[[Request], Awaitable[Response]]]:
-    """A handler that is given what was sent; it may block, for it runs in a thread.
+async def receive(request: Request, photos: tuple[str, ...] = ()) -> Received:
+    """Return the fields that a request brings.
 
-    Photos come as these fields of a form, or one of them as the body itself; words as fields of a form or as JSON.
-    `safety.ASKING` says of its address how many photos it takes.
+    They stand in the address of a GET, and in the JSON of others. A request that may bring `photos` has them as these
+    fields of a form, or the first as its body; `guard.ASKING` says how many photos its address takes.
     """
-
-    def decorate(work: Callable[[Request, Sent], Response]) -> Callable[[Request], Awaitable[Response]]:
-        async def handler(request: Request) -> Response:
-            with _a_place():
-                sent = await _receive(request, fields)
-            return await run_in_threadpool(work, request, sent)
-
-        return handler
-
-    return decorate
+    if request.method in SAFE:
+        return Received(dict(request.query_params), {})
+    if not photos:
+        return Received(_json(await request.body() or b"{}"), {})
+    with _place():
+        return await receive_photos(request, photos)
 
 
 @contextmanager
-def _a_place() -> Iterator[None]:
-    if not _room.acquire(blocking=False):
-        raise HTTPException(503, "Many photos are being looked at: try again in a moment.", {"retry-after": "2"})
+def _place() -> Iterator[None]:
+    if not places.acquire(blocking=False):
+        raise HTTPException(503, "The server is busy with other photos: try again in a moment.", {"retry-after": "2"})
     try:
         yield
     finally:
-        _room.release()
+        places.release()
 
 
-async def _receive(request: Request, fields: tuple[str, ...]) -> Sent:
+async def receive_form(request: Request) -> dict[str, str]:
+    """Return the fields of a page's form, whatever kind of content it says it is."""
+    fields = parse_qs((await request.body()).decode(errors="replace"), keep_blank_values=True)
+    return {name: "".join(values) for name, values in fields.items()}
+
+
+async def receive_photos(request: Request, fields: tuple[str, ...]) -> Received:
+    """Return what comes within `SECONDS`, with its photos decoded."""
     try:
         with anyio.fail_after(SECONDS):
             files, words = await _parse(request, fields)
@@ -78,14 +74,14 @@ async def _receive(request: Request, fields: tuple[str, ...]) -> Sent:
         raise HTTPException(408, f"This took longer than {SECONDS} seconds to arrive: try again.") from error
     for file in files.values():
         if len(file) > PHOTO:
-            raise HTTPException(413, f"The photo is too large: {size_words(PHOTO)} are read at most.")
+            raise HTTPException(413, f"The photo is too large: at most {size_words(PHOTO)} are read.")
     loop = asyncio.get_running_loop()
-    photos = {name: await loop.run_in_executor(_decoders, _decode, file) for name, file in files.items()}
-    return Sent(photos, words)
+    photos = {name: await loop.run_in_executor(_decoders, decode, file) for name, file in files.items()}
+    return Received(words, photos)
 
 
 async def _parse(request: Request, fields: tuple[str, ...]) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Files that are there, and words."""
+    """Return the files and the other fields, by the kind of the request's content."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _parts(request, fields)
@@ -94,8 +90,18 @@ async def _parse(request: Request, fields: tuple[str, ...]) -> tuple[dict[str, b
     if kind == "application/x-www-form-urlencoded":
         return {}, dict(await FormParser(request.headers, request.stream()).parse())
     if kind == "application/json":
-        return {}, as_json(await request.body())
+        return {}, _json(await request.body())
     raise HTTPException(415, "Send a photo: as image/jpeg or the like, or as a field of multipart/form-data.")
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        sent = None
+    if not isinstance(sent, dict):
+        raise HTTPException(400, "This is not a JSON object.")
+    return sent
 
 
 class _InMemory(MultiPartParser):
@@ -119,46 +125,9 @@ async def _parts(request: Request, fields: tuple[str, ...]) -> tuple[dict[str, b
     return files, words
 
 
-def _decode(file: bytes) -> Pixels:
+def decode(file: bytes) -> Pixels:
+    """Return a photo as it is compared, (256, 256, 3)."""
     try:
         return glimpse_foreign(file, SIZE).pixels
     except UnreadablePhoto as error:
         raise HTTPException(415, f"This cannot be used as a photo: {error.reason}.") from error
-
-
-# Do two photos show the same?
-
-
-def _compare(request: Request, sent: Sent) -> Response:
-    """By what the library is compared by: with a model this is the probability of the same space."""
-    missing = [name for name in ("photo0", "photo1") if name not in sent.photos]
-    if missing:
-        raise HTTPException(
-            400, f"Send two photos, as photo0 and photo1 of multipart/form-data: {missing[0]} is missing."
-        )
-    look = desk_of(request).look
-    score, threshold = compare_pair(look, np.stack([sent.photos["photo0"], sent.photos["photo1"]]))
-    answer = {"meaning": look.meaning, "score": score, "threshold": threshold, "same": score >= threshold}
-    return JSONResponse(answer | ({"probability": score} if look.model else {}))
-
-
-ROUTES = [Route("/api/compare", takes_photos("photo0", "photo1")(_compare), methods=["POST"])]
-_SAME = {
-    "meaning": {"enum": ["probability", "cosine", "same shot"]},
-    "score": explained(NUMBER, "of that meaning"),
-    "threshold": explained(NUMBER, "from which score on"),
-    "same": FLAG,
-}
-_PROBABILITY = explained(NUMBER, "that they show the same space; with a trained model only")
-DESCRIBED = {
-    "/api/compare": {
-        "post": {
-            "summary": "Do two photos show the same?",
-            "description": "By what the library is compared by. The photos are decoded, compared and forgotten.",
-            "requestBody": takes(form=fields({"photo0": IMAGE, "photo1": IMAGE}, ("photo0", "photo1"))),
-            "responses": {
-                "200": answer("How sure it is", record(**_SAME, probability=_PROBABILITY) | {"required": [*_SAME]})
-            },
-        }
-    }
-}

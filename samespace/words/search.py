@@ -6,6 +6,7 @@ import heapq
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from samespace.library.features import Features, Fields
 from samespace.library.library import Library
 from samespace.search.exact import Exact
 from samespace.search.look import Look, look_from_options, remember_look
+from samespace.search.space import Hit, Space
 from samespace.words.photo_features import combine_features, feature_source_of
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.tokens import split_words
@@ -38,14 +40,14 @@ _FIELD = "photos"
 
 
 class Embedded(NamedTuple):
-    """What a library keeps of its photos for a matcher: vectors of length 1, in half precision."""
+    """Vectors that a library keeps for a matcher, of length 1 and in half precision."""
 
     fingerprint: str
     fields: Fields
 
 
 class Asked(NamedTuple):
-    """What a sentence asks for."""
+    """Contents ranked for a sentence."""
 
     ranking: Iterator[tuple[str, float]]  # contents and how well they fit, 0 to 1, best first
     unknown: list[str]  # words that neither the matcher nor any caption knows, left out of account
@@ -83,7 +85,7 @@ class Sentences:
     def ranking(
         self, sentence: str, among: Collection[str] | None, but: Collection[str]
     ) -> Iterator[tuple[str, float]]:
-        """All photos' contents, or those of these that are kept, and how well they fit, best first; none of `but`."""
+        """Yield contents and how well they fit, best first: all, or those among these, without `but`."""
         allowed = self._kept.copy()
         if among is not None:
             allowed[:] = False
@@ -99,7 +101,7 @@ class Sentences:
             yield self._content_of[row], self.matcher.fit(score)
 
     def fits(self, sentence: str, contents: Collection[str]) -> dict[str, float]:
-        """How well those of these contents that are kept fit, in their order."""
+        """Return how well these contents fit, in their order, without those that are not kept."""
         known = [content for content in contents if content in self._row_of]
         photos = np.asarray(self._photos[self._rows(known)], np.float32)
         scores = self.matcher.score(photos, self.matcher.embed_sentences([sentence]))[:, 0]
@@ -107,6 +109,51 @@ class Sentences:
 
     def _rows(self, contents: Iterable[str]) -> Ints:
         return np.array([self._row_of[content] for content in contents if content in self._row_of], np.int64)
+
+
+class SentenceHits(NamedTuple):
+    """Photos that a sentence found."""
+
+    hits: list[Hit]  # best first
+    unknown: list[str]  # words that were left out
+    captions: dict[str, str]  # of the hits, by content
+
+
+def sentences_of(library: Library, look: Look, matcher: Path | None = None) -> Sentences | None:
+    """Return the library's photos as a matcher sees them: the one in this file, else the one that is remembered."""
+    file = matcher or remembered(library)
+    return Sentences(library, look, file) if file else None
+
+
+def search_by_sentence(
+    library: Library,
+    space: Space,
+    sentences: Sentences | None,
+    sentence: str,
+    top: int = 10,
+    threshold: float | None = None,
+    folder: Path | None = None,
+    collapse: bool = True,
+    skip: Collection[Path] = (),
+    start: int = 0,
+) -> SentenceHits:
+    """Return the photos of a space that fit a sentence, by what a matcher sees in them and by their captions.
+
+    The options are those of `Space.search`.
+    """
+    among = space.contents(folder) if folder else None
+    with LibraryCaptions(library) as captions:
+        written = captions.all()
+        if sentences is None and not written:
+            raise SameSpaceError(
+                f"{library.folder} understands no sentences yet: scan with --matcher FILE, which `samespace match "
+                "train` writes, or caption its photos"
+            )
+        asked = ask(sentence, among, sentences, captions)
+        hits = space.show(asked.ranking, top, threshold, folder, collapse, skip, start)
+    contents = {hit.photo.content for hit in hits}
+    texts = {content: written[content].text for content in contents & written.keys()}
+    return SentenceHits(hits, asked.unknown, texts)
 
 
 def ask(sentence: str, among: Collection[str] | None, sentences: Sentences | None, captions: LibraryCaptions) -> Asked:
@@ -147,9 +194,9 @@ def _falling(one: tuple[str, float]) -> float:
 
 
 def look_for(file: Path, look: Look) -> Look:
-    """What a library is to be scanned for so that the matcher in this file knows its photos: this look, if it is one.
+    """Return the look that a library must be scanned for, so that the matcher in this file knows its photos.
 
-    Where it is `shots`, which is none, the one that the matcher was trained with.
+    That is this look; if it finds copies only, it is the look that the matcher was trained with.
     """
     matcher = _load(file)
     if not look.options:
@@ -164,20 +211,29 @@ def look_for(file: Path, look: Look) -> Look:
 
 
 def _load(file: Path) -> Matcher:
+    """Return the matcher in this file; the one that was read last is not read again."""
+    try:
+        return _read(file, content_hash(file))
+    except OSError:  # of which `Matcher.load` says what is wrong
+        return _read(file, "")
+
+
+@lru_cache(maxsize=1)
+def _read(file: Path, digest: str) -> Matcher:
     from samespace.words.matcher import Matcher  # which imports torch
 
     return Matcher.load(file)
 
 
 def remember(library: Library, look: Look, file: Path) -> None:
-    """Sentences are understood by the matcher in this file from now on, and photos compared by its look."""
+    """Understand sentences by the matcher in this file from now on, and compare photos by its look."""
     Sentences(library, look, file)  # makes the photos ready
     remember_look(library, look)
     library.write_note(_NOTE, json.dumps({"path": os.path.realpath(file)}))
 
 
 def remembered(library: Library) -> Path | None:
-    """The file of the matcher that sentences are understood by; None where there was none."""
+    """Return the file of the matcher that sentences are understood by, or None if there is none."""
     note = library.note(_NOTE)
     if note is None:
         return None

@@ -186,7 +186,7 @@ def test_no_name_in_an_archive_leads_elsewhere(
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
         archive.add(made[0].path / "model", "./model")
-    monkeypatch.setattr(stub_master, "_packed", lambda folder: content.getvalue())
+    monkeypatch.setattr(stub_master, "packed", lambda folder: content.getvalue())
     master.config["checkpoint_storage"]["host_path"] = "/not/mounted"
     assert home(master, "--experiment", 1)[0] == 0
     assert files_below(Path()) == {f"model/{name}": file for name, file in files_below(made[0].path / "model").items()}
@@ -237,7 +237,7 @@ def test_a_search_under_way_gives_the_best_so_far_and_says_so(register: Callable
     master, _ = register(0.5)
     master.state = "RUNNING"
     status, out, err = home(master, "--experiment", 1)
-    assert (status, err) == (0, "not finished, but RUNNING: this is the best so far\n")
+    assert (status, err) == (0, "not finished yet, it is RUNNING: this is the best so far\n")
     assert "\nwritten to model\n" in out
 
 
@@ -287,7 +287,7 @@ def test_each_experiment_has_its_file(
     Path(name).write_bytes(b"before")
     (master.checkpoints[0].path / name).write_bytes(content[:-1])
     told = refusal(home(master, "--experiment", 1))
-    assert told.startswith(f"checkpoint {master.checkpoints[0].uuid}/{name} is no ")
+    assert told.startswith(f"checkpoint {master.checkpoints[0].uuid}/{name} is not a ")
     assert Path(name).read_bytes() == b"before"
 
 
@@ -324,14 +324,14 @@ def test_what_was_embedded_comes_home_as_a_folder(embedding: StubMaster, home: R
     (result,) = embedding.store.glob("*/rank_0")
     assert sorted(files_below(Path("embedded"))) == [f"rank_0/{cluster_files.name(number)}" for number in range(6)]
     assert files_below(Path("embedded")) == files_below(result.parent)
-    assert refusal(home(embedding, "--trial", 1)) == "embedded is there already: name another folder with -o"
+    assert refusal(home(embedding, "--trial", 1)) == "embedded already exists: name another folder with -o"
 
 
 def test_what_was_embedded_out_of_reach_is_named(embedding: StubMaster, home: Run) -> None:
     embedding.config["checkpoint_storage"] |= {"host_path": "/srv/agents", "storage_path": "checkpoints"}
     told = refusal(home(embedding, "--experiment", 1))
     name = embedding.checkpoints[-1].metadata["default_output_uuid"]
-    assert told.startswith(f"what was embedded lies in /srv/agents/checkpoints/{name} on the cluster, and cannot")
+    assert told.startswith(f"what was embedded is in /srv/agents/checkpoints/{name} on the cluster, and cannot")
     assert told.endswith("copy that folder here, then type `samespace scan DIR --import FOLDER`")
     assert not list(Path().iterdir())
 
@@ -341,8 +341,8 @@ def test_half_of_what_is_to_be_embedded_comes_only_if_asked_for(embedding: StubM
     told = refusal(home(embedding, "--experiment", 1))
     newest = embedding.checkpoints[-1].uuid
     assert told == (
-        "experiment 1 has not embedded all photos, it is RUNNING: let it finish, "
-        f"or type `samespace export --checkpoint {newest}` for those it has"
+        "experiment 1 has not embedded all photos yet, it is RUNNING: let it finish, "
+        f"or type `samespace export --checkpoint {newest}` for what it has"
     )
     assert home(embedding, "--checkpoint", newest)[0] == 0
 
@@ -364,13 +364,13 @@ def test_what_the_master_does_not_have(register: Callable[..., Any], home: Run) 
     for words in (["--experiment", 99], ["--trial", 99], ["--checkpoint", uuid.uuid4()]):
         noun = str(words[0]).removeprefix("--")
         told = refusal(home(master, *words))
-        assert f" has no {noun} {words[1]}: `det experiment list` names what it has" in told
+        assert f" has no {noun} {words[1]}: type `det experiment list` to see what it has" in told
 
 
 def test_a_checkpoint_is_named_by_a_uuid(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("--checkpoint", "latest")
-    assert "'latest' is not a checkpoint's UUID" in capsys.readouterr().err
+    assert "'latest' is not a UUID: copy it from the web UI" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("noun", ["experiment", "trial"])
@@ -378,7 +378,7 @@ def test_nothing_is_there_yet(noun: str, register: Callable[..., Any], home: Run
     master, _ = register()
     master.state = "STARTING"
     assert refusal(home(master, f"--{noun}", 1)) == (
-        f"{noun} 1 has no checkpoint yet, it is STARTING: `det {noun} logs 1` says more"
+        f"{noun} 1 has no checkpoint yet, it is STARTING: type `det {noun} logs 1` to see why"
     )
 
 
@@ -386,7 +386,7 @@ def test_nothing_was_validated_yet(register: Callable[..., Any], home: Run) -> N
     master, made = register(None, None)
     master.state = "PAUSED"
     assert refusal(home(master, "--experiment", 1)) == (
-        "nothing of experiment 1 was validated yet, it is PAUSED: wait for its first epoch, "
+        "experiment 1 has validated nothing yet, it is PAUSED: wait for its first epoch, "
         f"or type `samespace export --checkpoint {made[1].uuid}` for its newest checkpoint"
     )
     assert home(master, "--checkpoint", made[1].uuid)[0] == 0
@@ -404,7 +404,7 @@ def test_no_worse_one_comes_in_place_of_the_best(register: Callable[..., Any], h
     )
     assert f"trial 1, epoch 5, checkpoint {made[0].uuid}\n" in home(master, "--checkpoint", made[0].uuid)[1]
     assert refusal(home(master, "--checkpoint", made[1].uuid)) == (
-        f"checkpoint {made[1].uuid} is DELETED: type `samespace export --experiment 1` for the best there is"
+        f"checkpoint {made[1].uuid} is DELETED: type `samespace export --experiment 1` for the best that is left"
     )
     master.delete(made[0])
     assert refusal(home(master, "--experiment", 1)).startswith(
@@ -423,14 +423,14 @@ def test_a_checkpoint_of_something_else_is_not_fetched(tmp_path: Path, home: Run
     other = master.register({"model/other.bin": b"", "my match.safetensors": b""}, {"validation_loss": 0.5})
     assert refusal(home(master, "--experiment", 1)) == (
         f"checkpoint {other.uuid} holds none of model, match.safetensors, caption.safetensors, encoder.safetensors: "
-        "name one that an experiment of samespace wrote"
+        "name one that an experiment of SameSpace wrote"
     )
 
 
 def test_a_place_that_cannot_be_written_to_is_said(register: Callable[..., Any], home: Run) -> None:
     Path("file").touch()
     told = refusal(home(register(0.5)[0], "--experiment", 1, "-o", "file/model"))
-    assert told == f"cannot write to {Path('file').absolute()} (Not a directory): name another -o"
+    assert told == f"cannot write to {Path('file').absolute()} (Not a directory): choose another with -o"
 
 
 # Who asks
@@ -442,7 +442,7 @@ def test_no_master_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         monkeypatch.setenv("DET_MASTER", address)
         told = refusal(run("--experiment", 1))
-    assert told == f"no Determined master answers at http://{address}: set DET_MASTER to its address, as for `det`"
+    assert told.startswith(f"no Determined master answers at http://{address}: set DET_MASTER to its address, as you")
     monkeypatch.setenv("DET_MASTER", "http://")
     assert refusal(run("--experiment", 1)).startswith("DET_MASTER is not an address (")
 
@@ -468,7 +468,8 @@ def test_a_wrong_password_is_said(register: Callable[..., Any], run: Run, monkey
     master, _ = register(0.5)
     with master.reachable() as url:
         monkeypatch.setenv("DET_PASS", "wrong")
-        assert refusal(run("--experiment", 1)) == f"{url} refuses this user: type `det user login USER` as one who may"
+        told = refusal(run("--experiment", 1))
+        assert told == f"{url} refuses this user: log in as another with `det user login USER`"
 
 
 def test_without_a_terminal_nobody_is_asked_for_a_password(register: Callable[..., Any]) -> None:

@@ -25,27 +25,16 @@ from samespace.library.library import FOLDER, Library
 from samespace.model.pairs import TEST, find_photos
 from samespace.search.compression import fit_pca
 from samespace.search.look import choose_look, compare_pair
+from samespace.words.matcher import Matcher
 from samespace.words.stored_captions import LibraryCaptions
 
-COMMANDS = (
-    "compare",
-    "evaluate",
-    "export",
-    "scan",
-    "search",
-    "serve",
-    "dedupe",
-    "apply",
-    "undo",
-    "empty-quarantine",
-    "verdict",
-    "verdicts",
-    "compress",
-    "index",
-    "match",
-    "caption",
-    "rooms",
-)
+GROUPS = {
+    "Clean up": ("dedupe", "apply", "undo", "empty-quarantine", "serve", "verdict", "verdicts"),
+    "Search": ("search", "match", "caption"),
+    "Compare and train": ("compare", "evaluate", "export", "rooms"),
+    "Library": ("scan", "compress", "index"),
+}
+COMMANDS = [command for group in GROUPS.values() for command in group]
 RANDOM = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -72,7 +61,7 @@ def test_compare_prints_what_the_model_says(run: Run, model_folders: dict[str, P
     folder = model_folders["compare"]
     probability = samespace.load(folder).compare(*photos[:2])
     verdict = "same space" if probability >= 0.5 else "different spaces"
-    expected = f"{verdict} (probability {probability:.4f}, from 0.5 on the same)\n"
+    expected = f"{verdict} (probability {probability:.4f}; same if 0.5 or more)\n"
     assert run("compare", *photos[:2], "--model", folder) == (0, expected, "")
 
 
@@ -87,8 +76,8 @@ def test_compare_in_json(run: Run, model_folders: dict[str, Path], photos: tuple
 
 def test_compare_without_a_model_says_how_little_that_means(run: Run, photos: tuple[Path, ...]) -> None:
     status, out, err = run("compare", photos[0], photos[0], *RANDOM)
-    assert (status, out) == (0, "same space (cosine 1.0000, from 0.9 on the same)\n")
-    assert err == "no --model given: comparing ImageNet features, which knows nothing of rooms\n"
+    assert (status, out) == (0, "same space (cosine 1.0000; same if 0.9 or more)\n")
+    assert err == "no --model: comparing ImageNet features, which were not trained to recognise rooms\n"
     _, out, _ = run("compare", photos[0], photos[1], *RANDOM, "--json")
     pixels = np.stack([read_pixels(photo, 256) for photo in photos[:2]])
     cosine, _ = compare_pair(choose_look(None, "mobilenet_v3_small", "none"), pixels)
@@ -146,16 +135,13 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["undo", "{here}/run"], "no run at {here}/run: name a folder"),
         (["verdict", "{photo}", "{photo}", "same"], "no library at or above"),
         (["verdicts", "--library", "{here}"], "no library at {here}"),
-        (["search"], "what is to be found? give photos, a sentence, or --like DIR1 --in DIR2"),
-        (
-            ["search", "{photo}", "--like", "{here}", "--in", "{here}"],
-            "what is to be found? give photos, a sentence, or --like",
-        ),
+        (["search"], "give a photo or a sentence to search for, or --like DIR1 --in DIR2"),
+        (["search", "{photo}", "--like", "{here}", "--in", "{here}"], "give a photo or a sentence to search for, or"),
         (["search", "--like", "{here}"], "--like DIR1 and --in DIR2 belong together: give both"),
-        (["search", "--like", "{here}", "--in", "{here}", "--folder", "{here}"], "--folder narrows a search for"),
+        (["search", "--like", "{here}", "--in", "{here}", "--folder", "{here}"], "--folder does not go with --like"),
         (["search", "--like", "{here}/nowhere", "--in", "{here}"], "{here}/nowhere is not a folder"),
         (["search", "--like", "{here}", "--in", "{here}", "--top", "0"], "cannot show 0 results"),
-        (["search", "{photo}", "--json", "-z"], "--json prints more than paths: leave out"),
+        (["search", "{photo}", "--json", "-z"], "--json and --null print different things: leave"),
         (["search", "{photo}", "--threshold", "2"], "a threshold of 2 is out of range"),
         (["search", "{photo}", "--threshold", "nan"], "a threshold of nan is out of range"),
         (["search", "{photo}", "--library", "{here}"], "no library at {here}: `samespace scan` makes one"),
@@ -210,10 +196,10 @@ def test_scan_says_what_it_read_and_what_comes_next(run: Run, album: Path) -> No
     status, out, _ = run("scan", album)
     assert status == 0
     assert out.startswith("4 photos in ")
-    assert "\nfiles: 5 new\n" in out
+    assert "\n5 new files\n" in out
     assert f"\n1 file could not be read:\n  {album}/notes.jpg: not an image this program knows\n" in out
     assert f"next:\n  samespace dedupe {album}  # " in out
-    assert "\nfiles: nothing has changed\n" in run("scan", album)[1]
+    assert "\nno changes since the last scan\n" in run("scan", album)[1]
 
 
 def test_scan_keeps_what_same_space_compares(run: Run, album: Path, model_folders: dict[str, Path]) -> None:
@@ -232,7 +218,7 @@ def next_command(out: str, verb: str) -> list[str]:
     return shlex.split(line.partition("  #")[0])[1:]
 
 
-HINT = "looking for copies: scan with --backbone NAME or --model DIR to find what shows the same\n"
+HINT = "looking for copies only: scan with --backbone NAME or --model DIR to find more\n"
 
 
 def test_search_finds_copies_of_a_photo_from_anywhere(run: Run, album: Path, tmp_path: Path) -> None:
@@ -244,9 +230,9 @@ def test_search_finds_copies_of_a_photo_from_anywhere(run: Run, album: Path, tmp
     assert first == str(tmp_path / "wanted.png")
     assert [line.split()[1] for line in hits] == [f"{album}/{name}" for name in by_score(hits)]
     assert {"first.png", "small.png", "trip/first.jpg"} == set(by_score(hits))
-    assert meaning == "scores: how surely it is the same shot, from 0.6 on"
+    assert meaning == "scores: how certain it is that this is the same shot (0.6 or higher)"
     status, out, _ = run("search", album / "last.png")
-    assert (status, out) == (1, f"{album}/last.png: nothing\n")
+    assert (status, out) == (1, f"{album}/last.png: nothing found\n")
     status, out, _ = run("search", album / "last.png", "--threshold", "0", "--top", "2")
     assert status == 0 and len(out.splitlines()) == 6
 
@@ -290,7 +276,7 @@ def test_a_list_that_is_cut_off_says_so(run: Run, album: Path) -> None:
     run("scan", album)
     lines = run("search", album / "first.png", "--top", "1")[1].splitlines()
     assert [line.split()[0] for line in lines if line.startswith("  ")] == [lines[1].split()[0], "…"]
-    assert lines[2] == "  … and more: --top 2"
+    assert lines[2] == "  … and more: add --top 2"
     assert "more" not in run("search", album / "first.png", "--top", "2")[1]
     assert len(run("search", album / "first.png", "--top", "1", "-f")[1].splitlines()) == 1
     run("scan", album, *RANDOM)
@@ -332,8 +318,8 @@ def test_what_was_scanned_with_is_what_is_searched_by(
     run("scan", ".", *RANDOM)
     status, out, err = run("search", "last.png")
     assert (status, err) == (0, "")
-    assert out.endswith("\nscores: cosine of mobilenet_v3_small features, 1 for what looks the same\n")
-    assert " +2 of the same shot" in out
+    assert out.endswith("\nscores: cosine similarity of mobilenet_v3_small features; 1 is identical\n")
+    assert " +2 copies" in out
     assert "+" not in run("search", "last.png", "--all")[1]
     run("scan", ".", "--model", model_folders["compare"])
     run("scan", ".")
@@ -363,7 +349,7 @@ def test_photos_of_one_folder_are_found_in_another(run: Run, album: Path, tmp_pa
     assert run("search", "--like", tmp_path / "card", "--in", album, "--library", tmp_path / "one", "-f")[1] == out
     (answers,) = [json.loads(run(*like, "--json")[1])["answers"]]
     assert [len(answer["hits"]) for answer in answers] == [2, 1, 0]
-    assert run(*like, *RANDOM)[1].endswith("features, 1 for what looks the same, from 0.85 on\n")
+    assert run(*like, *RANDOM)[1].endswith("features; 1 is identical (0.85 or higher)\n")
 
 
 def test_a_folder_inside_the_other_is_searched_in_one_library(run: Run, album: Path) -> None:
@@ -384,29 +370,21 @@ def test_vectors_are_compressed(run: Run, album: Path, monkeypatch: pytest.Monke
     rows = [line.split() for line in out.splitlines()]
     assert rows[:2] == [["numbers", "bytes", "a", "photo", "recall@10"], ["none", "1,024", "2,048", "1.000"]]
     assert rows[2][0] == "pca"
-    assert re.search(
-        r"\nsearch compares vectors of mobilenet_v3_small as \d numbers a photo, by pca from now on\n$", out
-    )
-    size = int(re.findall(r" as (\d) numbers", out)[0])
+    assert re.search(r"\nsearch now compares mobilenet_v3_small vectors of \d numbers, compressed by pca\n$", out)
+    size = int(re.findall(r" of (\d) numbers", out)[0])
     assert int(rows[2][1]) < size
-    assert (
-        f"\neach was learnt from half of the photos; pca again from all: {size} numbers, {2 * size} bytes a photo\n"
-        in out
-    )
+    assert f"\ncompared on half of the photos; pca learnt from all: {size} numbers, {2 * size} bytes a photo\n" in out
     status, out, _ = run("search", "last.png")
     assert (status, out.splitlines()[-1]) == (
         0,
-        "scores: cosine of mobilenet_v3_small features, compressed by pca, 1 for what looks the same",
+        "scores: cosine similarity of mobilenet_v3_small features, compressed by pca; 1 is identical",
     )
     assert json.loads(run("search", "last.png", "--json")[1])["compression"] == "pca"
-    assert run("compress", "--method", "none")[1].endswith("mobilenet_v3_small as they are from now on\n")
+    assert run("compress", "--method", "none")[1].endswith("_v3_small vectors at full length\n")
     compression = fit_pca(np.random.default_rng(0).random((80, 1024)))
     compression.save(album.parent / "trained.safetensors")
     _, out, _ = run("compress", "--import", album.parent / "trained.safetensors")
-    assert (
-        out
-        == f"search compares vectors of mobilenet_v3_small as {compression.dim} numbers a photo, by pca from now on\n"
-    )
+    assert out == f"search now compares mobilenet_v3_small vectors of {compression.dim} numbers, compressed by pca\n"
     assert run("search", "last.png")[0] == 0
     assert run("compress", "--import", "last.png")[2].startswith("error: last.png is not a compression")
 
@@ -460,7 +438,7 @@ def test_apply_and_undo_as_they_are_told(run: Run, album: Path) -> None:
 def test_undo_takes_the_newest_run_of_the_library_above(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tree(album)
     _, out, _ = run(*next_command(run("dedupe", album)[1], "apply"), "--to", "symlink")
-    assert "\nin the place of each is a symlink to the photo that is kept\n" in out
+    assert "\na symlink to the keeper was left in place of each\n" in out
     assert (album / "small.png").readlink() == album / "first.png"
     monkeypatch.chdir(album / "trip")
     assert run("undo")[:2] == (0, "2 photos back in place\n")
@@ -528,17 +506,17 @@ def test_a_reference_folder_and_another_to_compare_with(run: Run, album: Path) -
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["{album}", "--plan", "{album}/last.png"], "{album}/last.png is there already, and is no earlier one"),
-        (["{album}", "--report", "{album}/.samespace/library.sqlite"], "{album}/.samespace/library.sqlite is there"),
-        (["{album}", "--report", "{album}"], "{album} is there already"),
-        (["{album}", "--plan", "{album}/none/p.json"], "cannot write {album}/none/p.json: there is no folder"),
+        (["{album}", "--plan", "{album}/last.png"], "{album}/last.png already exists, and is not one"),
+        (["{album}", "--report", "{album}/.samespace/library.sqlite"], "{album}/.samespace/library.sqlite already"),
+        (["{album}", "--report", "{album}"], "{album} already exists"),
+        (["{album}", "--plan", "{album}/none/p.json"], "cannot write {album}/none/p.json: make the folder"),
         (["{album}", "--plan", "{here}/x", "--report", "{here}/x"], "{here}/x cannot be both"),
-        (["{album}", "--against", "{album}"], "{album} lies in a folder of --reference or --against"),
-        (["{album}/trip", "--reference", "{album}"], "{album}/trip lies in a folder of --reference"),
-        (["{album}", "--library", "{album}"], "{album} would lie in its own library"),
-        (["{album}/trip", "--library", "{album}"], "{album}/trip would lie in its own library"),
+        (["{album}", "--against", "{album}"], "{album} is inside a folder of --reference or --against"),
+        (["{album}/trip", "--reference", "{album}"], "{album}/trip is inside a folder of --reference"),
+        (["{album}", "--library", "{album}"], "{album} would be inside its own library"),
+        (["{album}/trip", "--library", "{album}"], "{album}/trip would be inside its own library"),
         (["{album}/.samespace"], "{album}/.samespace lies in the library"),
-        (["{album}", "--model", "{here}"], "--model says nothing of near duplicates"),
+        (["{album}", "--model", "{here}"], "--model cannot find near duplicates: add --kind"),
         (["{album}", "{here}/copy"], "{here}/copy/.samespace is a copy of the library {album}/.samespace"),
     ],
 )
@@ -606,7 +584,7 @@ def test_a_reader_that_has_seen_enough_and_a_stop_are_no_errors(album: Path) -> 
     assert process.returncode == 141
     stop = code.replace(
         "sys.exit",
-        "from samespace.library import scan\ndef stop(*_): raise KeyboardInterrupt\nscan.scan = stop\nsys.exit",
+        "from samespace.words import scan\ndef stop(*_): raise KeyboardInterrupt\nscan.scan_folders = stop\nsys.exit",
     )
     ran = subprocess.run([sys.executable, "-c", stop, str(album)], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (130, "\nstopped\n")
@@ -656,10 +634,10 @@ def test_a_verdict_is_remembered(run: Run, album: Path, monkeypatch: pytest.Monk
 def test_python_m_samespace_is_samespace(album: Path) -> None:
     ran = subprocess.run([sys.executable, "-m", "samespace", "dedupe", str(album)], capture_output=True, text=True)
     assert ran.returncode == 11, ran.stderr
-    assert ran.stdout.startswith("near duplicates, from score ")
+    assert ran.stdout.startswith("near duplicates (score 0.6 or higher)\n")
 
 
-@pytest.mark.parametrize("words", [[], ["improve"], ["compare", "a.jpg"], ["export", "-o", "model"]])
+@pytest.mark.parametrize("words", [[], ["compare", "a.jpg"], ["export", "-o", "model"]])
 def test_words_that_make_no_command_show_the_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(words)
@@ -674,10 +652,49 @@ def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_the_commands_tested_here_are_all(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = shown(["--help"], capsys).partition("COMMAND\n")[2].splitlines()
-    listed = [line.split() for line in lines if line.startswith("    ") and line[4] != " "]
-    assert tuple(name for name, *_ in listed) == COMMANDS
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dedup", "album"], "`samespace` has no command dedup: did you mean `dedupe`?"),
+        (["improve"], "`samespace` has no command improve: `samespace --help` lists them"),
+        (["--versoin"], "`samespace` has no option --versoin: did you mean `--version`?"),
+        (["dedupe", "album", "--treshold", "0.8"], "`samespace dedupe` has no option --treshold: did you mean `--thr"),
+        (["dedupe", "album", "-keep=best"], "`samespace dedupe` has no option -keep: did you mean `--keep`?"),
+        (["empty-quarantine", "--older-then", "1d"], "`samespace empty-quarantine` has no option --older-then: did"),
+        (["scan", "album", "-q"], "`samespace scan` has no option -q: `samespace scan --help` lists them"),
+        (["match", "trian", "ROOT"], "`samespace match` has no command trian: did you mean `train`?"),
+        (["caption", "train", "ROOT", "--epoch", "1", "--sed", "2"], "`samespace caption train` has no option --sed: "),
+    ],
+)
+def test_a_mistyped_word_is_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(words)
+    printed = capsys.readouterr()
+    assert (raised.value.code, printed.out, printed.err.count("\n")) == (2, "", 1)
+    assert printed.err.startswith(f"error: {said}")
+
+
+def test_what_is_no_option_is_none(run: Run, album: Path) -> None:
+    run("scan", album)
+    (album / "-z.png").write_bytes((album / "last.png").read_bytes())
+    run("scan", album, "--ext", "png")  # shortened
+    library = ["--library", album / ".samespace"]
+    assert run("search", album / "last.png", "--threshold", "-0.5", *library)[0] == 0
+    assert run("search", *library, "--", "-z.png")[2] == f"{HINT}error: -z.png: no such file\n"
+
+
+def test_commands_are_listed_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    listed: dict[str, list[str]] = {}
+    lines = iter(shown(["--help"], capsys).splitlines())
+    for line in lines:
+        if line.removesuffix(":") in GROUPS:
+            listed[line.removesuffix(":")] = group = []
+        elif listed and line.startswith("  "):
+            name, about = line.split(maxsplit=1)
+            group += [] if name.startswith("-") else [name]
+            assert len(about) > 10 and len(line) <= 80
+    assert {heading: tuple(group) for heading, group in listed.items()} == GROUPS
+    assert list(listed) == list(GROUPS)
     assert shown(["--version"], capsys) == f"{samespace.__version__}\n"
 
 
@@ -693,8 +710,8 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     "code",
     [
         "import samespace, samespace.cli.main",
-        "from samespace.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
-        "from samespace.cli import main\ntry: main(['evaluate', '--help'])\nexcept SystemExit: pass",
+        "from samespace.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+        "from samespace.cli.main import main\ntry: main(['evaluate', '--help'])\nexcept SystemExit: pass",
     ],
 )
 def test_help_does_not_wait_for_torch(code: str) -> None:
@@ -726,14 +743,16 @@ def matcher(album: Path, tmp_path: Path) -> Path:
 
 def test_a_sentence_finds_photos(run: Run, album: Path, matcher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(album)
+    load, loaded = Matcher.load, []
+    monkeypatch.setattr(Matcher, "load", lambda file: loaded.append(file) or load(file))
     status, out, err = run("scan", ".", "--matcher", matcher)
-    assert (status, err) == (0, "")
-    assert "  samespace search WORDS --library .samespace  # find photos of what you describe\n" in out
+    assert (status, err, loaded) == (0, "", [matcher])
+    assert "  samespace search WORDS --library .samespace  # find photos by a sentence\n" in out
     status, out, err = run("search", "a", "bed", "and a xylophone", "--all")
     assert (status, err) == (0, "not known, and left out: xylophone\n")
     lines = out.splitlines()
     assert lines[0] == "a bed and a xylophone"
-    assert lines[-1] == "scores: how much of the sentence is in the photo or in its caption, 1 for all of it"
+    assert lines[-1] == "scores: how much of the sentence the photo or its caption shows; 1 is all"
     assert len([line for line in lines if re.match(r"  [01]\.\d{3}  \S", line)]) == len(lines) - 3
     paths = run("search", "a bed", "-f", "--all")[1].splitlines()
     in_json = json.loads(run("search", "a bed", "--json", "--all", "--top", "3")[1])
@@ -776,5 +795,5 @@ def test_photos_and_words_are_not_mixed(run: Run, album: Path) -> None:
     assert run("search", album / "first.png", "bed") == (
         1,
         "",
-        f"error: {album}/first.png is a photo, and bed is none: search for photos or for one sentence\n",
+        f"error: {album}/first.png is a photo, and bed is not: search for photos, or for one sentence\n",
     )

@@ -228,7 +228,7 @@ def test_a_photo_that_cannot_be_opened_has_a_placeholder_with_the_reason(tmp_pat
     assert len(page.all("img")) == 1 and len(page.all("li")) == 3
     reasons = [gone["text"] for gone in page.all("span", "gone")]
     assert reasons == ["cannot be shownno such file", "cannot be shownnot an image this program knows"]
-    assert "<script" not in report._picture(UnreadablePhoto(paths[1], NASTY[0]), "gone.png")
+    assert "<script" not in report.thumbnail_html(UnreadablePhoto(paths[1], NASTY[0]), "gone.png")
 
 
 def test_no_groups_is_good_news_with_a_hint(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_thumbnails_are_written_as_they_are_made(tmp_path: Path, monkeypatch: py
         return ""
 
     monkeypatch.setattr(report, "thumbnail", make)
-    monkeypatch.setattr(report, "_picture", use)
+    monkeypatch.setattr(report, "thumbnail_html", use)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     groups = [group([tmp_path / f"{number}.png"] * 3, tmp_path) for number in range(200)]
     written(tmp_path / "r.html", groups)

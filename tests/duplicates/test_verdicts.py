@@ -90,7 +90,7 @@ def test_told_names_photos_that_are_there_in_a_stable_order(album: Library) -> N
 
 def test_a_terminal_shows_one_verdict_a_line(album: Library, capsys: pytest.CaptureFixture[str]) -> None:
     show.show_verdicts(list_verdicts(album))
-    assert "to say one: samespace verdict" in capsys.readouterr().out
+    assert "add one with `samespace verdict" in capsys.readouterr().out
     say(album, "ab cd!")
     show.show_verdicts(list_verdicts(album))
     a, b, c, d = (photo(album, name) for name in "abcd")
@@ -250,12 +250,12 @@ def test_what_an_export_says(album: Library, tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.splitlines() == [
         f"4 verdicts in {root}: 2 same, 2 different",
         "5 photos, 5 of them new",
-        "left out: 1 verdict, 1 photo being gone",
-        "contradicting others: 1 different, of photos that chains of same join",
+        "left out: 1 verdict, because of 1 missing photo",
+        "contradictions: 1 different, though chains of same join the photos",
         "no other training photos there: training needs enough verdicts of both kinds, or a data set beside them",
         "",
         "next:",
-        f"  python data.py summary {root}  # what there is to train on",
+        f"  python data.py summary {root}  # show what there is to train on",
     ]
 
 

@@ -77,7 +77,7 @@ def test_a_backbone_is_torchvisions_network_without_its_last_layer(
     name: str, dim: int, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = torchvision_network(name)
-    monkeypatch.setattr(backbone_module, "_fetch_imagenet", lambda name: net.state_dict())
+    monkeypatch.setattr(backbone_module, "fetch_imagenet", lambda name: net.state_dict())
     backbone = make_backbone(name)
     parts, _, embedding = backbone.shapes()
     assert parts[1:] == (cells, cells)

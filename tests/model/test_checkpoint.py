@@ -160,8 +160,7 @@ def test_code_in_a_checkpoint_is_not_run(checkpoint: Path) -> None:
 
 @needs_torch_2_5
 def test_export_does_without_determined(checkpoint: Path, tmp_path: Path) -> None:
-    hidden = "import sys; sys.modules['determined'] = None"
-    code = f"{hidden}; from samespace.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; sys.modules['determined'] = None; from samespace.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "export", str(checkpoint), "-o", str(tmp_path / "exported")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +44,19 @@ needs_openvino = pytest.mark.skipif(openvino() is None, reason="OpenVINO is not 
 @pytest.fixture(autouse=True)
 def _openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extract, "openvino", openvino)
+    monkeypatch.setattr(extract, "convert", convert_once)
+
+
+convert, converted = extract.convert, dict[object, Any]()
+
+
+def convert_once(network: torch.nn.Module, photos: int) -> Any:
+    """It takes a second, and the weights decide what comes of it."""
+    weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+    key = type(network), hashlib.sha256(weights).digest(), photos
+    if key not in converted:
+        converted[key] = convert(network, photos)
+    return converted[key]
 
 
 @pytest.fixture(params=["PyTorch", pytest.param("OpenVINO", marks=needs_openvino)])
@@ -136,19 +151,26 @@ def embedded(pixels: Pixels, precision: torch.dtype) -> np.ndarray:
         return np.asarray(backbone.last(backbone.middle(backbone.early(seen))).double())
 
 
-def test_engines_differ_by_rounding_and_no_more(either_engine: str, rooms: Path) -> None:
-    pixels = np.stack([read_pixels(path, SIZE) for path in find(rooms)])
+@pytest.fixture(scope="module")
+def every_other(rooms: Path) -> Pixels:
+    return np.stack([read_pixels(path, SIZE) for path in find(rooms)[::2]])
+
+
+@pytest.fixture(scope="module")
+def exact(every_other: Pixels) -> np.ndarray:
+    return embedded(every_other, torch.float64)
+
+
+def test_engines_differ_by_rounding_and_no_more(either_engine: str, every_other: Pixels, exact: np.ndarray) -> None:
     extractor = for_backbone(BACKBONE, "none")
     assert either_engine in extractor.name
-    assert rounds_only(embedded(pixels, torch.float64), extractor.extract(pixels)["vectors"])
+    assert rounds_only(exact, extractor.extract(every_other)["vectors"])
 
 
-def test_bfloat16_would_move_photos_past_each_other(rooms: Path) -> None:
+def test_bfloat16_would_move_photos_past_each_other(every_other: Pixels, exact: np.ndarray) -> None:
     """Which is why no engine uses it, fast as it is."""
-    pixels = np.stack([read_pixels(path, SIZE) for path in find(rooms)[::2]])
-    exact = embedded(pixels, torch.float64)
-    assert rounds_only(exact, embedded(pixels, torch.float32))
-    assert not rounds_only(exact, embedded(pixels, torch.bfloat16))
+    assert rounds_only(exact, embedded(every_other, torch.float32))
+    assert not rounds_only(exact, embedded(every_other, torch.bfloat16))
 
 
 @needs_openvino
@@ -298,6 +320,7 @@ def test_pytorch_does_it_where_openvino_is_missing(pixels: Pixels, monkeypatch: 
 def test_nobody_is_told(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO's own converter reports each use to its makers."""
     telemetry = pytest.importorskip("openvino_telemetry")
+    monkeypatch.setattr(extract, "convert", convert)
     monkeypatch.setattr(telemetry.Telemetry, "init", None)
     monkeypatch.setattr(telemetry.Telemetry, "send_event", None)
     extractor = for_backbone(BACKBONE, "none")

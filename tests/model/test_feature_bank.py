@@ -43,7 +43,7 @@ class Counter:
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Counter:
     counter = Counter()
-    monkeypatch.setattr(feature_bank, "look", counter)
+    monkeypatch.setattr(feature_bank, "frozen_maps", counter)
     return counter
 
 
@@ -148,7 +148,7 @@ def test_the_fingerprint_follows_content_and_order_not_place(blocks: list[Path])
 def test_a_bank_broken_off_is_not_taken_for_whole(
     break_at: int, blocks: list[Path], backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_bank, "look", Counter(break_at))
+    monkeypatch.setattr(feature_bank, "frozen_maps", Counter(break_at))
     with pytest.raises(KeyboardInterrupt):
         bank(blocks, backbone, tmp_path / "cache")
     assert folders(tmp_path / "cache") == []

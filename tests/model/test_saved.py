@@ -268,7 +268,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)  # a fork has only the thread that forked
-from samespace.model import load
+from samespace.model.saved import load
 old, new, root = map(Path, sys.argv[1:])
 model = load(new)
 for step in range(100):
@@ -307,7 +307,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_model(folder: Path, newer
 def test_a_reader_overtaken_by_a_save_gets_the_newer_model(
     folder: Path, newer: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, calls = model_module._read_description, []
+    read, calls = model_module.read_description, []
 
     def read_and_be_overtaken(folder: Path) -> dict[str, Any]:
         description = read(folder)
@@ -316,6 +316,6 @@ def test_a_reader_overtaken_by_a_save_gets_the_newer_model(
             newer.save(folder)
         return description
 
-    monkeypatch.setattr(model_module, "_read_description", read_and_be_overtaken)
+    monkeypatch.setattr(model_module, "read_description", read_and_be_overtaken)
     assert load(folder).description["metrics"] == {"validation_loss": 0.1}
     assert len(calls) >= 2

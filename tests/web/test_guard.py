@@ -16,24 +16,24 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import samespace.web
-from samespace.web.app import ROOMS, make_app
+from samespace.web.app import PARTS, make_app
 from samespace.web.guard import ASKING, HEADERS, Guard
-from samespace.web.state import Desk
+from samespace.web.state import LiveLibrary
 
 TOKEN = "sixteen letters or more"
 CHANGES = [
     (route.path, method)
-    for room in ROOMS
-    for route in room.ROUTES
+    for part in PARTS
+    for route in part.ROUTES
     for method in sorted(route.methods - {"GET", "HEAD"})
     if route.path not in (*ASKING, "/login")
 ]
 
 
 @pytest.fixture
-def locked(desk: Desk) -> Iterator[TestClient]:
+def locked(live: LiveLibrary) -> Iterator[TestClient]:
     """A server with a token, as another machine sees it."""
-    with TestClient(make_app(desk, Guard(TOKEN)), base_url="http://photos.example", follow_redirects=False) as client:
+    with TestClient(make_app(live, Guard(TOKEN)), base_url="http://photos.example", follow_redirects=False) as client:
         yield client
 
 
@@ -90,8 +90,8 @@ def test_this_machine_is_answered_by_its_own_names(client: TestClient, host: str
     ],
 )
 @pytest.mark.parametrize("path", ["/api/token", "/review", "/static/app.js", "/login"])
-def test_a_site_whose_name_points_here_learns_nothing(desk: Desk, host: str, path: str) -> None:
-    guard = make_app(desk, Guard())
+def test_a_site_whose_name_points_here_learns_nothing(live: LiveLibrary, host: str, path: str) -> None:
+    guard = make_app(live, Guard())
     status, body = ask(guard, path, host=host)
     assert status == 421
     assert guard.csrf.encode() not in body
@@ -212,15 +212,15 @@ def test_a_locked_server_takes_nothing_without_the_token(locked: TestClient, pat
         *("/review;/static/", "\\static\\", "/static\\..\\review", "/photos/../login", "http://x/static/", "*"),
     ],
 )
-def test_no_spelling_of_an_address_gets_in(desk: Desk, path: str) -> None:
-    status, body = ask(make_app(desk, Guard(TOKEN)), path)
+def test_no_spelling_of_an_address_gets_in(live: LiveLibrary, path: str) -> None:
+    status, body = ask(make_app(live, Guard(TOKEN)), path)
     assert status == (404 if path.startswith("/static/") else 303)
     assert b"2023" not in body
 
 
 @pytest.mark.parametrize("host", ["x/static/?", "x/login?", "/static/", "x#", "[x", "x/../login", "a b"])
-def test_no_name_of_the_host_gets_in(desk: Desk, host: str) -> None:
-    assert ask(make_app(desk, Guard(TOKEN)), "/review", host=host)[0] == 421
+def test_no_name_of_the_host_gets_in(live: LiveLibrary, host: str) -> None:
+    assert ask(make_app(live, Guard(TOKEN)), "/review", host=host)[0] == 421
 
 
 def test_a_browser_logs_in_by_a_form(locked: TestClient) -> None:
@@ -258,8 +258,8 @@ def test_programs_elsewhere_bear_the_token(locked: TestClient) -> None:
         assert locked.get("/api/openapi.json", headers={"authorization": wrong}).status_code == 401
 
 
-def test_a_login_over_tls_keeps_its_cookie_there(desk: Desk) -> None:
-    with TestClient(make_app(desk, Guard(TOKEN)), base_url="https://x.example", follow_redirects=False) as client:
+def test_a_login_over_tls_keeps_its_cookie_there(live: LiveLibrary) -> None:
+    with TestClient(make_app(live, Guard(TOKEN)), base_url="https://x.example", follow_redirects=False) as client:
         assert "secure" in client.post("/login", data={"token": TOKEN}).headers["set-cookie"].lower()
 
 
@@ -275,10 +275,10 @@ def test_there_is_no_login_where_no_token_was_given(client: TestClient) -> None:
 def test_no_more_is_read_than_an_address_needs(client: TestClient, token: dict[str, str], path: str, most: int) -> None:
     too_long = {"content-length": str(most * 1_000_000 + 1)}
     answer = client.post(path, headers=token | too_long | {"accept": "application/json"})
-    assert (answer.status_code, answer.json()) == (413, {"error": f"This is too large: {most}.0 MB are read at most."})
+    assert (answer.status_code, answer.json()) == (413, {"error": f"This is too large: at most {most}.0 MB are read."})
 
 
-def test_a_body_is_given_up_as_soon_as_it_is_too_large(desk: Desk) -> None:
+def test_a_body_is_given_up_as_soon_as_it_is_too_large(live: LiveLibrary) -> None:
     """Whatever it said of its length."""
     read: list[int] = []
 
@@ -300,7 +300,7 @@ def test_a_body_is_given_up_as_soon_as_it_is_too_large(desk: Desk) -> None:
         "scheme": "http",
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
-    anyio.run(make_app(desk, Guard()), scope, receive, send)
+    anyio.run(make_app(live, Guard()), scope, receive, send)
     assert status[0] == 413
     assert sum(read) == 1_200_000
 
@@ -312,10 +312,10 @@ def crash(request: Request) -> Response:
     raise RuntimeError("as it may happen")
 
 
-def test_every_answer_has_every_header(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_answer_has_every_header(live: LiveLibrary, capsys: pytest.CaptureFixture[str]) -> None:
     guard = Guard()
     app = Starlette(routes=[Route("/crash", crash)])
-    make_app(desk, guard)._app.routes.append(*app.routes)
+    make_app(live, guard).app.routes.append(*app.routes)
     page = {"accept": "text/html"}
     with TestClient(guard, "http://127.0.0.1", raise_server_exceptions=False, follow_redirects=False) as client:
         answers = [
@@ -346,9 +346,9 @@ def test_every_answer_has_every_header(desk: Desk, capsys: pytest.CaptureFixture
     assert "as it may happen" in capsys.readouterr().err
 
 
-def test_a_crash_is_one_sentence_without_its_inside(desk: Desk) -> None:
-    guard = make_app(desk, Guard())
-    guard._app.routes.append(Route("/api/crash", crash))
+def test_a_crash_is_one_sentence_without_its_inside(live: LiveLibrary) -> None:
+    guard = make_app(live, Guard())
+    guard.app.routes.append(Route("/api/crash", crash))
     with TestClient(guard, "http://127.0.0.1", raise_server_exceptions=False) as client:
         answer = client.get("/api/crash")
     assert answer.status_code == 500

@@ -18,32 +18,32 @@ from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.scan import scan
 from samespace.web import pictures
 from samespace.web.render import photo_as_json
-from samespace.web.state import Desk, photo_id
+from samespace.web.state import LiveLibrary, photo_id
 from samespace.web.thumbnails import forget_thumbnails, make_thumbnail
 from tests.conftest import Served
 
 
-def first(desk: Desk) -> Photo:
-    return next(iter(desk.snapshot.photos.values()))
+def first(live: LiveLibrary) -> Photo:
+    return next(iter(live.snapshot.photos.values()))
 
 
-def thumbnails(desk: Desk) -> list[Path]:
-    return [path for path in (desk.folder / "thumbnails").rglob("*") if path.is_file()]
+def thumbnails(live: LiveLibrary) -> list[Path]:
+    return [path for path in (live.folder / "thumbnails").rglob("*") if path.is_file()]
 
 
-def scan_again(desk: Desk) -> None:
-    with desk.library() as library:
-        scan(library, desk.roots, [desk.look.extractor])
-    desk.refresh()
+def scan_again(live: LiveLibrary) -> None:
+    with live.library() as library:
+        scan(library, live.roots, [live.look.extractor])
+    live.refresh()
 
 
-def test_a_thumbnail_is_small_made_once_and_kept_by_browsers(client: TestClient, desk: Desk) -> None:
-    photo = photo_as_json(first(desk), {})
+def test_a_thumbnail_is_small_made_once_and_kept_by_browsers(client: TestClient, live: LiveLibrary) -> None:
+    photo = photo_as_json(first(live), {})
     answer = client.get(photo["thumbnail"])
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/webp")
     assert "immutable" in answer.headers["cache-control"]
     assert Image.open(BytesIO(answer.content)).size == (320, 240)
-    (kept,) = thumbnails(desk)
+    (kept,) = thumbnails(live)
     kept.write_bytes(b"as it was kept")
     assert client.get(photo["thumbnail"]).content == b"as it was kept"
 
@@ -58,8 +58,8 @@ def test_a_large_photo_turned_by_the_camera_has_an_upright_thumbnail_of_its_colo
     assert "exif" not in small.info  # where it was taken is nobody's business
 
 
-def test_the_whole_photo_is_the_file(client: TestClient, desk: Desk) -> None:
-    photo = first(desk)
+def test_the_whole_photo_is_the_file(client: TestClient, live: LiveLibrary) -> None:
+    photo = first(live)
     address = photo_as_json(photo, {})["photo"]
     answer = client.get(address)
     assert answer.content == photo.path.read_bytes()
@@ -72,8 +72,8 @@ def test_the_whole_photo_is_the_file(client: TestClient, desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("which", ["thumbnail", "photo"])
-def test_an_address_without_the_content_is_asked_again(client: TestClient, desk: Desk, which: str) -> None:
-    address = photo_as_json(first(desk), {})[which].partition("?")[0]
+def test_an_address_without_the_content_is_asked_again(client: TestClient, live: LiveLibrary, which: str) -> None:
+    address = photo_as_json(first(live), {})[which].partition("?")[0]
     answer = client.get(address)
     assert answer.headers["cache-control"] == "no-cache"
     again = client.get(address, headers={"if-none-match": answer.headers["etag"]})
@@ -92,22 +92,24 @@ def test_an_address_without_the_content_is_asked_again(client: TestClient, desk:
         ("a.heic", "image/jpeg"),
     ],
 )
-def test_every_format_is_shown(client: TestClient, desk: Desk, album: Path, name: str, kind: str) -> None:
+def test_every_format_is_shown(client: TestClient, live: LiveLibrary, album: Path, name: str, kind: str) -> None:
     if name == "a.heic":
         pytest.importorskip("pillow_heif").register_heif_opener()
     path = album / name
     Image.new("RGB", (64, 48), "green").save(path)
     path.rename(album / "called.jpg")  # its name says nothing
-    scan_again(desk)
-    photo = photo_as_json(desk.snapshot.photos[photo_id(album / "called.jpg")], {})
+    scan_again(live)
+    photo = photo_as_json(live.snapshot.photos[photo_id(album / "called.jpg")], {})
     whole, small = client.get(photo["photo"]), client.get(photo["thumbnail"])
     assert (whole.status_code, whole.headers["content-type"]) == (200, kind)
     assert Image.open(BytesIO(whole.content)).size == Image.open(BytesIO(small.content)).size == (64, 48)
 
 
 @pytest.mark.parametrize("which", ["thumbnail", "photo"])
-def test_what_is_not_what_was_scanned_is_not_shown(client: TestClient, desk: Desk, tmp_path: Path, which: str) -> None:
-    gone, changed, led_away, broken = list(desk.snapshot.photos.values())[:4]
+def test_what_is_not_what_was_scanned_is_not_shown(
+    client: TestClient, live: LiveLibrary, tmp_path: Path, which: str
+) -> None:
+    gone, changed, led_away, broken = list(live.snapshot.photos.values())[:4]
     Image.new("RGB", (99, 99)).save(tmp_path / "private.png")
     gone.path.unlink()
     changed.path.write_bytes(b"other bytes")
@@ -141,8 +143,8 @@ TRICKS = (
 
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("below", ["photos", "static", "photos/{id}/thumbnail"])
-def test_nothing_else_on_the_disk_has_an_address(served: Served, desk: Desk, trick: str, below: str) -> None:
-    photo = first(desk)
+def test_nothing_else_on_the_disk_has_an_address(served: Served, live: LiveLibrary, trick: str, below: str) -> None:
+    photo = first(live)
     address = f"/{below}/{trick}".replace("{id}", photo_id(photo.path)).replace("{path}", str(photo.path))
     assert status_of(served, address) in (400, 404)
 
@@ -159,7 +161,7 @@ def status_of(served: Served, address: str) -> int:
     return int(answer.split()[1])
 
 
-def test_two_hundred_at_once(served: Served, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_hundred_at_once(served: Served, live: LiveLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not two hundred photos are open for it, and pages are answered meanwhile."""
     open_now, most = [], []
 
@@ -172,7 +174,7 @@ def test_two_hundred_at_once(served: Served, desk: Desk, monkeypatch: pytest.Mon
             open_now.pop()
 
     monkeypatch.setattr(pictures, "make_thumbnail", counted)
-    photos = [photo_as_json(photo, {}) for photo in desk.snapshot.photos.values()]
+    photos = [photo_as_json(photo, {}) for photo in live.snapshot.photos.values()]
     addresses = [photos[number % len(photos)]["thumbnail"] for number in range(200)]
     limits = httpx.Limits(max_connections=200)
     with httpx.Client(base_url=served.url, limits=limits, timeout=60) as client, ThreadPoolExecutor(200) as crowd:
@@ -180,36 +182,38 @@ def test_two_hundred_at_once(served: Served, desk: Desk, monkeypatch: pytest.Mon
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.content[8:12] for answer in answers} == {b"WEBP"}
     assert max(most) <= 4
-    assert sorted(path.name for path in thumbnails(desk)) == sorted(
-        {f"{photo.content}.webp" for photo in desk.snapshot.photos.values()}
+    assert sorted(path.name for path in thumbnails(live)) == sorted(
+        {f"{photo.content}.webp" for photo in live.snapshot.photos.values()}
     )
 
 
-def test_thumbnails_of_photos_that_have_gone_go_with_the_next_scan(client: TestClient, desk: Desk) -> None:
-    gone, stays = list(desk.snapshot.photos.values())[:2]
+def test_thumbnails_of_photos_that_have_gone_go_with_the_next_scan(client: TestClient, live: LiveLibrary) -> None:
+    gone, stays = list(live.snapshot.photos.values())[:2]
     for photo in (gone, stays):
         client.get(photo_as_json(photo, {})["thumbnail"])
     gone.path.unlink()
-    scan_again(desk)
-    assert [path.stem for path in thumbnails(desk)] == [stays.content]
+    scan_again(live)
+    assert [path.stem for path in thumbnails(live)] == [stays.content]
 
 
-def test_a_library_that_cannot_be_written_has_thumbnails_all_the_same(tmp_path: Path, desk: Desk) -> None:
+def test_a_library_that_cannot_be_written_has_thumbnails_all_the_same(tmp_path: Path, live: LiveLibrary) -> None:
     taken = tmp_path / "no folder"
     taken.write_text("")
-    photo = first(desk)
+    photo = first(live)
     assert make_thumbnail(taken, photo.content, photo.path)[8:12] == b"WEBP"
     forget_thumbnails(taken, but=())
 
 
-def test_a_photo_that_was_scanned_through_a_link_is_shown(client: TestClient, desk: Desk, tmp_path: Path) -> None:
+def test_a_photo_that_was_scanned_through_a_link_is_shown(
+    client: TestClient, live: LiveLibrary, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere.png"
     Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(elsewhere)
-    (desk.roots[0] / "link.png").symlink_to(elsewhere)
-    with desk.library() as library:
-        scan(library, desk.roots, [desk.look.extractor], follow_links=True)
-    desk.refresh()
-    photo = desk.snapshot.photos[photo_id(desk.roots[0] / "link.png")]
+    (live.roots[0] / "link.png").symlink_to(elsewhere)
+    with live.library() as library:
+        scan(library, live.roots, [live.look.extractor], follow_links=True)
+    live.refresh()
+    photo = live.snapshot.photos[photo_id(live.roots[0] / "link.png")]
     assert client.get(photo_as_json(photo, {})["photo"]).content == elsewhere.read_bytes()
 
 

@@ -15,7 +15,7 @@ from samespace.web.library import photo_map
 from samespace.web.library.photo_map import Maps
 from samespace.web.review import groups as comparing
 from samespace.web.review.groups import Comparings
-from samespace.web.state import Desk, LibraryAway
+from samespace.web.state import LibraryAway, LiveLibrary
 
 Token = dict[str, str]
 
@@ -46,7 +46,7 @@ ASKED: list[tuple[str, Any]] = [
     ("/api/search", {"like": "{photo}"}),
     ("/api/search", {"sentence": "a bed"}),
     ("/api/verdicts", {"photo0": "{photo}", "photo1": "{other}", "said": "same"}),
-    ("/api/apply", {"groups": []}),
+    ("/api/apply", {"groups": [{"keep": ["0" * 16], "remove": []}]}),
     ("/api/undo", {}),
     ("/api/scan", {}),
 ]
@@ -55,9 +55,9 @@ ASKED: list[tuple[str, Any]] = [
 @pytest.mark.parametrize("part", [".", FOLDER])
 @pytest.mark.parametrize("first", [True, False])
 def test_while_the_library_is_away_everything_says_so_and_then_works_again(
-    client: TestClient, token: Token, desk: Desk, album: Path, part: str, first: bool
+    client: TestClient, token: Token, live: LiveLibrary, album: Path, part: str, first: bool
 ) -> None:
-    photo, other, *_ = desk.snapshot.photos
+    photo, other, *_ = live.snapshot.photos
 
     def named(text: str) -> str:
         return text.replace("{photo}", photo).replace("{other}", other)
@@ -72,7 +72,7 @@ def test_while_the_library_is_away_everything_says_so_and_then_works_again(
     if not first:
         works()
     said = (
-        f"The library's folder {desk.folder} is not there any more, perhaps because its disk is not: "
+        f"The library's folder {live.folder} is not there any more, perhaps because its disk is not: "
         "this page works again once it is back."
     )
     with away(album / part):
@@ -83,27 +83,27 @@ def test_while_the_library_is_away_everything_says_so_and_then_works_again(
             given = {name: named(value) if isinstance(value, str) else value for name, value in (sent or {}).items()}
             ask = client.get(address) if sent is None else client.post(address, json=given, headers=token)
             assert (ask.status_code, ask.json()) == (503, {"error": said}), address
-        assert not desk.folder.exists()
+        assert not live.folder.exists()
     works()
 
 
-def test_what_was_begun_while_it_was_away_is_begun_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_begun_while_it_was_away_is_begun_again(live: LiveLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparing, "PATIENCE", 60)
     monkeypatch.setattr(photo_map, "PATIENCE", 60)
-    comparings, maps = Comparings(desk), Maps(desk)
-    with away(desk.folder):
+    comparings, maps = Comparings(live), Maps(live)
+    with away(live.folder):
         with pytest.raises(LibraryAway):
-            comparings.of("near").groups(0.6, desk, {})
+            comparings.of("near").groups(0.6, live, {})
         with pytest.raises(LibraryAway):
             maps.latest()
-    groups, made = comparings.of("near").groups(0.6, desk, {}), maps.latest()
+    groups, made = comparings.of("near").groups(0.6, live, {}), maps.latest()
     assert groups is not None and len(groups) == 10
     assert made is not None and len(made.photos) == 26
 
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_what_went_on_while_it_went_away_is_begun_again(
-    desk: Desk, album: Path, fails: bool, monkeypatch: pytest.MonkeyPatch
+    live: LiveLibrary, album: Path, fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it noticed, or took the photos for damaged ones."""
     monkeypatch.setattr(comparing, "PATIENCE", 60)
@@ -115,28 +115,28 @@ def test_what_went_on_while_it_went_away_is_begun_again(
             raise FileNotFoundError("a file of features")
         return real(*given)
 
-    comparings = Comparings(desk)
+    comparings = Comparings(live)
     with monkeypatch.context() as patched:
         patched.setattr(comparing, "Comparison", compared)
         with pytest.raises(LibraryAway):
-            comparings.of("exact").groups(1, desk, {})
+            comparings.of("exact").groups(1, live, {})
     elsewhere.rename(album)
-    assert comparings.of("exact").groups(1, desk, {}) == []
+    assert comparings.of("exact").groups(1, live, {}) == []
 
 
-def test_other_mistakes_keep_their_sentence(desk: Desk) -> None:
-    with pytest.raises(FileNotFoundError, match="features"), desk.library():
+def test_other_mistakes_keep_their_sentence(live: LiveLibrary) -> None:
+    with pytest.raises(FileNotFoundError, match="features"), live.library():
         raise FileNotFoundError("a file of features")
 
 
 # What was removed
 
 
-def test_photos_that_were_removed_and_restored_are_known(desk: Desk) -> None:
-    first, second, *_ = (photo.path for photo in desk.snapshot.photos.values())
-    desk.remove([first, second])
-    desk.restore([second])
-    assert desk.gone == {first}
+def test_photos_that_were_removed_and_restored_are_known(live: LiveLibrary) -> None:
+    first, second, *_ = (photo.path for photo in live.snapshot.photos.values())
+    live.remove([first, second])
+    live.restore([second])
+    assert live.gone == {first}
     second.unlink()
-    desk.refresh()
-    assert desk.gone == {second}
+    live.refresh()
+    assert live.gone == {second}

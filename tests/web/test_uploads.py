@@ -25,12 +25,12 @@ from samespace.search.look import choose_look
 from samespace.web import uploads
 from samespace.web.app import make_app
 from samespace.web.guard import Guard
-from samespace.web.state import Desk
+from samespace.web.state import LiveLibrary
 from tests.conftest import Served
 
 
-def photo_of(desk: Desk, number: int) -> bytes:
-    return list(desk.snapshot.photos.values())[number].path.read_bytes()
+def photo_of(live: LiveLibrary, number: int) -> bytes:
+    return list(live.snapshot.photos.values())[number].path.read_bytes()
 
 
 def png(width: int, height: int, data: bytes = b"") -> bytes:
@@ -50,38 +50,38 @@ def compare(client: TestClient, photo0: bytes, photo1: bytes, **more: Any) -> An
 # Two photos
 
 
-def test_copies_are_the_same_shot_and_other_rooms_are_not(client: TestClient, desk: Desk) -> None:
-    names = [photo.path.name for photo in desk.snapshot.photos.values()]
+def test_copies_are_the_same_shot_and_other_rooms_are_not(client: TestClient, live: LiveLibrary) -> None:
+    names = [photo.path.name for photo in live.snapshot.photos.values()]
     copy = names.index(names[0], 1)
-    answer = compare(client, photo_of(desk, 0), photo_of(desk, copy)).json()
+    answer = compare(client, photo_of(live, 0), photo_of(live, copy)).json()
     assert answer["meaning"] == "same shot"
     assert answer["score"] > answer["threshold"] == 0.6
     assert answer["same"] is True
-    assert compare(client, photo_of(desk, 0), photo_of(desk, 1)).json()["same"] is False
+    assert compare(client, photo_of(live, 0), photo_of(live, 1)).json()["same"] is False
 
 
 def test_a_model_tells_the_probability_that_the_command_tells(
-    desk: Desk, model_folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    live: LiveLibrary, model_folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = samespace.load(model_folders["compare"])
-    desk.look = desk.look._replace(name="the model", meaning="probability", model=model)
-    first, second = (photo.path for photo in list(desk.snapshot.photos.values())[:2])
-    with TestClient(make_app(desk, Guard()), "http://127.0.0.1") as client:
+    live.look = live.look._replace(name="the model", meaning="probability", model=model)
+    first, second = (photo.path for photo in list(live.snapshot.photos.values())[:2])
+    with TestClient(make_app(live, Guard()), "http://127.0.0.1") as client:
         answer = compare(client, first.read_bytes(), second.read_bytes()).json()
     assert answer["probability"] == answer["score"] == pytest.approx(model.compare(first, second), abs=1e-6)
     assert answer["threshold"] == model.threshold
 
 
-def test_a_backbone_tells_a_cosine(desk: Desk) -> None:
-    desk.look = choose_look(backbone="mobilenet_v3_small", weights="none")
-    with TestClient(make_app(desk, Guard()), "http://127.0.0.1") as client:
-        answer = compare(client, photo_of(desk, 0), photo_of(desk, 0)).json()
+def test_a_backbone_tells_a_cosine(live: LiveLibrary) -> None:
+    live.look = choose_look(backbone="mobilenet_v3_small", weights="none")
+    with TestClient(make_app(live, Guard()), "http://127.0.0.1") as client:
+        answer = compare(client, photo_of(live, 0), photo_of(live, 0)).json()
     assert (answer["meaning"], answer["threshold"], answer["same"]) == ("cosine", 0.9, True)
     assert answer["score"] == pytest.approx(1, abs=1e-3)
 
 
-def test_both_are_needed(client: TestClient, desk: Desk) -> None:
-    answer = client.post("/api/compare", files={"photo0": photo_of(desk, 0)})
+def test_both_are_needed(client: TestClient, live: LiveLibrary) -> None:
+    answer = client.post("/api/compare", files={"photo0": photo_of(live, 0)})
     assert answer.status_code == 400
     assert answer.json()["error"].endswith(": photo1 is missing.")
 
@@ -127,8 +127,8 @@ def test_a_large_photo_of_a_camera_is_taken(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
-def test_a_truncated_photo_is_said_to_be_damaged(client: TestClient, desk: Desk, share: float) -> None:
-    whole = photo_of(desk, 0)
+def test_a_truncated_photo_is_said_to_be_damaged(client: TestClient, live: LiveLibrary, share: float) -> None:
+    whole = photo_of(live, 0)
     answer = compare(client, whole, whole[: int(len(whole) * share)])
     assert answer.status_code == 415
     assert answer.json()["error"].startswith("This cannot be used as a photo: damaged: ")
@@ -151,17 +151,17 @@ def polyglots(photo: bytes) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", polyglots(b""))
 def test_a_file_that_is_also_something_else_is_a_photo_and_nothing_else(
-    client: TestClient, desk: Desk, name: str
+    client: TestClient, live: LiveLibrary, name: str
 ) -> None:
-    file = polyglots(photo_of(desk, 0))[name]
+    file = polyglots(photo_of(live, 0))[name]
     answer = compare(client, file, file)
     assert (answer.status_code, answer.json()["same"]) == (200, True)
     assert answer.headers["content-type"] == "application/json"
     assert "alert" not in answer.text
 
 
-def test_of_an_odd_form_it_is_said_what_is_wrong(client: TestClient, desk: Desk) -> None:
-    photo, kind = photo_of(desk, 0), {"content-type": "multipart/form-data; boundary=x"}
+def test_of_an_odd_form_it_is_said_what_is_wrong(client: TestClient, live: LiveLibrary) -> None:
+    photo, kind = photo_of(live, 0), {"content-type": "multipart/form-data; boundary=x"}
     both, many = {"photo0": photo, "photo1": photo}, {str(number): "x" for number in range(30)}
     for answer, status in (
         (client.post("/api/compare", files={"picture": photo}), 400),
@@ -179,8 +179,8 @@ def test_of_an_odd_form_it_is_said_what_is_wrong(client: TestClient, desk: Desk)
         assert answer.json()["error"].endswith(".")
 
 
-def test_a_photo_of_another_name_is_said_to_be_one(client: TestClient, desk: Desk) -> None:
-    answer = client.post("/api/compare", files={"picture": photo_of(desk, 0)})
+def test_a_photo_of_another_name_is_said_to_be_one(client: TestClient, live: LiveLibrary) -> None:
+    answer = client.post("/api/compare", files={"picture": photo_of(live, 0)})
     assert answer.json() == {"error": "Send a photo as photo0 and photo1, not as 'picture'."}
 
 
@@ -192,41 +192,41 @@ def test_a_photo_of_too_many_bytes_is_refused(client: TestClient, monkeypatch: p
     answer = compare(client, b"x" * 1_000_001, b"x")
     assert (answer.status_code, answer.json()) == (
         413,
-        {"error": "The photo is too large: 1.0 MB are read at most."},
+        {"error": "The photo is too large: at most 1.0 MB are read."},
     )
 
 
-def test_nothing_is_written(client: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written(client: TestClient, live: LiveLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even of a photo of many megabytes."""
 
     def refuse(*asked: object, **more: object) -> None:
         raise AssertionError("a file was made")
 
-    before = sorted(path for path in desk.folder.rglob("*"))
-    monkeypatch.setattr(tempfile, "_mkstemp_inner", refuse)
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    before = sorted(path for path in live.folder.rglob("*"))
+    for make in ("mkstemp", "NamedTemporaryFile", "TemporaryFile"):
+        monkeypatch.setattr(tempfile, make, refuse)
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
     assert len(file.getvalue()) > 4_000_000
-    assert compare(client, file.getvalue(), photo_of(desk, 0)).json()["same"] is False
-    assert sorted(path for path in desk.folder.rglob("*")) == before
+    assert compare(client, file.getvalue(), photo_of(live, 0)).json()["same"] is False
+    assert sorted(path for path in live.folder.rglob("*")) == before
 
 
-def test_one_too_many_is_told_to_come_back(client: TestClient, desk: Desk) -> None:
-    taken = [uploads._room.acquire(blocking=False) for _ in range(uploads.REQUESTS)]
+def test_one_too_many_is_told_to_come_back(client: TestClient, live: LiveLibrary) -> None:
+    taken = [uploads.places.acquire(blocking=False) for _ in range(uploads.REQUESTS)]
     try:
-        answer = compare(client, photo_of(desk, 0), photo_of(desk, 1))
+        answer = compare(client, photo_of(live, 0), photo_of(live, 1))
     finally:
         for _ in taken:
-            uploads._room.release()
+            uploads.places.release()
     assert all(taken)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-    assert compare(client, photo_of(desk, 0), photo_of(desk, 1)).status_code == 200
+    assert compare(client, photo_of(live, 0), photo_of(live, 1)).status_code == 200
 
 
-def test_only_two_are_decoded_at_once(served: Served, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoding, most, decode = [], [], uploads._decode
+def test_only_two_are_decoded_at_once(served: Served, live: LiveLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding, most, decode = [], [], uploads.decode
 
     def counted(file: bytes) -> Any:
         decoding.append(1)
@@ -236,8 +236,8 @@ def test_only_two_are_decoded_at_once(served: Served, desk: Desk, monkeypatch: p
         finally:
             decoding.pop()
 
-    monkeypatch.setattr(uploads, "_decode", counted)
-    photos = {"photo0": photo_of(desk, 0), "photo1": photo_of(desk, 1)}
+    monkeypatch.setattr(uploads, "decode", counted)
+    photos = {"photo0": photo_of(live, 0), "photo1": photo_of(live, 1)}
     answers = []
 
     def ask() -> None:
@@ -253,9 +253,9 @@ def test_only_two_are_decoded_at_once(served: Served, desk: Desk, monkeypatch: p
     assert max(most) <= 2
 
 
-def test_a_request_that_never_arrives_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_never_arrives_is_given_up(live: LiveLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "SECONDS", 0.01)
-    app, answer = make_app(desk, Guard()), []
+    app, answer = make_app(live, Guard()), []
 
     async def receive() -> dict[str, Any]:
         await asyncio.Event().wait()
@@ -273,17 +273,17 @@ def test_a_request_that_never_arrives_is_given_up(desk: Desk, monkeypatch: pytes
 def places() -> int:
     """How many requests could be read now."""
     taken = 0
-    while uploads._room.acquire(blocking=False):
+    while uploads.places.acquire(blocking=False):
         taken += 1
     for _ in range(taken):
-        uploads._room.release()
+        uploads.places.release()
     return taken
 
 
 def test_a_client_that_hangs_up_leaves_nothing(
-    served: Served, desk: Desk, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    served: Served, live: LiveLibrary, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, receive = threading.Event(), uploads._receive
+    left, receive = threading.Event(), uploads.receive_photos
 
     async def watched(*asked: Any) -> Any:
         try:
@@ -291,7 +291,7 @@ def test_a_client_that_hangs_up_leaves_nothing(
         finally:
             left.set()
 
-    monkeypatch.setattr(uploads, "_receive", watched)
+    monkeypatch.setattr(uploads, "receive_photos", watched)
     host, _, port = served.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as line:
         line.sendall(
@@ -300,7 +300,7 @@ def test_a_client_that_hangs_up_leaves_nothing(
             b'--x\r\nContent-Disposition: form-data; name="photo0"; filename="a.jpg"\r\n\r\n' + b"x" * 3_000_000
         )
     assert left.wait(30)
-    answer = httpx.post(f"{served.url}/api/compare", files={"photo0": photo_of(desk, 0), "photo1": photo_of(desk, 1)})
+    answer = httpx.post(f"{served.url}/api/compare", files={"photo0": photo_of(live, 0), "photo1": photo_of(live, 1)})
     assert answer.status_code == 200
     assert places() == uploads.REQUESTS
     assert capfd.readouterr().err == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.files import content_hash
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import former
 from samespace.library.scan import scan
@@ -20,8 +22,8 @@ from samespace.search.space import Space
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet, locate
 from samespace.words.matcher import MEASURES, Matcher
-from samespace.words.photo_features import FeatureSource, combine_fields, from_photos
-from samespace.words.search import TRUST, Asked, Sentences, ask, look_for, remember, remembered
+from samespace.words.photo_features import FeatureSource, combine_features, combine_fields, from_photos
+from samespace.words.search import TRUST, Asked, Embedded, Sentences, ask, look_for, remember, remembered
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, begin
 
@@ -246,15 +248,17 @@ def test_a_matcher_of_features_from_a_file_needs_to_be_told_of_a_look(matcher: P
 
 @pytest.mark.parametrize("writable", [True, False])
 def test_a_matcher_understands_a_library_of_an_earlier_version(
-    described: CaptionSet, look: Look, matcher: Path, tmp_path: Path, writable: bool
+    described: CaptionSet, scanned: Library, look: Look, matcher: Path, tmp_path: Path, writable: bool
 ) -> None:
     library, (before, *_) = Library(tmp_path / FOLDER, create=True), former(look.extractor)
-    scan(library, [described.source], [Sketches(), look.extractor])
-    expected = list(Sentences(library, look, matcher).ranking("a kitchen", None, ()))
-    for path in (library.folder / "features").glob(f"{look.extractor.fingerprint}*"):
-        path.rename(path.with_name(path.name.replace(look.extractor.fingerprint, before)))
-    library._db.connection.execute(
-        "UPDATE rows SET fingerprint = replace(fingerprint, ?, ?)", (look.extractor.fingerprint, before)
+    earlier = copy(look.extractor)
+    earlier.fingerprint = before
+    scan(library, [described.source], [Sketches(), earlier])
+    expected = list(Sentences(scanned, look, matcher).ranking("a kitchen", None, ()))
+    loaded = Matcher.load(matcher)
+    kept = Embedded(f"{before}-{content_hash(matcher)[:16]}", {"photos": ((loaded.dim,), "float16")})
+    library.derive(
+        earlier, kept, lambda found: {"photos": loaded.embed_photos(combine_features(found)).astype(np.float16)}
     )
     library = Library(tmp_path / FOLDER)
     library.is_writable = writable

@@ -6,21 +6,21 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable, shell_word
 from samespace.duplicates import quarantine
 from samespace.library.library import Photo
+from samespace.web.address import Address
 from samespace.web.folders import base_of, deepest_of, name_from
-from samespace.web.library import scan_job
-from samespace.web.render import desk_of, page
-from samespace.web.schema import TEXT, WHOLE, answer, explained, listed, or_null, record
-from samespace.web.state import Desk, Snapshot
+from samespace.web.render import live_of, page
+from samespace.web.schema import Answer
+from samespace.web.state import LiveLibrary, Snapshot
 
 NAMES = 500  # of files that could not be read for one reason
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "tiff": "TIFF", "heif": "HEIC", "webp": "WebP"}
@@ -29,21 +29,81 @@ FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "tiff": "TIFF", "heif":
 # --- what is in it ----------------------------------------------------------------------------------------------------
 
 
-class Folder(NamedTuple):
+class Folder(Answer):
     """A folder that leads to photos."""
 
     name: str
-    address: str  # as the search page knows it; "" for all photos
-    photos: int  # in it and below
-    size: int
-    folders: tuple[Folder, ...]  # the largest first
+    address: str = Field(description="`folder` of POST /api/search; empty for all photos")
+    photos: int = Field(description="in it and below")
+    size: int = Field(description="in bytes")
+    folders: list[Folder] = Field(description="the largest first")
 
-    def as_json(self) -> dict[str, Any]:
-        return {**self._asdict(), "folders": [folder.as_json() for folder in self.folders]}
+
+class Year(Answer):
+    """Photos by the year in which they were taken."""
+
+    year: int
+    photos: int
+
+
+class Format(Answer):
+    """Photos by the ending of their names."""
+
+    format: str
+    photos: int
+
+
+class Look(Answer):
+    """How photos are compared."""
+
+    name: str = Field(description="what photos are compared by")
+    photos: int = Field(description="that can be compared")
+    lacking: int = Field(description="that cannot be compared before another scan")
+    why_not: str = Field(description="empty if any can be compared")
+
+
+class Run(Answer):
+    """Photos in quarantine that were removed together."""
+
+    run: str = Field(description="`run` of POST /api/undo")
+    made: str
+    photos: int
+    size: int = Field(description="in bytes")
+    state: str
+
+
+class File(Answer):
+    """A file that could not be read."""
+
+    name: str
+    more: str = Field(description="what else is known of it")
+
+
+class Unreadable(Answer):
+    """Files that could not be read for one reason."""
+
+    reason: str
+    number: int
+    files: list[File] = Field(description=f"the first {NAMES}")
+
+
+class Overview(Answer):
+    """The library as it is now."""
+
+    photos: int
+    size: int = Field(description="in bytes")
+    roots: list[str] = Field(description="folders that are shown")
+    folders: list[Folder] = Field(description="the largest first")
+    years: list[Year] = Field(description="of photos with a date")
+    formats: list[Format]
+    scanned: str | None = Field(description="when it was scanned last")
+    look: Look
+    quarantine: list[Run] = Field(description="the newest first")
+    unreadable: list[Unreadable] = Field(description="the most frequent reason first")
 
 
 def tree(photos: Collection[Photo]) -> Folder:
-    """From the folder on that holds all of them."""
+    """Return the folder that holds all of these photos, with the folders below it."""
     base = base_of(photo.root for photo in photos)
     inside: defaultdict[str, set[str]] = defaultdict(set)
     counts, sizes = Counter[str](), Counter[str]()
@@ -64,142 +124,100 @@ def tree(photos: Collection[Photo]) -> Folder:
         size = sizes[folder] + sum(child.size for child in children)
         address = "" if folder == base else readable(os.path.relpath(folder, base))
         shown = children if folder.count("/") < deepest else []
-        return Folder(readable(os.path.basename(folder)), address, number, size, tuple(shown))  # noqa: PTH119
+        name = readable(os.path.basename(folder))  # noqa: PTH119
+        return Folder(name=name, address=address, photos=number, size=size, folders=shown)
 
     return grow(base)
 
 
-def _years(photos: Iterable[Photo]) -> list[dict[str, Any]]:
-    """Of those that say when they were taken."""
+def _years(photos: Iterable[Photo]) -> list[Year]:
+    """Count the photos with a date, year by year."""
     years = Counter(photo.taken[:4] for photo in photos if photo.taken and photo.taken[:4].isdecimal())
-    return [{"year": int(year), "photos": number} for year, number in sorted(years.items())]
+    return [Year(year=int(year), photos=number) for year, number in sorted(years.items())]
 
 
-def _formats(photos: Iterable[Photo]) -> list[dict[str, Any]]:
+def _formats(photos: Iterable[Photo]) -> list[Format]:
+    """Count the photos of each format, the most frequent first."""
     endings = Counter(os.path.splitext(photo.path)[1][1:].lower() for photo in photos)  # noqa: PTH122
     formats = Counter[str]()
     for ending, number in endings.items():
         formats[FORMATS.get(ending, ending.upper())] += number
-    return [{"format": name, "photos": number} for name, number in formats.most_common()]
+    return [Format(format=name, photos=number) for name, number in formats.most_common()]
 
 
-def _unreadable(files: Sequence[UnreadablePhoto], base: str) -> list[dict[str, Any]]:
-    """By what is wrong, the most frequent first; what stands after a colon may differ from file to file."""
+def _unreadable(files: Sequence[UnreadablePhoto], base: str) -> list[Unreadable]:
+    """Group files by what is wrong, the most frequent first; words after a colon may differ from file to file."""
     reasons = defaultdict[str, list[UnreadablePhoto]](list)
     for file in files:
         reasons[file.reason.partition(": ")[0]].append(file)
-    return [
-        {
-            "reason": readable(reason),
-            "number": len(those),
-            "files": [
-                {"name": name_from(each.path, base), "more": readable(each.reason.partition(": ")[2])}
-                for each in those[:NAMES]
-            ],
-        }
-        for reason, those in sorted(reasons.items(), key=lambda entry: -len(entry[1]))
-    ]
+    groups = []
+    for reason, those in sorted(reasons.items(), key=lambda entry: -len(entry[1])):
+        named = [(name_from(each.path, base), each.reason.partition(": ")[2]) for each in those[:NAMES]]
+        listed = [File(name=name, more=readable(more)) for name, more in named]
+        groups.append(Unreadable(reason=readable(reason), number=len(those), files=listed))
+    return groups
 
 
-def _runs(folder: Path) -> list[dict[str, Any]]:
-    """What lies in quarantine, the newest first."""
+def _runs(folder: Path) -> list[Run]:
+    """List what lies in quarantine, the newest first."""
     return [
-        {
-            "run": run.folder.name,
-            "made": run.made.astimezone().strftime("%Y-%m-%d %H:%M"),
-            "photos": run.photos,
-            "size": run.bytes_to_free,
-            "state": run.state,
-        }
+        Run(
+            run=run.folder.name,
+            made=run.made.astimezone().strftime("%Y-%m-%d %H:%M"),
+            photos=run.photos,
+            size=run.bytes_to_free,
+            state=run.state,
+        )
         for run in quarantine.runs(folder)
         if run.photos or run.state == "unreadable"
     ]
 
 
-def overview(desk: Desk) -> dict[str, Any]:
-    """All that the page tells, but for scans and the map, which are rooms of their own."""
-    snapshot, gone = desk.snapshot, desk.gone
+def overview(live: LiveLibrary) -> Overview:
+    """Describe the library; scans and the map have their own addresses."""
+    snapshot, gone = live.snapshot, live.gone
     photos = [photo for photo in snapshot.photos.values() if photo.path not in gone]
-    base = base_of([*(photo.root for photo in snapshot.photos.values()), *desk.roots])
-    with desk.library() as library:
+    base = base_of([*(photo.root for photo in snapshot.photos.values()), *live.roots])
+    with live.library() as library:
         scanned = library.note("scanned")
-    return {
-        "photos": len(photos),
-        "size": sum(photo.size for photo in photos),
-        "roots": [readable(os.fspath(root)) for root in desk.roots],
-        "folders": tree(photos).as_json()["folders"] if photos else [],
-        "years": _years(photos),
-        "formats": _formats(photos),
-        "scanned": scanned,
-        "look": _look(desk, snapshot),
-        "quarantine": _runs(desk.folder),
-        "unreadable": _unreadable(snapshot.unreadable, base),
-    }
+    return Overview(
+        photos=len(photos),
+        size=sum(photo.size for photo in photos),
+        roots=[readable(os.fspath(root)) for root in live.roots],
+        folders=tree(photos).folders if photos else [],
+        years=_years(photos),
+        formats=_formats(photos),
+        scanned=scanned,
+        look=_look(live, snapshot),
+        quarantine=_runs(live.folder),
+        unreadable=_unreadable(snapshot.unreadable, base),
+    )
 
 
-def _look(desk: Desk, snapshot: Snapshot) -> dict[str, Any]:
+def _look(live: LiveLibrary, snapshot: Snapshot) -> Look:
     space = snapshot.space
-    return {
-        "name": desk.look.name,
-        "photos": len(space.photos) if space else 0,
-        "lacking": space.lacking if space else len(snapshot.photos),
-        "why_not": snapshot.why_not,
-    }
+    can = len(space.photos) if space else 0
+    lacking = space.lacking if space else len(snapshot.photos)
+    return Look(name=live.look.name, photos=can, lacking=lacking, why_not=snapshot.why_not)
 
 
 def _show(request: Request) -> Response:
-    """The whole page; to htmx what a scan changes."""
-    desk = desk_of(request)
-    told = overview(desk)
+    """Show the whole page, or to htmx the part that a scan changes."""
+    live = live_of(request)
+    described = overview(live)
     template = "library_about.html" if request.headers.get("hx-request") == "true" else "library.html"
     locked = request.app.state.guard.locked
-    commands = [f"samespace scan {shell_word(os.fspath(root))}" for root in desk.roots]
-    words = {"scan": scan_job.as_json(request.app.state.scans.latest), "locked": locked, "commands": commands}
-    return page(request, template, 200, told=told, **words)
+    commands = [f"samespace scan {shell_word(os.fspath(root))}" for root in live.roots]
+    words = {"scan": request.app.state.scans.latest, "locked": locked, "commands": commands}
+    return page(request, template, 200, told=described, **words)
 
 
-def _tell(request: Request) -> Response:
-    return JSONResponse(overview(desk_of(request)))
+def _tell(request: Request) -> Overview:
+    """Say what is in the library."""
+    return overview(live_of(request))
 
-
-# --- the addresses ----------------------------------------------------------------------------------------------------
-
-
-_FOLDER = record(
-    name=TEXT,
-    address=explained(TEXT, "`folder` of POST /api/search"),
-    photos=explained(WHOLE, "in it and below"),
-    size=WHOLE,
-    folders=listed({"type": "object"}, "the same of each folder in it"),
-)
-_FILE = record(name=TEXT, more=explained(TEXT, "what else is known of it"))
-_LIBRARY = record(
-    photos=WHOLE,
-    size=explained(WHOLE, "in bytes"),
-    roots=listed(TEXT, "folders that are shown"),
-    folders=listed(_FOLDER, "the largest first"),
-    years=listed(record(year=WHOLE, photos=WHOLE), "of photos that say when they were taken"),
-    formats=listed(record(format=TEXT, photos=WHOLE), "by the ends of their names"),
-    scanned=or_null(TEXT, "when it was scanned last"),
-    look=record(
-        name=explained(TEXT, "what photos are compared by"),
-        photos=explained(WHOLE, "that can be"),
-        lacking=explained(WHOLE, "that cannot before another scan"),
-        why_not=explained(TEXT, "empty if any can"),
-    ),
-    quarantine=listed(record(run=TEXT, made=TEXT, photos=WHOLE, size=WHOLE, state=TEXT), "runs, for POST /api/undo"),
-    unreadable=listed(
-        record(reason=TEXT, number=WHOLE, files=listed(_FILE, f"the first {NAMES}")), "the most frequent first"
-    ),
-)
-
-DESCRIBED = {
-    "/api/library": {
-        "get": {"summary": "What is in the library", "responses": {"200": answer("As it is now.", _LIBRARY)}},
-    },
-}
 
 ROUTES = [
     Route("/library", _show),
-    Route("/api/library", _tell),
+    Address("GET", "/api/library", _tell, {200: Overview}),
 ]

@@ -9,112 +9,57 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import StreamingResponse
 
 import samespace
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
 from samespace.library.scan import refuse_own_folders
-from samespace.web.render import desk_of, takes_json, told
-from samespace.web.schema import TEXT, WHOLE, answer, explained, fields, listed, record, takes
-from samespace.web.state import Desk
+from samespace.web.address import Address
+from samespace.web.render import live_of, told
+from samespace.web.schema import Answer, Sent
+from samespace.web.state import LiveLibrary
 
 OVER = ("idle", "done", "stopped", "failed")
-STATES = ("idle", "waiting", "loading", "looking", "reading", "finishing", "done", "stopped", "failed")
+State = Literal["idle", "waiting", "loading", "looking", "reading", "finishing", "done", "stopped", "failed"]
 NAMED = 200  # photos that could not be read, by name
 GLANCE, HEARTBEAT = 0.2, 15.0  # seconds between looks at how far a scan is, and between signs of life
 KEPT = "What was read is kept: scan again to continue."
 
 
-class Scan(NamedTuple):
+class File(Answer):
+    """A file that could not be read."""
+
+    name: str
+    reason: str
+
+
+class Progress(Answer):
     """How far the latest scan is."""
 
-    state: str  # one of `STATES`
-    words: str = ""  # the same for a person
-    done: int = 0  # photos that were read
-    total: int = 0  # photos to read
-    unreadable: tuple[dict[str, str], ...] = ()  # name and reason, the first of them
-    more: int = 0  # further ones
+    state: State
+    words: str = Field(default="", description="the same for a person")
+    done: int = Field(default=0, description="photos that were read")
+    total: int = Field(default=0, description="photos to read")
+    unreadable: list[File] = Field(default=[], description=f"files that could not be read, the first {NAMED}")
+    more: int = Field(default=0, description="further files that could not be read")
 
     @property
     def is_over(self) -> bool:
         return self.state in OVER
 
 
-class Scans:
-    """The latest scan of a desk's library; any thread may start one, ask for it or stop it."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._stopping = False
-        self.latest = Scan("idle")
-
-    def start(self, folders: Sequence[Path]) -> Scan:
-        with self._lock:
-            if not self.latest.is_over:
-                raise HTTPException(409, "A scan is already running: wait for it, or stop it.")
-            self._stopping = False
-            self._process = process = _begin(self._desk, folders)
-            self.latest = Scan("loading", "Starting …")
-        # A daemon, for a server that ends does not wait; the scan then ends by itself.
-        threading.Thread(target=self._follow, args=(process, list(folders)), daemon=True).start()
-        return self.latest
-
-    def stop(self) -> Scan:
-        """What was read stays."""
-        with self._lock:
-            if not self.latest.is_over and self._process:
-                self._stopping = True
-                self._process.terminate()
-                self.latest = self.latest._replace(state="finishing", words="Stopping …")
-            return self.latest
-
-    def _follow(self, process: subprocess.Popen[str], folders: list[Path]) -> None:
-        """Until the process has ended and pages show what it left."""
-        last, since = Scan("failed"), time.monotonic()
-        assert process.stdin and process.stdout
-        with process.stdin, process.stdout:
-            for line in process.stdout:
-                if not line.endswith("\n"):
-                    break  # it was killed while it spoke
-                news = json.loads(line)
-                since = since if news.get("done") else time.monotonic()
-                last = _told(news, time.monotonic() - since)
-                if last.is_over:
-                    break
-                if not self._stopping:
-                    self.latest = last
-            status = process.wait()
-        self.latest = self._ended(last, status, folders)
-
-    def _ended(self, last: Scan, status: int, folders: list[Path]) -> Scan:
-        try:
-            self._desk.refresh()
-        except SameSpaceError as error:
-            return Scan("failed", told(error)[1])
-        if last.state == "done":
-            self._desk.roots = outermost([*self._desk.roots, *folders])
-            return last
-        if self._stopping:
-            return Scan("stopped", f"Stopped. {KEPT}")
-        if last.state == "failed" and last.words:
-            return last
-        why = "was killed, perhaps because memory ran out" if status < 0 else "failed; the terminal says why"
-        return Scan("failed", f"The scan {why}. {KEPT}")
-
-
-def _begin(desk: Desk, folders: Sequence[Path]) -> subprocess.Popen[str]:
-    paths = map(os.fspath, (desk.folder, *folders))
-    command = [sys.executable, "-m", "samespace.web.library.scan_process", *desk.look.options, "--", *paths]
+def begin(live: LiveLibrary, folders: Sequence[Path]) -> subprocess.Popen[str]:
+    """Return the process in which these folders are scanned."""
+    paths = map(os.fspath, (live.folder, *folders))
+    command = [sys.executable, "-m", "samespace.web.library.scan_process", *live.look.options, "--", *paths]
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # held as long as this server lives
@@ -125,27 +70,95 @@ def _begin(desk: Desk, folders: Sequence[Path]) -> subprocess.Popen[str]:
     )
 
 
-def _told(news: dict[str, Any], seconds: float) -> Scan:
-    """What the process says, with words to it; it has been at work for so long."""
+class Scans:
+    """The latest scan of the library; any thread may start one, ask for it or stop it."""
+
+    def __init__(
+        self, live: LiveLibrary, begin: Callable[[LiveLibrary, Sequence[Path]], subprocess.Popen[str]] = begin
+    ) -> None:
+        """`begin` starts the process of a scan."""
+        self._live, self._begin = live, begin
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._stopping = False
+        self.latest = Progress(state="idle")
+
+    def start(self, folders: Sequence[Path]) -> Progress:
+        """Start a scan, if none is running."""
+        with self._lock:
+            if not self.latest.is_over:
+                raise HTTPException(409, "A scan is already running: wait for it, or stop it.")
+            self._stopping = False
+            self._process = process = self._begin(self._live, folders)
+            self.latest = Progress(state="loading", words="Starting …")
+        # A daemon, for a server that ends does not wait; the scan then ends by itself.
+        threading.Thread(target=self._follow, args=(process, list(folders)), daemon=True).start()
+        return self.latest
+
+    def stop(self) -> Progress:
+        """Stop the scan, if one is running; what it has read stays."""
+        with self._lock:
+            if not self.latest.is_over and self._process:
+                self._stopping = True
+                self._process.terminate()
+                self.latest = self.latest.model_copy(update={"state": "finishing", "words": "Stopping …"})
+            return self.latest
+
+    def _follow(self, process: subprocess.Popen[str], folders: list[Path]) -> None:
+        """Tell how far the process is until it has ended and pages show what it left."""
+        last, since = Progress(state="failed"), time.monotonic()
+        assert process.stdin and process.stdout
+        with process.stdin, process.stdout:
+            for line in process.stdout:
+                if not line.endswith("\n"):
+                    break  # it was killed while it spoke
+                news = json.loads(line)
+                since = since if news.get("done") else time.monotonic()
+                last = progress_of(news, time.monotonic() - since)
+                if last.is_over:
+                    break
+                if not self._stopping:
+                    self.latest = last
+            status = process.wait()
+        self.latest = self._ended(last, status, folders)
+
+    def _ended(self, last: Progress, status: int, folders: list[Path]) -> Progress:
+        try:
+            self._live.refresh()
+        except SameSpaceError as error:
+            return Progress(state="failed", words=told(error)[1])
+        if last.state == "done":
+            self._live.roots = outermost([*self._live.roots, *folders])
+            return last
+        if self._stopping:
+            return Progress(state="stopped", words=f"Stopped. {KEPT}")
+        if last.state == "failed" and last.words:
+            return last
+        why = "was killed, perhaps because memory ran out" if status < 0 else "failed; the terminal says why"
+        return Progress(state="failed", words=f"The scan {why}. {KEPT}")
+
+
+def progress_of(news: dict[str, Any], seconds: float) -> Progress:
+    """Return what the process says, with words for a person; it has been reading for so many seconds."""
     state, unreadable = news["state"], news.get("unreadable", [])
     if state == "reading":
         done, total = news["done"], news["total"]
-        return Scan(state, progress_words(done, total, seconds), done, total)
+        return Progress(state=state, words=progress_words(done, total, seconds), done=done, total=total)
+    if state == "done":
+        named = [File(**file) for file in unreadable[:NAMED]]
+        return Progress(state=state, words=_summary(news), unreadable=named, more=len(unreadable[NAMED:]))
     words = {
         "waiting": "Waiting for {whom}.",
         "loading": "Loading {what} …",
         "looking": "Looking through the folders …",
         "finishing": "Almost done …",
         "failed": "{sentence}",
-        "done": "",
-    }[state].format(**news)
-    if state == "done":
-        words = _summary(news)
-    return Scan(state, words, unreadable=tuple(unreadable[:NAMED]), more=len(unreadable[NAMED:]))
+    }[state]
+    return Progress(state=state, words=words.format(**news))
 
 
 def progress_words(done: int, total: int, seconds: float) -> str:
-    """1,234 of 8,000 photos · 112 a second · about a minute left."""
+    """Say how far it is: 1,234 of 8,000 photos · 112 a second · about a minute left."""
     if not total:
         return "Nothing new."
     words = [f"{done:,} of {count(total, 'photo')}"]
@@ -156,7 +169,7 @@ def progress_words(done: int, total: int, seconds: float) -> str:
 
 
 def left_words(seconds: float) -> str:
-    """As a person says it: no more exact than it is known."""
+    """Say how long it takes, no more exactly than is known."""
     minutes = seconds / 60
     if seconds < 10:
         return "a few seconds left"
@@ -171,7 +184,7 @@ def left_words(seconds: float) -> str:
 
 
 def _summary(news: dict[str, Any]) -> str:
-    """1,702 photos · 12 new files, 3 missing files · 2 could not be read."""
+    """Say what a scan found: 1,702 photos · 12 new files, 3 missing files · 2 could not be read."""
     changes = {"new": "new file", "changed": "changed file", "moved": "moved file", "forgotten": "missing file"}
     said = [count(news[change], name) for change, name in changes.items() if news[change]]
     words = [count(news["photos"], "photo"), ", ".join(said) or "nothing has changed"]
@@ -180,7 +193,7 @@ def _summary(news: dict[str, Any]) -> str:
 
 
 def outermost(folders: Iterable[Path]) -> list[Path]:
-    """Each once, without those that lie in others."""
+    """Return each folder once, without those that lie in others."""
     once = dict.fromkeys(folders)
     return [folder for folder in once if not any(above in once for above in folder.parents)]
 
@@ -188,8 +201,10 @@ def outermost(folders: Iterable[Path]) -> list[Path]:
 # --- the addresses ----------------------------------------------------------------------------------------------------
 
 
-def as_json(scan: Scan) -> dict[str, Any]:
-    return {**scan._asdict(), "unreadable": list(scan.unreadable)}
+class Folders(Sent):
+    folders: list[str] | None = Field(
+        None, min_length=1, description="whole paths; without them the folders that are shown"
+    )
 
 
 def _scans(request: Request) -> Scans:
@@ -197,47 +212,51 @@ def _scans(request: Request) -> Scans:
     return scans
 
 
-def _start(request: Request, sent: dict[str, Any]) -> Response:
-    """Scan the folders that are shown, or others, which are shown from then on."""
-    named, desk = sent.get("folders"), desk_of(request)
-    desk.must_be_there()  # a scan would make another library in its place
-    folders = desk.roots if named is None else _named(request, named)
+def _start(request: Request, sent: Folders) -> Progress:
+    """Start a scan of the folders that are shown, or of others, which are then shown too; one runs at a time."""
+    live = live_of(request)
+    live.must_be_there()  # a scan would make another library in its place
+    folders = live.roots if sent.folders is None else _named(request, sent.folders)
     if not folders:
         raise SameSpaceError("there is no folder to scan yet: add one")
     for folder in folders:
         if not folder.is_dir():
             raise SameSpaceError(f"{readable(str(folder))} is not a folder: check its name, and that its disk is there")
     refuse_own_folders(folders)
-    return JSONResponse(as_json(_scans(request).start(folders)), 202)
+    return _scans(request).start(folders)
 
 
-def _named(request: Request, named: Any) -> list[Path]:
-    if not isinstance(named, list) or not named or not all(isinstance(each, str) and each.strip() for each in named):
-        raise HTTPException(422, "`folders` is no list of folders.")
-    if request.app.state.guard.locked:  # it would tell others what lies on this machine
+def _named(request: Request, folders: Sequence[str]) -> list[Path]:
+    """Return the folders of these names; only on this machine, or others would learn what lies on it."""
+    if not all(name.strip() for name in folders):
+        raise HTTPException(422, "`folders` has an empty name: give the whole path of each folder.")
+    if request.app.state.guard.locked:
         raise HTTPException(403, "Other machines can open this page, so add folders with `samespace scan` on this one.")
-    paths = [Path(os.path.expanduser(each.strip())) for each in named]  # noqa: PTH111 - of nobody's home it makes none
-    if relative := [path for path in paths if not path.is_absolute() or "\0" in str(path)]:
-        raise SameSpaceError(f"give the full path, beginning with {os.sep} or ~, not {readable(str(relative[0]))}")
+    paths = [Path(os.path.expanduser(name.strip())) for name in folders]  # noqa: PTH111 - a Path fails without a home
+    for path in paths:
+        if not path.is_absolute() or "\0" in str(path):
+            raise SameSpaceError(f"give the full path, beginning with {os.sep} or ~, not {readable(str(path))}")
     return [Path(os.path.realpath(path)) for path in paths]
 
 
-def _stop(request: Request) -> Response:
-    return JSONResponse(as_json(_scans(request).stop()))
+def _stop(request: Request) -> Progress:
+    """Stop the scan; what it has read stays."""
+    return _scans(request).stop()
 
 
-async def _events(request: Request) -> Response:
-    """How far the scan is, now and whenever that changes, until it is over."""
-    return StreamingResponse(_stream(_scans(request)), media_type="text/event-stream")
+def _events(request: Request) -> StreamingResponse:
+    """Tell how far the scan is as server-sent events, now and whenever that changes, until it is over."""
+    return StreamingResponse(events(_scans(request)), media_type="text/event-stream")
 
 
-async def _stream(scans: Scans) -> AsyncIterator[str]:
-    told, at = None, time.monotonic()
-    while not (told and told.is_over):
+async def events(scans: Scans) -> AsyncIterator[str]:
+    """Yield the latest scan as server-sent events until it is over."""
+    last, at = None, time.monotonic()
+    while not (last and last.is_over):
         now = scans.latest
-        if now is not told:
-            yield f"data: {json.dumps(as_json(now))}\n\n"
-            told, at = now, time.monotonic()
+        if now is not last:
+            yield f"data: {now.model_dump_json()}\n\n"
+            last, at = now, time.monotonic()
         elif time.monotonic() - at > HEARTBEAT:
             yield ": still there\n\n"
             at = time.monotonic()
@@ -245,44 +264,8 @@ async def _stream(scans: Scans) -> AsyncIterator[str]:
             await asyncio.sleep(GLANCE)
 
 
-SCAN = record(
-    state={"enum": list(STATES)},
-    words=explained(TEXT, "the same for a person"),
-    done=explained(WHOLE, "photos that were read"),
-    total=explained(WHOLE, "photos to read"),
-    unreadable=listed(record(name=TEXT, reason=TEXT), f"once it is done: what could not be read, the first {NAMED}"),
-    more=explained(WHOLE, "further ones that could not be read"),
-)
-DESCRIBED = {
-    "/api/scan": {
-        "post": {
-            "summary": "Start a scan; there is one at a time",
-            "requestBody": takes(
-                required=False,
-                json=fields({"folders": listed(TEXT, "whole paths; without them the folders that are shown")}),
-            ),
-            "responses": {"202": answer("It has begun.", SCAN)},
-        },
-        "delete": {
-            "summary": "Stop the scan; what was read stays",
-            "responses": {"200": answer("How far it was; that it has ended is told by the events.", SCAN)},
-        },
-    },
-    "/api/scan/events": {
-        "get": {
-            "summary": "How far the scan is, as server-sent events, until it is over",
-            "responses": {
-                "200": {
-                    "description": "Each event's data is a JSON object as POST /api/scan answers.",
-                    "content": {"text/event-stream": {"schema": TEXT}},
-                }
-            },
-        }
-    },
-}
-
 ROUTES = [
-    Route("/api/scan", takes_json(_start), methods=["POST"]),
-    Route("/api/scan", _stop, methods=["DELETE"]),
-    Route("/api/scan/events", _events),
+    Address("POST", "/api/scan", _start, {202: Progress}, takes=Folders),
+    Address("DELETE", "/api/scan", _stop, {200: Progress}),
+    Address("GET", "/api/scan/events", _events, {200: Progress}, media_type="text/event-stream"),
 ]

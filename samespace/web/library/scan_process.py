@@ -1,8 +1,8 @@
-"""The process in which a page's scan runs; it says on standard output how far it is, a JSON object a line.
+"""The process in which a page's scan runs. It reports progress on standard output, one JSON object a line.
 
 python -m samespace.web.library.scan_process [--model DIR | --backbone NAME [--weights FILE]] -- LIBRARY FOLDER…
 
-Kills are safe at any moment, and when standard input closes, because the server is gone, it ends.
+It can be killed at any moment. It ends when standard input closes, because the server is gone.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable
 from samespace.library.library import Library
-from samespace.library.scan import scan as scan_folders
-from samespace.search.look import look_from_options, remember_look
-from samespace.search.same_shot import Sketches
-from samespace.search.vectors import vectors_of
+from samespace.search.look import look_from_options
 from samespace.web.render import below, told
+from samespace.words.scan import scan_folders
 
 
 def scan(options: Sequence[str], folder: Path, roots: Sequence[Path]) -> None:
-    """What `samespace scan` does with these options."""
+    """Do what `samespace scan` does with these options, and report progress."""
     library = Library(folder, create=True)
     with library.hold(wait=False) as held:
         if not held:
@@ -38,14 +36,12 @@ def scan(options: Sequence[str], folder: Path, roots: Sequence[Path]) -> None:
             _tell("loading", what=_named(options))
         look = look_from_options(options)
         _tell("looking")
-        found = scan_folders(library, roots, [Sketches(), look.extractor], tell=_tell_progress)
-        vectors_of(library, look)
-        remember_look(library, look)
+        found = scan_folders(library, roots, look, tell=_tell_progress)
     _tell("done", **found._asdict() | {"unreadable": [_as_json(error, roots) for error in found.unreadable]})
 
 
 def _named(options: Sequence[str]) -> str:
-    """What they ask for, before it is loaded and can say its own name."""
+    """Return the name of the model or backbone that is about to be loaded."""
     kind, name = options[:2]
     return readable(f"the model {Path(name).name}" if kind == "--model" else name)
 

@@ -10,10 +10,9 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any, NamedTuple
 
-from samespace.base.errors import SameSpaceError
 from samespace.duplicates.find import Comparison
 from samespace.duplicates.group import THRESHOLDS, DedupeOptions, Group
-from samespace.web.state import Desk, Snapshot, photo_id, was_away
+from samespace.web.state import LiveLibrary, Snapshot, photo_id, was_away
 
 LOWEST = {"exact": 1.0, "near": 0.5, "same-space": 0.5}  # threshold that groups can be asked for
 POSITIONS = [number / 100 for number in range(50, 101, 5)]  # of the slider
@@ -44,24 +43,24 @@ class Comparing:
 
     @property
     def seconds(self) -> int:
-        """For how long it has been comparing."""
+        """Return for how long it has been comparing."""
         return int(time.monotonic() - self._since)
 
-    def groups(self, threshold: float, desk: Desk, verdicts: Verdicts) -> list[Shown] | None:
-        """The groups of what is there, those that free most bytes first; None while it is being compared."""
+    def groups(self, threshold: float, live: LiveLibrary, verdicts: Verdicts) -> list[Shown] | None:
+        """Return the groups that free most bytes first; None while photos are being compared."""
         comparison = self._made()
         if comparison is None:
             return None
-        gone, (last, groups) = desk.gone, self._last
+        gone, (last, groups) = live.gone, self._last
         if last != (threshold, gone, verdicts):
             groups = list(map(_shown, comparison.at(threshold, verdicts, gone).groups))
             self._last = (threshold, gone, verdicts), groups
         return groups
 
-    def counts(self, desk: Desk, verdicts: Verdicts) -> list[int] | None:
-        """How many groups there are at each of `POSITIONS`; None while it is being compared."""
+    def counts(self, live: LiveLibrary, verdicts: Verdicts) -> list[int] | None:
+        """Count the groups at each of `POSITIONS`; None while photos are being compared."""
         comparison = self._made()
-        return None if comparison is None else comparison.counts(POSITIONS, verdicts, desk.gone)
+        return None if comparison is None else comparison.counts(POSITIONS, verdicts, live.gone)
 
     def _made(self) -> Comparison | None:
         try:
@@ -71,19 +70,19 @@ class Comparing:
 
 
 class Comparings:
-    """Each kind's comparison, of the desk's latest snapshot and by its look; one is made after the other."""
+    """Each kind's comparison of the latest snapshot, by its look; one is made after the other."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, live: LiveLibrary) -> None:
+        self._live = live
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._of: tuple[int, str] | None = None
         self._kinds: dict[str, Comparing] = {}
 
     def of(self, kind: str) -> Comparing:
-        """Begun now, if it has not been."""
+        """Return the comparison, which begins now if it has not."""
         with self._lock:
-            snapshot, look = self._desk.snapshot, self._desk.look
+            snapshot, look = self._live.snapshot, self._live.look
             if self._of != (snapshot.number, look.extractor.fingerprint):
                 for comparing in self._kinds.values():
                     comparing.comparison.cancel()
@@ -100,38 +99,30 @@ class Comparings:
             if not future.set_running_or_notify_cancel():  # there is a newer snapshot
                 return
             try:
-                future.set_result(_compare(self._desk, snapshot, kind))
+                future.set_result(_compare(self._live, snapshot, kind))
             except BaseException as error:  # whoever asks for groups is told
                 future.set_exception(error)
 
 
-def _compare(desk: Desk, snapshot: Snapshot, kind: str) -> Comparison:
+def _compare(live: LiveLibrary, snapshot: Snapshot, kind: str) -> Comparison:
     folders = sorted({photo.root for photo in snapshot.photos.values()})
-    look = desk.look if kind == "same-space" else None
-    with desk.library() as library:
+    look = live.look if kind == "same-space" else None
+    with live.library() as library:
         search = DedupeOptions(kind, LOWEST[kind])
         comparison = Comparison([library], folders, search, look and look.extractor, look.model if look else None)
-        comparison.at(THRESHOLDS[kind], without=desk.gone)  # groups have pairs to score as well, the first time
+        comparison.at(THRESHOLDS[kind], without=live.gone)  # groups have pairs to score as well, the first time
         comparison.remember([library])
-    desk.must_be_there()  # photos that went meanwhile would be taken for damaged ones
+    live.must_be_there()  # photos that went meanwhile would be taken for damaged ones
     return comparison
 
 
-def kinds(desk: Desk) -> list[str]:
-    """The kinds of duplicates that can be told here."""
-    return ["near", "exact"] if desk.look.meaning == "same shot" else ["near", "exact", "same-space"]
-
-
-def threshold_of(kind: str, given: float | None) -> float:
-    """The threshold to list groups at; one sentence if it makes no sense."""
-    threshold = THRESHOLDS[kind] if given is None or kind == "exact" else given
-    if not LOWEST[kind] <= threshold <= 1:
-        raise SameSpaceError(f"a threshold of {threshold:g} makes no sense here: give {LOWEST[kind]:g} to 1")
-    return threshold
+def kinds(live: LiveLibrary) -> list[str]:
+    """Return the kinds of duplicates that can be found here."""
+    return ["near", "exact"] if live.look.meaning == "same shot" else ["near", "exact", "same-space"]
 
 
 def group_id(ids: Iterable[str]) -> str:
-    """What a page and its address call a group of these photos."""
+    """Return the id of a group of these photos."""
     return hashlib.sha256(" ".join(sorted(ids)).encode()).hexdigest()[:16]
 
 

@@ -8,21 +8,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.text import readable
+from samespace.duplicates.group import THRESHOLDS
 from samespace.library.library import Photo
-from samespace.web.render import desk_of, page, photo_as_json, told
-from samespace.web.review.groups import LOWEST, POSITIONS, Comparings, Shown, kinds, threshold_of
-from samespace.web.schema import FLAG, NUMBER, TEXT, WHOLE, answer, explained, listed, parameter, photo_and, record
-from samespace.web.state import Desk, LibraryAway
+from samespace.web.address import Address
+from samespace.web.render import PhotoAnswer, live_of, page, photo_as_json, told
+from samespace.web.review.groups import LOWEST, POSITIONS, Comparings, Shown, kinds
+from samespace.web.schema import Answer, Sent, read, without_blanks
+from samespace.web.state import LibraryAway, LiveLibrary
 from samespace.words.stored_captions import Caption
 
 SORTS = {"largest": "frees most first", "certain": "most certain first"}
@@ -43,36 +45,35 @@ class Step(NamedTuple):
 
 
 class Review:
-    """What is being compared, what was decided since the start, and which photos a person kept together."""
+    """Comparisons under way, decisions since the start, and photos that a person kept together."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk, self.comparings = desk, Comparings(desk)
+    def __init__(self, live: LiveLibrary) -> None:
+        self.live, self.comparings = live, Comparings(live)
         self.steps: list[Step] = []
         self.deciding = threading.Lock()  # one decision after the other
 
     @cached_property
     def kept(self) -> list[frozenset[str]]:
-        """Photos of a group, by their ids, of which several were kept."""
-        with self.desk.library() as library:
+        """Return groups of photos, by their ids, of which several were kept."""
+        with self.live.library() as library:
             return [frozenset(ids) for ids in json.loads(library.note(_NOTE) or "[]")]
 
     def keep_together(self, more: Sequence[frozenset[str]], less: Sequence[frozenset[str]] = ()) -> None:
-        """What was kept together does not come back as a group, not with the next scan either."""
+        """Keep photos that were kept together from coming back as a group, after another scan too."""
         if more or less:
             self.kept = [*(ids for ids in self.kept if ids not in less), *more]
-            with self.desk.library() as library:
+            with self.live.library() as library:
                 library.write_note(_NOTE, json.dumps([sorted(ids) for ids in self.kept]))
 
-    def groups(self, asked: Asked) -> list[Shown] | None:
-        """What is left to decide; None while it is being compared."""
-        with self.desk.library() as library:
+    def groups(self, kind: str, threshold: float) -> list[Shown] | None:
+        """Return what is left to decide, those that free most bytes first; None while photos are being compared."""
+        with self.live.library() as library:
             verdicts = library.verdicts()
-        groups = self.comparings.of(asked.kind).groups(asked.threshold, self.desk, verdicts)
+        groups = self.comparings.of(kind).groups(threshold, self.live, verdicts)
         if groups is None:
             return None
         together = {photo: ids for ids in self.kept for photo in ids}
-        left = [one for one in groups if not together.get(one.ids[0], frozenset()).issuperset(one.ids)]
-        return sorted(left, key=lambda one: -one.group.weakest) if asked.sort == "certain" else left
+        return [one for one in groups if not together.get(one.ids[0], frozenset()).issuperset(one.ids)]
 
 
 def review_of(request: Request) -> Review:
@@ -83,55 +84,66 @@ def review_of(request: Request) -> Review:
 # --- which groups -----------------------------------------------------------------------------------------------------
 
 
-class Asked(NamedTuple):
-    """Which groups a person looks at, as the address says."""
+Kind = Literal["near", "exact", "same-space"]
 
-    kind: str
-    threshold: float
-    sort: str
-    start: int
+
+class KindQuery(Sent):
+    """A kind of duplicates, of an address or of JSON."""
+
+    kind: Kind = Field("near", description="of duplicates; same-space only if the library was scanned for it")
+
+    _blank = model_validator(mode="before")(without_blanks)
+
+
+class ThresholdQuery(KindQuery):
+    """A kind of duplicates and how alike they must be."""
+
+    threshold: float = Field(
+        default=None, validate_default=True, ge=0, le=1, description="lowest score; left out: the kind's usual one"
+    )
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _usual(cls, given: Any, info: ValidationInfo) -> Any:
+        kind = info.data.get("kind", "near")
+        return THRESHOLDS[kind] if given is None or kind == "exact" else given
+
+
+class GroupsQuery(ThresholdQuery):
+    """Which groups a person looks at."""
+
+    sort: Literal["largest", "certain"] = Field(default="largest", description="what comes first")
+    start: int = Field(default=0, ge=0, le=10**9, description="the first to list")
 
     def address(self, **changes: Any) -> str:
-        """Of the page that shows them; what is as usual goes without saying."""
-        asked, usual = self._replace(**changes), Asked(self.kind, threshold_of(self.kind, None), "largest", 0)
-        said = {name: value for name, value in asked._asdict().items() if value != getattr(usual, name)}
+        """Return the address of the page that shows them, without values that are usual."""
+        asked = self.model_copy(update=changes)
+        said = {name: value for name, value in asked if value != getattr(GroupsQuery(kind=asked.kind), name)}
         words = urlencode(said if asked.kind == "near" else {"kind": asked.kind, **said})
         return f"/review?{words}" if words else "/review"
 
-    def of(self, kind: str) -> Asked:
-        """The first groups of another kind."""
-        return Asked(kind, threshold_of(kind, None), self.sort, 0)
+    def of(self, kind: Kind) -> GroupsQuery:
+        """Return the query of the first groups of another kind."""
+        return GroupsQuery(kind=kind, sort=self.sort)
 
 
-def asked_for(given: Mapping[str, Any], desk: Desk) -> Asked:
-    """From an address or a JSON record; one sentence if it makes no sense."""
-    kind, sort, known = given.get("kind", "near"), given.get("sort", "largest"), kinds(desk)
-    if kind not in known:
-        why = "; this library was scanned without a model or a backbone" if kind == "same-space" else ""
-        raise wrong(f"there is no kind {str(kind)[:40]!r} here: choose {' or '.join(known)}{why}")
-    if sort not in list(SORTS):
-        raise wrong(f"there is no order {str(sort)[:40]!r}: choose {' or '.join(SORTS)}")
-    try:
-        threshold = threshold_of(kind, _number(given, "threshold", None))
-    except SameSpaceError as error:
-        raise wrong(str(error)) from error
-    return Asked(kind, threshold, sort, int(_number(given, "start", 0)))
+class CountedGroupsQuery(GroupsQuery):
+    """Which groups a program asks for."""
+
+    count: int = Field(default=PAGE, ge=0, le=10**9, description=f"how many, {MOST} at most")
 
 
-def _number(given: Mapping[str, Any], name: str, usual: Any) -> Any:
-    if given.get(name) in (None, ""):
-        return usual
-    try:
-        number = float(given[name])
-    except (TypeError, ValueError):
-        number = -1
-    if not 0 <= number < 1e9:
-        raise wrong(f"`{name}` is to be a number from 0 on, not {readable(str(given[name])[:40])}")
-    return number
+def check_kind(asked: KindQuery, live: LiveLibrary) -> None:
+    """Refuse a kind of duplicates that the library was not scanned for, and a threshold that is too low for it."""
+    if asked.kind not in kinds(live):
+        raise wrong("to find same-space duplicates, scan the library with --model or --backbone")
+    lowest = LOWEST[asked.kind]
+    if isinstance(asked, ThresholdQuery) and asked.threshold < lowest:
+        raise wrong(f"a threshold of {asked.threshold:g} is out of range: use {lowest:g} to 1")
 
 
 def wrong(sentence: str) -> HTTPException:
-    """What was asked for makes no sense."""
+    """Return the refusal of a request."""
     return HTTPException(422, sentence)
 
 
@@ -139,10 +151,11 @@ def wrong(sentence: str) -> HTTPException:
 
 
 def _page(request: Request) -> Response:
-    """The whole page; for htmx what is below its header, or further groups; or the groups of some photos."""
-    desk = desk_of(request)
-    asked = asked_for(request.query_params, desk)
-    words = {"asked": asked, "kinds": kinds(desk), "sorts": SORTS, "lowest": LOWEST[asked.kind], "saved": _saved}
+    """Show the whole page; to htmx what is below its header, or further groups, or the groups of some photos."""
+    live = live_of(request)
+    asked = read(GroupsQuery, request.query_params)
+    check_kind(asked, live)
+    words = {"asked": asked, "kinds": kinds(live), "sorts": SORTS, "lowest": LOWEST[asked.kind], "saved": _saved}
     return page(request, _template(request), 200, **words, **_state(request, asked))
 
 
@@ -156,14 +169,14 @@ def _saved(photo: Photo) -> str:
     return datetime.fromtimestamp(photo.mtime_ns / 1e9).strftime("%Y-%m-%d %H:%M")
 
 
-def _state(request: Request, asked: Asked) -> dict[str, Any]:
-    """Where the comparing stands, and if it is done, the groups to show."""
+def _state(request: Request, asked: GroupsQuery) -> dict[str, Any]:
+    """Say if photos are still being compared, and if not, which groups to show."""
     review = review_of(request)
-    state = {"state": "unscanned", "photos": len(review.desk.snapshot.photos) - len(review.desk.gone)}
-    if not review.desk.snapshot.photos:
+    state = {"state": "unscanned", "photos": len(review.live.snapshot.photos) - len(review.live.gone)}
+    if not review.live.snapshot.photos:
         return state
     try:
-        groups = review.groups(asked)
+        groups = _in_order(review, asked)
     except LibraryAway:
         raise  # another scan does not help
     except SameSpaceError as error:
@@ -174,6 +187,14 @@ def _state(request: Request, asked: Asked) -> dict[str, Any]:
     return {**state, "state": "groups", **more}
 
 
+def _in_order(review: Review, asked: GroupsQuery) -> list[Shown] | None:
+    """Return the groups in the order that is asked for; None while photos are being compared."""
+    groups = review.groups(asked.kind, asked.threshold)
+    if groups is None or asked.sort == "largest":
+        return groups
+    return sorted(groups, key=lambda one: -one.group.weakest)
+
+
 def _totals(groups: Sequence[Shown]) -> dict[str, int]:
     return {
         "total": len(groups),
@@ -182,7 +203,7 @@ def _totals(groups: Sequence[Shown]) -> dict[str, int]:
     }
 
 
-def _part(request: Request, asked: Asked, groups: Sequence[Shown]) -> dict[str, Any]:
+def _part(request: Request, asked: GroupsQuery, groups: Sequence[Shown]) -> dict[str, Any]:
     if photos := request.query_params.get("photos"):
         wanted = set(photos.split(","))
         return {"groups": [one for one in groups if not wanted.isdisjoint(one.ids)], "more": "", "before": ""}
@@ -194,103 +215,109 @@ def _part(request: Request, asked: Asked, groups: Sequence[Shown]) -> dict[str, 
     }
 
 
-def _groups(request: Request) -> Response:
-    """The groups that are left to decide, in order."""
-    review, asked = review_of(request), asked_for(request.query_params, desk_of(request))
-    groups = review.groups(asked)
+class Member(PhotoAnswer):
+    """A photo of a group."""
+
+    score: float = Field(description="with the first member")
+    keep: bool = Field(description="the suggestion")
+    why: str
+
+
+class Group(Answer):
+    """Photos that show the same."""
+
+    id: str
+    kind: str = Field(description="the loosest that joins a member to the first")
+    weakest: float = Field(description="lowest score of two members")
+    bytes: int = Field(description="that the suggestion frees")
+    members: list[Member] = Field(description="the suggested keeper first")
+
+
+class Groups(Answer):
+    """The groups that are left to decide."""
+
+    state: Literal["ready"]
+    kind: str
+    threshold: float
+    sort: str
+    start: int
+    total: int = Field(description="groups in all")
+    duplicates: int = Field(description="photos that the suggestions remove in all")
+    bytes: int = Field(description="that they free in all")
+    groups: list[Group]
+
+
+class Position(Answer):
+    """A threshold and the number of groups there."""
+
+    threshold: float
+    groups: int
+
+
+class Counts(Answer):
+    """The number of groups at each threshold."""
+
+    state: Literal["ready"]
+    positions: list[Position]
+
+
+class StillComparing(Answer):
+    """Photos are still being compared: ask again."""
+
+    state: Literal["comparing"]
+    seconds: int = Field(description="so far")
+
+
+def _still_comparing(request: Request, kind: str) -> StillComparing:
+    return StillComparing(state="comparing", seconds=review_of(request).comparings.of(kind).seconds)
+
+
+def _groups(request: Request, asked: CountedGroupsQuery) -> Groups | StillComparing:
+    """List the duplicate groups that are left to decide."""
+    live = live_of(request)
+    check_kind(asked, live)
+    groups = _in_order(review_of(request), asked)
     if groups is None:
-        return JSONResponse({"state": "comparing", "seconds": review.comparings.of(asked.kind).seconds}, 202)
-    end = asked.start + min(int(_number(request.query_params, "count", PAGE)), MOST)
-    captions = desk_of(request).captions
-    shown = [_group_as_json(one, captions) for one in groups[asked.start : end]]
-    return JSONResponse({"state": "ready", **asked._asdict(), **_totals(groups), "groups": shown})
+        return _still_comparing(request, asked.kind)
+    end = asked.start + min(asked.count, MOST)
+    captions = live.captions
+    return Groups(
+        state="ready",
+        kind=asked.kind,
+        threshold=asked.threshold,
+        sort=asked.sort,
+        start=asked.start,
+        **_totals(groups),
+        groups=[_group(one, captions) for one in groups[asked.start : end]],
+    )
 
 
-def _group_as_json(one: Shown, captions: Mapping[str, Caption]) -> dict[str, Any]:
-    members = [
-        {
-            **photo_as_json(member.photo, captions),
-            "score": round(member.score, 6),
-            "keep": member.keep,
-            "why": member.why,
-        }
-        for member in one.group.members
-    ]
-    weakest = round(one.group.weakest, 6)
-    return {"id": one.id, "kind": one.group.kind, "weakest": weakest, "bytes": one.bytes_freed, "members": members}
+def _group(one: Shown, captions: Mapping[str, Caption]) -> Group:
+    group = one.group
+    members = []
+    for member in group.members:
+        photo = photo_as_json(member.photo, captions)
+        members.append(Member(**photo, score=round(member.score, 6), keep=member.keep, why=member.why))
+    return Group(id=one.id, kind=group.kind, weakest=round(group.weakest, 6), bytes=one.bytes_freed, members=members)
 
 
-def _counts(request: Request) -> Response:
-    """How many groups each position of the slider gives."""
-    desk = desk_of(request)
-    asked = asked_for(request.query_params, desk)
-    comparing = review_of(request).comparings.of(asked.kind)
-    with desk.library() as library:
+def _counts(request: Request, asked: KindQuery) -> Counts | StillComparing:
+    """Say how many groups there would be at other thresholds."""
+    live, review = live_of(request), review_of(request)
+    check_kind(asked, live)
+    with live.library() as library:
         verdicts = library.verdicts()
-    counts = comparing.counts(desk, verdicts)
-    if counts is not None and review_of(request).kept:  # what was kept together is no group to decide
-        each = (review_of(request).groups(asked._replace(threshold=at)) for at in POSITIONS)
-        counts = [len(groups or ()) for groups in each]
+    counts = review.comparings.of(asked.kind).counts(live, verdicts)
     if counts is None:
-        return JSONResponse({"state": "comparing", "seconds": comparing.seconds}, 202)
-    positions = [{"threshold": at, "groups": number} for at, number in zip(POSITIONS, counts, strict=True)]
-    return JSONResponse({"state": "ready", "positions": positions})
+        return _still_comparing(request, asked.kind)
+    if review.kept:  # what was kept together is not a group to decide
+        counts = [len(review.groups(asked.kind, at) or ()) for at in POSITIONS]
+    positions = [Position(threshold=at, groups=number) for at, number in zip(POSITIONS, counts, strict=True)]
+    return Counts(state="ready", positions=positions)
 
-
-# --- the addresses ----------------------------------------------------------------------------------------------------
-
-
-KIND = {"enum": list(LOWEST), "default": "near"}
-THRESHOLD = explained(NUMBER, "left out: the kind's usual one", minimum=0, maximum=1)
-_MEMBER = photo_and(score=explained(NUMBER, "with the first member"), keep=explained(FLAG, "the suggestion"), why=TEXT)
-_GROUP = record(
-    id=TEXT,
-    kind=explained({"enum": list(LOWEST)}, "the loosest that joins a member to the first"),
-    weakest=explained(NUMBER, "lowest score of two members"),
-    bytes=explained(WHOLE, "that the suggestion wins"),
-    members=listed(_MEMBER, "the suggested keeper first"),
-)
-_GROUPS = record(
-    state={"const": "ready"},
-    kind=TEXT,
-    threshold=NUMBER,
-    sort=TEXT,
-    start=WHOLE,
-    total=explained(WHOLE, "groups in all"),
-    duplicates=explained(WHOLE, "photos that the suggestions remove in all"),
-    bytes=explained(WHOLE, "that they win in all"),
-    groups=listed(_GROUP),
-)
-_COUNTS = record(state={"const": "ready"}, positions=listed(record(threshold=NUMBER, groups=WHOLE)))
-_WAIT = answer("Still comparing: ask again.", record(state={"const": "comparing"}, seconds=WHOLE))
-DESCRIBED = {
-    "/api/groups": {
-        "get": {
-            "summary": "Duplicate groups that are left to decide",
-            "parameters": [
-                parameter("kind", "of duplicates; same-space where the library was scanned for it", KIND),
-                parameter("threshold", "from which score on", THRESHOLD),
-                parameter("sort", "what comes first", {"enum": list(SORTS), "default": "largest"}),
-                parameter("start", "the first to list", {**WHOLE, "minimum": 0, "default": 0}),
-                parameter("count", f"how many, {MOST} at most", {**WHOLE, "minimum": 0, "default": PAGE}),
-            ],
-            "responses": {"200": answer("The groups.", _GROUPS), "202": _WAIT},
-        }
-    },
-    "/api/groups/counts": {
-        "get": {
-            "summary": "How many groups there would be at other thresholds",
-            "parameters": [parameter("kind", "of duplicates", KIND)],
-            "responses": {
-                "200": answer("The number at each threshold, groups that were kept whole included.", _COUNTS),
-                "202": _WAIT,
-            },
-        }
-    },
-}
 
 ROUTES = [
     Route("/review", _page),
-    Route("/api/groups", _groups),
-    Route("/api/groups/counts", _counts),
+    Address("GET", "/api/groups", _groups, {200: Groups, 202: StillComparing}, takes=CountedGroupsQuery),
+    Address("GET", "/api/groups/counts", _counts, {200: Counts, 202: StillComparing}, takes=KindQuery),
 ]

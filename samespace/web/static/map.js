@@ -137,6 +137,7 @@ function paint() {
   if (shown >= 0) paintRing(radius);
   canvas.dataset.photos = placed.length; // for tests and scripts
   canvas.dataset.sight = sight.length;
+  canvas.dataset.loading = loading;
 }
 
 function inSight() {

@@ -371,6 +371,11 @@ document.addEventListener("keydown", (event) => {
   action();
 });
 
+// An answer for a threshold that the slider has left meanwhile is dropped: the form asks again.
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  const { elt, parameters } = event.detail.requestConfig;
+  if (elt.matches("form.bar") && $("threshold") && parameters.threshold !== $("threshold").value) event.detail.shouldSwap = false;
+});
 document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target?.id !== "review") return;
   prepare();

@@ -20,7 +20,7 @@ from samespace.library.library import Library, Photo
 from samespace.library.scan import scan
 from samespace.web.library import page as library_module
 from samespace.web.library.page import Folder, tree
-from samespace.web.state import Desk, photo_id
+from samespace.web.state import LiveLibrary, photo_id
 from tests.conftest import Served
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ def text_of(html: str) -> str:
 
 
 @pytest.fixture
-def unscanned(desk: Desk, tmp_path: Path) -> Desk:
+def unscanned(live: LiveLibrary, tmp_path: Path) -> LiveLibrary:
     """The same photos, before the first scan."""
-    desk.folder = tmp_path / "library"
-    Library(desk.folder, create=True).close()
-    desk.refresh()
-    return desk
+    live.folder = tmp_path / "library"
+    Library(live.folder, create=True).close()
+    live.refresh()
+    return live
 
 
 def remove_duplicates(client: Any, token: Token, groups: int) -> int:
@@ -57,9 +57,9 @@ def remove_duplicates(client: Any, token: Token, groups: int) -> int:
 # What is in it
 
 
-def test_the_figures_are_those_of_the_photos(client: TestClient, desk: Desk, album: Path) -> None:
+def test_the_figures_are_those_of_the_photos(client: TestClient, live: LiveLibrary, album: Path) -> None:
     told = client.get("/api/library").json()
-    files = [photo.path for photo in desk.snapshot.photos.values()]
+    files = [photo.path for photo in live.snapshot.photos.values()]
     assert (told["photos"], told["size"]) == (26, sum(path.stat().st_size for path in files))
     assert told["roots"] == [str(album)]
     folders = [(folder["address"], folder["photos"]) for folder in told["folders"]]
@@ -80,12 +80,12 @@ def test_the_page_reads_without_javascript(client: TestClient) -> None:
     assert "style=" not in page
 
 
-def test_every_folder_leads_to_its_photos(client: TestClient, album: Path, desk: Desk) -> None:
+def test_every_folder_leads_to_its_photos(client: TestClient, album: Path, live: LiveLibrary) -> None:
     (album / "a & b" / "c#d").mkdir(parents=True)
     shutil.copy(next((album / "2023").glob("01*")), album / "a & b" / "c#d")
-    with desk.library() as library:
-        scan(library, [album], [desk.look.extractor])
-    desk.refresh()
+    with live.library() as library:
+        scan(library, [album], [live.look.extractor])
+    live.refresh()
     addresses = re.findall(r'href="(/search\?folder=[^"]+)"', client.get("/library").text)
     assert len(addresses) == 5
     for address in addresses:
@@ -123,24 +123,24 @@ def test_a_tree_counts_what_lies_in_it(paths: list[tuple[list[str], int]]) -> No
 def test_a_tree_of_very_many_folders_has_the_upper_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("samespace.web.folders.FOLDERS", 5)
     found = tree([photo(f"{year}/{month}/x.jpg") for year in range(4) for month in range(3)])
-    assert [(folder.photos, folder.folders) for folder in found.folders] == [(3, ())] * 4
+    assert [(folder.photos, folder.folders) for folder in found.folders] == [(3, [])] * 4
 
 
-def test_years_are_told_where_they_are_known(client: TestClient, desk: Desk) -> None:
+def test_years_are_told_where_they_are_known(client: TestClient, live: LiveLibrary) -> None:
     photos = [photo("a", taken="2019-05-01 10:00:00"), photo("b", taken="2021"), photo("c", taken="2021"), photo("d")]
-    desk.snapshot = desk.snapshot._replace(photos={photo_id(each.path): each for each in photos})
+    live.snapshot = live.snapshot._replace(photos={photo_id(each.path): each for each in photos})
     years = [{"year": 2019, "photos": 1}, {"year": 2021, "photos": 2}]
     assert client.get("/api/library").json()["years"] == years
     assert "1 photo without a date" in client.get("/library").text
 
 
 def test_what_could_not_be_read_is_told_by_reason(
-    client: TestClient, desk: Desk, album: Path, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, live: LiveLibrary, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_module, "NAMES", 2)
     empty = [UnreadablePhoto(album / f"{number}.jpg", "the file is empty") for number in range(3)]
     odd = UnreadablePhoto(album / "x\u202e<b>.jpg", "damaged: 5 bytes are missing")
-    desk.snapshot = desk.snapshot._replace(unreadable=[odd, *empty])
+    live.snapshot = live.snapshot._replace(unreadable=[odd, *empty])
     page = client.get("/library").text
     text = text_of(page)
     assert "4 files could not be read" in text
@@ -161,7 +161,7 @@ def test_photos_that_were_removed_lie_in_quarantine(client: TestClient, token: T
     assert client.get("/api/library").json()["photos"] == 26
 
 
-def test_before_the_first_scan(client: TestClient, unscanned: Desk, album: Path) -> None:
+def test_before_the_first_scan(client: TestClient, unscanned: LiveLibrary, album: Path) -> None:
     page = client.get("/library").text
     for words in ("Nothing has been scanned yet", str(album), "Scan these photos", f"samespace scan {album}"):
         assert words in page
@@ -170,7 +170,7 @@ def test_before_the_first_scan(client: TestClient, unscanned: Desk, album: Path)
     assert client.get("/api/map").json() == {"state": "none", "words": "Nothing has been scanned yet."}
 
 
-def test_a_folder_without_photos(client: TestClient, unscanned: Desk, tmp_path: Path) -> None:
+def test_a_folder_without_photos(client: TestClient, unscanned: LiveLibrary, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with unscanned.library() as library:
         scan(library, [tmp_path / "empty"])
@@ -187,7 +187,7 @@ def expect(what: Any) -> Any:
     return expect(what)
 
 
-def test_a_first_scan_from_the_page(browser: Page, unscanned: Desk) -> None:
+def test_a_first_scan_from_the_page(browser: Page, unscanned: LiveLibrary) -> None:
     browser.goto("/library")
     browser.get_by_role("button", name="Scan these photos").click()
     expect(browser.locator("#scan")).to_have_attribute("data-state", "done", timeout=WAIT)
@@ -202,12 +202,12 @@ def test_a_first_scan_from_the_page(browser: Page, unscanned: Desk) -> None:
 
 
 @pytest.fixture
-def held(desk: Desk) -> Iterator[Callable[[], None]]:
+def held(live: LiveLibrary) -> Iterator[Callable[[], None]]:
     """The library, held as by a scan in a terminal until this is called."""
     begun, over = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with desk.library() as library, library.hold():
+        with live.library() as library, library.hold():
             begun.set()
             over.wait(60)
 
@@ -255,7 +255,7 @@ def test_a_folder_is_added_by_its_path(browser: Page, album: Path, tmp_path: Pat
     expect(browser.locator(".folders")).to_contain_text("other")
 
 
-def test_what_was_removed_comes_back(browser: Page, served: Served, desk: Desk) -> None:
+def test_what_was_removed_comes_back(browser: Page, served: Served, live: LiveLibrary) -> None:
     with httpx.Client(base_url=served.url, timeout=60) as client:
         removed = remove_duplicates(client, served.token, 3)
     browser.goto("/library")

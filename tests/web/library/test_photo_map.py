@@ -11,7 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from samespace.web.library import photo_map
-from samespace.web.state import Desk
+from samespace.web.state import LiveLibrary
+from tests.conftest import COLOUR_LOOK
 from tests.web.library.test_page import WAIT, expect
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ def the_map(client: TestClient) -> dict[str, Any]:
     return told
 
 
-def test_copies_lie_beside_their_originals(client: TestClient, desk: Desk) -> None:
+def test_copies_lie_beside_their_originals(client: TestClient, live: LiveLibrary) -> None:
     told = the_map(client)
-    assert told["photos"] == list(desk.snapshot.photos)
+    assert told["photos"] == list(live.snapshot.photos)
     assert [told["folders"][at] for at in told["folder"]] == [
-        photo.path.parent.name for photo in desk.snapshot.photos.values()
+        photo.path.parent.name for photo in live.snapshot.photos.values()
     ]
     places = np.array([told["x"], told["y"]]).T
     apart = np.square(places[:, None] - places).sum(2)
@@ -39,13 +40,15 @@ def test_copies_lie_beside_their_originals(client: TestClient, desk: Desk) -> No
     assert np.mean(beside) > 0.75
 
 
-def test_a_map_is_made_once_for_a_snapshot(client: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_map_is_made_once_for_a_snapshot(
+    client: TestClient, live: LiveLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[int] = []
     real = photo_map.lay_out
     monkeypatch.setattr(photo_map, "lay_out", lambda vectors: [made.append(len(vectors)), real(vectors)][1])
     assert the_map(client) == the_map(client)
     assert made == [26]
-    desk.refresh()
+    live.refresh()
     the_map(client)
     assert made == [26, 26]
 
@@ -58,10 +61,10 @@ def test_it_is_told_that_a_map_is_being_made(client: TestClient, monkeypatch: py
     assert the_map(client)["state"] == "ready"
 
 
-def test_a_removed_photo_is_not_on_the_map(client: TestClient, desk: Desk) -> None:
+def test_a_removed_photo_is_not_on_the_map(client: TestClient, live: LiveLibrary) -> None:
     the_map(client)
-    removed, gone = next(iter(desk.snapshot.photos.items()))
-    desk.remove([gone.path])
+    removed, gone = next(iter(live.snapshot.photos.items()))
+    live.remove([gone.path])
     told = the_map(client)
     assert (len(told["photos"]), removed in told["photos"], told["total"]) == (25, False, 25)
     assert {len(told[name]) for name in ("x", "y", "names", "versions", "folder", "sides")} == {25}
@@ -73,10 +76,9 @@ def test_of_very_many_photos_some_are_on_the_map(client: TestClient, monkeypatch
     assert (len(told["photos"]), told["total"]) == (7, 26)
 
 
-def test_what_is_wrong_with_a_map_is_said(client: TestClient, desk: Desk) -> None:
-    with desk.library() as library:
-        library.drop_derived(desk.look.extractor, "")
-        library._db.query("DELETE FROM rows")
+def test_what_is_wrong_with_a_map_is_said(client: TestClient, live: LiveLibrary) -> None:
+    assert live.snapshot.space
+    live.snapshot.space.look = COLOUR_LOOK  # which the library was not scanned for
     assert the_map(client)["state"] == "none"
     assert "have no features" in the_map(client)["words"]
 

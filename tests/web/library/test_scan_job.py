@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -25,20 +24,20 @@ from samespace.search.look import choose_look, look_for_copies
 from samespace.web.app import make_app
 from samespace.web.guard import Guard
 from samespace.web.library import scan_job
-from samespace.web.library.scan_job import Scan, Scans, left_words, outermost, progress_words
-from samespace.web.state import Desk
+from samespace.web.library.scan_job import Progress, Scans, left_words, outermost, progress_words
+from samespace.web.state import LiveLibrary
 from tests.conftest import BACKBONE, Served
 
 Token = dict[str, str]
 
 
-def told(scans: Scans) -> list[Scan]:
+def told(scans: Scans) -> list[Progress]:
     """All that a page is told until the scan is over."""
 
     async def listen() -> list[str]:
-        return [line async for line in scan_job._stream(scans) if line.startswith("data: ")]
+        return [line async for line in scan_job.events(scans) if line.startswith("data: ")]
 
-    return [Scan(**json.loads(line.removeprefix("data: "))) for line in asyncio.run(listen())]
+    return [Progress(**json.loads(line.removeprefix("data: "))) for line in asyncio.run(listen())]
 
 
 def events(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -55,37 +54,37 @@ def draw(folder: Path, count: int) -> None:
 
 
 def test_a_scan_shows_what_is_new_and_names_what_is_broken(
-    client: TestClient, desk: Desk, token: Token, album: Path
+    client: TestClient, live: LiveLibrary, token: Token, album: Path
 ) -> None:
     draw(album / "new", 3)
     (album / "new" / "broken.jpg").write_bytes(b"nothing")
-    before = len(desk.snapshot.photos)
+    before = len(live.snapshot.photos)
     begun = client.post("/api/scan", headers=token)
     assert (begun.status_code, begun.json()["state"]) == (202, "loading")
     last = events(client.get("/api/scan/events"))[-1]
     assert (last["state"], last["words"]) == ("done", "29 photos · 4 new files · 2 could not be read")
     assert [Path(file["name"]).name for file in last["unreadable"]] == ["damaged.jpg", "broken.jpg"]
-    assert len(desk.snapshot.photos) == before + 3
-    assert desk.snapshot.space and len(desk.snapshot.space.photos) == before + 3
+    assert len(live.snapshot.photos) == before + 3
+    assert live.snapshot.space and len(live.snapshot.space.photos) == before + 3
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[Scan]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
     """All that a scan's process has said, also what no page had the time to ask for."""
-    said: list[Scan] = []
+    said: list[Progress] = []
 
-    def noted(news: dict[str, Any], seconds: float) -> Scan:
+    def noted(news: dict[str, Any], seconds: float) -> Progress:
         said.append(real(news, seconds))
         return said[-1]
 
-    real = scan_job._told
-    monkeypatch.setattr(scan_job, "_told", noted)
+    real = scan_job.progress_of
+    monkeypatch.setattr(scan_job, "progress_of", noted)
     return said
 
 
-def test_it_tells_how_far_it_is(desk: Desk, album: Path, seen: list[Scan]) -> None:
+def test_it_tells_how_far_it_is(live: LiveLibrary, album: Path, seen: list[Progress]) -> None:
     draw(album / "new", 300)
-    scans = Scans(desk)
+    scans = Scans(live)
     scans.start([album])
     assert told(scans)[-1].state == "done"
     reading = [("reading", done, 300) for done in (0, 256)]
@@ -93,14 +92,14 @@ def test_it_tells_how_far_it_is(desk: Desk, album: Path, seen: list[Scan]) -> No
     assert [(scan.state, scan.done, scan.total) for scan in seen] == expected
 
 
-def test_it_tells_that_it_loads_a_network_before_it_looks_for_photos(desk: Desk, seen: list[Scan]) -> None:
-    desk.look = choose_look(backbone=BACKBONE, weights="none")
-    scans = Scans(desk)
-    scans.start(desk.roots)
+def test_it_tells_that_it_loads_a_network_before_it_looks_for_photos(live: LiveLibrary, seen: list[Progress]) -> None:
+    live.look = choose_look(backbone=BACKBONE, weights="none")
+    scans = Scans(live)
+    scans.start(live.roots)
     assert told(scans)[-1].state == "done"
     assert [scan.state for scan in seen] == ["loading", "looking", "reading", "finishing", "done"]
     assert seen[0].words == f"Loading {BACKBONE} …"
-    assert {scan.state for scan in seen} <= {*scan_job.STATES}
+    assert {scan.state for scan in seen} <= {*get_args(scan_job.State)}
 
 
 def test_where_no_scan_runs_that_is_told_and_the_stream_ends(client: TestClient, token: Token) -> None:
@@ -108,10 +107,10 @@ def test_where_no_scan_runs_that_is_told_and_the_stream_ends(client: TestClient,
     assert client.delete("/api/scan", headers=token).json()["state"] == "idle"
 
 
-def test_a_scan_needs_the_token(client: TestClient, desk: Desk) -> None:
+def test_a_scan_needs_the_token(client: TestClient, live: LiveLibrary) -> None:
     assert client.post("/api/scan").status_code == 403
     assert client.delete("/api/scan").status_code == 403
-    assert desk.snapshot.number == 1
+    assert live.snapshot.number == 1
 
 
 # While something else holds the library, a scan waits
@@ -151,7 +150,7 @@ def until(served: Served, state: str) -> str:
 
 
 def test_it_says_whom_it_waits_for_and_goes_on(
-    served: Served, held: Callable[[], None], desk: Desk, album: Path
+    served: Served, held: Callable[[], None], live: LiveLibrary, album: Path
 ) -> None:
     draw(album / "new", 2)
     httpx.post(f"{served.url}/api/scan", headers=served.token, timeout=60)
@@ -170,19 +169,19 @@ def test_a_second_scan_is_refused(served: Served, held: Callable[[], None]) -> N
     until(served, "done")
 
 
-def test_a_scan_is_stopped(served: Served, held: Callable[[], None], desk: Desk) -> None:
+def test_a_scan_is_stopped(served: Served, held: Callable[[], None], live: LiveLibrary) -> None:
     httpx.post(f"{served.url}/api/scan", headers=served.token, timeout=60)
     until(served, "waiting")
     answer = httpx.delete(f"{served.url}/api/scan", headers=served.token, timeout=60).json()
     assert answer["state"] in ("finishing", "stopped")
-    assert until(served, "stopped") == "Stopped. What it had read is kept; scan again to go on."
-    assert desk.snapshot.number == 2
+    assert until(served, "stopped") == f"Stopped. {scan_job.KEPT}"
+    assert live.snapshot.number == 2
 
 
 def test_whoever_hangs_up_ends_its_stream(
     served: Served, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended, real = threading.Event(), scan_job._stream
+    ended, real = threading.Event(), scan_job.events
 
     async def noted(scans: Scans) -> AsyncIterator[str]:
         try:
@@ -191,7 +190,7 @@ def test_whoever_hangs_up_ends_its_stream(
         finally:
             ended.set()
 
-    monkeypatch.setattr(scan_job, "_stream", noted)
+    monkeypatch.setattr(scan_job, "events", noted)
     httpx.post(f"{served.url}/api/scan", headers=served.token, timeout=60)
     assert until(served, "waiting")
     assert ended.wait(30)
@@ -200,13 +199,13 @@ def test_whoever_hangs_up_ends_its_stream(
     until(served, "done")
 
 
-def test_a_stream_gives_signs_of_life(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_gives_signs_of_life(live: LiveLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_job, "HEARTBEAT", -1)
-    scans = Scans(desk)
-    scans.latest = Scan("reading")
+    scans = Scans(live)
+    scans.latest = Progress(state="reading")
 
     async def first_lines() -> list[str]:
-        stream = scan_job._stream(scans)
+        stream = scan_job.events(scans)
         return [await anext(stream) for _ in range(3)]
 
     lines = asyncio.run(first_lines())
@@ -218,60 +217,63 @@ def test_a_stream_gives_signs_of_life(desk: Desk, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_scan_that_is_killed_says_so_and_the_library_is_sound(
-    desk: Desk, album: Path, monkeypatch: pytest.MonkeyPatch
+    live: LiveLibrary, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(album / "new", 600)
-    scans, real = Scans(desk), scan_job._told
+    begun: list[subprocess.Popen[str]] = []
 
-    def kill_after_a_batch(news: dict[str, Any], seconds: float) -> Scan:
+    def begin(live: LiveLibrary, folders: Any) -> subprocess.Popen[str]:
+        begun.append(scan_job.begin(live, folders))
+        return begun[-1]
+
+    scans, real = Scans(live, begin), scan_job.progress_of
+
+    def kill_after_a_batch(news: dict[str, Any], seconds: float) -> Progress:
         if news.get("done") == 256:
-            assert scans._process
-            os.kill(scans._process.pid, signal.SIGKILL)
+            begun[0].kill()
         return real(news, seconds)
 
-    monkeypatch.setattr(scan_job, "_told", kill_after_a_batch)
+    monkeypatch.setattr(scan_job, "progress_of", kill_after_a_batch)
     scans.start([album])
     last = told(scans)[-1]
     assert last.state == "failed"
     assert last.words.startswith("The scan was killed, perhaps because memory ran out. What was read")
-    assert 26 + 256 <= len(desk.snapshot.photos) < 626
-    missing = 626 - len(desk.snapshot.photos)
+    assert 26 + 256 <= len(live.snapshot.photos) < 626
+    missing = 626 - len(live.snapshot.photos)
     monkeypatch.undo()
     scans.start([album])
     assert told(scans)[-1].words == f"626 photos · {missing} new files · 1 could not be read"
-    assert len(desk.snapshot.photos) == 626
+    assert len(live.snapshot.photos) == 626
 
 
-def test_a_scan_that_breaks_off_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(desk: Desk, folders: Any) -> subprocess.Popen[str]:
+def test_a_scan_that_breaks_off_says_so(live: LiveLibrary) -> None:
+    def broken(live: LiveLibrary, folders: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "print('{\"state\": \"loo', end=''); raise SystemExit(3)"]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    monkeypatch.setattr(scan_job, "_begin", broken)
-    scans = Scans(desk)
-    scans.start(desk.roots)
+    scans = Scans(live, broken)
+    scans.start(live.roots)
     last = told(scans)[-1]
     assert (last.state, last.words) == ("failed", f"The scan failed; the terminal says why. {scan_job.KEPT}")
 
 
-def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(live: LiveLibrary) -> None:
     news = {"state": "done", "photos": 3, "new": 0, "changed": 0, "moved": 0, "forgotten": 0, "unreadable": []}
     leaves_a_child = f"import os, sys; print({json.dumps(news)!r}, flush=True); os.fork() or sys.stdin.read()"
 
-    def begin(desk: Desk, folders: Any) -> subprocess.Popen[str]:
+    def begin(live: LiveLibrary, folders: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", leaves_a_child]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    monkeypatch.setattr(scan_job, "_begin", begin)
-    scans = Scans(desk)
-    scans.start(desk.roots)
+    scans = Scans(live, begin)
+    scans.start(live.roots)
     assert told(scans)[-1].words == "3 photos · nothing has changed"
 
 
-def test_a_mistake_of_a_person_is_told_in_its_sentence(desk: Desk, tmp_path: Path, seen: list[Scan]) -> None:
-    desk.look = look_for_copies()._replace(options=("--model", str(tmp_path / "gone")))
-    scans = Scans(desk)
-    scans.start(desk.roots)
+def test_a_mistake_of_a_person_is_told_in_its_sentence(live: LiveLibrary, tmp_path: Path, seen: list[Progress]) -> None:
+    live.look = look_for_copies()._replace(options=("--model", str(tmp_path / "gone")))
+    scans = Scans(live)
+    scans.start(live.roots)
     last = told(scans)[-1]
     assert last.state == "failed"
     assert seen[0].words == "Loading the model gone …"
@@ -290,13 +292,15 @@ def test_a_scan_ends_with_the_server(held: Callable[[], None], album: Path) -> N
 # Which folders
 
 
-def test_another_folder_is_added(client: TestClient, desk: Desk, token: Token, tmp_path: Path, album: Path) -> None:
+def test_another_folder_is_added(
+    client: TestClient, live: LiveLibrary, token: Token, tmp_path: Path, album: Path
+) -> None:
     draw(tmp_path / "more photos" / "2024", 2)
     folders = {"folders": [f" {tmp_path / 'more photos'} "]}
     assert client.post("/api/scan", json=folders, headers=token).status_code == 202
     assert events(client.get("/api/scan/events"))[-1]["state"] == "done"
-    assert desk.roots == [album, tmp_path / "more photos"]
-    assert len(desk.snapshot.photos) == 28
+    assert live.roots == [album, tmp_path / "more photos"]
+    assert len(live.snapshot.photos) == 28
 
 
 def test_what_is_no_folder_of_photos_is_refused(client: TestClient, token: Token, album: Path) -> None:
@@ -306,27 +310,29 @@ def test_what_is_no_folder_of_photos_is_refused(client: TestClient, token: Token
 
     assert refusal(["/no/such\u202e/folder"]) == (
         400,
-        "/no/such\\u202e/folder is no folder: it may be misspelt, or its disk not there.",
+        "/no/such\\u202e/folder is not a folder: check its name, and that its disk is there.",
     )
     assert refusal([str(album / "2023" / "damaged.jpg")])[0] == 400
-    assert refusal(["pictures"]) == (400, "Give the whole path, from / or ~ on, not pictures.")
+    assert refusal(["pictures"]) == (400, "Give the full path, beginning with / or ~, not pictures.")
     assert refusal(["/a\0b"])[0] == 400
     assert "lies in the library" in refusal([str(album / FOLDER / "features")])[1]
     for nonsense in ([], "", [""], [3], {}, str(album)):
-        assert refusal(nonsense) == (422, "`folders` is no list of folders.")
+        status, sentence = refusal(nonsense)
+        assert (status, "`folders`" in sentence) == (422, True)
+    assert refusal([3])[1] == "Each of `folders` must be text, not 3."
     assert events(client.get("/api/scan/events"))[0]["state"] == "idle"
 
 
-def test_without_a_folder_there_is_nothing_to_scan(client: TestClient, desk: Desk, token: Token) -> None:
-    desk.roots = []
+def test_without_a_folder_there_is_nothing_to_scan(client: TestClient, live: LiveLibrary, token: Token) -> None:
+    live.roots = []
     answer = client.post("/api/scan", headers=token)
     assert (answer.status_code, answer.json()["error"]) == (400, "There is no folder to scan yet: add one.")
 
 
-def test_other_machines_may_not_name_folders(desk: Desk, album: Path) -> None:
+def test_other_machines_may_not_name_folders(live: LiveLibrary, album: Path) -> None:
     token = "sixteen-letters-or-more"
     bearer = {"authorization": f"Bearer {token}"}
-    with TestClient(make_app(desk, Guard(token)), base_url="http://photos.example", headers=bearer) as client:
+    with TestClient(make_app(live, Guard(token)), base_url="http://photos.example", headers=bearer) as client:
         answer = client.post("/api/scan", json={"folders": [str(album)]})
         assert (answer.status_code, "Other machines can open this page" in answer.json()["error"]) == (403, True)
         assert "Add a folder" not in client.get("/library").text

@@ -24,7 +24,7 @@ from samespace.web.guard import Guard
 from samespace.web.review import decisions
 from samespace.web.review import groups as comparing
 from samespace.web.review import page as review
-from samespace.web.state import Desk
+from samespace.web.state import LiveLibrary
 from tests.web.test_app import check
 
 Token = dict[str, str]
@@ -79,15 +79,15 @@ def group_of(client: TestClient, photos: int) -> dict[str, Any]:
     return next(group for group in listed(client)["groups"] if len(group["members"]) == photos)
 
 
-def rescan(desk: Desk, album: Path) -> None:
-    with desk.library() as library:
+def rescan(live: LiveLibrary, album: Path) -> None:
+    with live.library() as library:
         scan(library, [album], [Sketches()])
-    desk.refresh()
+    live.refresh()
 
 
-def restarted(desk: Desk, album: Path) -> tuple[TestClient, Token]:
+def restarted(live: LiveLibrary, album: Path) -> tuple[TestClient, Token]:
     """The same library as the next start finds it."""
-    again = Desk(desk.folder, [album], desk.look)
+    again = LiveLibrary(live.folder, [album], live.look)
     again.refresh()
     guard = Guard()
     client = TestClient(make_app(again, guard), base_url="http://127.0.0.1")
@@ -118,8 +118,8 @@ def test_groups_come_in_the_order_that_is_asked_for_and_in_parts(client: TestCli
     assert listed(client, "/api/groups?start=9")["groups"] == largest[9:]
 
 
-def test_a_group_keeps_its_id_through_a_restart(client: TestClient, desk: Desk, album: Path) -> None:
-    again, _ = restarted(desk, album)
+def test_a_group_keeps_its_id_through_a_restart(client: TestClient, live: LiveLibrary, album: Path) -> None:
+    again, _ = restarted(live, album)
     assert [group["id"] for group in listed(again)["groups"]] == [group["id"] for group in listed(client)["groups"]]
 
 
@@ -135,17 +135,16 @@ def test_other_kinds_and_thresholds(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ("kind=twin", "There is no kind 'twin' here: choose near or exact."),
+        ("kind=twin", "`kind` must be near, exact or same-space, not 'twin'."),
         (
             "kind=same-space",
-            "There is no kind 'same-space' here: choose near or exact; this library was scanned without a model or a "
-            "backbone.",
+            "To find same-space duplicates, scan the library with --model or --backbone.",
         ),
-        ("sort=best", "There is no order 'best': choose largest or certain."),
-        ("threshold=0.2", "A threshold of 0.2 makes no sense here: give 0.5 to 1."),
-        ("threshold=high", "`threshold` is to be a number from 0 on, not high."),
-        ("threshold=nan", "`threshold` is to be a number from 0 on, not nan."),
-        ("start=-1", "`start` is to be a number from 0 on, not -1."),
+        ("sort=best", "`sort` must be largest or certain, not 'best'."),
+        ("threshold=0.2", "A threshold of 0.2 is out of range: use 0.5 to 1."),
+        ("threshold=high", "`threshold` must be a number from 0 to 1, not 'high'."),
+        ("threshold=nan", "`threshold` must be a number from 0 to 1, not 'nan'."),
+        ("start=-1", "`start` must be a whole number from 0 to 1,000,000,000, not '-1'."),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(client: TestClient, asked: str, sentence: str) -> None:
@@ -155,10 +154,10 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(client: TestClient, asked:
 
 
 def test_the_usual_goes_without_saying_in_an_address() -> None:
-    asked = review.Asked("near", 0.6, "largest", 0)
+    asked = review.GroupsQuery()
     assert asked.address() == "/review"
     assert asked.address(start=20, sort="certain") == "/review?sort=certain&start=20"
-    assert asked._replace(threshold=0.8).of("exact").address() == "/review?kind=exact"
+    assert asked.model_copy(update={"threshold": 0.8}).of("exact").address() == "/review?kind=exact"
 
 
 # The page without a browser
@@ -194,10 +193,10 @@ def test_htmx_gets_the_part_it_asks_for(client: TestClient, monkeypatch: pytest.
     assert "<html" in client.get("/review", headers=back).text
 
 
-def test_names_cannot_bring_markup_into_the_page(client: TestClient, desk: Desk, album: Path) -> None:
+def test_names_cannot_bring_markup_into_the_page(client: TestClient, live: LiveLibrary, album: Path) -> None:
     odd = '<img src=x onerror=alert(1)> "quoted" \udcff\u202e.jpg'
     shutil.copy(next((album / "2023").glob("12*")), album / odd)
-    rescan(desk, album)
+    rescan(live, album)
     assert listed(client)["total"] == 11
     page = client.get("/review").text
     assert "<img src=x" not in page and "&lt;img src=x onerror=alert(1)&gt;" in page and r"\xff\u202e" in page
@@ -234,18 +233,18 @@ def test_while_it_is_compared_every_answer_comes_at_once(
     assert listed(client)["total"] == 10 and files(album) == before
 
 
-def test_a_newer_scan_is_compared_instead(slow: threading.Event, desk: Desk, album: Path) -> None:
-    comparings, older = comparing.Comparings(desk), []
+def test_a_newer_scan_is_compared_instead(slow: threading.Event, live: LiveLibrary, album: Path) -> None:
+    comparings, older = comparing.Comparings(live), []
     for number in range(3):
         older.append(comparings.of("near"))
-        assert older[-1].groups(0.6, desk, {}) is None
+        assert older[-1].groups(0.6, live, {}) is None
         shutil.copy(next((album / "2023").glob("12*")), album / f"copy {number}.jpg")
-        rescan(desk, album)
+        rescan(live, album)
     newest = comparings.of("near")
     slow.set()
-    groups = next(filter(None, (newest.groups(0.6, desk, {}) for _ in range(6000))))
+    groups = next(filter(None, (newest.groups(0.6, live, {}) for _ in range(6000))))
     assert len(groups) == 11 and max(len(each.ids) for each in groups) == 4
-    assert older[0].groups(0.6, desk, {}) is not None and older[1].groups(0.6, desk, {}) is None
+    assert older[0].groups(0.6, live, {}) is not None and older[1].groups(0.6, live, {}) is None
 
 
 def test_what_cannot_be_compared_says_why(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,13 +260,13 @@ def test_what_cannot_be_compared_says_why(client: TestClient, monkeypatch: pytes
 
 
 def test_an_empty_library_and_one_without_duplicates(
-    client: TestClient, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, live: LiveLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparing, "PATIENCE", 60)
     assert "No duplicates" in client.get("/review?kind=exact").text
     library = Library(tmp_path / "other", create=True)
     library.close()
-    empty = Desk(tmp_path / "other", [tmp_path], desk.look)
+    empty = LiveLibrary(tmp_path / "other", [tmp_path], live.look)
     empty.refresh()
     with TestClient(make_app(empty, Guard()), base_url="http://127.0.0.1") as other:
         assert "No photos yet" in other.get("/review").text
@@ -333,7 +332,7 @@ def test_every_key_on_the_sheet_is_tested(reviewing: Any) -> None:
 
 
 def test_ten_groups_by_keyboard_alone_and_all_of_it_undone(
-    reviewing: Any, album: Path, desk: Desk, complaints: list[str]
+    reviewing: Any, album: Path, live: LiveLibrary, complaints: list[str]
 ) -> None:
     before = files(album)
     for left in range(9, -1, -1):
@@ -343,12 +342,12 @@ def test_ten_groups_by_keyboard_alone_and_all_of_it_undone(
             f"{left} group{'' if left == 1 else 's'} to review" if left else "Nothing to review"
         )
     expect(reviewing.locator(".empty h2")).to_have_text("All done")
-    assert len(files(album)) == len(before) - 14 and len(quarantine.runs(desk.folder)) == 10
+    assert len(files(album)) == len(before) - 14 and len(quarantine.runs(live.folder)) == 10
     for back in range(1, 11):
         reviewing.keyboard.press("u")
         told(reviewing).to_contain_text("Brought back")
         expect(reviewing.locator("h1")).to_have_text(f"{back} group{'s' if back > 1 else ''} to review")
-    assert files(album) == before and quarantine.runs(desk.folder) == []
+    assert files(album) == before and quarantine.runs(live.folder) == []
     reviewing.keyboard.press("u")
     told(reviewing).to_have_text("There is nothing to undo.")
     complaints.clear()  # the browser tells of the refusal
@@ -435,7 +434,7 @@ def test_by_mouse_enter_applies_after_a_click(reviewing: Any, album: Path) -> No
     assert (album / name).exists()
 
 
-def test_captions_are_edited_and_nothing_is_decided(reviewing: Any, desk: Desk, complaints: list[str]) -> None:
+def test_captions_are_edited_and_nothing_is_decided(reviewing: Any, live: LiveLibrary, complaints: list[str]) -> None:
     group = focused(reviewing)
     first, second = (group.locator(".caption").nth(number) for number in (0, 1))
     reviewing.keyboard.press("e")
@@ -459,17 +458,17 @@ def test_captions_are_edited_and_nothing_is_decided(reviewing: Any, desk: Desk, 
     reviewing.keyboard.press("Enter")
     expect(second.locator("summary")).to_have_text("a bed")
     expect(reviewing.locator(".group.done")).to_have_count(0)
-    assert {each.text for each in desk.captions.values()} == {"1 n u c j", "a bed"}
+    assert {each.text for each in live.captions.values()} == {"1 n u c j", "a bed"}
     complaints.clear()  # the browser's own, of a refused request
 
 
-def test_not_the_same_sticks_and_is_undone(reviewing: Any, album: Path, desk: Desk) -> None:
+def test_not_the_same_sticks_and_is_undone(reviewing: Any, album: Path, live: LiveLibrary) -> None:
     before = files(album)
     first = focused(reviewing).get_attribute("data-id")
     reviewing.keyboard.press("n")
     told(reviewing).to_contain_text("Won't be grouped again.")
     expect(reviewing.locator("h1")).to_have_text("9 groups to review")
-    rescan(desk, album)
+    rescan(live, album)
     reviewing.reload()
     expect(reviewing.locator("h1")).to_have_text("9 groups to review")
     expect(focused(reviewing)).to_be_visible()
@@ -516,7 +515,7 @@ def test_the_slider_tells_and_shows_how_many_groups(reviewing: Any, client: Test
 
 
 def test_apply_all_asks_first(
-    browser: Any, album: Path, monkeypatch: pytest.MonkeyPatch, desk: Desk, client: TestClient
+    browser: Any, album: Path, monkeypatch: pytest.MonkeyPatch, live: LiveLibrary, client: TestClient
 ) -> None:
     monkeypatch.setattr(review, "PAGE", 3)
     before, groups = files(album), listed(client)["groups"]
@@ -570,9 +569,11 @@ def test_what_had_to_be_left_says_why(reviewing: Any, album: Path) -> None:
     assert (album / name).read_bytes() == b"edited meanwhile"
 
 
-def test_while_a_scan_runs_the_group_stays(reviewing: Any, desk: Desk, album: Path, complaints: list[str]) -> None:
+def test_while_a_scan_runs_the_group_stays(
+    reviewing: Any, live: LiveLibrary, album: Path, complaints: list[str]
+) -> None:
     before = files(album)
-    with desk.library() as library, library.hold():
+    with live.library() as library, library.hold():
         reviewing.keyboard.press("Enter")
         told(reviewing).to_have_text(decisions.BUSY)
     expect(reviewing.locator("h1")).to_have_text("10 groups to review")
@@ -762,16 +763,16 @@ def test_a_click_on_a_thumbnail_compares_it(reviewing: Any) -> None:
     expect(group).to_be_focused()
 
 
-def test_copies_byte_by_byte_cannot_be_told_apart(desk: Desk, album: Path, browser: Any) -> None:
+def test_copies_byte_by_byte_cannot_be_told_apart(live: LiveLibrary, album: Path, browser: Any) -> None:
     from playwright.sync_api import expect
 
     alone = sorted((album / "2023").glob("11 *.jpg"))[0]
     for name in ("a.jpg", "b.jpg"):
         shutil.copyfile(alone, album / name)
-    library = Library(desk.folder)
+    library = Library(live.folder)
     scan(library, [album], [Sketches()])
     library.close()
-    desk.refresh()
+    live.refresh()
     browser.goto("/review?kind=exact")
     expect(browser.locator(".group.ready")).to_have_count(1)
     expect(browser.get_by_role("button", name="Not")).to_have_count(0)

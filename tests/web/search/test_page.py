@@ -24,9 +24,9 @@ from samespace.search.compression import fit_pca
 from samespace.search.look import look_for_copies
 from samespace.search.same_shot import Sketches
 from samespace.search.vectors import keep_compression, vectors_to_compress
-from samespace.web.search import page as search
-from samespace.web.search.page import Kept
-from samespace.web.state import Desk, photo_id
+from samespace.web.search import find
+from samespace.web.search.kept_photos import KeptPhotos
+from samespace.web.state import LiveLibrary, photo_id
 from samespace.words import search as sentences
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet
@@ -50,8 +50,8 @@ def ask(client, status=200, **asked):
     return answer.json()
 
 
-def like(desk: Desk, name: str = BEST) -> str:
-    return photo_id(desk.roots[0] / name)
+def like(live: LiveLibrary, name: str = BEST) -> str:
+    return photo_id(live.roots[0] / name)
 
 
 # What understands sentences
@@ -90,32 +90,32 @@ def matcher_file(scanned_album, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def matcher(desk, matcher_file, tmp_path) -> Path:
-    """The desk's library has been scanned with this matcher, and captions none of its photos."""
+def matcher(live, matcher_file, tmp_path) -> Path:
+    """The library has been scanned with this matcher, and captions none of its photos."""
     file = Path(shutil.copy(matcher_file, tmp_path))
-    with desk.library() as library:
-        scan(library, desk.roots, [SEEN.extractor])
+    with live.library() as library:
+        scan(library, live.roots, [SEEN.extractor])
         sentences.remember(library, SEEN, file)
-    desk.look = SEEN
-    desk.refresh()
+    live.look = SEEN
+    live.refresh()
     return file
 
 
 BRICK = "a bedroom with a brick wall and a teal bed"  # 2023/05 bedroom.jpg
 
 
-def captioned(desk: Desk, **texts: str) -> None:
+def captioned(live: LiveLibrary, **texts: str) -> None:
     """By a person: `_05="a bed"` of 2023/05 …"""
-    for photo in desk.snapshot.photos.values():
+    for photo in live.snapshot.photos.values():
         if photo.path.parent.name == "2023" and f"_{photo.path.name[:2]}" in texts:
-            desk.caption(photo.content, texts[f"_{photo.path.name[:2]}"])
+            live.caption(photo.content, texts[f"_{photo.path.name[:2]}"])
 
 
 # For programs
 
 
-def test_a_photo_of_the_library_finds_its_copies_first(client, desk):
-    answer = ask(client, like=like(desk))
+def test_a_photo_of_the_library_finds_its_copies_first(client, live):
+    answer = ask(client, like=like(live))
     first = answer["hits"][0]
     assert {first["name"], *names(first["also"])} == COPIES
     assert first["score"] > 0.8
@@ -123,12 +123,12 @@ def test_a_photo_of_the_library_finds_its_copies_first(client, desk):
     assert (answer["look"], answer["meaning"], answer["next"]) == ("the same shot", "same shot", None)
 
 
-def test_a_photo_is_named_by_its_id_its_name_or_its_path(client, desk):
-    answers = [ask(client, like=given) for given in (like(desk), BEST, str(desk.roots[0] / BEST))]
+def test_a_photo_is_named_by_its_id_its_name_or_its_path(client, live):
+    answers = [ask(client, like=given) for given in (like(live), BEST, str(live.roots[0] / BEST))]
     assert answers[0] == answers[1] == answers[2]
 
 
-def test_every_copy_by_itself(client, desk):
+def test_every_copy_by_itself(client, live):
     together, apart = ask(client, like=BEST), ask(client, like=BEST, all=True)
     assert (len(together["hits"]), len(apart["hits"])) == (12, 25)
     assert set(names(apart["hits"][:2])) == COPIES
@@ -170,22 +170,22 @@ def test_a_photo_from_outside(client, album, tmp_path):
     ]
 
 
-def test_a_sentence_finds_what_the_matcher_sees(client, desk, matcher):
+def test_a_sentence_finds_what_the_matcher_sees(client, live, matcher):
     """As on the command line: the pages add and take away nothing."""
     answer = ask(client, sentence=f"{BRICK}, zorgel")
     assert (answer["look"], answer["meaning"], answer["photo"]) == ("colours", "fit", None)
     assert answer["unknown"] == ["zorgel"]
     scores = [hit["score"] for hit in answer["hits"]]
     assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
-    with desk.library() as library, LibraryCaptions(library) as captions:
-        asked = sentences.ask(f"{BRICK}, zorgel", None, desk.snapshot.sentences, captions)
-        expected = desk.snapshot.space.show(asked.ranking, 48)
+    with live.library() as library, LibraryCaptions(library) as captions:
+        asked = sentences.ask(f"{BRICK}, zorgel", None, live.snapshot.sentences, captions)
+        expected = live.snapshot.space.show(asked.ranking, 48)
     assert [hit["id"] for hit in answer["hits"]] == [photo_id(hit.photo.path) for hit in expected]
     assert sum(1 + len(hit["also"]) for hit in answer["hits"]) == 26
 
 
-def test_a_sentence_finds_what_captions_say(client, desk):
-    captioned(desk, _05="A green parrot on a bed", _06="The parrot")
+def test_a_sentence_finds_what_captions_say(client, live):
+    captioned(live, _05="A green parrot on a bed", _06="The parrot")
     answer = ask(client, sentence="green parrots and an island")
     assert names(answer["hits"]) == ["2023/05 bedroom.jpg", "2023/06 kitchen.jpg"]
     assert answer["hits"][0]["score"] == 1 > answer["hits"][1]["score"] > 0
@@ -193,16 +193,16 @@ def test_a_sentence_finds_what_captions_say(client, desk):
     assert ask(client, sentence="an island") == answer | {"hits": [], "unknown": ["an", "island"]}
 
 
-def test_a_sentence_finds_what_either_says(client, desk, matcher):
-    captioned(desk, _05="A green parrot")
+def test_a_sentence_finds_what_either_says(client, live, matcher):
+    captioned(live, _05="A green parrot")
     first, *others = ask(client, sentence="a parrot in a kitchen")["hits"]
     assert first["name"] == "2023/05 bedroom.jpg"
     assert len(others) > 10
 
 
 @pytest.mark.parametrize("top", [1, 5])
-def test_pages_of_a_sentence_joined_are_one_long_page(client, desk, matcher, top):
-    captioned(desk, _05="A teal parrot", _07="brick")
+def test_pages_of_a_sentence_joined_are_one_long_page(client, live, matcher, top):
+    captioned(live, _05="A teal parrot", _07="brick")
     asked = {"sentence": BRICK, "all": True, "folder": "2023"}
     whole, joined, start = ask(client, **asked)["hits"], [], 0
     while start is not None:
@@ -235,15 +235,15 @@ def test_half_a_character_is_no_word(client, matcher):
     assert (answer.status_code, "There is no word in" in answer.json()["error"]) == (400, True)
 
 
-def test_sentences_wait_for_their_turn(client, desk, matcher, monkeypatch):
-    monkeypatch.setattr(search, "_turns", threading.Semaphore(1))
-    waiting, show = [], desk.snapshot.space.show
+def test_sentences_wait_for_their_turn(client, live, matcher, monkeypatch):
+    monkeypatch.setattr(find, "turns", threading.Semaphore(1))
+    waiting, show = [], live.snapshot.space.show
 
     def shown(*given):
-        waiting.append(search._turns.acquire(blocking=False))
+        waiting.append(find.turns.acquire(blocking=False))
         return show(*given)
 
-    monkeypatch.setattr(desk.snapshot.space, "show", shown)
+    monkeypatch.setattr(live.snapshot.space, "show", shown)
     assert ask(client, sentence=BRICK)["hits"]
     assert waiting == [False]
 
@@ -266,17 +266,17 @@ def spoil(file: Path, how: str) -> None:
         ("other", "The matcher was trained on features of vgg16, and these are of colours: take those, or train one"),
     ],
 )
-def test_without_its_matcher_the_page_says_why_and_finds_by_captions_and_names(client, desk, matcher, how, why):
+def test_without_its_matcher_the_page_says_why_and_finds_by_captions_and_names(client, live, matcher, how, why):
     spoil(matcher, how)
-    desk.refresh()
+    live.refresh()
     assert why in ask(client, 400, sentence="a parrot")["error"]
     assert why in client.get("/search?q=a+parrot").text
     assert "with “bedroom” in the name" in client.get("/search?q=bedroom").text
     assert ask(client, like=BEST)["hits"]
-    for address in ("/review", "/library", "/search", f"/search?like={like(desk)}"):
+    for address in ("/review", "/library", "/search", f"/search?like={like(live)}"):
         answer = client.get(address)
         assert (answer.status_code, why in answer.text) == (200, False)
-    captioned(desk, _05="A green parrot")
+    captioned(live, _05="A green parrot")
     page = client.get("/search?q=a+parrot").text
     assert why in page and "Only captions are searched." in page
     assert shown(page) == ["2023/05 bedroom.jpg"]
@@ -287,32 +287,32 @@ def test_pages_are_ready_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_searches_wait_for_their_turn(client, desk, album, monkeypatch):
+def test_searches_wait_for_their_turn(client, live, album, monkeypatch):
     waiting = []
 
     def in_turn(work):
         def checked(*given, **named):
-            waiting.append(search._turns.acquire(blocking=False))
+            waiting.append(find.turns.acquire(blocking=False))
             if waiting[-1]:
-                search._turns.release()
+                find.turns.release()
             return work(*given, **named)
 
         return checked
 
-    monkeypatch.setattr(search, "_turns", threading.Semaphore(1))
+    monkeypatch.setattr(find, "turns", threading.Semaphore(1))
     for work in ("query", "search"):
-        monkeypatch.setattr(desk.snapshot.space, work, in_turn(getattr(desk.snapshot.space, work)))
+        monkeypatch.setattr(live.snapshot.space, work, in_turn(getattr(live.snapshot.space, work)))
     assert client.post("/api/search", files={"photo": (album / BEST).open("rb")}).status_code == 200
     assert waiting == [False, False]
-    assert search._turns.acquire(blocking=False)  # the last one has made way
+    assert find.turns.acquire(blocking=False)  # the last one has made way
 
 
-def test_photos_that_have_been_removed_are_left_out(client, desk):
-    desk.remove([desk.roots[0] / name for name in COPIES])
+def test_photos_that_have_been_removed_are_left_out(client, live):
+    live.remove([live.roots[0] / name for name in COPIES])
     assert not COPIES & set(names(ask(client, like=BEST, all=True)["hits"]))
     assert not any(name in client.get("/search/names?q=01").text for name in COPIES)
-    assert client.get("/search?q=01").headers["location"] == f"/search?like={like(desk)}"
-    ask(client, 404, like=like(desk, "phone/01 bedroom.jpg"))
+    assert client.get("/search?q=01").headers["location"] == f"/search?like={like(live)}"
+    ask(client, 404, like=like(live, "phone/01 bedroom.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -323,16 +323,16 @@ def test_photos_that_have_been_removed_are_left_out(client, desk):
         ({}, 400, "Name one photo"),
         ({"like": BEST, "photo": "key"}, 400, "Name one photo"),
         ({"like": BEST, "sentence": "a bed"}, 400, "Name one photo"),
-        ({"like": 7}, 400, "`like` is to be text"),
-        ({"sentence": ["a", "bed"]}, 400, "`sentence` is to be text"),
-        ({"like": BEST, "top": 0}, 400, "`top` is to be a whole number from 1 to 480"),
-        ({"like": BEST, "top": 481}, 400, "`top` is to be"),
-        ({"like": BEST, "top": "many"}, 400, "`top` is to be"),
-        ({"like": BEST, "start": -1}, 400, "`start` is to be"),
-        ({"like": BEST, "threshold": "high"}, 400, "`threshold` is to be a number from 0 to 1"),
-        ({"like": BEST, "threshold": 1.5}, 400, "`threshold` is to be"),
-        ({"like": BEST, "threshold": "nan"}, 400, "`threshold` is to be"),
-        ({"like": BEST, "folder": "../.."}, 400, "No photo of this library lies in a folder called ../.."),
+        ({"like": 7}, 400, "`like` must be text"),
+        ({"sentence": ["a", "bed"]}, 400, "`sentence` must be text"),
+        ({"like": BEST, "top": 0}, 400, "`top` must be a whole number from 1 to 480"),
+        ({"like": BEST, "top": 481}, 400, "`top` must be"),
+        ({"like": BEST, "top": "many"}, 400, "`top` must be"),
+        ({"like": BEST, "start": -1}, 400, "`start` must be"),
+        ({"like": BEST, "threshold": "high"}, 400, "`threshold` must be a number from 0 to 1"),
+        ({"like": BEST, "threshold": 1.5}, 400, "`threshold` must be"),
+        ({"like": BEST, "threshold": "nan"}, 400, "`threshold` must be"),
+        ({"like": BEST, "folder": "../.."}, 400, "No photo of this library is in a folder called ../.."),
         ({"like": BEST, "folder": "/etc"}, 400, "/etc"),
     ],
 )
@@ -343,7 +343,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(client, asked, status, err
 def test_a_number_without_end_is_refused(client):
     body = f'{{"like": "{BEST}", "start": 1e999}}'
     answer = client.post("/api/search", content=body, headers={"content-type": "application/json"})
-    assert (answer.status_code, "`start` is to be" in answer.json()["error"]) == (400, True)
+    assert (answer.status_code, "`start` must be" in answer.json()["error"]) == (400, True)
 
 
 def test_what_is_no_photo_is_refused(client, album):
@@ -358,17 +358,16 @@ def test_what_is_no_photo_is_refused(client, album):
 
 
 def test_what_was_used_last_is_kept_longest():
-    kept = Kept(most=2)
+    kept = KeptPhotos(most=2)
     first, second = kept.add("one", look_for_copies()), kept.add("two", look_for_copies())
     assert kept.find(first, look_for_copies()) == "one"
     kept.add("three", look_for_copies())
     assert (kept.find(first, look_for_copies()), kept.find(second, look_for_copies())) == ("one", None)
 
 
-def test_what_is_not_used_is_forgotten(monkeypatch):
+def test_what_is_not_used_is_forgotten():
     now = 0.0
-    monkeypatch.setattr(search, "monotonic", lambda: now)
-    kept = Kept(seconds=60)
+    kept = KeptPhotos(seconds=60, clock=lambda: now)
     key = kept.add("one", look_for_copies())
     now = 59.0
     assert kept.find(key, look_for_copies()) == "one"
@@ -379,7 +378,7 @@ def test_what_is_not_used_is_forgotten(monkeypatch):
 
 
 def test_another_look_needs_the_photo_again():
-    kept, other = Kept(), look_for_copies()._replace(extractor=SimpleNamespace(fingerprint="other"))
+    kept, other = KeptPhotos(), look_for_copies()._replace(extractor=SimpleNamespace(fingerprint="other"))
     assert kept.find(kept.add("one", look_for_copies()), other) is None
 
 
@@ -391,32 +390,32 @@ def shown(page: str) -> list[str]:
     return re.findall(r'<p class="name" title="([^"]*)"', page)
 
 
-def test_the_page_is_whole_without_scripts(client, desk):
-    page = client.get(f"/search?like={like(desk)}").text
+def test_the_page_is_whole_without_scripts(client, live):
+    page = client.get(f"/search?like={like(live)}").text
     assert shown(page) == names(ask(client, like=BEST)["hits"])
     assert re.search(r"<b>1\.000</b> same photo|<b>0\.9\d\d</b> same photo", page)
     assert "+1 copy" in page
     assert "Not copies, most similar first" in page
 
 
-def test_no_path_of_this_machine_is_an_address(client, desk):
-    page = client.get(f"/search?like={like(desk)}").text
+def test_no_path_of_this_machine_is_an_address(client, live):
+    page = client.get(f"/search?like={like(live)}").text
     assert not [
-        link for link in re.findall(r'(?:href|src|action|hx-get)="([^"]*)"', page) if str(desk.roots[0]) in link
+        link for link in re.findall(r'(?:href|src|action|hx-get)="([^"]*)"', page) if str(live.roots[0]) in link
     ]
 
 
-def test_the_page_says_of_every_photo_where_it_goes_on(client, desk):
-    page = client.get(f"/search?like={like(desk)}&folder=2023&all=1&threshold=0.5").text
-    other = photo_id(desk.roots[0] / "2023/02 kitchen.jpg")
+def test_the_page_says_of_every_photo_where_it_goes_on(client, live):
+    page = client.get(f"/search?like={like(live)}&folder=2023&all=1&threshold=0.5").text
+    other = photo_id(live.roots[0] / "2023/02 kitchen.jpg")
     address = f"/search?like={other}&amp;folder=2023&amp;threshold=0.5&amp;all=1"
     assert address not in page  # it scores too low
-    page = client.get(f"/search?like={like(desk)}&folder=2023&all=1").text
+    page = client.get(f"/search?like={like(live)}&folder=2023&all=1").text
     assert address.replace("&amp;threshold=0.5", "") in page
 
 
-def test_pieces_for_scrolling_and_for_filters(client, desk):
-    address, htmx = f"/search?like={like(desk)}", {"HX-Request": "true"}
+def test_pieces_for_scrolling_and_for_filters(client, live):
+    address, htmx = f"/search?like={like(live)}", {"HX-Request": "true"}
     further = client.get(f"{address}&start=5&top=4", headers=htmx).text
     assert shown(further) == names(ask(client, like=BEST)["hits"])[5:9]
     assert further.strip().startswith("<li")
@@ -426,15 +425,15 @@ def test_pieces_for_scrolling_and_for_filters(client, desk):
     assert filtered.headers["HX-Replace-Url"] == f"{address}&folder=phone"
 
 
-def test_the_rest_is_announced_once_wherever_a_page_ends(client, desk):
-    address = f"/search?like={like(desk)}"
+def test_the_rest_is_announced_once_wherever_a_page_ends(client, live):
+    address = f"/search?like={like(live)}"
     assert client.get(f"{address}&top=1").text.count("Not copies") == 0
     assert client.get(f"{address}&start=1&top=4", headers={"HX-Request": "true"}).text.count("Not copies") == 1
     assert client.get(f"{address}&start=5&top=4", headers={"HX-Request": "true"}).text.count("Not copies") == 0
 
 
-def test_folders_are_offered_with_their_counts(client, desk):
-    page = client.get(f"/search?like={like(desk)}&folder=phone").text
+def test_folders_are_offered_with_their_counts(client, live):
+    page = client.get(f"/search?like={like(live)}&folder=phone").text
     assert re.findall(r'<option value="(\w*)"( selected)?>([^<]*)', page) == [
         ("", "", "all · 26"),
         ("2023", "", "2023 · 12"),
@@ -444,9 +443,9 @@ def test_folders_are_offered_with_their_counts(client, desk):
 
 
 @pytest.mark.parametrize("typed", [BEST, "2023 01", "23/01 BED", "{root}/2023/01 bedroom.jpg"])
-def test_what_names_one_photo_leads_to_what_is_like_it(client, desk, typed):
-    answer = client.get("/search", params={"q": typed.format(root=desk.roots[0]), "folder": "2023"})
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/search?like={like(desk)}&folder=2023")
+def test_what_names_one_photo_leads_to_what_is_like_it(client, live, typed):
+    answer = client.get("/search", params={"q": typed.format(root=live.roots[0]), "folder": "2023"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/search?like={like(live)}&folder=2023")
 
 
 def test_what_names_several_lets_a_person_choose(client):
@@ -455,20 +454,20 @@ def test_what_names_several_lets_a_person_choose(client):
     assert set(shown(page)) == {name for name in shown(page) if "bedroom" in name} >= {BEST, *COPIES}
 
 
-def test_what_names_none_says_what_can_be_typed(client, desk):
+def test_what_names_none_says_what_can_be_typed(client, live):
     answer = client.get("/search", params={"q": "<b>white kitchen"})
     assert answer.status_code == 200
     assert "No photo is called “&lt;b&gt;white kitchen”" in answer.text
     how = "Text search is not set up. Caption photos, or name a matcher: samespace scan "
-    how += f"{desk.roots[0]} --matcher FILE"
+    how += f"{live.roots[0]} --matcher FILE"
     assert f"<p>{how}</p>" in answer.text
     assert ask(client, 400, sentence="white kitchen") == {"error": how}
 
 
-def test_what_names_no_photo_is_a_sentence_where_sentences_are_understood(client, desk, matcher):
-    for typed in (BEST, like(desk), str(desk.roots[0] / BEST)):
+def test_what_names_no_photo_is_a_sentence_where_sentences_are_understood(client, live, matcher):
+    for typed in (BEST, like(live), str(live.roots[0] / BEST)):
         answer = client.get("/search", params={"q": typed, "folder": "2023"})
-        assert answer.headers["location"] == f"/search?like={like(desk)}&folder=2023"
+        assert answer.headers["location"] == f"/search?like={like(live)}&folder=2023"
     page = client.get("/search?q=bedroom&folder=2023&threshold=0.1").text
     assert "“bedroom”</h2>" in page
     assert "how much of the sentence the photo or its caption matches, 1 for all" in page
@@ -478,11 +477,11 @@ def test_what_names_no_photo_is_a_sentence_where_sentences_are_understood(client
     assert re.search(r"match <b>0\.\d\d\d</b>", page)
     assert not re.search('class="hit same"|class="rest"', page)
     assert shown(page) == names(ask(client, sentence="bedroom", folder="2023", threshold=0.1)["hits"])
-    assert f"/search?like={like(desk)}&amp;folder=2023" in page  # a threshold for fits is none for cosines
+    assert f"/search?like={like(live)}&amp;folder=2023" in page  # a threshold for fits is none for cosines
     named = client.get("/search?q=bedroom&names=1&folder=2023").text
     assert "with “bedroom” in the name" in named
     assert 'href="/search?q=bedroom&amp;folder=2023">Search for “bedroom” as a description' in named
-    assert client.get("/search?q=2023+01&names=1").headers["location"] == f"/search?like={like(desk)}"
+    assert client.get("/search?q=2023+01&names=1").headers["location"] == f"/search?like={like(live)}"
 
 
 def test_one_photo_of_that_name_is_offered_as_one(client, matcher):
@@ -496,11 +495,11 @@ def test_unknown_words_are_told_on_the_page(client, matcher):
     assert "Unknown words, ignored: <b>islnd, chandelier</b>" in page.replace("and, ", "")
 
 
-def test_a_sentence_that_nothing_fits(client, desk, matcher):
+def test_a_sentence_that_nothing_fits(client, live, matcher):
     page = client.get("/search", params={"q": BRICK, "threshold": "1"}).text
     assert "Nothing scores 1.000 or more" in page
-    desk.snapshot = desk.snapshot._replace(sentences=None)
-    captioned(desk, _05="Green parrot")
+    live.snapshot = live.snapshot._replace(sentences=None)
+    captioned(live, _05="Green parrot")
     assert "No matching photos" in client.get("/search", params={"q": BRICK}).text
 
 
@@ -553,44 +552,43 @@ def test_an_address_that_leads_nowhere_says_so_on_the_page(client):
     assert (piece.status_code, "drop it again" in piece.json()["error"]) == (404, True)
 
 
-def test_nothing_scores_that_high(client, desk):
+def test_nothing_scores_that_high(client, live):
     page = client.get(
-        f"/search?like={photo_id(desk.roots[0] / '2023/11 bathroom.jpg')}&threshold=0.9&folder=phone"
+        f"/search?like={photo_id(live.roots[0] / '2023/11 bathroom.jpg')}&threshold=0.9&folder=phone"
     ).text
     assert "Nothing scores 0.900 or more in phone" in page
     assert "Show all scores" in page
 
 
-def test_nothing_has_been_scanned(client, desk):
-    desk.snapshot = desk.snapshot._replace(photos={}, space=None, why_not="Nothing has been scanned yet.")
+def test_nothing_has_been_scanned(client, live):
+    live.snapshot = live.snapshot._replace(photos={}, space=None, why_not="Nothing has been scanned yet.")
     assert "Nothing has been scanned yet" in client.get("/search").text
     assert ask(client, 400, like=BEST)["error"] == "Nothing has been scanned yet."
 
 
-def test_no_features_of_this_look(client, desk):
-    with desk.library() as library:
-        library._db.query("DELETE FROM rows")
-    desk.refresh()
-    said = f"None of the 26 photos has been scanned for the same shot: samespace scan {desk.roots[0]}"
+def test_no_features_of_this_look(client, live):
+    live.look = COLOUR_LOOK
+    live.refresh()
+    said = f"None of the 26 photos has been scanned for colours: samespace scan {live.roots[0]} --backbone colours"
     for page in ("/search", "/library"):
         assert f"{said}</p>" in client.get(page).text
     assert ask(client, 400, like=BEST) == {"error": said}
 
 
 @pytest.mark.parametrize("meaning", ["cosine", "probability"])
-def test_the_scores_of_compressed_features_are_told_to_be_others(client, desk, meaning):
+def test_the_scores_of_compressed_features_are_told_to_be_others(client, live, meaning):
     features = "Scores are the cosine similarity of colours features, 1 for photos that look the same."
     plain = {"cosine": features, "probability": "Scores are the probability of the same space, by colours."}[meaning]
     compressed = " The features are compressed by pca, which changes the scale of the scores."
-    with desk.library() as library:
-        scan(library, desk.roots, [COLOUR_LOOK.extractor])
+    with live.library() as library:
+        scan(library, live.roots, [COLOUR_LOOK.extractor])
         pca = fit_pca(vectors_to_compress(library, COLOUR_LOOK), 8)
         for compression, more in ((None, ""), (pca, compressed if meaning == "cosine" else ""), (None, "")):
             keep_compression(library, COLOUR_LOOK, compression)
-            desk.look = COLOUR_LOOK
-            desk.refresh()
-            desk.look = COLOUR_LOOK._replace(meaning=meaning)
-            assert f'<p class="soft">{plain}{more}</p>' in client.get(f"/search?like={like(desk)}").text
+            live.look = COLOUR_LOOK
+            live.refresh()
+            live.look = COLOUR_LOOK._replace(meaning=meaning)
+            assert f'<p class="soft">{plain}{more}</p>' in client.get(f"/search?like={like(live)}").text
 
 
 def test_names_are_shown_as_they_are_and_do_nothing(tmp_path):
@@ -614,9 +612,9 @@ def _client_on(album: Path):
     library = Library(album / FOLDER, create=True)
     scan(library, [album], [Sketches()])
     library.close()
-    desk = Desk(album / FOLDER, [album], look_for_copies())
-    desk.refresh()
-    return TestClient(make_app(desk, Guard()), base_url="http://127.0.0.1")
+    live = LiveLibrary(album / FOLDER, [album], look_for_copies())
+    live.refresh()
+    return TestClient(make_app(live, Guard()), base_url="http://127.0.0.1")
 
 
 # In a browser
@@ -707,10 +705,10 @@ def test_a_name_is_completed_by_keyboard(browser):
     expect(browser.locator("#of-name")).to_have_text("01 bedroom.jpg")
 
 
-def test_a_sentence_is_typed_and_stays_through_filters_reload_and_back(browser, desk, matcher):
+def test_a_sentence_is_typed_and_stays_through_filters_reload_and_back(browser, live, matcher):
     from playwright.sync_api import expect
 
-    browser.goto("/search?like=" + like(desk) + "&folder=2023&threshold=0.5")
+    browser.goto("/search?like=" + like(live) + "&folder=2023&threshold=0.5")
     browser.keyboard.press("/")
     browser.keyboard.type(BRICK)
     browser.keyboard.press("Enter")
@@ -731,10 +729,10 @@ def test_a_sentence_is_typed_and_stays_through_filters_reload_and_back(browser, 
     expect(results(browser)).to_have_count(26)
 
 
-def test_going_on_by_keyboard_and_back(browser, desk):
+def test_going_on_by_keyboard_and_back(browser, live):
     from playwright.sync_api import expect
 
-    browser.goto(f"/search?like={like(desk)}&folder=2023")
+    browser.goto(f"/search?like={like(live)}&folder=2023")
     browser.keyboard.press("ArrowRight")
     browser.keyboard.press("ArrowRight")
     name = results(browser).nth(1).get_attribute("title")
@@ -745,13 +743,13 @@ def test_going_on_by_keyboard_and_back(browser, desk):
     expect(browser.locator("h2[title]")).to_have_attribute("title", BEST)
 
 
-def test_arrows_move_by_rows(browser, desk):
+def test_arrows_move_by_rows(browser, live):
     from playwright.sync_api import expect
 
     def focused():
         return browser.evaluate("[...document.querySelectorAll('#found .hit .like')].indexOf(document.activeElement)")
 
-    browser.goto(f"/search?like={like(desk)}&all=1")
+    browser.goto(f"/search?like={like(live)}&all=1")
     expect(results(browser)).to_have_count(25)
     for key, place in (("Right", 0), ("Right", 1), ("Down", 3), ("Down", 8), ("Up", 3), ("Left", 2), ("Up", 0)):
         browser.keyboard.press(f"Arrow{key}")
@@ -760,11 +758,11 @@ def test_arrows_move_by_rows(browser, desk):
     expect(browser.locator("#box")).to_be_focused()
 
 
-def test_scrolling_loads_more_and_a_reload_shows_them(browser, desk):
+def test_scrolling_loads_more_and_a_reload_shows_them(browser, live):
     from playwright.sync_api import expect
 
     browser.set_viewport_size({"width": 420, "height": 500})
-    browser.goto(f"/search?like={like(desk)}&top=6")
+    browser.goto(f"/search?like={like(live)}&top=6")
     expect(results(browser)).to_have_count(6)
     browser.locator(".further").scroll_into_view_if_needed()
     expect(results(browser)).to_have_count(12)
@@ -773,10 +771,10 @@ def test_scrolling_loads_more_and_a_reload_shows_them(browser, desk):
     expect(results(browser)).to_have_count(12)
 
 
-def test_filters_change_the_results_and_the_address(browser, desk):
+def test_filters_change_the_results_and_the_address(browser, live):
     from playwright.sync_api import expect
 
-    browser.goto(f"/search?like={like(desk)}")
+    browser.goto(f"/search?like={like(live)}")
     browser.get_by_label("Folder").select_option("phone")
     expect(results(browser)).to_have_count(10)
     browser.get_by_label("Minimum score").focus()
@@ -787,18 +785,18 @@ def test_filters_change_the_results_and_the_address(browser, desk):
     browser.get_by_label("Folder").select_option("")
     browser.get_by_label("Show copies separately").check()
     expect(results(browser)).to_have_count(25)
-    assert browser.url.endswith(f"/search?like={like(desk)}&all=1")
+    assert browser.url.endswith(f"/search?like={like(live)}&all=1")
 
 
-def test_one_photo_large(browser, desk):
+def test_one_photo_large(browser, live):
     from playwright.sync_api import expect
 
-    browser.goto(f"/search?like={like(desk)}")
+    browser.goto(f"/search?like={like(live)}")
     viewer, first = browser.locator("#viewer"), results(browser).first.get_attribute("title")
     browser.keyboard.press("ArrowRight")
     browser.keyboard.press("o")
     expect(viewer.get_by_role("heading")).to_have_text(first)
-    expect(viewer.locator("#viewed-path")).to_have_text(f"{desk.roots[0]}/{first}")
+    expect(viewer.locator("#viewed-path")).to_have_text(f"{live.roots[0]}/{first}")
     expect(viewer.locator("#viewed-facts")).to_contain_text(" × ")
     browser.keyboard.press("ArrowRight")
     expect(viewer.get_by_role("heading")).to_have_text(results(browser).nth(1).get_attribute("title"))
@@ -814,10 +812,10 @@ def test_one_photo_large(browser, desk):
     expect(browser.locator("#of-name")).to_have_text("01 bedroom.jpg")
 
 
-def test_keys_act_at_once_when_the_large_view_is_left(browser, desk):
+def test_keys_act_at_once_when_the_large_view_is_left(browser, live):
     from playwright.sync_api import expect
 
-    browser.goto(f"/search?like={like(desk)}")
+    browser.goto(f"/search?like={like(live)}")
     for key in ("ArrowRight", "o", "ArrowRight"):
         browser.keyboard.press(key)
     # In one go, so that the browser has had no time to tell that the view was closed.
@@ -843,39 +841,37 @@ def test_the_keys_are_told(browser):
 
 
 @pytest.mark.parametrize("width", [400, 1600])
-def test_nothing_is_wider_than_the_window(browser, desk, outside, width):
+def test_nothing_is_wider_than_the_window(browser, live, outside, width):
     browser.set_viewport_size({"width": width, "height": 800})
     long = "bed" * 60
-    captioned(desk, _05=f"A green parrot {long}")
-    addresses = (f"like={like(desk)}", "q=bedroom&names=1", "q=none", f"q={long}", f"q=parrot+{long[3:]}")
+    captioned(live, _05=f"A green parrot {long}")
+    addresses = (f"like={like(live)}", "q=bedroom&names=1", "q=none", f"q={long}", f"q=parrot+{long[3:]}")
     for address in ("/search", *(f"/search?{asked}" for asked in addresses)):
         browser.goto(address)
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_dark_where_the_person_likes_it_dark(browser, desk):
+def test_dark_where_the_person_likes_it_dark(browser, live):
     def brightness() -> int:
         return sum(
             map(int, re.findall(r"\d+", browser.evaluate("getComputedStyle(document.documentElement).backgroundColor")))
         )
 
-    browser.goto(f"/search?like={like(desk)}")
+    browser.goto(f"/search?like={like(live)}")
     browser.emulate_media(color_scheme="light")
     light = brightness()
     browser.emulate_media(color_scheme="dark")
     assert brightness() < 200 < 600 < light
 
 
-def test_without_scripts(chromium, served, outside):
+def test_without_scripts(scriptless, served, outside):
     from playwright.sync_api import expect
 
-    context = chromium.new_context(base_url=served.url, java_script_enabled=False)
-    page = context.new_page()
-    page.goto("/search")
+    page = scriptless
+    page.goto(f"{served.url}/search")
     page.get_by_label("Or choose a photo file").set_input_files(outside)
     page.get_by_role("button", name="Search with this photo").click()
     expect(results(page).first).to_have_attribute("title", re.compile("01 bedroom"))
     page.get_by_label("Folder").select_option("phone")
     page.get_by_role("button", name="Apply").click()
     expect(results(page)).to_have_count(10)
-    context.close()

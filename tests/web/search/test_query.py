@@ -7,13 +7,14 @@ from urllib.parse import parse_qsl, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samespace.web.search.query import MOST, Wanted, wanted_of
+from samespace.web.schema import read
+from samespace.web.search.query import MOST, SearchQuery
 
 
 @given(
     st.builds(
-        Wanted,
-        *(st.text().map(str.strip) for _ in range(3)),
+        SearchQuery,
+        **{name: st.text().map(str.strip) for name in ("like", "photo", "q")},
         names=st.booleans(),
         folder=st.text().map(str.strip),
         threshold=st.none() | st.integers(1, 100).map(lambda percent: percent / 100),
@@ -22,6 +23,6 @@ from samespace.web.search.query import MOST, Wanted, wanted_of
         top=st.integers(1, MOST),
     )
 )
-def test_an_address_says_the_whole_search(wanted: Wanted) -> None:
+def test_an_address_says_the_whole_search(wanted: SearchQuery) -> None:
     said = dict(parse_qsl(urlsplit(wanted.address()).query, keep_blank_values=True))
-    assert wanted_of(said) == wanted
+    assert read(SearchQuery, said) == wanted

@@ -1,0 +1,40 @@
+"""Scan folders: read what is new, and make it ready for every way to compare and search. Terminal and page call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from samespace.base.photos import EXTENSIONS
+from samespace.library.library import Library
+from samespace.library.scan import Scan, scan
+from samespace.search.look import Look, remember_look
+from samespace.search.same_shot import Sketches
+from samespace.search.vectors import vectors_of
+from samespace.words import search as sentences
+
+
+def scan_folders(
+    library: Library,
+    folders: Sequence[Path],
+    look: Look,
+    matcher: Path | None = None,
+    extensions: Sequence[str] = EXTENSIONS,
+    follow_links: bool = False,
+    remember: bool = True,
+    tell: Callable[[int, int], None] | None = None,
+) -> Scan:
+    """Bring a library up to date with these folders, and return what has changed in them.
+
+    Sketches, which find copies, are always made; the look's vectors and those of a matcher's file as well. With
+    `remember` searches use this look from now on, and with a matcher they understand sentences. `tell` is called with
+    the number of files read and of files to read.
+    """
+    with library.hold():
+        scanned = scan(library, folders, [Sketches(), look.extractor], extensions, follow_links, tell)
+        vectors_of(library, look)
+        if remember:
+            remember_look(library, look)
+        if matcher:
+            sentences.remember(library, look, matcher)
+    return scanned
