@@ -122,7 +122,7 @@ def epochs_in(printed: str) -> list[str]:
 
 def checkpoints(output: Path) -> list[Path]:
     """The whole ones, by the number of batches they have seen."""
-    found = (output.parent / "checkpoints").rglob("metadata.json")
+    found = (output.parent / "checkpoints" / output.name).rglob("metadata.json")
     return [path.parent for path in sorted(found, key=lambda path: json.loads(path.read_text())["steps_completed"])]
 
 
@@ -387,12 +387,17 @@ def test_a_run_stopped_within_an_epoch_goes_on_as_if_nothing_had_been(
     same(samespace.load(output).description["metrics"], samespace.load(whole.output).description["metrics"])
 
 
-def test_a_finished_run_can_be_made_longer(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "model"
-    assert model_def.main(words(photos, output, epochs=1)) == 0
-    assert model_def.main(words(photos, output, "--resume", "latest", epochs=1)) == 0
-    assert model_def.main(words(photos, output, "--resume", str(Run(output, "").last), epochs=2)) == 0
-    assert epochs_in(capsys.readouterr().out) == ["1/1", "2/2"]
+def test_a_finished_run_can_be_made_longer_beside_another(
+    whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(whole.output.parent, tmp_path / "runs")
+    output, other = tmp_path / "runs" / "model", tmp_path / "runs" / "other"
+    assert model_def.main(words(photos, other, epochs=1, head="concat")) == 0
+    assert model_def.main(words(photos, output, "--resume", "latest")) == 0
+    last = Run(output, "").last
+    assert model_def.main(words(photos, output, "--resume", str(last), epochs=EPOCHS + 1)) == 0
+    assert epochs_in(capsys.readouterr().out) == ["1/1", "4/4"]
+    assert len(checkpoints(other)) == 1
 
 
 def test_a_run_goes_on_only_with_the_network_it_had(
@@ -400,17 +405,6 @@ def test_a_run_goes_on_only_with_the_network_it_had(
 ) -> None:
     assert model_def.main(words(photos, whole.output, "--resume", "latest", head="concat")) == 1
     assert f"{whole.last} was trained with head compare, not concat: " in capsys.readouterr().err
-
-
-def test_models_side_by_side_keep_their_own_checkpoints(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    for output, head in ((one, "compare"), (other, "concat")):
-        assert model_def.main(words(photos, output, epochs=1, head=head)) == 0
-    capsys.readouterr()
-    assert model_def.main(words(photos, one, "--resume", "latest", epochs=2, head="compare")) == 0
-    assert epochs_in(capsys.readouterr().out) == ["2/2"]
 
 
 @pytest.fixture(scope="module")
