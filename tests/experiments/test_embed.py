@@ -3,77 +3,35 @@
 from __future__ import annotations
 
 import gc
-import json
 import multiprocessing
 import os
-import random
-import shutil
 import socket
-from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from determined import core
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from safetensors.numpy import load, save
 
 from experiments.embed import embed
 from samespace.base import progress
-from samespace.base.errors import SameSpaceError
-from samespace.base.photos import glimpse
-from samespace.library import cluster_files, read_photos
-from samespace.library.cluster_files import import_folder, to_bytes
-from samespace.library.library import FOLDER, Library
-from samespace.library.read_photos import Batch, Extractor, Rows, former, read_batch
-from samespace.library.scan import scan
-from samespace.model import extract as engine
+from samespace.library import cluster_files
+from samespace.library.read_photos import Batch, Extractor, read_batch
+from samespace.model import extract
 from samespace.search.same_shot import Sketches
+from tests.library.conftest import Mean, draw_mixture, paths_in
 from tests.stub_master import StubMaster
 
 CONST = Path(embed.__file__).with_name("const.yaml")
 BACKBONE = {"backbone": "mobilenet_v3_small", "weights": "none", "batch_size": 2}
-TRUNK = engine.for_backbone("mobilenet_v3_small", "none")
-
-
-class Mean:
-    """Numbers that are quickly told."""
-
-    fields = {"mean": ((3,), "float32")}  # noqa: RUF012
-    batch = 2
-
-    def __init__(self, fingerprint: str = "mean-1") -> None:
-        self.fingerprint = fingerprint
-
-    def extract(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        return {"mean": pixels.astype(np.int64).sum((1, 2)).astype(np.float32)}
-
-
-def draw(path: Path, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    colours = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
-    Image.fromarray(colours).resize((60, 40)).save(path)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """21 files, in the worst order: copies within a batch and far apart, no photos, a name that is not UTF-8."""
-    root = tmp_path_factory.mktemp("cluster") / "photos"
-    for seed in range(15):
-        draw(root / f"{'abc'[seed % 3]}/{seed}.png", seed)
-    for copy in ("a/0 again.png", "a/0 once more.png", "z.png"):
-        shutil.copyfile(root / "a/0.png", root / copy)
-    (root / "b/bad.jpg").write_bytes(b"\xff\xd8\xff no photo")
-    (root / "b/empty.jpg").touch()
-    shutil.copyfile(root / "b/1.png", os.fsdecode(os.fsencode(root) + b"/\xff.png"))
-    (root / ".hidden.png").touch()
-    (root / "notes.txt").touch()
-    return root
+    return draw_mixture(tmp_path_factory.mktemp("cluster") / "photos")
 
 
 def experiment(photos: Path, **hparams: Any) -> dict[str, Any]:
@@ -90,6 +48,12 @@ def written(store: Path) -> dict[str, bytes]:
     contents = {file.name: file.read_bytes() for file in files}
     assert len(contents) == len(files), "two workers wrote the same batch"
     return contents
+
+
+def files_of(photos: Path, size: int, extractors: list[Extractor]) -> dict[str, bytes]:
+    """The files that should be written, with so many photos in each."""
+    batches = [read_batch(photos, paths, extractors) for paths in paths_in(photos, size)]
+    return {cluster_files.name(number): cluster_files.to_bytes(batch) for number, batch in enumerate(batches)}
 
 
 # Many workers
@@ -141,10 +105,7 @@ def _work(rank: int, workers: int, ports: list[int]) -> None:
 @pytest.fixture
 def expected(photos: Path, toy: None) -> dict[str, bytes]:
     """What comes of reading every two files, in the order of their paths."""
-    paths = sorted(os.fsencode(path.relative_to(photos)) for path in photos.rglob("[!.]*.[pj]*"))
-    assert len(paths) == 21
-    batches = [read_batch(photos, paths[at : at + 2], [Sketches(), Mean()]) for at in range(0, 21, 2)]
-    return {f"batch_{number:08}.safetensors": to_bytes(batch) for number, batch in enumerate(batches)}
+    return files_of(photos, 2, [Sketches(), Mean()])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -220,17 +181,6 @@ def test_all_workers_take_the_list_of_the_first(
     assert written(tmp_path) == expected
 
 
-def test_a_file_does_not_tell_in_what_order_photos_were_read(photos: Path) -> None:
-    batch = read_batch(photos, [b"a/0.png", b"c/2.png", b"a/0 again.png", b"b/bad.jpg", b"b/4.png"], [Mean()])
-    chance = random.Random(5)
-    for _ in range(5):
-        files, contents = (chance.sample(rows, len(rows)) for rows in (batch.files, batch.contents))
-        order = np.random.default_rng(chance.randrange(9)).permutation(3)
-        (names, fields) = batch.features["mean-1"]
-        rows = Rows([names[row] for row in order], {"mean": fields["mean"][order]})
-        assert to_bytes(Batch(files, contents, {"mean-1": rows}, batch.decoders)) == to_bytes(batch)
-
-
 def test_the_log_says_how_far_it_is_and_what_to_fetch(
     photos: Path, tmp_path: Path, toy: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,108 +205,13 @@ def test_no_worker_idles_while_others_are_busy(photos: int, workers: int, most: 
     assert size == most or batches <= 8 * workers or size == 1
 
 
-# What is taken in
+# What is computed
 
 
-@pytest.fixture(scope="module")
-def embedded(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the experiment leaves in its storage, by the extractors it really has."""
-    store = tmp_path_factory.mktemp("store")
-    with StubMaster(store, config=experiment(photos, batch_size=3)):
+def test_a_backbone_is_embedded_as_a_scan_would(photos: Path, tmp_path: Path) -> None:
+    with StubMaster(tmp_path, config=experiment(photos, batch_size=5)):
         assert embed.main() == 0
-    return store
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of every file that is decoded from here on."""
-    names: list[str] = []
-
-    def counted(source: Any, size: int) -> Any:
-        names.append(Path(os.fsdecode(source.name)).name)
-        return glimpse(source, size)
-
-    monkeypatch.setattr(read_photos, "glimpse", counted)
-    return names
-
-
-def state(library: Library) -> list[object]:
-    """Everything that a library knows."""
-    photos = library.photos()
-    told: list[object] = [
-        [photo._replace(library="") for photo in photos],
-        [(photo.path, photo.reason) for photo in library.unreadable()],
-    ]
-    for extractor in (Sketches(), TRUNK):
-        features = library.features(extractor, photos)
-        told += [features.take(name).tobytes() for name in extractor.fields]
-    return told
-
-
-def test_an_import_is_as_good_as_a_scan(photos: Path, embedded: Path, tmp_path: Path, decoded: list[str]) -> None:
-    library, scanned = (Library(tmp_path / name, create=True) for name in ("imported", "scanned"))
-    assert import_folder(library, photos, embedded, [TRUNK]) == 21
-    result = scan(library, [photos], [Sketches(), TRUNK])
-    assert (result.photos, result.new, result.changed, decoded) == (19, 0, 0, [])
-    assert [photo.path.name for photo in result.unreadable] == ["bad.jpg", "empty.jpg"]
-    scan(scanned, [photos], [Sketches(), TRUNK])
-    assert len(decoded) == 17
-    assert state(library) == state(scanned)
-
-
-def test_an_import_may_come_late_and_twice(photos: Path, embedded: Path, tmp_path: Path, decoded: list[str]) -> None:
-    """Into a library that knows some photos, of a folder where some have come and gone; DIR may be a copy."""
-    copy = tmp_path / "copy"
-    shutil.copytree(photos, copy, copy_function=shutil.copyfile)
-    library = Library(copy / FOLDER, create=True)
-    draw(copy / "a/own.png", 70)
-    scan(library, [copy / "a"], [Mean()])
-    (copy / "b/1.png").unlink()
-    draw(copy / "c/new.png", 71)
-    decoded.clear()
-    import_folder(library, copy, embedded)
-    import_folder(library, copy, embedded)
-    scan(library, [copy], [Sketches(), TRUNK])
-    assert sorted(decoded) == ["new.png", "own.png"]
-    assert len(library.photos()) == 20
-
-
-def test_a_part_of_the_files_may_be_missing(photos: Path, embedded: Path, tmp_path: Path, decoded: list[str]) -> None:
-    part = tmp_path / "part"
-    shutil.copytree(embedded, part)
-    next(part.rglob("batch_00000003*")).unlink()
-    (next(part.rglob("rank_0")) / ".batch_00000003.safetensors.partial").write_bytes(b"cut short")
-    library = Library(tmp_path / "library", create=True)
-    assert import_folder(library, photos, part) == 18
-    result = scan(library, [photos], [Sketches(), TRUNK])
-    assert (result.photos, result.new, len(decoded)) == (19, 3, 3)
-
-
-@pytest.fixture
-def from_two_agents(photos: Path, tmp_path: Path) -> Path:
-    """Files as the version before wrote them, one by an agent that rounds to float32, one to bfloat16."""
-    paths = sorted(os.fsencode(path.relative_to(photos)) for path in photos.rglob("[!.]*.[pj]*"))
-    (tmp_path / "files").mkdir()
-    for number, fingerprint in enumerate(former(TRUNK)):
-        batch = read_batch(photos, paths[number::2], [Sketches(), TRUNK])
-        batch.features[fingerprint] = batch.features.pop(TRUNK.fingerprint)
-        (tmp_path / "files" / cluster_files.name(number)).write_bytes(to_bytes(batch))
-    return tmp_path / "files"
-
-
-@pytest.mark.parametrize("named", [True, False], ids=["with --backbone", "without"])
-def test_what_agents_of_two_kinds_wrote_fits_together(
-    photos: Path, from_two_agents: Path, tmp_path: Path, decoded: list[str], named: bool
-) -> None:
-    library, scanned = (Library(tmp_path / name, create=True) for name in ("imported", "scanned"))
-    decoded.clear()
-    assert import_folder(library, photos, from_two_agents, [TRUNK] if named else []) == 21
-    assert scan(library, [photos], [Sketches(), TRUNK]).photos == 19
-    assert decoded == []
-    scan(scanned, [photos], [Sketches(), TRUNK])
-    assert state(library) == state(scanned)
-    names = {path.name for path in (library.folder / "features").iterdir()}
-    assert names == {Sketches.fingerprint, TRUNK.fingerprint}
+    assert written(tmp_path) == files_of(photos, 5, [Sketches(), extract.for_backbone("mobilenet_v3_small", "none")])
 
 
 def test_a_model_is_embedded_as_a_scan_would(model_folders: dict[str, Path]) -> None:
@@ -364,130 +219,7 @@ def test_a_model_is_embedded_as_a_scan_would(model_folders: dict[str, Path]) -> 
     folder = str(model_folders["compare"])
     sketches, model = embed.extractors({**BACKBONE, "model": folder})
     assert isinstance(sketches, Sketches)
-    assert model.fingerprint == engine.for_model(folder).fingerprint
-
-
-# What is not taken in
-
-
-@pytest.fixture
-def spoil(embedded: Path, tmp_path: Path) -> Callable[[Callable[[bytes], bytes]], Path]:
-    """A copy of what was embedded, with something done to its last file."""
-
-    def spoilt(harm: Callable[[bytes], bytes]) -> Path:
-        shutil.copytree(embedded, tmp_path / "spoilt")
-        last = max((tmp_path / "spoilt").rglob(cluster_files.FILES))
-        last.write_bytes(harm(last.read_bytes()))
-        return tmp_path / "spoilt"
-
-    return spoilt
-
-
-def refused(photos: Path, folder: Path, *extractors: Extractor) -> str:
-    """The one sentence; nothing was imported."""
-    library = Library(folder.parent / "library", create=True)
-    with pytest.raises(SameSpaceError) as error:
-        import_folder(library, photos, folder, extractors)
-    scan(library, [photos], extensions=["none"])
-    assert not [*library.folder.rglob("features"), *library.photos(), *library.unreadable()]
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-@pytest.mark.parametrize("harm", [lambda file: file[:-1], lambda file: b"", lambda file: file[:-9] + bytes(9)])
-def test_one_damaged_file_stops_an_import(
-    photos: Path, spoil: Callable[..., Path], harm: Callable[[bytes], bytes]
-) -> None:
-    told = refused(photos, spoil(harm))
-    assert "rank_0/batch_00000006.safetensors is damaged: fetch it again, or delete it and its photos" in told
-
-
-@pytest.mark.parametrize(
-    ("version", "expected"), [(3, "a newer samespace (its format is 3, 2 is known here)"), (1, "an older samespace")]
-)
-def test_a_file_of_another_version_stops_an_import(
-    photos: Path, spoil: Callable[..., Path], version: int, expected: str
-) -> None:
-    def other(file: bytes) -> bytes:
-        arrays = load(file)
-        about = {**json.loads(arrays["about"].tobytes()), "format": version}
-        arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        return bytes(save(arrays))
-
-    assert f"was written by {expected}" in refused(photos, spoil(other))
-
-
-def test_another_model_stops_an_import(photos: Path, embedded: Path, tmp_path: Path) -> None:
-    told = refused(photos, shutil.copytree(embedded, tmp_path / "files"), Mean())
-    assert f"another model (it holds {TRUNK.fingerprint}" in told
-    assert "not mean-1): name the model it was made with, or leave --model and --backbone out" in told
-
-
-def test_one_file_of_another_model_stops_an_import(photos: Path, spoil: Callable[..., Path]) -> None:
-    other = to_bytes(read_batch(photos, [b"z.png"], [Sketches(), Mean()]))
-    assert "batch_00000006.safetensors was made with another model" in refused(photos, spoil(lambda _: other), TRUNK)
-
-
-def test_other_numbers_by_the_same_name_stop_an_import(photos: Path, spoil: Callable[..., Path]) -> None:
-    other = Mean(TRUNK.fingerprint)
-    spoilt = spoil(lambda _: to_bytes(read_batch(photos, [b"z.png"], [other])))
-    assert "batch_00000006.safetensors was made with another model" in refused(photos, spoilt, TRUNK)
-
-
-def test_other_folders_are_told_apart(photos: Path, embedded: Path, tmp_path: Path) -> None:
-    (tmp_path / "files").mkdir()
-    assert "files holds no embedded photos: give the folder that" in refused(photos, tmp_path / "files")
-    shutil.copytree(embedded, tmp_path / "files", dirs_exist_ok=True)
-    told = refused(photos / "a", tmp_path / "files")
-    assert told.endswith("photos/a: scan the folder that was embedded")
-
-
-@pytest.fixture(scope="module")
-def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("whole") / cluster_files.name(0)
-    path.write_bytes(to_bytes(read_batch(photos, [b"a/0.png", b"b/bad.jpg"], [Mean()])))
-    return path
-
-
-@settings(max_examples=150)
-@given(st.data())
-def test_a_changed_bit_is_noticed_or_changes_nothing(whole: Path, data: st.DataObject) -> None:
-    before = whole.read_bytes()
-    at, bit = data.draw(st.integers(0, len(before) - 1)), data.draw(st.integers(0, 7))
-    harmed = whole.with_name("harmed")
-    harmed.write_bytes(before[:at] + bytes([before[at] ^ 1 << bit]) + before[at + 1 :])
-    try:
-        read = cluster_files.read(harmed)
-    except SameSpaceError as error:
-        assert str(error).startswith(f"{harmed} ")
-    else:
-        assert to_bytes(read) == before
-
-
-@settings(max_examples=50)
-@given(st.integers(0, 10**6))
-def test_a_file_cut_short_is_noticed(whole: Path, length: int) -> None:
-    before = whole.read_bytes()
-    cut = whole.with_name("cut")
-    cut.write_bytes(before[: length % len(before)])
-    with pytest.raises(SameSpaceError, match="is damaged"):
-        cluster_files.read(cut)
-
-
-@pytest.mark.parametrize("about", [b"7", b"[]", b"{}", b'{"format": "a"}', b'{"format": [1]}', b'{"format": 1}', b"{"])
-def test_other_peoples_files_are_refused(tmp_path: Path, about: bytes) -> None:
-    path = tmp_path / cluster_files.name(0)
-    path.write_bytes(save({"about": np.frombuffer(about, np.uint8)}))
-    with pytest.raises(SameSpaceError, match="is damaged"):
-        cluster_files.read(path)
-
-
-def test_a_batch_without_any_photo_is_a_file(photos: Path, tmp_path: Path) -> None:
-    batch = read_batch(photos, [b"b/bad.jpg", b"b/gone.jpg"], [Mean()])
-    (tmp_path / "batch").write_bytes(to_bytes(batch))
-    found = cluster_files.read(tmp_path / "batch")
-    assert (found.files, found.contents) == (batch.files, batch.contents)
-    assert found.features["mean-1"].fields["mean"].shape == (0, 3)
+    assert model.fingerprint == extract.for_model(folder).fingerprint
 
 
 # Mistakes

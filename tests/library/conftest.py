@@ -60,6 +60,26 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+def draw_mixture(root: Path) -> Path:
+    """21 files, in the worst order: copies within a batch and far apart, no photos, a name that is not UTF-8."""
+    for seed in range(15):
+        draw(root / f"{'abc'[seed % 3]}/{seed}.png", seed)
+    for copy in ("a/0 again.png", "a/0 once more.png", "z.png"):
+        shutil.copyfile(root / "a/0.png", root / copy)
+    (root / "b/bad.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    (root / "b/empty.jpg").touch()
+    shutil.copyfile(root / "b/1.png", os.fsdecode(os.fsencode(root) + b"/\xff.png"))
+    (root / ".hidden.png").touch()
+    (root / "notes.txt").touch()
+    return root
+
+
+def paths_in(root: Path, size: int) -> list[list[bytes]]:
+    """Return the photos below a folder in the order of their paths, so many at a time."""
+    paths = sorted(relative(root))
+    return [paths[at : at + size] for at in range(0, len(paths), size)]
+
+
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect the name of every file that is decoded from here on."""
