@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -393,8 +394,16 @@ def scores(found: Duplicates) -> list[float]:
     return [score for group in found.groups for score in (group.weakest, *(member.score for member in group.members))]
 
 
-@pytest.mark.parametrize("grouping", [*GROUPINGS, "reference", "against"])
-@pytest.mark.parametrize("by", ["exact", "near", "same-space", "model"])
+@pytest.mark.parametrize(
+    ("by", "grouping"),
+    [
+        *itertools.product(["exact", "near"], [*GROUPINGS, "reference", "against"]),
+        ("same-space", "keeper"),
+        ("same-space", "against"),
+        ("model", "dbscan"),
+        ("model", "reference"),
+    ],
+)
 def test_compared_once_is_found_at_each_threshold(by: str, grouping: str, scanned: dict[str, Scanned]) -> None:
     given, kind = scanned[by], "same-space" if by == "model" else by
     search = DedupeOptions(kind, 0.3)._replace(
