@@ -26,7 +26,7 @@ from samespace.base.errors import SameSpaceError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
-# The formats allowed for photos from elsewhere: Pillow knows more, and runs Ghostscript for one of them.
+# All that Pillow may open, whatever a file is called: it knows more formats, and runs Ghostscript for one of them.
 FORMATS = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"})
 MOST_PIXELS = 50_000_000  # of one from elsewhere; of a JPEG, which need not be decoded whole, twice as many
 
@@ -97,8 +97,6 @@ def glimpse_foreign(content: bytes, size: int) -> Glimpse:
     name = Path("the photo")
     with _explained(name, content):
         with _identified(BytesIO(content)) as image:
-            if image.format not in FORMATS:
-                raise UnreadablePhoto(name, "not an image this program knows")
             if image.width * image.height > MOST_PIXELS * (2 if image.format in ("JPEG", "MPO") else 1):
                 raise UnreadablePhoto(name, f"{image.width:,} × {image.height:,} pixels are too many to open safely")
         return _glimpse(BytesIO(content), size)
@@ -185,7 +183,8 @@ def _identified(file: BinaryIO) -> Image.Image:
     file.seek(0)
     if _is_heif(head):  # whatever its name: phones have called such files .jpg
         learn_heif()
-    return Image.open(file)
+    Image.init()
+    return Image.open(file, formats=sorted(FORMATS & Image.OPEN.keys()))
 
 
 @contextmanager
