@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from samespace.base.arrays import Array
-from samespace.base.photos import UnreadablePhoto, open_photo
+from samespace.base.photos import UnreadablePhoto, opened
 
 _EQUAL = 0.9  # share of the bytes; two encodings of one picture share a few percent
 
@@ -40,7 +40,8 @@ def decodes_with_warnings(path: Path) -> bool:
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
         try:
-            open_photo(path)
+            with opened(path):
+                pass
         except UnreadablePhoto:
             return True
     return bool(complaints) or _is_corrupt_jpeg(path)
