@@ -78,6 +78,12 @@ def write_report(
         page.write(after)
 
 
+def is_report(content: bytes) -> bool:
+    """Return whether a file's content is that of a report; those of 0.1 do not name their generator."""
+    head = content[:1000]
+    return b'name="generator" content="samespace"' in head or b"img-src data: file:; style-src 'unsafe-inline'" in head
+
+
 @contextmanager
 def _whole(path: Path) -> Iterator[TextIO]:
     """Yield a text file to write to, which gets its name once it is complete."""

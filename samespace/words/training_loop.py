@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samespace.base import progress
+from samespace.base import progress, sealed
 from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
+from samespace.base.own_files import refuse_foreign
 from samespace.words import model_files
 from samespace.words.photo_features import Featured
 from samespace.words.vocabulary import Vocabulary
@@ -223,6 +224,8 @@ Model = TypeVar("Model", bound=Savable)
 def into_file(output: Path, train: Callable[[Path, str], Model]) -> Model:
     """Train on the best device of this machine, and save; until then the state lies in a file beside."""
     unfinished = output.with_name(f"{output.name}.unfinished")
+    for path in (output, unfinished):  # before an hour of work, not after it
+        refuse_foreign(path, sealed.is_sealed, "one that samespace wrote")
     model = train(unfinished, "cuda" if torch.cuda.is_available() else "cpu")
     model.save(output)
     unfinished.unlink(missing_ok=True)
