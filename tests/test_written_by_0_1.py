@@ -9,8 +9,6 @@ import json
 import os
 import runpy
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import model_def
 import samespace
 from samespace.model.weights import UNPICKLES_SAFELY
 from tests.conftest import ROOT
@@ -97,15 +96,18 @@ def test_a_checkpoint_gives_the_model_of_its_raw_state(run: Run, unpacked: Path,
     assert scores(tmp_path / "model", unpacked) == approximately(SAID["scores"])
 
 
-def test_a_training_goes_on_from_a_checkpoint(unpacked: Path, rooms: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unpickled")
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
+def test_a_training_goes_on_from_a_checkpoint(
+    unpacked: Path, rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = ["backbone=mobilenet_v3_small", "weights=none", "global_batch_size=8"]
     config = [word for change in changes for word in ("--config", f"hyperparameters.{change}")]
     paths = ["--data", rooms, "--output", tmp_path / "model", "--resume", unpacked / "checkpoint"]
-    command = [sys.executable, "model_def.py", "--epochs", "3", "--config", "data.held_out=0.7", *config, *paths]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    epochs = [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert model_def.main(["--epochs", "3", "--config", "data.held_out=0.7", *config, *map(str, paths)]) == 0
+    epochs = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
     assert [line.split(":")[0] for line in epochs] == ["epoch 3/3"]
 
 
