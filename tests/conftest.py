@@ -443,19 +443,23 @@ def browser(window: Page, served: Served, complaints: list[str], monkeypatch: py
     go = window.goto
     monkeypatch.setattr(window, "goto", lambda address: go(urljoin(served.url, address)))
 
+    def here() -> bool:  # not on the page that the test before has left
+        return window.url.startswith(served.url)
+
     def failed(error: Error) -> None:
-        complaints.append(str(error))
+        if here():
+            complaints.append(str(error))
 
     def said(message: ConsoleMessage) -> None:
-        if message.type == "error":
+        if here() and message.type == "error":
             complaints.append(message.text)
 
     window.set_viewport_size({"width": 1400, "height": 700})
+    window.emulate_media(color_scheme="light")
+    window.context.clear_cookies()
     window.on("pageerror", failed)
     window.on("console", said)
     yield window
     window.remove_listener("pageerror", failed)
     window.remove_listener("console", said)
-    window.context.clear_cookies()
-    window.goto("/static/icon.svg")  # which asks for nothing once the server is gone
     assert complaints == []
