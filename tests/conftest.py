@@ -10,6 +10,8 @@ import pickle
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +45,8 @@ from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet
 from samespace.words.feature_files import unit_rows
 from samespace.words.photo_features import Featured, FeatureSource
+from tests import killing
+from tests.killing import Children
 
 if TYPE_CHECKING:
     from determined.pytorch import PyTorchTrial
@@ -55,6 +59,7 @@ ROOT = Path(__file__).resolve().parents[1]  # of the project
 BACKBONE = "mobilenet_v3_small"
 
 Floats = npt.NDArray[np.float32]
+
 
 # How long an example may take is no promise of ours, and a busy machine would break it.
 settings.register_profile("unhurried", deadline=None)
@@ -151,6 +156,28 @@ def model_folders(
         data = {"held_out": 0.3, "same_space_type": False}
         Model(network, describe(network, {"validation_loss": 0.5}, data)).save(folders[head])
     return folders
+
+
+# Processes
+
+
+@pytest.fixture(scope="session")
+def children() -> Iterator[Children]:
+    """Runs each (function, arguments) in a process of its own, all at once; their exit codes."""
+    code = f"from {killing.__name__} import serve; serve()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment) as server:
+        assert server.stdin
+        assert server.stdout
+
+        def run(*works: tuple[Callable[..., object], tuple[object, ...]], fatal: int = 0) -> list[int]:
+            pickle.dump((works, fatal), server.stdin)
+            server.stdin.flush()
+            return pickle.load(server.stdout)
+
+        yield run
+        server.stdin.close()
 
 
 # Search

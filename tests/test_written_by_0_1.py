@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import samespace
+from samespace.model.weights import UNPICKLES_SAFELY
 from tests.conftest import ROOT
 
 WRITTEN = Path(__file__).with_name("written_by_0_1")
@@ -90,7 +90,7 @@ def test_a_checkpoint_gives_the_model_it_carries(run: Run, unpacked: Path, tmp_p
     assert scores(tmp_path / "model", unpacked) == approximately(SAID["scores"])
 
 
-@pytest.mark.skipif(not hasattr(torch.serialization, "safe_globals"), reason="torch 2.5 or later reads a raw state")
+@pytest.mark.skipif(not UNPICKLES_SAFELY, reason="torch 2.6 or later reads a raw state")
 def test_a_checkpoint_gives_the_model_of_its_raw_state(run: Run, unpacked: Path, tmp_path: Path) -> None:
     shutil.copytree(unpacked / "checkpoint", tmp_path / "checkpoint", ignore=shutil.ignore_patterns("model"))
     run("export", tmp_path / "checkpoint", "-o", tmp_path / "model")

@@ -35,9 +35,14 @@ def save(path: Path, kind: str, about: Mapping[str, Any], tensors: Mapping[str, 
     save_whole(path, save_tensors(here, {kind: json.dumps({**about, "sha256": digest})}))
 
 
-def load(path: Path, kind: str, build: Callable[[dict[str, Any], dict[str, Tensor]], Model]) -> Model:
+def load(
+    path: Path,
+    kind: str,
+    build: Callable[[dict[str, Any], dict[str, Tensor]], Model],
+    remedy: str = "train it again, or copy it again",
+) -> Model:
     """Return what `build` makes of what `save` was given. A file is data alone: one from a stranger is safe to load."""
-    return sealed.load(path, kind, FORMAT, "pt", _as_text, build, "train it again, or copy it again")
+    return sealed.load(path, kind, FORMAT, "pt", _as_text, build, remedy)
 
 
 def _as_text(about: Mapping[str, Any]) -> str:

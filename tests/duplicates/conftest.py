@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +18,11 @@ from samespace.duplicates.plan import Plan, PlannedGroup, PlannedPhoto
 from samespace.duplicates.quarantine import delete_runs, runs
 from samespace.duplicates.undo import undo
 from samespace.library.library import FOLDER, Library
-from tests.duplicates import killing
+from tests.killing import Children
 
 NOON = 1_700_000_000_000_000_123  # ns: no file system that rounds to seconds keeps it by chance
 MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None  # where waiting for the disk takes no time
 
-Children = Callable[..., list[int]]
 InChild = Callable[..., bool]
 
 
@@ -150,25 +146,6 @@ def disk_full_after(writes: int) -> Iterator[list[int]]:
         yield done
     finally:
         os.write = write_really
-
-
-@pytest.fixture(scope="session")
-def children() -> Iterator[Children]:
-    """Runs each (function, arguments) in a process of its own, all at once; their exit codes."""
-    code = f"from {killing.__name__} import serve; serve()"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment) as server:
-        assert server.stdin
-        assert server.stdout
-
-        def run(*works: tuple[Callable[..., object], tuple[object, ...]], fatal: int = 0) -> list[int]:
-            pickle.dump((works, fatal), server.stdin)
-            server.stdin.flush()
-            return pickle.load(server.stdout)
-
-        yield run
-        server.stdin.close()
 
 
 @pytest.fixture

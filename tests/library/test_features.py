@@ -21,6 +21,7 @@ from samespace.library.features import Features
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import read_batch
 from samespace.library.scan import import_batch, scan
+from tests.killing import Children
 from tests.library.conftest import (
     Mean,
     Steps,
@@ -323,7 +324,7 @@ def take_over_until(last: int, folder: Path, log: Path) -> None:
     log.write_text(str(steps.done))
 
 
-def test_taking_over_may_be_killed_at_any_moment(outdated: Path, decoded: list[str]) -> None:
+def test_taking_over_may_be_killed_at_any_moment(outdated: Path, decoded: list[str], children: Children) -> None:
     root, log = outdated.parent, outdated.parent.parent / "steps"
     shutil.copytree(outdated, root.parent / "before")
 
@@ -331,12 +332,12 @@ def test_taking_over_may_be_killed_at_any_moment(outdated: Path, decoded: list[s
         shutil.rmtree(outdated)
         shutil.copytree(root.parent / "before", outdated)
 
-    assert ended(in_another_process(lambda: take_over_until(0, outdated, log))) == 0
+    assert children((take_over_until, (0, outdated, log))) == [0]
     steps = int(log.read_text())
     assert steps > 40
     for last in range(1, steps + 1):
         start()
-        assert ended(in_another_process(lambda: take_over_until(last, outdated, log))) == -signal.SIGKILL  # noqa: B023
+        assert children((take_over_until, (last, outdated, log))) == [-signal.SIGKILL]
         unwritable, library, extractor = Library(outdated), Library(outdated), Renamed()
         unwritable.is_writable = False
         unwritable.take_over(extractor)

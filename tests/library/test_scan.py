@@ -25,13 +25,12 @@ from samespace.library import read_photos
 from samespace.library.library import Library
 from samespace.library.read_photos import Batch, read_batch
 from samespace.library.scan import import_batch, scan
+from tests.killing import Children
 from tests.library.conftest import (
     Mean,
     Steps,
     counts,
     draw,
-    ended,
-    in_another_process,
     names,
     opened,
     reasons,
@@ -479,6 +478,7 @@ class Logging(Mean):
 
 
 def scan_until(last: int, folder: Path, root: Path, log: Path) -> None:
+    read_photos.AT_ONCE = 3
     steps = Steps(last)
     steps.watch()
     scan(Library(folder, create=True), [root], [Logging(log, steps.step)])
@@ -505,7 +505,7 @@ def change(many: Path) -> None:
 
 @pytest.mark.parametrize("first", [True, False], ids=["first scan", "later scan"])
 def test_a_scan_may_be_killed_at_any_moment(
-    many: Path, tmp_path: Path, first: bool, monkeypatch: pytest.MonkeyPatch
+    many: Path, tmp_path: Path, first: bool, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read_photos, "AT_ONCE", 3)
     if not first:
@@ -520,7 +520,7 @@ def test_a_scan_may_be_killed_at_any_moment(
     def start(name: str) -> Path:
         return Path(shutil.copytree(tmp_path / "before", tmp_path / name))
 
-    assert ended(in_another_process(lambda: scan_until(0, start("whole"), many, tmp_path / "whole.log"))) == 0
+    assert children((scan_until, (0, start("whole"), many, tmp_path / "whole.log"))) == [0]
     whole = Library(tmp_path / "whole")
     undisturbed, total = state(whole), (tmp_path / "whole.log").stat().st_size
     contents = {photo.content for photo in whole.photos()}
@@ -528,7 +528,7 @@ def test_a_scan_may_be_killed_at_any_moment(
     assert steps > 40
     for last in range(1, steps + 1):
         folder, log = start(f"killed{last}"), tmp_path / f"{last}.log"
-        assert ended(in_another_process(lambda: scan_until(last, folder, many, log))) == -signal.SIGKILL  # noqa: B023
+        assert children((scan_until, (last, folder, many, log))) == [-signal.SIGKILL]
         library, extractor = Library(folder, create=True), Mean()
         rows = library.rows(extractor).keys()
         done = (log.stat().st_size if log.exists() else 0) - (total - len(contents - rows))

@@ -425,7 +425,7 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(drawn: Featured, tmp_path:
         with pytest.raises(SameSpaceError, match="unfinished was begun with other captions, features or settings"):
             train(featured, changed, unfinished)
     unfinished.write_bytes(unfinished.read_bytes()[:-100])
-    with pytest.raises(SameSpaceError, match="unfinished is damaged: remove it, and train from the beginning"):
+    with pytest.raises(SameSpaceError, match="is not a training state, or damaged: remove it, and train"):
         train(drawn, recipe, unfinished)
 
 

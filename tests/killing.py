@@ -14,6 +14,9 @@ from typing import Any
 NAMES = ("rename", "link", "symlink", "remove", "mkdir", "rmdir", "chmod", "chown", "utime", "setxattr")
 STEPS = {f"os.{name}" for name in NAMES}
 
+# A fixture of this type runs each (function, arguments) in a process of its own and returns their exit codes.
+Children = Callable[..., list[int]]
+
 
 def die_at_step(fatal: int) -> None:
     """Kill this process before its so-many-th call that changes the file system; a fatal write is torn in two."""
