@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -139,7 +138,7 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     try:
         network = TwinNetwork(make_backbone(description["trunk"], "none"), description["head"], description["cut"])
         network.backbone.mean, network.backbone.std = (_per_colour(description[name]) for name in ("mean", "std"))
-        if not (all(network.backbone.std) and 0 <= float(description["threshold"]) <= 1):
+        if not (min(network.backbone.std) >= 0.01 and 0 <= float(description["threshold"]) <= 1):
             raise ValueError("a number is out of range")
     except (KeyError, TypeError, ValueError) as error:
         raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
@@ -159,8 +158,8 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
 def _per_colour(values: Any) -> tuple[float, ...]:
     """Return three finite numbers; raise TypeError or ValueError for anything else."""
     red, green, blue = (float(value) for value in values)
-    if not all(map(math.isfinite, (red, green, blue))):
-        raise ValueError("a number is not finite")
+    if not all(abs(value) <= 10 for value in (red, green, blue)):  # pixels are from 0 to 1
+        raise ValueError("a number is out of range")
     return red, green, blue
 
 
