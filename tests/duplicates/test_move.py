@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,33 @@ def test_a_keeper_that_goes_with_its_victim_brings_it_back(folder: Folder, monke
     assert "disappeared or changed with it" in applied.skipped[0].reason
     assert applied.runs == ()
     assert folder.back()
+
+
+@pytest.mark.parametrize(
+    "lost", [Path.unlink, lambda path: path.unlink() or path.mkdir(), lambda path: path.write_bytes(b"")]
+)
+def test_a_keeper_that_only_seems_to_be_there_brings_its_victim_back(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, lost: Callable[[Path], object]
+) -> None:
+    """As on exFAT by FUSE: each spelling of a name has an inode, and for a while the status it had, of its own."""
+    take, stat_really, seen = moving.take, os.stat, folder.a.stat()
+
+    def take_both(*args: Any) -> None:
+        take(*args)
+        lost(folder.a)
+
+    def stale(path: Any, *args: Any, **named: Any) -> os.stat_result:
+        return seen if path == folder.a else stat_really(path, *args, **named)
+
+    monkeypatch.setattr(moving, "take", take_both)
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, stale)
+        monkeypatch.setattr(Path, name, stale)
+    applied = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b])))
+    monkeypatch.undo()
+    assert "disappeared or changed with it" in applied.skipped[0].reason
+    assert applied.runs == ()
+    assert folder.b.read_bytes() == b"a small one"
 
 
 def test_a_victim_written_anew_between_check_and_move_is_left(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
