@@ -13,7 +13,8 @@ from typing import NamedTuple
 from samespace.base import progress
 from samespace.base.files import content_hash
 from samespace.base.photos import in_threads
-from samespace.duplicates.manifest import LINKED, Skipped, link_above, same_file
+from samespace.duplicates.homes import homes_of, why_not_there
+from samespace.duplicates.manifest import Skipped, same_file
 from samespace.duplicates.plan import Plan, PlannedPhoto
 
 
@@ -34,11 +35,15 @@ def check_plan(plan: Plan) -> tuple[list[Checked], list[Skipped]]:
     reading = progress.over(in_threads(_look, photos), "checking", len(photos))
     found = dict(zip(photos, reading, strict=True))
     kept, spelled = _kept_files(plan), _kept_spellings(plan)
+    homes = {library: homes_of(folder) for library, folder in plan.libraries.items()}
     checked: list[Checked] = []
     skipped: list[Skipped] = []
     for group in groups:
         for victim in group.remove:
             result = _check_victim(victim, group.keep[0], found, kept)
+            library = plan.libraries[victim.library]
+            if reason := why_not_there(victim.path, victim.root, library, homes[victim.library]):
+                result = Skipped(victim.path, reason)
             for path in spelled.get(_folded(victim.path), ()):
                 if _is_one_name(victim.path, path):
                     result = _same_file_as(victim, path)
@@ -79,8 +84,6 @@ def _check_victim(
         return Skipped(victim.path, f"the photo kept for it, {keeper.path}, {keeper_seen}")
     if isinstance(victim_seen, str):
         return Skipped(victim.path, victim_seen)
-    if folder := link_above(victim.path, victim.root):
-        return Skipped(victim.path, LINKED.format(folder))
     also_kept = tuple(kept.get((victim_seen.st_dev, victim_seen.st_ino), ()))
     for path in also_kept:
         # One name spelled in two ways: through a link, or on a file system that ignores case. Not a hard link.

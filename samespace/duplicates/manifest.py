@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import sync_folder, write_all, write_whole
+from samespace.base.files import NO_LINK, sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
 from samespace.duplicates.plan import as_path, get, refuse_outside
 from samespace.library.library import Library
@@ -144,7 +145,7 @@ def note(manifest: Manifest, move: Move, state: str, why: str = "") -> None:
     record = {"move": move.number, "state": state}
     if why:
         record["why"] = why
-    descriptor = os.open(manifest.folder / MANIFEST, os.O_WRONLY | os.O_APPEND)
+    descriptor = os.open(manifest.folder / MANIFEST, os.O_WRONLY | os.O_APPEND | NO_LINK)
     try:
         write_all(descriptor, b"\n" + json.dumps(record).encode())
     finally:
@@ -158,7 +159,7 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         is_ours = folder.parent.name == QUARANTINE and (folder.parent.parent / DATABASE).is_file()
         if not (is_ours and folder.is_dir()):
-            raise SameSpaceError(f"no run at {folder}: name a folder in a library's {QUARANTINE}") from None
+            raise no_run_at(folder) from None
         return Manifest(folder, changed_at(folder), WAYS[0], (), {}, 0)
     except OSError as error:
         raise SameSpaceError(f"{folder / MANIFEST} cannot be read: {error.strerror}") from error
@@ -176,6 +177,11 @@ def read_manifest(folder: Path) -> Manifest:
         if "state" in record and isinstance(record.get("move"), int):
             states[record["move"]] = str(record["state"])
     return Manifest(folder, made, header["to"], moves, states, intended - len(moves))
+
+
+def no_run_at(folder: Path) -> SameSpaceError:
+    """Return what to raise for a folder that is no run."""
+    return SameSpaceError(f"no run at {folder}: name a folder in a library's {QUARANTINE}")
 
 
 def changed_at(folder: Path) -> datetime:
@@ -224,8 +230,11 @@ def held_photos(manifest: Manifest) -> dict[Move, os.stat_result]:
     """Return the moves whose photos are in the quarantine now, each with its file's status."""
     held = {}
     for move in manifest.moves:
+        where = manifest.folder / move.quarantined
         with contextlib.suppress(OSError):
-            held[move] = (manifest.folder / move.quarantined).lstat()
+            status = where.lstat()
+            if stat.S_ISREG(status.st_mode) and not link_above(where, manifest.folder):
+                held[move] = status
     return held
 
 
@@ -247,7 +256,8 @@ def remove_run(manifest: Manifest) -> bool:
         return True
     try:
         for move in manifest.moves:
-            partial_name(manifest, move, run / move.quarantined).unlink(missing_ok=True)
+            if not link_above(run / move.quarantined, run):
+                partial_name(manifest, move, run / move.quarantined).unlink(missing_ok=True)
         for folder, _, _ in os.walk(run, topdown=False):
             if Path(folder) != run:
                 Path(folder).rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
+from samespace.base.files import reached
 from samespace.base.find import DATABASE
 from samespace.duplicates.manifest import (
     QUARANTINE,
@@ -24,6 +26,7 @@ from samespace.duplicates.manifest import (
     note,
     read_manifest,
 )
+from samespace.library.own_folder import refuse_links
 
 
 class Run(NamedTuple):
@@ -47,6 +50,7 @@ class Deleted(NamedTuple):
 def runs(library: Path) -> list[Run]:
     """Return every run in the quarantine of the library at this folder, newest first."""
     quarantine = library / QUARANTINE
+    refuse_links(library)
     try:
         folders = [path for path in quarantine.iterdir() if path.is_dir() and not path.is_symlink()]
     except FileNotFoundError:
@@ -89,6 +93,7 @@ def delete_runs(old: Iterable[Run]) -> Deleted:
     photos = freed = 0
     skipped: list[Skipped] = []
     for run in old:
+        refuse_links(run.folder.parent.parent)
         with hold_if_sound(run.folder.parent.parent):
             try:
                 manifest = read_manifest(run.folder)
@@ -108,13 +113,13 @@ def delete_runs(old: Iterable[Run]) -> Deleted:
 
 def _delete(manifest: Manifest, move: Move) -> int | Skipped:
     """Delete a photo; return the bytes freed."""
-    where = manifest.folder / move.quarantined
     with contextlib.suppress(OSError):  # a full disk must be allowed to empty its quarantine
         # Noted first: once the photo is gone, nothing else tells why.
         note(manifest, move, "deleted")
     try:
-        status = where.lstat()
-        where.unlink()
+        with reached(manifest.folder, move.quarantined) as (name, folder):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            os.unlink(name, dir_fd=folder)
     except OSError as error:
-        return Skipped(where, f"it cannot be deleted: {error.strerror}")
+        return Skipped(manifest.folder / move.quarantined, f"it cannot be deleted: {error.strerror}")
     return status.st_size if status.st_nlink == 1 else 0

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from samespace.base import progress
 from samespace.base.files import content_hash, copy_new, move_new, sync_folder
+from samespace.duplicates.homes import homes_of, why_not_there
 from samespace.duplicates.manifest import (
     LINKED,
+    QUARANTINE,
     CannotMove,
     Manifest,
     Move,
@@ -20,10 +22,12 @@ from samespace.duplicates.manifest import (
     finish,
     hold_if_sound,
     link_above,
+    no_run_at,
     note,
     partial_name,
     read_manifest,
 )
+from samespace.library.own_folder import refuse_links
 
 
 class Undone(NamedTuple):
@@ -39,13 +43,20 @@ def undo(run: Path) -> Undone:
 
     A photo whose place is taken stays in quarantine, and so does the run.
     """
-    run = run.resolve()
-    with hold_if_sound(run.parent.parent):
+    named = run.absolute()
+    library = Path(os.path.realpath(named.parent.parent))
+    run = library / named.parent.name / named.name
+    if run.parent.name != QUARANTINE:
+        raise no_run_at(run)
+    refuse_links(library)
+    homes = homes_of(library)
+    with hold_if_sound(library):
         manifest = read_manifest(run)
         photos, skipped = 0, []
         for move in progress.over(manifest.moves, "undoing"):
             held = os.path.lexists(run / move.quarantined)
-            reason = put_back(manifest, move)
+            reason = why_not_there(move.path, move.root, library, homes) if held else ""
+            reason = reason or put_back(manifest, move)
             if not reason and not held:
                 reason = _loss(manifest, move)
             if reason:
@@ -83,6 +94,8 @@ def _restore(manifest: Manifest, move: Move) -> None:
     where = manifest.folder / move.quarantined
     if not os.path.lexists(where):
         return
+    if where.is_symlink() or link_above(where, manifest.folder):
+        raise CannotMove("a link lies in the quarantine in its place: remove that")
     if not move.root.is_dir():
         # Not made anew: the drive it was on may just not be there.
         raise CannotMove(f"the folder {move.root} is gone: bring it back, then undo again")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from samespace.base import progress
 from samespace.base.arrays import Array, Ints, blocks
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import sync_folder
+from samespace.base.files import NO_LINK, sync_folder
 from samespace.library.read_photos import Extractor, Rows, former
 from samespace.library.sqlite import Database
 
@@ -221,7 +221,7 @@ class FeatureStore:
 def _write_runs(path: Path, values: Array, places: Ints, runs: Sequence[Ints]) -> None:
     new = not path.exists()
     width = values.nbytes // len(values)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK, 0o666)
     try:
         for run in runs:
             _write_all(file, values[run].tobytes(), int(places[run[0]]) * width)

@@ -18,10 +18,10 @@ from samespace.base.find import DATABASE
 from samespace.base.photos import Details, UnreadablePhoto, decoders, details, in_threads
 from samespace.library.features import Features, FeatureStore, Fields, Kept
 from samespace.library.lock import Lock
+from samespace.library.own_folder import FOLDER as FOLDER
+from samespace.library.own_folder import make_folder, refuse_links
 from samespace.library.read_photos import AT_ONCE, Batch, Extractor
 from samespace.library.sqlite import Database, Tables
-
-FOLDER = ".samespace"
 
 _CREATE = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -89,12 +89,13 @@ class Library:
     """The memory of one photo folder or several. Belongs to the thread that opened it."""
 
     def __init__(self, folder: Path, create: bool = False) -> None:
+        if create:
+            make_folder(Path(folder))
         self.folder = Path(os.path.realpath(folder))
         self._file = self.folder / DATABASE
-        if create:
-            self._make_folder()
-        elif not self._file.is_file():
+        if not create and not self._file.is_file():
             raise SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
+        refuse_links(self.folder)
         self._lock = Lock(self.folder)
         file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
         self.is_writable = os.access(self.folder, os.W_OK) and file_is_writable
@@ -104,17 +105,6 @@ class Library:
 
     def close(self) -> None:
         self._db.close()
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(exist_ok=True)  # not its parents: a disk may be missing
-            if not self._file.exists() and not os.access(self.folder, os.W_OK):
-                raise PermissionError(13, "Permission denied")
-        except OSError as error:
-            raise SameSpaceError(
-                f"cannot make a library at {self.folder} ({error.strerror}): give --library PATH, a folder that can "
-                "be written"
-            ) from error
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:

@@ -95,6 +95,7 @@ class Folder:
         os.link(self.two, self.linked)
         (root / "b" / "pointer").symlink_to(self.two)
         self.library = Library(library_folder or root / FOLDER, create=True)
+        self.library.add_root(root)
         self.plan = make_plan(
             self.library,
             root,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from contextlib import suppress
+from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 
@@ -11,10 +14,11 @@ import pytest
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.apply import apply
-from samespace.duplicates.manifest import WAYS, Skipped
-from samespace.duplicates.quarantine import runs
+from samespace.duplicates.manifest import MANIFEST, WAYS, Skipped
+from samespace.duplicates.quarantine import Run, delete_runs, runs
 from samespace.duplicates.undo import undo
-from tests.duplicates.conftest import NOON, Folder, InChild, assert_back, make_plan, undo_all, write
+from samespace.library.library import Library
+from tests.duplicates.conftest import NOON, Folder, InChild, assert_back, make_plan, snapshot, undo_all, write
 
 BEGUN = 12  # steps of an apply before the first photo moves
 
@@ -142,3 +146,78 @@ def test_an_apply_and_then_its_undo_killed_at_any_two_steps_lose_nothing(
         assert_back(quick, in_child)
         if ended:
             break
+
+
+# A library that came with an album
+
+
+def forge(folder: Folder, tmp_path: Path, **changes: str) -> Path:
+    """A run whose manifest moves b/one.jpg elsewhere."""
+    [run] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).runs
+    header, line = (run / MANIFEST).read_text().splitlines()[:2]
+    (run / MANIFEST).write_text("\n".join([header, json.dumps({**json.loads(line), **changes})]))
+    return run
+
+
+def test_undo_writes_nothing_outside_the_folders_of_its_library(folder: Folder, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    run = forge(folder, tmp_path, path=str(outside / "one.jpg"), root=str(outside))
+    [skipped] = undo(run).skipped
+    assert skipped.reason.startswith(f"the library {folder.library.folder} has not scanned {outside}: ")
+    assert list(outside.iterdir()) == []
+    assert (run / "0" / "b" / "one.jpg").exists()
+
+
+def test_undo_does_not_follow_a_root_that_is_a_link(folder: Folder, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (folder.root / "in").symlink_to(outside)
+    run = forge(folder, tmp_path, path=str(folder.root / "in" / "one.jpg"), root=str(folder.root / "in"))
+    [skipped] = undo(run).skipped
+    assert "in is a link" in skipped.reason
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".bashrc", ".ssh/one.jpg", "autorun.inf"])
+def test_undo_puts_nothing_where_no_photo_was_scanned(folder: Folder, tmp_path: Path, name: str) -> None:
+    run = forge(folder, tmp_path, path=str(folder.root / name))
+    [skipped] = undo(run).skipped
+    assert "no scan finds a photo there" in skipped.reason
+    assert not (folder.root / name).exists()
+
+
+def test_a_photo_that_undo_could_not_bring_back_is_not_moved(folder: Folder, tmp_path: Path) -> None:
+    keeper, other = write(tmp_path / "other" / "a.jpg", b"one"), write(tmp_path / "other" / "b.jpg", b"one")
+    [skipped] = apply(make_plan(folder.library, tmp_path / "other", ([keeper], [other]))).skipped
+    assert "has not scanned" in skipped.reason
+    assert other.exists()
+
+
+def test_a_damaged_library_elsewhere_says_how_its_photos_come_back(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "photos", tmp_path / "library")
+    [run] = apply(folder.plan).runs
+    (folder.library.folder / "library.sqlite").write_bytes(b"not a database" * 100)
+    reasons = {skipped.reason for skipped in undo(run).skipped}
+    assert len(reasons) == 1
+    assert f"`samespace scan {folder.root} --library {folder.library.folder}` first" in reasons.pop()
+    (folder.library.folder / "library.sqlite").unlink()
+    Library(folder.library.folder, create=True).add_root(folder.root)
+    assert undo(run).removed
+    assert folder.back()
+
+
+@pytest.mark.parametrize("place", [".", "0", "0/b"])
+def test_what_links_in_a_quarantine_lead_to_is_neither_moved_nor_deleted(
+    folder: Folder, tmp_path: Path, place: str
+) -> None:
+    [run] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).runs
+    (run / place).rename(tmp_path / "theirs")
+    (run / place).symlink_to(tmp_path / "theirs")
+    theirs = snapshot(tmp_path / "theirs")
+    for work in (lambda: delete_runs([Run(run, datetime.now(timezone.utc), 1, 0, "complete")]), lambda: undo(run)):
+        with suppress(SameSpaceError):
+            done = work()
+            assert (done.photos, len(done.skipped) > 0) == (0, True)
+    assert snapshot(tmp_path / "theirs") == theirs
+    assert not folder.b.exists()
