@@ -160,6 +160,7 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
 
     library = arguments.library or library_above()
     old = quarantine.runs_older_than(library, arguments.older_than)
+    show.show_misdated(quarantine.misdated_runs(library, arguments.older_than))
     show.show_runs(old)
     if not old:
         print(f"nothing in the quarantine of {library} is that old")

@@ -132,6 +132,7 @@ def _moves(checked: Sequence[Checked]) -> list[Move]:
             mode=stat.S_IMODE(each.victim_seen.st_mode),
             content=victim.content,
             keeper=each.keeper.path,
+            keeper_content=each.keeper.content,
         )
         moves.append(move)
     return moves

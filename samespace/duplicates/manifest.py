@@ -50,6 +50,7 @@ class Move(NamedTuple):
     mode: int
     content: str
     keeper: Path
+    keeper_content: str = ""  # not noted by 0.1
 
 
 class Manifest(NamedTuple):
@@ -137,6 +138,7 @@ def _move_as_json(move: Move) -> dict[str, Any]:
         "mode": move.mode,
         "content": move.content,
         "keeper": str(move.keeper),
+        "keeper_content": move.keeper_content,
     }
 
 
@@ -212,6 +214,7 @@ def _move_from_json(record: dict[str, Any]) -> Iterator[Move]:
             mode=get(record, "mode", int),
             content=get(record, "content", str),
             keeper=as_path(get(record, "keeper", str)),
+            keeper_content=get(record, "keeper_content", str) if "keeper_content" in record else "",
         )
         refuse_outside(move.path, move.root)
         if not quarantined.is_absolute() and ".." not in quarantined.parts:

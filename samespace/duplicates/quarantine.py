@@ -13,6 +13,7 @@ from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import reached
 from samespace.base.find import DATABASE
+from samespace.duplicates.last_copies import Copies
 from samespace.duplicates.manifest import (
     QUARANTINE,
     Manifest,
@@ -28,6 +29,8 @@ from samespace.duplicates.manifest import (
 )
 from samespace.library.own_folder import refuse_links
 
+CLOCKS_DIFFER = timedelta(minutes=5)  # a run takes its time, and a file system's clock may be another machine's
+
 
 class Run(NamedTuple):
     """The photos of one apply that are in a library's quarantine now."""
@@ -37,6 +40,7 @@ class Run(NamedTuple):
     photos: int
     bytes_to_free: int
     state: str  # "complete", "interrupted" (by a kill), "undone in part", "emptied in part", "empty" or "unreadable"
+    since: datetime | None = None  # what its age counts from, if a clock was wrong when it was made: later than `made`
 
 
 class Deleted(NamedTuple):
@@ -68,7 +72,24 @@ def _describe(folder: Path) -> Run:
     except SameSpaceError:
         return Run(folder, changed_at(folder), 0, 0, "unreadable")
     held = held_photos(manifest)
-    return Run(folder, manifest.made, len(held), bytes_to_free(held.values()), _state(manifest, len(held)))
+    state = _state(manifest, len(held))
+    return Run(folder, manifest.made, len(held), bytes_to_free(held.values()), state, _since(manifest, held.values()))
+
+
+def _since(manifest: Manifest, held: Iterable[os.stat_result]) -> datetime | None:
+    """Return when the run can have been made at the earliest, if that is later than it says: a clock was wrong then.
+
+    Its photos changed their names when they were moved, and were there before. Photos of a day to come prove nothing.
+    """
+    now = datetime.now(timezone.utc)
+    folder = changed_at(manifest.folder)
+    dates = [folder] if folder > now else []
+    for status in held:
+        dates.append(datetime.fromtimestamp(status.st_ctime, timezone.utc))
+        if status.st_mtime <= now.timestamp():
+            dates.append(datetime.fromtimestamp(status.st_mtime, timezone.utc))
+    latest = max(dates, default=manifest.made)
+    return latest if latest - manifest.made > CLOCKS_DIFFER else None
 
 
 def _state(manifest: Manifest, held: int) -> str:
@@ -84,24 +105,41 @@ def _state(manifest: Manifest, held: int) -> str:
 
 def runs_older_than(library: Path, age: timedelta) -> list[Run]:
     """Return the runs that emptying the quarantine would delete, to show before `delete_runs` deletes them."""
-    now = datetime.now(timezone.utc)
-    return [run for run in runs(library) if now - run.made >= age]
+    found, now = runs(library), datetime.now(timezone.utc)
+    return [run for run in found if now - (run.since or run.made) >= age]
+
+
+def misdated_runs(library: Path, age: timedelta) -> list[Run]:
+    """Return the runs that only seem to be so old: they were made when a clock was wrong."""
+    found, now = runs(library), datetime.now(timezone.utc)
+    return [run for run in found if run.since and now - run.since < age <= now - run.made]
 
 
 def delete_runs(old: Iterable[Run]) -> Deleted:
-    """Delete for good what these runs still hold. If killed halfway, the rest can be undone or deleted."""
+    """Delete for good what these runs still hold; a photo that may be the last copy stays, and the reason is given.
+
+    If killed halfway, the rest can be undone or deleted.
+    """
     photos = freed = 0
     skipped: list[Skipped] = []
-    for run in old:
-        refuse_links(run.folder.parent.parent)
-        with hold_if_sound(run.folder.parent.parent):
+    copies: dict[Path, Copies] = {}
+    for run in sorted(old, key=lambda run: (run.made, run.folder)):  # a keeper may have been removed by a later run
+        library = run.folder.parent.parent
+        refuse_links(library)
+        with hold_if_sound(library):
             try:
                 manifest = read_manifest(run.folder)
             except SameSpaceError as error:
                 skipped.append(Skipped(run.folder, str(error)))
                 continue
+            if library not in copies:
+                copies[library] = Copies(library, [each.folder for each in runs(library)])
             for move in progress.over(held_photos(manifest), "deleting"):
-                result = _delete(manifest, move)
+                result: int | Skipped
+                if reason := copies[library].why_last(manifest, move):
+                    result = Skipped(manifest.folder / move.quarantined, reason)
+                else:
+                    result = _delete(manifest, move)
                 if isinstance(result, Skipped):
                     skipped.append(result)
                 else:
