@@ -19,6 +19,7 @@ from samespace.base.files import NO_LINK, sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
 from samespace.duplicates.plan import as_path, get, refuse_outside
 from samespace.library.library import Library
+from samespace.library.own_folder import PRIVATE
 
 FORMAT = 1  # of the manifest
 WAYS = ("quarantine", "hardlink", "symlink")  # what is left in a removed photo's place: nothing, or a link
@@ -118,8 +119,8 @@ def bytes_to_free(files: Iterable[os.stat_result]) -> int:
 def write_manifest(folder: Path, made: datetime, to: str, moves: Sequence[Move]) -> None:
     """Make the run's folder and put its manifest on the disk."""
     # One level at a time: a library that has vanished must not be made anew by its quarantine.
-    folder.parent.mkdir(exist_ok=True)
-    folder.mkdir()
+    folder.parent.mkdir(mode=PRIVATE, exist_ok=True)
+    folder.mkdir(mode=PRIVATE)
     header = {"format": FORMAT, "made": made.isoformat(), "to": to, "moves": len(moves)}
     lines = [json.dumps(record) for record in (header, *map(_move_as_json, moves))]
     write_whole(folder / MANIFEST, "\n".join(lines).encode(), durable=True)

@@ -18,6 +18,7 @@ from samespace.base import progress
 from samespace.base.arrays import Array, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import NO_LINK, sync_folder
+from samespace.library.own_folder import PRIVATE
 from samespace.library.read_photos import Extractor, Rows, former
 from samespace.library.sqlite import Database
 
@@ -97,7 +98,8 @@ class FeatureStore:
         folder = self.folder(fingerprint)
         runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.parent.mkdir(mode=PRIVATE, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             for name, values in rows.fields.items() if len(places) else ():
                 _write_runs(folder / name, np.ascontiguousarray(values), places, runs)
         except OSError as error:

@@ -1,8 +1,10 @@
-"""A library's own folder, which has no links in it: what is written through one that came with an album gets lost."""
+"""A library's own folder: for its owner alone, and without links, which may have come with an album."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE
 
 FOLDER = ".samespace"
+PRIVATE = 0o700  # a photo in quarantine, a thumbnail or a path may come from a folder that only its owner may open
+_OURS = (DATABASE, "captions.sqlite", "features", "holder.json", "lock", "plan.json", "quarantine", "thumbnails")
 _DEEP = {"features", "quarantine"}  # of their folders, the entries are looked at too; whoever goes deeper looks again
 
 
@@ -21,13 +25,22 @@ def make_folder(folder: Path) -> None:
             "there, or remove the link"
         )
     try:
-        folder.mkdir(exist_ok=True)  # not its parents: a disk may be missing
+        folder.mkdir(mode=PRIVATE, exist_ok=True)  # not its parents: a disk may be missing
         if not (folder / DATABASE).exists() and not os.access(folder, os.W_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
         raise SameSpaceError(
             f"cannot make a library at {folder} ({error.strerror}): give --library PATH, a folder that can be written"
         ) from error
+
+
+def make_private(folder: Path) -> None:
+    """Let nobody but its owner look into a library's folder; of one with another name, only at what is ours in it."""
+    for path in [folder] if folder.name == FOLDER else [folder / name for name in _OURS]:
+        with contextlib.suppress(OSError):  # not there, or not ours
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            if mode & ~PRIVATE:
+                path.chmod(mode & PRIVATE)
 
 
 def refuse_links(folder: Path) -> None:

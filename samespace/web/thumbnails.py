@@ -13,6 +13,7 @@ from PIL import Image
 
 from samespace.base.files import NO_LINK, reached
 from samespace.base.photos import open_photo
+from samespace.library.own_folder import PRIVATE
 
 SIDE = 480  # pixels, the longer one
 
@@ -65,6 +66,7 @@ def _profile(image: Image.Image) -> bytes:
 def _keep(folder: Path, below: Path, content: bytes) -> None:
     """Write under another name until it is whole: two may make the same one. A full disk is no reason to fail."""
     with suppress(OSError):
+        (folder / below.parts[0]).mkdir(mode=PRIVATE, exist_ok=True)
         (folder / below).parent.mkdir(parents=True, exist_ok=True)
         with reached(folder, below) as (name, place):
             partial = os.path.join(os.path.dirname(name), f".{secrets.token_hex(8)}")  # noqa: PTH118, PTH120

@@ -76,6 +76,16 @@ def test_emptying_killed_at_any_step_leaves_a_run_that_tells_the_truth(in_child:
     assert step > 8
 
 
+def test_what_lies_in_quarantine_is_its_owners_alone_and_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir(mode=0o755)
+    folder = Folder(tmp_path / "photos", tmp_path / "library")
+    [run] = apply(folder.plan).runs
+    assert [path.stat().st_mode & 0o777 for path in (run.parent, run, run / "0" / "b" / "one.jpg")] == [
+        *(0o700, 0o700, 0o600)
+    ]
+    assert (run / "0" / "c" / "deep" / "one.jpg").stat().st_mode & 0o777 == 0o640
+
+
 # Last copies
 
 

@@ -92,3 +92,36 @@ def test_no_file_is_reached_through_a_link(tmp_path: Path, monkeypatch: pytest.M
         reached(tmp_path / "top", Path("link/file")),
     ):
         pass
+
+
+# Modes
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_library_is_its_owners_alone(root: Path) -> None:
+    assert mode(opened(root).folder) == 0o700
+
+
+def test_a_library_of_before_becomes_private_with_the_next_scan_and_once(root: Path) -> None:
+    library = opened(root)
+    library.folder.chmod(0o755)
+    (library.folder / "quarantine").mkdir()
+    scan(library, [root])
+    assert mode(library.folder) == 0o700
+    library.folder.chmod(0o750)  # a person shares it
+    scan(library, [root])
+    assert mode(library.folder) == 0o750
+
+
+def test_in_a_folder_of_another_name_only_what_is_the_librarys_becomes_private(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    for path in (folder, folder / "theirs", folder / "thumbnails"):
+        path.mkdir()
+        path.chmod(0o755)
+    library = Library(folder, create=True)
+    scan(library, [root], [Mean()])
+    modes = {path.name: mode(path) for path in (folder, *folder.iterdir()) if path.name != "lock"}
+    assert modes == {"shared": 0o755, "theirs": 0o755, "thumbnails": 0o700, "features": 0o700, "library.sqlite": 0o600}

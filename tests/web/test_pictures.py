@@ -44,6 +44,7 @@ def test_a_thumbnail_is_small_made_once_and_kept_by_browsers(client: TestClient,
     assert "immutable" in answer.headers["cache-control"]
     assert Image.open(BytesIO(answer.content)).size == (320, 240)
     (kept,) = thumbnails(live)
+    assert (live.folder / "thumbnails").stat().st_mode & 0o777 == 0o700
     kept.write_bytes(b"as it was kept")
     assert client.get(photo["thumbnail"]).content == b"as it was kept"
 
