@@ -182,5 +182,5 @@ def _copy_bytes(source: Path, descriptor: int) -> str:
 def _copy_owner(source: Path, target: Path) -> None:
     if hasattr(os, "chown"):
         status = source.stat()
-        with contextlib.suppress(PermissionError):  # only root may give files away
+        with contextlib.suppress(OSError):  # only root may give files away, and not every file system has owners
             os.chown(target, status.st_uid, status.st_gid)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import NO_LINK, sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
+from samespace.duplicates.attributes import Attributes, as_json, from_json
 from samespace.duplicates.plan import as_path, get, refuse_outside
 from samespace.library.library import Library
 from samespace.library.own_folder import PRIVATE
@@ -52,6 +53,7 @@ class Move(NamedTuple):
     content: str
     keeper: Path
     keeper_content: str = ""  # not noted by 0.1
+    attributes: Attributes = Attributes()
 
 
 class Manifest(NamedTuple):
@@ -140,6 +142,7 @@ def _move_as_json(move: Move) -> dict[str, Any]:
         "content": move.content,
         "keeper": str(move.keeper),
         "keeper_content": move.keeper_content,
+        **as_json(move.attributes),
     }
 
 
@@ -216,6 +219,7 @@ def _move_from_json(record: dict[str, Any]) -> Iterator[Move]:
             content=get(record, "content", str),
             keeper=as_path(get(record, "keeper", str)),
             keeper_content=get(record, "keeper_content", str) if "keeper_content" in record else "",
+            attributes=from_json(record),
         )
         refuse_outside(move.path, move.root)
         if not quarantined.is_absolute() and ".." not in quarantined.parts:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samespace.base.files import copy_new, sync_folder
+from samespace.duplicates.attributes import why_lost
 from samespace.duplicates.check import Checked
 from samespace.duplicates.manifest import (
     LINKED,
@@ -100,6 +101,9 @@ def _take_by_copy(move: Move, where: Path, seen: os.stat_result, partial: Path) 
     if copy_new(move.path, partial) != move.content:
         partial.unlink()
         raise CannotMove(CHANGED)
+    if lost := why_lost(move.path, partial, seen):
+        partial.unlink()
+        raise CannotMove(lost)
     partial.rename(where)
     for folder in (where.parent, *where.parent.parents[: len(move.quarantined.parts) - 1]):
         sync_folder(folder)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from samespace.base import progress
 from samespace.base.files import content_hash, copy_new, move_new, sync_folder
+from samespace.duplicates.attributes import give_back
 from samespace.duplicates.homes import homes_of, why_not_there
 from samespace.duplicates.manifest import (
     LINKED,
@@ -122,8 +123,11 @@ def _restore(manifest: Manifest, move: Move) -> None:
 def _restore_by_copy(move: Move, where: Path, partial: Path) -> None:
     copy_new(where, partial)
     try:
-        # From the manifest: the quarantine's file system may keep dates and permissions less exactly.
-        partial.chmod(move.mode)
+        # From the manifest: the quarantine's file system may keep all that less exactly, or not at all.
+        try:
+            give_back(partial, move.attributes, move.mode & 0o777)
+        except PermissionError as error:
+            raise CannotMove("it would not get its owner and permissions back: undo as root") from error
         os.utime(partial, ns=(where.stat().st_atime_ns, move.mtime_ns))
         move_new(partial, move.path)
     finally:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +120,79 @@ def test_a_quarantine_on_another_file_system_gets_copies_that_come_back_whole(tm
     lying.chmod(0o777)
     os.utime(lying, ns=(NOON, NOON - NOON % 10**9))  # as file systems do that know no permissions and whole seconds
     assert undo(run).removed
+    assert folder.back()
+
+
+@pytest.fixture
+def plain(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file system that keeps neither attributes nor owners, as FAT does."""
+
+    def refuse(work: Callable[..., None]) -> Callable[..., None]:
+        def refused(path: Any, *args: Any, **named: Any) -> None:
+            if Path(path).is_relative_to(elsewhere):
+                raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), str(path))
+            work(path, *args, **named)
+
+        return refused
+
+    for name in ("setxattr", "chown"):
+        monkeypatch.setattr(os, name, refuse(getattr(os, name)))
+    return elsewhere
+
+
+def refuse_chown(path: Path, *owner: int) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+
+def has_attributes(folder: Path) -> bool:
+    try:
+        os.setxattr(folder, "user.samespace", b"")
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def test_attributes_and_owner_come_back_from_where_they_cannot_be_kept(
+    tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path / "photos", plain / "library")
+    if not has_attributes(folder.root):
+        pytest.skip("no extended attributes here")
+    os.setxattr(folder.b, "user.rating", b"5 \xff")
+    owner = (1234, 4321) if os.geteuid() == 0 else (os.getuid(), os.getgid())
+    os.chown(folder.b, *owner)
+    [run] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).runs
+    lying = run / "0" / "b" / "one.jpg"
+    assert os.listxattr(lying) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "chown", refuse_chown)
+        lying.chmod(0o400)
+        if owner != (lying.stat().st_uid, lying.stat().st_gid):
+            assert undo(run).skipped[0].reason.endswith("undo as root")
+    assert undo(run).removed
+    assert (folder.b.stat().st_uid, folder.b.stat().st_gid) == owner
+    assert {name: os.getxattr(folder.b, name) for name in os.listxattr(folder.b)} == {"user.rating": b"5 \xff"}
+    assert folder.back()
+
+
+def test_a_photo_that_would_not_come_back_as_its_owners_is_left(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path / "photos", elsewhere / "library")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1000)
+    [skipped] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).skipped
+    assert skipped.reason.startswith("it belongs to another user or group, and would come back as yours")
+    assert folder.back()
+
+
+def test_a_photo_with_an_attribute_that_nobody_could_give_back_is_left(
+    tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path / "photos", plain / "library")
+    monkeypatch.setattr(os, "listxattr", lambda path, **_: ["trusted.seal"] if Path(path) == folder.b else [])
+    monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"sealed")
+    [skipped] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).skipped
+    assert skipped.reason.startswith("its attribute trusted.seal would be lost")
     assert folder.back()
 
 
