@@ -132,7 +132,8 @@ def _restore_by_copy(move: Move, where: Path, partial: Path) -> None:
         move_new(partial, move.path)
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(move.path.parent)
+    for folder in move.path.parents[: len(move.path.parts) - len(move.root.parts)]:  # some may be new
+        sync_folder(folder)
     where.unlink()
 
 

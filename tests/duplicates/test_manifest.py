@@ -9,9 +9,9 @@ import pytest
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.apply import apply
 from samespace.duplicates.manifest import MANIFEST, note, read_manifest, write_manifest
-from samespace.duplicates.quarantine import runs
+from samespace.duplicates.quarantine import delete_runs, runs
 from samespace.duplicates.undo import undo
-from tests.duplicates.conftest import Folder, write
+from tests.duplicates.conftest import Folder, make_plan, write
 
 
 def test_a_manifest_comes_back_as_it_was_written_and_a_torn_note_spoils_nothing(folder: Folder) -> None:
@@ -53,3 +53,16 @@ def test_a_manifest_that_leads_elsewhere_or_is_none_is_not_followed(folder: Fold
         undo(run)
     with pytest.raises(SameSpaceError, match="no run at"):
         undo(tmp_path / "a" / "b")
+
+
+@pytest.mark.parametrize("quarantined", ["../../../../b/mine.jpg", "0/../../mine.jpg", "{run}/0/b/one.jpg"])
+def test_a_place_outside_the_run_is_not_believed(folder: Folder, quarantined: str) -> None:
+    [run] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).runs
+    write(folder.root / "b" / "mine.jpg", b"mine")
+    write(run.parent / "mine.jpg", b"mine")
+    manifest = run / MANIFEST
+    manifest.write_text(manifest.read_text().replace("0/b/one.jpg", quarantined.format(run=run)))
+    assert (read_manifest(run).moves, read_manifest(run).broken) == ((), 1)
+    delete_runs(runs(folder.library.folder))
+    assert (folder.root / "b" / "mine.jpg").exists()
+    assert (run.parent / "mine.jpg").exists()

@@ -18,7 +18,7 @@ from samespace.duplicates.apply import apply
 from samespace.duplicates.manifest import MANIFEST, note
 from samespace.duplicates.plan import Plan
 from samespace.duplicates.quarantine import runs
-from tests.duplicates.conftest import Folder, disk_full_after, make_plan, undo_all, write
+from tests.duplicates.conftest import Folder, Happened, disk_full_after, make_plan, undo_all, write
 
 
 def test_quarantine_overwrites_nothing_either(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,4 +214,43 @@ def test_an_original_edited_while_it_is_copied_is_left(
     [skipped] = apply(plan).skipped
     assert skipped.reason == "changed since it was checked"
     assert folder.b.read_bytes() == b"edited"
+    assert runs(folder.library.folder) == []
+
+
+def partials(paths: set[Path]) -> set[Path]:
+    return {path for path in paths if path.name.startswith(".samespace-")}
+
+
+def test_a_photo_is_moved_only_when_its_manifest_is_on_the_disk(folder: Folder, happened: Happened) -> None:
+    [run] = apply(folder.plan).runs
+    library = folder.library.folder
+    synced = happened.before("rename", folder.b)
+    assert synced >= {run / f".{MANIFEST}.partial", run, library / "quarantine", library}
+
+
+def test_an_original_goes_only_when_its_copy_and_the_folders_to_it_are_on_the_disk(
+    tmp_path: Path, elsewhere: Path, happened: Happened
+) -> None:
+    folder = Folder(tmp_path / "photos", elsewhere / "library")
+    [run] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).runs
+    synced = happened.before("unlink", folder.b)
+    assert synced >= {run / "0" / "b", run / "0", run}
+    assert [path.parent for path in partials(synced)] == [run / "0" / "b"]
+
+
+def test_an_original_with_other_bytes_behind_its_date_is_not_taken_for_its_copy(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path / "photos", elsewhere / "library")
+    check_plan = apply_module.check_plan
+
+    def check_then_edit(plan: Plan) -> Any:
+        found = check_plan(plan)
+        write(folder.b, b"A SMALL ONE", folder.b.stat().st_mtime_ns, 0o600)
+        return found
+
+    monkeypatch.setattr(apply_module, "check_plan", check_then_edit)
+    [skipped] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).skipped
+    assert skipped.reason == "changed since it was checked"
+    assert folder.b.read_bytes() == b"A SMALL ONE"
     assert runs(folder.library.folder) == []

@@ -21,7 +21,7 @@ from samespace.duplicates.manifest import MANIFEST, WAYS, Skipped
 from samespace.duplicates.quarantine import Run, delete_runs, runs
 from samespace.duplicates.undo import undo
 from samespace.library.library import Library
-from tests.duplicates.conftest import NOON, Folder, InChild, assert_back, make_plan, snapshot, undo_all, write
+from tests.duplicates.conftest import NOON, Folder, Happened, InChild, assert_back, make_plan, snapshot, undo_all, write
 
 BEGUN = 12  # steps of an apply before the first photo moves
 
@@ -222,6 +222,30 @@ def test_an_apply_and_then_its_undo_killed_at_any_two_steps_lose_nothing(
         assert_back(quick, in_child)
         if ended:
             break
+
+
+def test_a_quarantined_photo_goes_only_when_its_copy_and_new_folders_are_on_the_disk(
+    tmp_path: Path, elsewhere: Path, happened: Happened
+) -> None:
+    folder = Folder(tmp_path / "photos", elsewhere / "library")
+    [run] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.copy]))).runs
+    shutil.rmtree(folder.root / "c")
+    happened.clear()
+    assert undo(run).removed
+    synced = happened.before("unlink", run / "0" / "c" / "deep" / "one.jpg")
+    assert synced >= {folder.copy.parent, folder.root / "c", folder.root}
+    assert any(path.name.endswith(".partial") and path.parent == folder.copy.parent for path in synced)
+
+
+@pytest.mark.parametrize("which", ["its place", "the quarantine"])
+def test_a_photo_of_the_same_size_and_date_is_not_taken_for_the_one_in_quarantine(folder: Folder, which: str) -> None:
+    [run] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).runs
+    lying = run / "0" / "b" / "one.jpg"
+    write(folder.b, b"a small one", NOON + 5)
+    write(folder.b if which == "its place" else lying, b"A SMALL ONE", NOON + 5)
+    before = lying.read_bytes(), folder.b.read_bytes()
+    assert undo(run).skipped == (Skipped(folder.b, "its place is taken"),)
+    assert (lying.read_bytes(), folder.b.read_bytes()) == before
 
 
 # A library that came with an album
