@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Callable
 from itertools import count
@@ -54,7 +55,13 @@ def test_a_keeper_that_goes_with_its_victim_brings_it_back(folder: Folder, monke
 
 
 @pytest.mark.parametrize(
-    "lost", [Path.unlink, lambda path: path.unlink() or path.mkdir(), lambda path: path.write_bytes(b"")]
+    "lost",
+    [
+        Path.unlink,
+        lambda path: path.unlink() or path.mkdir(),
+        lambda path: path.write_bytes(b""),
+        lambda path: write(path.with_name("new.jpg"), path.read_bytes(), path.stat().st_mtime_ns).replace(path),
+    ],
 )
 def test_a_keeper_that_only_seems_to_be_there_brings_its_victim_back(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, lost: Callable[[Path], object]
@@ -78,6 +85,25 @@ def test_a_keeper_that_only_seems_to_be_there_brings_its_victim_back(
     assert "disappeared or changed with it" in applied.skipped[0].reason
     assert applied.runs == ()
     assert folder.b.read_bytes() == b"a small one"
+
+
+def test_a_keeper_that_cannot_be_read_any_more_brings_its_victim_back(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, opened = moving.take, Path.open
+
+    class Broken(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def take_and_break(*args: Any) -> None:
+        take(*args)
+        monkeypatch.setattr(Path, "open", lambda self, *args: (Broken if self == folder.a else opened)(self, *args))
+
+    monkeypatch.setattr(moving, "take", take_and_break)
+    [skipped] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).skipped
+    assert "disappeared or changed with it" in skipped.reason
+    assert folder.b.exists()
 
 
 def test_a_victim_written_anew_between_check_and_move_is_left(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

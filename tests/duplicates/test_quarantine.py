@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from itertools import count
 from pathlib import Path
+
+import pytest
 
 from samespace.duplicates.apply import apply
 from samespace.duplicates.manifest import MANIFEST
@@ -114,11 +117,19 @@ def test_a_photo_whose_keeper_has_other_bytes_stays(folder: Folder) -> None:
     stays(folder, folder.b)
 
 
-def test_a_photo_is_not_its_own_keeper(folder: Folder) -> None:
+@pytest.mark.parametrize(("name", "blind"), [("realpath", str), ("samestat", lambda *_: False)])
+def test_a_photo_is_not_its_own_keeper(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, name: str, blind: Callable[..., object]
+) -> None:
+    """Nor is it by another mount, nor on a file system that makes inodes up."""
     [run] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).runs
     folder.a.unlink()
     folder.a.parent.rmdir()
     folder.a.parent.symlink_to(run / "0" / "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, name, blind)
+        assert delete_runs(runs(folder.library.folder)).photos == 0
+    folder.a.parent.unlink()
     stays(folder, folder.b)
 
 

@@ -196,6 +196,15 @@ def test_a_photo_with_an_attribute_that_nobody_could_give_back_is_left(
     assert folder.back()
 
 
+def test_an_attribute_that_comes_from_where_a_file_lies_hinders_nothing(
+    tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path / "photos", plain / "library")
+    monkeypatch.setattr(os, "listxattr", lambda path, **_: ["security.selinux"] if Path(path) == folder.b else [])
+    monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"label")
+    assert apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).photos == 1
+
+
 @pytest.mark.parametrize("to", WAYS)
 def test_an_undo_killed_at_any_step_can_be_run_again(quick: Folder, in_child: InChild, to: str) -> None:
     for step in count(1):
@@ -315,6 +324,8 @@ def test_what_links_in_a_quarantine_lead_to_is_neither_moved_nor_deleted(
     (run / place).rename(tmp_path / "theirs")
     (run / place).symlink_to(tmp_path / "theirs")
     theirs = snapshot(tmp_path / "theirs")
+    with suppress(SameSpaceError):
+        assert sum(run.photos for run in runs(folder.library.folder)) == 0
     for work in (lambda: delete_runs([Run(run, datetime.now(timezone.utc), 1, 0, "complete")]), lambda: undo(run)):
         with suppress(SameSpaceError):
             done = work()
