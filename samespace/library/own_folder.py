@@ -13,7 +13,17 @@ from samespace.base.find import DATABASE
 
 FOLDER = ".samespace"
 PRIVATE = 0o700  # a photo in quarantine, a thumbnail or a path may come from a folder that only its owner may open
-_OURS = (DATABASE, "captions.sqlite", "features", "holder.json", "lock", "plan.json", "quarantine", "thumbnails")
+_OURS = (
+    DATABASE,
+    "captions.sqlite",
+    "features",
+    "holder.json",
+    "lock",
+    "plan.json",
+    "quarantine",
+    "thumbnails",
+    "verdicts.sqlite",
+)
 _DEEP = {"features", "quarantine"}  # of their folders, the entries are looked at too; whoever goes deeper looks again
 
 

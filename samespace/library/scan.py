@@ -51,6 +51,7 @@ def scan(
     extractors = list({extractor.fingerprint: extractor for extractor in extractors}.values())
     with library.hold():
         _make_private_once(library)
+        library.keep_verdicts_twice()
         outermost = _outermost(folders)
         refuse_own_folders(outermost)
         walks = [walk(folder, extensions, follow_links) for folder in outermost]
