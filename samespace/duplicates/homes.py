@@ -16,11 +16,15 @@ from samespace.library.own_folder import FOLDER
 
 
 def homes_of(library: Path) -> list[Path]:
-    """Return the folders that a library has scanned, and the one it lies in, even if its database is damaged."""
-    homes = [library.parent] if library.name == FOLDER else []
+    """Return the folders that a library has scanned, and the one it lies in."""
+    return [*scanned_by(library), *([library.parent] if library.name == FOLDER else [])]
+
+
+def scanned_by(library: Path) -> list[Path]:
+    """Return the folders that a library has scanned, as far as its database can say."""
     with contextlib.suppress(SameSpaceError, OSError, sqlite3.Error), contextlib.closing(Library(library)) as opened:
-        homes += opened.roots
-    return homes
+        return opened.roots
+    return []
 
 
 def why_not_there(path: Path, root: Path, library: Path, homes: Sequence[Path]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import NO_LINK, sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
+from samespace.base.photos import EXTENSIONS
 from samespace.duplicates.attributes import Attributes, as_json, from_json
 from samespace.duplicates.plan import as_path, get, refuse_outside
 from samespace.library.library import Library
@@ -61,10 +62,10 @@ class Manifest(NamedTuple):
 
     folder: Path  # the run's
     made: datetime
-    to: str
+    to: str  # one of WAYS; "" if that can no longer be read
     moves: tuple[Move, ...]
     states: dict[int, str]  # the last state noted of each move
-    broken: int  # moves that can no longer be read
+    broken: int  # lines that can no longer be read
 
 
 # --- libraries and files ----------------------------------------------------------------------------------------------
@@ -170,19 +171,19 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise SameSpaceError(f"{folder / MANIFEST} cannot be read: {error.strerror}") from error
     header, *records = (_parsed(line) for line in lines)
-    try:
-        if header.get("format") != FORMAT or header.get("to") not in WAYS:
-            raise SameSpaceError("another format")
-        made = datetime.fromisoformat(get(header, "made", str)).astimezone(timezone.utc)
-        intended = get(header, "moves", int)
-    except (SameSpaceError, ValueError) as error:
-        raise SameSpaceError(f"{folder / MANIFEST} is not a manifest that this version can read") from error
+    if header.get("format", FORMAT) != FORMAT:
+        raise SameSpaceError(f"{folder / MANIFEST} was made by a newer samespace: update samespace")
     moves = tuple(move for record in records if "path" in record for move in _move_from_json(record))
     states = {}
     for record in records:
         if "state" in record and isinstance(record.get("move"), int):
             states[record["move"]] = str(record["state"])
-    return Manifest(folder, made, header["to"], moves, states, intended - len(moves))
+    try:
+        made = datetime.fromisoformat(get(header, "made", str)).astimezone(timezone.utc)
+        way, intended = get(header, "to", str), get(header, "moves", int)
+    except (SameSpaceError, ValueError):  # torn
+        made, way, intended = changed_at(folder), "", len(moves) + 1
+    return Manifest(folder, made, way, moves, states, intended - len(moves))
 
 
 def no_run_at(folder: Path) -> SameSpaceError:
@@ -246,13 +247,29 @@ def held_photos(manifest: Manifest) -> dict[Move, os.stat_result]:
     return held
 
 
+def strays(manifest: Manifest) -> list[Path]:
+    """Return the photos in the run's folder that a sound manifest would name, below that folder."""
+    if manifest.moves and not manifest.broken:
+        return []
+    named = {move.quarantined for move in manifest.moves}
+    found = []
+    for folder, _, names in os.walk(manifest.folder):
+        for name in names:
+            path = Path(folder, name).relative_to(manifest.folder)
+            is_photo = path.suffix.lower() in EXTENSIONS and not name.startswith(".")
+            is_in_root = len(path.parts) > 1 and path.parts[0].isdecimal()
+            if is_photo and is_in_root and path not in named and not (manifest.folder / path).is_symlink():
+                found.append(path)
+    return sorted(found)
+
+
 def finish(manifest: Manifest) -> tuple[bool, list[Skipped]]:
     """Remove a run that holds no photo any more; return whether it is gone, and what in it stays."""
     removed = remove_run(manifest)
     left = []
     if manifest.broken:
-        left.append(Skipped(manifest.folder / MANIFEST, f"{manifest.broken} of its moves can no longer be read"))
-    if not removed and not held_photos(manifest):
+        left.append(Skipped(manifest.folder / MANIFEST, f"{manifest.broken} of its lines can no longer be read"))
+    if not removed and not held_photos(manifest) and not strays(manifest):
         left.append(Skipped(manifest.folder, "it also holds files that were not moved there by a run; they stay"))
     return removed, left
 

@@ -13,6 +13,7 @@ from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import reached
 from samespace.base.find import DATABASE
+from samespace.base.text import shell_word
 from samespace.duplicates.last_copies import Copies
 from samespace.duplicates.manifest import (
     QUARANTINE,
@@ -26,6 +27,7 @@ from samespace.duplicates.manifest import (
     hold_if_sound,
     note,
     read_manifest,
+    strays,
 )
 from samespace.library.own_folder import refuse_links
 
@@ -40,6 +42,7 @@ class Run(NamedTuple):
     photos: int
     bytes_to_free: int
     state: str  # "complete", "interrupted" (by a kill), "undone in part", "emptied in part", "empty" or "unreadable"
+    strays: int = 0  # photos that its damaged manifest does not name: `undo` brings them back, emptying leaves them
     since: datetime | None = None  # what its age counts from, if a clock was wrong when it was made: later than `made`
 
 
@@ -72,8 +75,10 @@ def _describe(folder: Path) -> Run:
     except SameSpaceError:
         return Run(folder, changed_at(folder), 0, 0, "unreadable")
     held = held_photos(manifest)
-    state = _state(manifest, len(held))
-    return Run(folder, manifest.made, len(held), bytes_to_free(held.values()), state, _since(manifest, held.values()))
+    lost = len(strays(manifest))
+    state = "unreadable" if lost else _state(manifest, len(held))
+    since = _since(manifest, held.values())
+    return Run(folder, manifest.made, len(held), bytes_to_free(held.values()), state, lost, since)
 
 
 def _since(manifest: Manifest, held: Iterable[os.stat_result]) -> datetime | None:
@@ -145,6 +150,9 @@ def delete_runs(old: Iterable[Run]) -> Deleted:
                 else:
                     photos += 1
                     freed += result
+            if lost := len(strays(manifest)):
+                bring = f"`samespace undo {shell_word(str(run.folder))}` brings back what it can"
+                skipped.append(Skipped(run.folder, f"{lost} photos in it are not in its damaged manifest: {bring}"))
             skipped += finish(manifest)[1]
     return Deleted(photos, freed, tuple(skipped))
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from samespace.base import progress
 from samespace.base.files import content_hash, copy_new, move_new, sync_folder
 from samespace.duplicates.attributes import give_back
-from samespace.duplicates.homes import homes_of, why_not_there
+from samespace.duplicates.homes import homes_of, scanned_by, why_not_there
 from samespace.duplicates.manifest import (
     LINKED,
     QUARANTINE,
@@ -28,6 +28,7 @@ from samespace.duplicates.manifest import (
     partial_name,
     read_manifest,
 )
+from samespace.duplicates.mend import mend
 from samespace.library.own_folder import refuse_links
 
 
@@ -53,7 +54,10 @@ def undo(run: Path) -> Undone:
     homes = homes_of(library)
     with hold_if_sound(library):
         manifest = read_manifest(run)
-        photos, skipped = 0, []
+        found = mend(manifest, scanned_by(library) or homes)
+        moves, broken = (*manifest.moves, *found.moves), max(0, manifest.broken - len(found.moves))
+        manifest = manifest._replace(moves=moves, broken=broken)
+        photos, skipped = 0, list(found.left)
         for move in progress.over(manifest.moves, "undoing"):
             held = os.path.lexists(run / move.quarantined)
             reason = why_not_there(move.path, move.root, library, homes) if held else ""
@@ -151,9 +155,9 @@ def _is_back(manifest: Manifest, move: Move, where: Path) -> bool:
 
 def _is_our_link(manifest: Manifest, move: Move) -> bool:
     """Return whether the apply's link to the keeper is in the photo's place: removing that loses no bytes."""
-    if manifest.to == "symlink":
-        return move.path.is_symlink() and move.path.readlink() == move.keeper
+    if manifest.to in ("symlink", "") and move.path.is_symlink():
+        return move.path.readlink() == move.keeper
     try:
-        return manifest.to == "hardlink" and os.path.samestat(move.path.lstat(), move.keeper.lstat())
+        return manifest.to in ("hardlink", "") and os.path.samestat(move.path.lstat(), move.keeper.lstat())
     except OSError:
         return False
