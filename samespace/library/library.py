@@ -237,6 +237,7 @@ class Library:
                 f"{len(missing)} photos have no features of this model yet, the first is {missing[0].path}: scan again"
             )
         chosen = np.array([row_of[photo.content] for photo in photos], np.int64)
+        self._features.refuse_changed(kept, chosen)
         return Features(self.features_folder(kept.fingerprint), kept.fields, chosen)
 
     def derive(self, source: Kept, derived: Kept, work: Callable[[Features], dict[str, Array]]) -> None:
@@ -244,7 +245,8 @@ class Library:
 
         They are committed block by block, and forgotten when their photos are.
         """
-        if not self._features.lacking(source, derived):
+        changed = self.is_writable and self._features.have_changed(derived.fingerprint, derived.fields)
+        if not changed and not self._features.lacking(source, derived):
             return
         with self.hold(wait=False) as held:
             if held:
