@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.hashes import hamming
+from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign
 from samespace.base.photos import VARIANTS, read_pixels
 from samespace.model.pairs import Pairs, Photos
 
@@ -88,8 +90,10 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG that appears whole or not at all."""
     if path.suffix.lower() != ".png":
         raise SameSpaceError(f"{path} cannot be drawn: give --output a name that ends in .png")
-    content = BytesIO()
-    picture.save(content, format="PNG")
+    refuse_foreign(path, is_own_picture, "a picture that samespace drew")
+    content, about = BytesIO(), PngInfo()
+    about.add_text("Software", PICTURE)
+    picture.save(content, format="PNG", pnginfo=about)
     try:
         write_whole(path, content.getvalue())
     except OSError as error:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urljoin
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ from tests.killing import Children
 
 if TYPE_CHECKING:
     from determined.pytorch import PyTorchTrial
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Error, Page
     from starlette.testclient import TestClient
 
     from samespace.web.state import LiveLibrary
@@ -334,6 +335,8 @@ def scanned_album(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _make_album(album: Path) -> None:
+    from samespace.web.thumbnails import make_thumbnail
+
     for number in range(12):
         room = make_room(SPACE_TYPES[number % len(SPACE_TYPES)], number)
         photo = draw_room(room, viewpoints(room, 1)[0], (320, 240))
@@ -346,6 +349,8 @@ def _make_album(album: Path) -> None:
     (album / "2023" / "damaged.jpg").write_bytes(b"no photo")
     library = Library(album / FOLDER, create=True)
     scan(library, [album], [Sketches()])
+    for photo in library.photos():
+        make_thumbnail(album / FOLDER, photo.content, photo.path)
     library.close()
 
 
@@ -450,14 +455,38 @@ def complaints() -> list[str]:
     return []
 
 
-@pytest.fixture
-def browser(chromium: Browser, served: Served, complaints: list[str]) -> Iterator[Page]:
-    """A page in a fresh window, `browser.goto("/review")`; errors of its scripts and in its console fail the test."""
-    context = chromium.new_context(base_url=served.url, viewport={"width": 1400, "height": 900})
+@pytest.fixture(scope="module")
+def window(chromium: Browser) -> Iterator[Page]:
+    """A page for one test after the other: a fresh one costs as much as all that a test does in it."""
+    context = chromium.new_context()
     context.set_default_timeout(60_000)
-    page = context.new_page()
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    yield page
+    yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def browser(window: Page, served: Served, complaints: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """A page of `served`, `browser.goto("/review")`; errors of its scripts and in its console fail the test."""
+    go = window.goto
+    monkeypatch.setattr(window, "goto", lambda address: go(urljoin(served.url, address)))
+
+    def here() -> bool:  # not on the page that the test before has left
+        return window.url.startswith(served.url)
+
+    def failed(error: Error) -> None:
+        if here():
+            complaints.append(str(error))
+
+    def said(message: ConsoleMessage) -> None:
+        if here() and message.type == "error":
+            complaints.append(message.text)
+
+    window.set_viewport_size({"width": 1400, "height": 700})
+    window.emulate_media(color_scheme="light")
+    window.context.clear_cookies()
+    window.on("pageerror", failed)
+    window.on("console", said)
+    yield window
+    window.remove_listener("pageerror", failed)
+    window.remove_listener("console", said)
     assert complaints == []

@@ -9,17 +9,16 @@ import json
 import os
 import runpy
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
+import model_def
 import samespace
+from samespace.model.weights import UNPICKLES_SAFELY
 from tests.conftest import ROOT
 
 WRITTEN = Path(__file__).with_name("written_by_0_1")
@@ -90,22 +89,25 @@ def test_a_checkpoint_gives_the_model_it_carries(run: Run, unpacked: Path, tmp_p
     assert scores(tmp_path / "model", unpacked) == approximately(SAID["scores"])
 
 
-@pytest.mark.skipif(not hasattr(torch.serialization, "safe_globals"), reason="torch 2.5 or later reads a raw state")
+@pytest.mark.skipif(not UNPICKLES_SAFELY, reason="torch 2.6 or later reads a raw state")
 def test_a_checkpoint_gives_the_model_of_its_raw_state(run: Run, unpacked: Path, tmp_path: Path) -> None:
     shutil.copytree(unpacked / "checkpoint", tmp_path / "checkpoint", ignore=shutil.ignore_patterns("model"))
     run("export", tmp_path / "checkpoint", "-o", tmp_path / "model")
     assert scores(tmp_path / "model", unpacked) == approximately(SAID["scores"])
 
 
-def test_a_training_goes_on_from_a_checkpoint(unpacked: Path, rooms: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unpickled")
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
+def test_a_training_goes_on_from_a_checkpoint(
+    unpacked: Path, rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = ["backbone=mobilenet_v3_small", "weights=none", "global_batch_size=8"]
     config = [word for change in changes for word in ("--config", f"hyperparameters.{change}")]
     paths = ["--data", rooms, "--output", tmp_path / "model", "--resume", unpacked / "checkpoint"]
-    command = [sys.executable, "model_def.py", "--epochs", "3", "--config", "data.held_out=0.7", *config, *paths]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    epochs = [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert model_def.main(["--epochs", "3", "--config", "data.held_out=0.7", *config, *map(str, paths)]) == 0
+    epochs = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
     assert [line.split(":")[0] for line in epochs] == ["epoch 3/3"]
 
 

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from samespace.base.text import shortened
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -20,8 +22,7 @@ def exit_status(command: Callable[[], object]) -> int:
         status = command()
         sys.stdout.flush()
     except SameSpaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error))
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -29,8 +30,14 @@ def exit_status(command: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno in _NO_ROOM:
+            return _fail(f"no room for {error.filename or 'the output'}: free some, and run it again")
+        if error.filename is None or not error.strerror:
             raise
-        print(f"error: no room for {error.filename or 'the output'}: free some, and run it again", file=sys.stderr)
-        return 1
+        return _fail(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}")
     return status if isinstance(status, int) else 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {shortened(message)}", file=sys.stderr)
+    return 1

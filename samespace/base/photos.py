@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
 from importlib import metadata
 from io import BytesIO
 from itertools import islice
@@ -21,14 +20,15 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
+from samespace.base.decode import decoded, exif_of, identified, orientation_of, why_unidentified
 from samespace.base.errors import SameSpaceError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
-# The formats allowed for photos from elsewhere: Pillow knows more, and runs Ghostscript for one of them.
-FORMATS = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"})
 MOST_PIXELS = 50_000_000  # of one from elsewhere; of a JPEG, which need not be decoded whole, twice as many
+
 
 BLOCK = 2**20  # pixels that a full decode looks at together
 
@@ -73,11 +73,21 @@ def open_photo(path: Path, at_least: int | None = None) -> Image.Image:
 
     `at_least` decodes a JPEG at a fraction of its size, no side below that many pixels: much faster.
     """
-    with _explained(path), path.open("rb") as file, _identified(file) as image:
+    with opened(path, at_least) as photo:
+        return photo.copy() if isinstance(photo, ImageFile) else photo  # which may need its file
+
+
+@contextmanager
+def opened(path: Path, at_least: int | None = None) -> Iterator[Image.Image]:
+    """Open a photo as `open_photo` does, for as long as this block takes: photos in other threads wait for its memory.
+
+    Open no other photo inside.
+    """
+    with _explained(path), path.open("rb") as file, identified(file) as image:
         if at_least is not None:
             image.draft("RGB", (at_least, at_least))
-        photo = _upright(image)
-        return photo.copy() if photo is image else photo
+        with decoded(image) as photo:
+            yield photo
 
 
 def glimpse(source: Path | BinaryIO, size: int) -> Glimpse:
@@ -96,25 +106,23 @@ def glimpse_foreign(content: bytes, size: int) -> Glimpse:
     """Return the `glimpse` of a photo that anybody may have sent; refuse a large or strange one before decoding it."""
     name = Path("the photo")
     with _explained(name, content):
-        with _identified(BytesIO(content)) as image:
-            if image.format not in FORMATS:
-                raise UnreadablePhoto(name, "not an image this program knows")
+        with identified(BytesIO(content)) as image:
             if image.width * image.height > MOST_PIXELS * (2 if image.format in ("JPEG", "MPO") else 1):
                 raise UnreadablePhoto(name, f"{image.width:,} × {image.height:,} pixels are too many to open safely")
         return _glimpse(BytesIO(content), size)
 
 
 def _glimpse(file: BinaryIO, size: int) -> Glimpse:
-    with _identified(file) as image:
+    with identified(file) as image:
         whole = image.size
         image.draft("RGB", (size, size))
         drafted = image.size != whole
-        photo = _upright(image)
-        exif = _exif(image)
-        width, height = photo.size
+        with decoded(image) as photo:
+            pixels, (width, height) = _squeeze(photo, size), photo.size
+        exif = exif_of(image)
         if drafted:
-            width, height = whole[::-1] if _orientation(exif) >= 5 else whole
-        return Glimpse(_squeeze(photo, size), width, height, _taken(exif))
+            width, height = whole[::-1] if orientation_of(exif) >= 5 else whole
+        return Glimpse(pixels, width, height, _taken(exif))
 
 
 def details(path: Path) -> Details:
@@ -123,7 +131,11 @@ def details(path: Path) -> Details:
     Sharpness is the variance of the Laplacian divided by the variance of the grey photo: a photo that was made brighter
     or richer in contrast has no more detail than before.
     """
-    photo = open_photo(path)
+    with opened(path) as photo:
+        return _details(photo)
+
+
+def _details(photo: Image.Image) -> Details:
     width, height = photo.size
     digest = hashlib.sha256(f"{width}x{height}".encode())
     total, squares = 0, 0
@@ -162,32 +174,6 @@ def decoders() -> str:
         return f"Pillow {PIL.__version__}, no HEIC"
 
 
-@cache
-def learn_heif() -> bool:
-    """Teach Pillow HEIC, if the extra is installed; tell whether it is."""
-    try:
-        import pillow_heif
-    except ImportError:
-        return False
-    pillow_heif.register_heif_opener()
-    return True
-
-
-def _is_heif(head: bytes) -> bool:
-    """Tell whether a file that begins like this is HEIC or a relative: an `ftyp` box with one of their brands."""
-    return head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf")
-
-
-def _identified(file: BinaryIO) -> Image.Image:
-    """Open a file by Pillow from its start, without decoding it yet."""
-    file.seek(0)
-    head = file.read(12)
-    file.seek(0)
-    if _is_heif(head):  # whatever its name: phones have called such files .jpg
-        learn_heif()
-    return Image.open(file)
-
-
 @contextmanager
 def _explained(path: Path, content: bytes | None = None) -> Iterator[None]:
     """Turn whatever goes wrong with this photo, at `path` or in memory, into an UnreadablePhoto."""
@@ -198,7 +184,8 @@ def _explained(path: Path, content: bytes | None = None) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UnreadablePhoto(path, "no such file") from error
     except UnidentifiedImageError as error:
-        raise UnreadablePhoto(path, _why_unidentified(path, content)) from error
+        with path.open("rb") if content is None else BytesIO(content) as file:
+            raise UnreadablePhoto(path, why_unidentified(file.read(12))) from error
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto(path, "too many pixels to open safely") from error
     except (PermissionError, IsADirectoryError) as error:
@@ -210,39 +197,8 @@ def _explained(path: Path, content: bytes | None = None) -> Iterator[None]:
         raise UnreadablePhoto(path, f"damaged: {text or type(error).__name__}") from error
 
 
-def _why_unidentified(path: Path, content: bytes | None) -> str:
-    with path.open("rb") if content is None else BytesIO(content) as file:
-        head = file.read(12)
-    if not head:
-        return "the file is empty"
-    if _is_heif(head) and not learn_heif():
-        return "HEIC photos need an extra: pip install 'samespace[heic]'"
-    return "not an image this program knows"
-
-
-_ORIENTATION, _DATE_TIME, _EXIF_FOLDER, _DATE_TIME_ORIGINAL = 0x0112, 0x0132, 0x8769, 0x9003
+_DATE_TIME, _EXIF_FOLDER, _DATE_TIME_ORIGINAL = 0x0132, 0x8769, 0x9003
 _DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    try:
-        return image.getexif()
-    except Exception:  # as many ways to be damaged as decoders have; the photo itself may be whole
-        return Image.Exif()
-
-
-def _orientation(exif: Image.Exif) -> int:
-    value = exif.get(_ORIENTATION)
-    return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def _taken(exif: Image.Exif) -> str | None:
@@ -264,33 +220,16 @@ def _date(value: object) -> str | None:
         return None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Decode an image as a person sees it; return the image itself if nothing had to change."""
-    image.load()
-    turn = _TURNS.get(_orientation(_exif(image)))
-    return _as_rgb(image if turn is None else image.transpose(turn))
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit grey: Pillow's own conversion clips at 255 and would turn every photo white.
-        grey = np.asarray(image, dtype=np.float64)
-        top = 255.0 if grey.max(initial=0) <= 255 else 65535.0
-        return Image.fromarray((grey / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
 def read_pixels(path: Path, size: int) -> Pixels:
     """Return the whole photo squeezed to a square: (size, size, 3), 0..255."""
-    return _squeeze(open_photo(path, at_least=size), size)
+    with opened(path, at_least=size) as photo:
+        return _squeeze(photo, size)
 
 
 def as_pixels(image: Image.Image, size: int) -> Pixels:
     """Return the `read_pixels` of an image that is open already."""
-    return _squeeze(_upright(image), size)
+    with decoded(image) as photo:
+        return _squeeze(photo, size)
 
 
 def _squeeze(photo: Image.Image, size: int) -> Pixels:

@@ -25,6 +25,16 @@ def digest(about: str, tensors: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def is_sealed(content: bytes) -> bool:
+    """Return whether a file's content is that of a sealed file, of any kind, damaged or not."""
+    length = int.from_bytes(content[:8], "little")
+    try:
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        return any("sha256" in json.loads(about) for about in metadata.values())
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return False
+
+
 def load(
     path: Path,
     kind: str,

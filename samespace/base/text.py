@@ -9,12 +9,19 @@ import shlex
 import unicodedata
 
 _WORD = re.compile(r"(?!samespace )[a-z]+(?=[ ,:;]|$)")  # at the beginning: not a path, a `name` or img_1.jpg
+_LONG = re.compile(r"\S{300,}")
 _COMMAND = re.compile(r": (samespace [a-z]+|pip install) \S")  # at the end
 
 
 def readable(text: str) -> str:
     """Escape what must not be printed: line ends, bytes that are not UTF-8, marks that turn text around."""
     return "".join(_escape(character) if _unprintable(character) else character for character in text)
+
+
+def shortened(text: str) -> str:
+    """Return a message in which no word is longer than a screen's lines, and which is no longer than a screen."""
+    text = _LONG.sub(lambda word: f"{word[0][:200]}…{word[0][-80:]}", text)
+    return text if len(text) <= 2000 else f"{text[:2000]}…"
 
 
 def _unprintable(character: str) -> bool:

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
+from samespace.base.own_files import refuse_foreign
+from samespace.base.sealed import is_sealed
 from samespace.library import cluster_files
 
 Keeps = Callable[[str], bool]  # True for the names of files in a checkpoint that are wanted
@@ -53,6 +55,7 @@ def _keep_model(folder: Path, output: Path) -> None:
 
 def _keep_file(name: str, check: Callable[[Path], object], folder: Path, output: Path) -> None:
     check(folder / name)
+    refuse_foreign(output, is_sealed, "one that samespace wrote")
     save_whole(output, (folder / name).read_bytes())
 
 

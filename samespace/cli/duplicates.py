@@ -211,6 +211,10 @@ def verdicts(arguments: argparse.Namespace) -> None:
 
 def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
     """Refuse before an hour of work, not after it."""
+    from samespace.base.own_files import refuse_foreign
+    from samespace.cli.report import is_report
+    from samespace.duplicates.plan import is_plan
+
     guarded = real([*arguments.reference, *arguments.against])
     for each in real(arguments.folders):
         if any(each.is_relative_to(other) for other in guarded):
@@ -219,18 +223,13 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
             )
     if arguments.model and arguments.kind != "same-space":
         raise SameSpaceError(f"--model cannot find {arguments.kind} duplicates: add --kind same-space")
-    for path, begins in ((arguments.plan, b"{"), (arguments.report, b"<!doctype html>")):
+    for path, is_ours in ((arguments.plan, is_plan), (arguments.report, is_report)):
         if path and not path.parent.is_dir():
             raise SameSpaceError(f"cannot write {path}: make the folder {path.parent} first")
-        if path and path.exists() and not (path.is_file() and _head(path).lower().startswith(begins)):
-            raise SameSpaceError(f"{path} already exists, and is not one that dedupe wrote: name another file")
+        if path:
+            refuse_foreign(path, is_ours, "one that dedupe wrote")
     if arguments.plan and arguments.report and arguments.plan.resolve() == arguments.report.resolve():
         raise SameSpaceError(f"{arguments.plan} cannot be both the plan and the report: name two files")
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(15)
 
 
 def _refuse_copies(libraries: Sequence[Library]) -> None:

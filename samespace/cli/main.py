@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import stat
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from io import TextIOWrapper
+from pathlib import Path
+from typing import NoReturn
 
 import samespace
-from samespace.base.errors import exit_status
-from samespace.base.text import readable
+from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.text import readable, shortened
 from samespace.cli.duplicates import (
     apply,
     apply_options,
@@ -64,12 +68,40 @@ COMMANDS: dict[str, dict[Command, Callable[[argparse.ArgumentParser], None]]] = 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command, and return its exit status; a mistake is one line on stderr and status 1."""
-    words = in_full(list(sys.argv[1:] if words is None else words))
+    typed = list(sys.argv[1:] if words is None else words)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may not know every character of a name
-    arguments = parse(words)
-    return exit_status(lambda: arguments.work(arguments))
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries tell programmers
+    return exit_status(lambda: _work(typed))
+
+
+def _work(typed: list[str]) -> int | None:
+    arguments = parse(in_full(typed))
+    _refuse_pipes(arguments)
+    return arguments.work(arguments)
+
+
+def _refuse_pipes(arguments: argparse.Namespace) -> None:
+    """Refuse pipes and devices: to open one may take for ever."""
+    for value in vars(arguments).values():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and _is_no_file(path):
+                raise SameSpaceError(f"{path} is a pipe or a device: give a file or a folder")
+
+
+def _is_no_file(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(shortened(message))
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -77,7 +109,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = command_line()
     mistake = _misspelt(words, parser)
     if mistake:
-        parser.exit(2, f"error: {mistake}\n")
+        parser.exit(2, f"error: {shortened(mistake)}\n")
     arguments = parser.parse_args(words)
     arguments.typed = words
     return arguments
@@ -85,7 +117,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="samespace",
         usage="samespace [-h] [--version] COMMAND …",
         description=f"{samespace.__doc__}\n\n{_listed()}",

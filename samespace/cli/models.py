@@ -48,9 +48,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
     spaces that training held out, and gives the figures that training reported.
     """
     from samespace.model.evaluate import evaluate as evaluate_model
-    from samespace.model.evaluate import plot_precision_recall
+    from samespace.model.evaluate import plot_precision_recall, refuse_foreign_plot
     from samespace.model.feature_bank import default_cache
 
+    if arguments.plot:  # before the work, not after it
+        refuse_foreign_plot(arguments.plot)
     evaluation = evaluate_model(samespace.load(arguments.model), arguments.root, arguments.split, default_cache())
     if arguments.plot:
         plot_precision_recall(evaluation, arguments.plot)

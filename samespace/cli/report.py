@@ -18,7 +18,7 @@ from PIL import Image
 
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
-from samespace.base.photos import UnreadablePhoto, in_threads, open_photo
+from samespace.base.photos import UnreadablePhoto, in_threads, opened
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
 from samespace.duplicates.group import Duplicates, Group, Member
 
@@ -78,6 +78,12 @@ def write_report(
         page.write(after)
 
 
+def is_report(content: bytes) -> bool:
+    """Return whether a file's content is that of a report; those of 0.1 do not name their generator."""
+    head = content[:1000]
+    return b'name="generator" content="samespace"' in head or b"img-src data: file:; style-src 'unsafe-inline'" in head
+
+
 @contextmanager
 def _whole(path: Path) -> Iterator[TextIO]:
     """Yield a text file to write to, which gets its name once it is complete."""
@@ -98,10 +104,10 @@ def _whole(path: Path) -> Iterator[TextIO]:
 def thumbnail(path: Path) -> Thumbnail | UnreadablePhoto:
     """Return the photo, upright, at most `SIDE` pixels on its longer side; or why it cannot be shown."""
     try:
-        photo = open_photo(path, at_least=SIDE)
+        with opened(path, at_least=SIDE) as photo:
+            photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     except UnreadablePhoto as error:
         return error
-    photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     small = BytesIO()
     photo.save(small, "WEBP", quality=58)
     return Thumbnail(small.getvalue(), *photo.size)

@@ -145,8 +145,11 @@ def _names_photo(word: str) -> bool:
     from samespace.base.photos import EXTENSIONS
 
     path = Path(word)
+    if path.suffix.lower() in EXTENSIONS:
+        return True
     is_one_word = not any(character.isspace() for character in word)
-    return path.suffix.lower() in EXTENSIONS or (is_one_word and os.sep in word) or path.is_file()
+    # Not pathlib's, which fails if a sentence is too long for the name of a file.
+    return (is_one_word and os.sep in word) or os.path.isfile(word)  # noqa: PTH113
 
 
 Searched = tuple["Space", "float | None", "Iterator[Answer | UnreadablePhoto]"]

@@ -73,9 +73,11 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
     if len(found.groups) > GROUPS:
         print(f"\n… and {count(len(found.groups) - GROUPS, 'group')} more")
     _show_files("could not be read", [(error.path, error.reason) for error in found.unreadable])
+    members = [member for group in found.groups for member in group.members]
+    _show_files("kept because of possible damage", [(each.photo.path, each.why) for each in members if each.damaged])
     if report:
         print(f"\nreport of all groups: {words([report])}")
-    if not found.groups:
+    if not found.duplicates:
         return
     apply = f"samespace apply {words([plan])}"
     look = {} if report else {f"{rerun} --report report.html": "look at all groups first"}
@@ -121,6 +123,7 @@ def _member_as_json(member: Member) -> dict[str, Any]:
         "height": photo.height,
         "size": photo.size,
         "taken": photo.taken,
+        "damaged": member.damaged,
     }
 
 

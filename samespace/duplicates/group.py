@@ -26,6 +26,7 @@ class Member(NamedTuple):
     score: float  # with the keeper; the keeper's own is 1
     keep: bool
     why: str
+    damaged: bool = False  # or a nearly equal photo is: both are kept
 
 
 class Group(NamedTuple):

@@ -111,6 +111,14 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
+def is_plan(content: bytes) -> bool:
+    """Return whether a file's content is that of a plan, of any version, perhaps edited."""
+    try:
+        return {"format", "kind", "libraries", "groups"} <= json.loads(content).keys()
+    except (ValueError, AttributeError, RecursionError):
+        return False
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())

@@ -65,20 +65,22 @@ class Ranking:
         return int(sure.sum()) + sum(bool(self._ranked(cluster.tolist())) for cluster in unsure)
 
     def group(self, joins: Mapping[int, Join], weakest: float) -> Group | None:
-        """Return a group of all photos of these rows; None if that leaves nothing to remove."""
+        """Return a group of all photos of these rows; None if that leaves nothing to remove and nothing to look at."""
         ranked = self._ranked(joins)
         if not ranked:
             return None
         keeper, *rest = ranked
-        why = why_kept(self._standing(keeper), self._standing(rest[0]), self._photos.rule)
+        suspects = self._suspects(ranked)
+        why = suspects.get(keeper.path) or why_kept(self._standing(keeper), self._standing(rest[0]), self._photos.rule)
         others = []
         for photo in rest:
             join = joins[self._photos.rows[photo.content]]
-            protected = photo.path in self._photos.protected
-            others.append(Member(photo, join.score, protected, self._why(photo, keeper, join.kind)))
+            keep = photo.path in self._photos.protected or photo.path in suspects
+            why_other = suspects.get(photo.path) or self._why(photo, keeper, join.kind)
+            others.append(Member(photo, join.score, keep, why_other, photo.path in suspects))
         others.sort(key=lambda member: (-member.score, bytes(member.photo.path)))
         loosest = max((join.kind for join in joins.values()), key=KINDS.index)
-        return Group(loosest, (Member(keeper, 1.0, True, why), *others), weakest)
+        return Group(loosest, (Member(keeper, 1.0, True, why, keeper.path in suspects), *others), weakest)
 
     def _ranked(self, rows: Iterable[int]) -> list[Photo]:
         """Return the photos of these rows, the one to keep first; none if that leaves nothing to remove."""
@@ -93,6 +95,17 @@ class Ranking:
         if self._photos.against and keeper.path not in protected:
             return []
         return [keeper, *rest]
+
+    def _suspects(self, ranked: Sequence[Photo]) -> dict[Path, str]:
+        """Return the keeper and its nearly equal copies if one of them may be damaged, and what to say of each."""
+        first_of: dict[int, Path] = {}
+        for photo in ranked:
+            first_of.setdefault(self._photos.rows[photo.content], photo.path)
+        keeper = next(iter(first_of))
+        partners = self._standings.damaged.get(keeper, set()) & first_of.keys()
+        if not partners:
+            return {}
+        return {first_of[row]: self._standings.suspicions[row] for row in (keeper, *partners)}
 
     def _standing(self, photo: Photo) -> Standing:
         row = self._photos.rows[photo.content]

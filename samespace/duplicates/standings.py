@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from samespace.base.arrays import Flags, Ints
+from samespace.base.damage import decodes_with_warnings, have_nearly_equal_bytes
 from samespace.duplicates.keeper import Standing, is_tied, standing
 from samespace.duplicates.photo_table import Columns, PhotoTable, look_alike
 from samespace.library.library import Library, Photo
@@ -18,6 +19,8 @@ from samespace.library.library import Library, Photo
 class Standings:
     """The standing of every photo, and which rows are tied, hold the same pixels, or are plain: (N,) each.
 
+    `damaged` gives for a row those with nearly its bytes but other pixels: one may be damaged, and a person must say
+    which. `suspicions` says what is wrong with each of them.
     Made once it is known which pairs of rows may share a group; libraries are not read after that.
     """
 
@@ -38,6 +41,8 @@ class Standings:
         self.places = self._places()
         self.pixels = self._pixels()
         self.plain = self._plain(np.unique(similar[0]).tolist())
+        self.damaged = self._damaged(*similar)
+        self.suspicions = {row: self._suspicion(row) for row in self.damaged}
 
     def _standing(self, photo: Photo, sharpness: float) -> Standing:
         return standing(photo, sharpness, photo.path in self._photos.protected, self._photos.rule)
@@ -57,7 +62,32 @@ class Standings:
         one, other = candidates
         grouped = np.isin(one, first) & np.isin(other, first)
         alike = grouped & look_alike(self._photos, one, other)
-        return np.unique(np.concatenate([first[tied], second[tied], one[alike], other[alike]])).tolist()
+        close = self._are_close_in_size(first, second)
+        rows = [first[tied], second[tied], one[alike], other[alike], first[close], second[close]]
+        return np.unique(np.concatenate(rows)).tolist()
+
+    def _are_close_in_size(self, first: Ints, second: Ints) -> Flags:
+        """Return which pairs of rows have the same width and height, and about as many bytes, as damage leaves them."""
+        facts = [(photo.width, photo.height, photo.size) for photo in self._photos.firsts()]
+        width, height, size = np.array(facts, np.int64).reshape(-1, 3).T
+        same_shape = (width[first] == width[second]) & (height[first] == height[second])
+        return same_shape & (abs(size[first] - size[second]) <= 0.1 * size[first])
+
+    def _damaged(self, first: Ints, second: Ints) -> dict[int, set[int]]:
+        suspect = self._are_close_in_size(first, second) & (self.pixels[first] != self.pixels[second])
+        firsts = self._photos.firsts()
+        damaged: dict[int, set[int]] = {}
+        for one, other in zip(first[suspect].tolist(), second[suspect].tolist(), strict=True):
+            if one < other and have_nearly_equal_bytes(firsts[one].path, firsts[other].path):
+                damaged.setdefault(one, set()).add(other)
+                damaged.setdefault(other, set()).add(one)
+        return damaged
+
+    def _suspicion(self, row: int) -> str:
+        """Say what is wrong with a row that may be damaged."""
+        if decodes_with_warnings(self._photos.copies[row][0].path):
+            return "probably damaged: it decodes with warnings"
+        return "nearly equal files, different pixels: one may be damaged"
 
     def _places(self) -> Ints:
         """Rank all photos by both standings together, the best to keep first: (2, photos)."""

@@ -8,16 +8,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
-from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
 import torchvision
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samespace.base.errors import SameSpaceError, exit_status
+from samespace.model.weights import fetch_imagenet, read_state
 
 SIZE = 256
 # Every torchvision classifier here was trained on photos scaled to 0..1, then normalised with these; Inception,
@@ -123,7 +122,7 @@ def make_backbone(name: str, weights: str = "imagenet") -> Backbone:
         if weights == "none":
             _initialise(net)
     if weights != "none":
-        state = fetch_imagenet(name) if weights == "imagenet" else _read_state(Path(weights))
+        state = fetch_imagenet(name) if weights == "imagenet" else read_state(Path(weights), name)
         _load(net, state, name, weights)
     early, middle, last = CUTS[name](net.eval())
     early, middle = (_merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
@@ -187,30 +186,6 @@ class PooledConv(nn.Module):
         weight, bias = self.conv.folded()
         places = F.linear(maps.flatten(2).transpose(1, 2), weight.flatten(1), bias)
         return self.activation(places).mean(1)
-
-
-def fetch_imagenet(name: str) -> dict[str, Tensor]:
-    best = torchvision.models.get_model_weights(name).DEFAULT
-    try:
-        return best.get_state_dict(progress=False, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
-        raise SameSpaceError(
-            f"could not fetch ImageNet weights for {name} from {best.url} ({error}): "
-            "give the path of a downloaded state dict as `weights`, or `none` for random ones"
-        ) from error
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise SameSpaceError(f"no weights file at {path}: give `imagenet`, `none` or the path of a state dict")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:
-        # Damaged data makes torch raise nearly anything: a text file may end in IndexError, KeyError or struct.error.
-        raise SameSpaceError(f"{path} is damaged or not a state dict of tensors: save one with torch.save") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise SameSpaceError(f"{path} is not a state dict: it must map layer names to tensors")
-    return state
 
 
 def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:

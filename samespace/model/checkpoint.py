@@ -14,6 +14,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.model.backbone import make_backbone
 from samespace.model.network import TwinNetwork
 from samespace.model.saved import Model, describe, load
+from samespace.model.weights import UNPICKLES_SAFELY
 
 
 def export(checkpoint: Path, output: Path) -> Model:
@@ -44,8 +45,8 @@ def _rebuild(checkpoint: Path) -> Model:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     """Return the network's weights, without the `module.` that distributed training puts before every name."""
-    if not hasattr(torch.serialization, "safe_globals"):  # torch 2.5
-        raise SameSpaceError(f"rebuilding a model from {path} needs torch 2.5 or later: install it, or take its model/")
+    if not (UNPICKLES_SAFELY and hasattr(torch.serialization, "safe_globals")):
+        raise SameSpaceError(f"rebuilding a model from {path} needs torch 2.6 or later: install it, or take its model/")
     try:
         with torch.serialization.safe_globals(random_state_types()):
             checkpoint = torch.load(path, "cpu", weights_only=True)

@@ -14,6 +14,7 @@ from samespace.base import progress
 from samespace.base.arrays import Doubles, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
+from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign
 from samespace.base.photos import VARIANTS
 from samespace.model import metrics
 from samespace.model.feature_bank import bank, fingerprint
@@ -69,12 +70,18 @@ def _logits(network: TwinNetwork, embeddings: Embeddings, rows: Ints) -> Doubles
     return torch.cat(logits).double().cpu().numpy()
 
 
+def refuse_foreign_plot(path: Path) -> None:
+    """Refuse to plot over anything but an earlier plot."""
+    refuse_foreign(path, is_own_picture, "a plot that samespace drew")
+
+
 def plot_precision_recall(evaluation: Evaluation, path: Path) -> None:
     """Draw the precision-recall curve into a .png, .svg or .pdf."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise SameSpaceError("a plot needs matplotlib: pip install 'samespace[train]'") from error
+    refuse_foreign_plot(path)
     precision, recall = metrics.precision_recall(evaluation.logits, evaluation.labels)
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
@@ -87,8 +94,8 @@ def plot_precision_recall(evaluation: Evaluation, path: Path) -> None:
         fontsize=10,
     )
     try:
-        content = BytesIO()
-        figure.savefig(content, dpi=150, format=path.suffix[1:] or "png")
+        content, form = BytesIO(), path.suffix[1:] or "png"
+        figure.savefig(content, dpi=150, format=form, metadata={"Software" if form == "png" else "Creator": PICTURE})
         write_whole(path, content.getvalue())
     except (OSError, ValueError) as error:
         raise SameSpaceError(f"cannot write {path} ({error}): give a .png file in a folder that exists") from error

@@ -20,6 +20,7 @@ from torch import Tensor
 from samespace.base.arrays import Doubles
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
+from samespace.base.own_files import refuse_foreign
 from samespace.base.photos import Pixels, as_pixels, read_pixels
 from samespace.model.backbone import SIZE, make_backbone
 from samespace.model.feature_bank import photos_at_once, to_tensor
@@ -86,19 +87,32 @@ class Model:
     def save(self, folder: Path) -> None:
         """Write the folder so that a reader finds a whole model at any moment: this one or the one before."""
         weights = save_tensors({name: value.contiguous().cpu() for name, value in self.network.state_dict().items()})
-        digest = hashlib.sha256(weights).hexdigest()
         # Named by content, so that the old weights stay until the new description names the new ones.
-        name = f"weights-{digest[:16]}.safetensors"
-        description = {**self.description, "weights": {"file": name, "sha256": digest}}
+        name = _weights_name(weights)
+        description = {**self.description, "weights": {"file": name, "sha256": hashlib.sha256(weights).hexdigest()}}
+        refuse_foreign(folder / "model.json", _is_description, "a model of samespace", "folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / name, weights)
             write_whole(folder / "model.json", json.dumps(description, indent=2).encode())
-            for stale in (*folder.glob("weights-*.safetensors"), *folder.glob(".weights-*.partial")):
-                if stale.name != name:
+            for stale in folder.glob("weights-*.safetensors"):
+                if stale.name != name and stale.name == _weights_name(stale.read_bytes()):  # one of ours
                     stale.unlink()
+            for torn in folder.glob(".weights-*.safetensors.partial"):
+                torn.unlink()
         except OSError as error:
             raise SameSpaceError(f"cannot write the model to {folder} ({error}): name another folder") from error
+
+
+def _weights_name(weights: bytes) -> str:
+    return f"weights-{hashlib.sha256(weights).hexdigest()[:16]}.safetensors"
+
+
+def _is_description(content: bytes) -> bool:
+    try:
+        return {"format", "trunk", "head"} <= json.loads(content).keys()
+    except (ValueError, AttributeError, RecursionError):
+        return False
 
 
 def describe(network: TwinNetwork, metrics: dict[str, float], data: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from samespace.base.files import NO_LINK, reached
-from samespace.base.photos import open_photo
+from samespace.base.photos import opened
 from samespace.library.own_folder import PRIVATE
 
 SIDE = 480  # pixels, the longer one
@@ -29,9 +29,9 @@ def kept_thumbnail(folder: Path, content: str) -> bytes | None:
 
 def make_thumbnail(folder: Path, content: str, photo: Path) -> bytes:
     """Return a WebP of the photo, which has this content, and keep it if the folder can be written."""
-    image = open_photo(photo, at_least=SIDE)
-    profile = _profile(image)
-    image.thumbnail((SIDE, SIDE))
+    with opened(photo, at_least=SIDE) as image:
+        profile = _profile(image)
+        image.thumbnail((SIDE, SIDE))
     file = BytesIO()
     image.save(file, "WEBP", quality=80, method=2, icc_profile=profile)
     _keep(folder, _place(content), file.getvalue())
@@ -40,8 +40,9 @@ def make_thumbnail(folder: Path, content: str, photo: Path) -> bytes:
 
 def converted(photo: Path) -> bytes:
     """Return a JPEG as large as the photo, for formats that browsers do not show."""
-    image, file = open_photo(photo), BytesIO()
-    image.save(file, "JPEG", quality=92, icc_profile=_profile(image))
+    file = BytesIO()
+    with opened(photo) as image:
+        image.save(file, "JPEG", quality=92, icc_profile=_profile(image))
     return file.getvalue()
 
 

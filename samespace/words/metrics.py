@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -159,15 +160,22 @@ def cider_d(written: Sequence[str], references: Sequence[Sequence[str]], fewest:
             f"{count(len(written), 'photo')} are too few for CIDEr-D, which learns from them what is rare: "
             f"give at least {fewest}"
         )
-    known = [[_grams(split_words(other)) for other in others] for others in references]
-    photos_with = Counter(gram for others in known for gram in set().union(*others))
-    rarity = {gram: math.log(len(known) / photos) for gram, photos in photos_with.items()}
+    rarity, known = _weigh_references(tuple(map(tuple, references)))
     unseen = math.log(len(known))
     scores = []
     for sentence, others in zip(written, known, strict=True):
         mine = _Weighed(_grams(split_words(sentence)), rarity, unseen)
-        scores.append(np.mean([mine.like(_Weighed(other, rarity, unseen)) for other in others]))
+        scores.append(np.mean([mine.like(other) for other in others]))
     return float(10 * np.mean(scores))
+
+
+@lru_cache(maxsize=1)  # a training asks for the same ones after every epoch
+def _weigh_references(references: tuple[tuple[str, ...], ...]) -> tuple[dict[Gram, float], list[list[_Weighed]]]:
+    """Return how rare each n-gram is among photos, and the references of each photo."""
+    known = [[_grams(split_words(other)) for other in others] for others in references]
+    photos_with = Counter(gram for others in known for gram in set().union(*others))
+    rarity = {gram: math.log(len(known) / photos) for gram, photos in photos_with.items()}
+    return rarity, [[_Weighed(other, rarity, math.log(len(known))) for other in others] for others in known]
 
 
 class _Weighed:
@@ -176,14 +184,14 @@ class _Weighed:
     def __init__(self, grams: Counter[Gram], rarity: dict[Gram, float], unseen: float) -> None:
         self.weights = {gram: times * rarity.get(gram, unseen) for gram, times in grams.items()}
         self.words = sum(times for gram, times in grams.items() if len(gram) == 1)
-        squares = np.zeros(ORDER)
+        squares = [0.0] * ORDER
         for gram, weight in self.weights.items():
             squares[len(gram) - 1] += weight**2
         self.lengths = np.sqrt(squares)
 
     def like(self, reference: _Weighed) -> float:
         """Return the mean cosine over n-gram orders; more of an n-gram than the reference has gains nothing."""
-        products = np.zeros(ORDER)
+        products = [0.0] * ORDER
         for gram, weight in self.weights.items():
             theirs = reference.weights.get(gram, 0.0)
             products[len(gram) - 1] += min(weight, theirs) * theirs

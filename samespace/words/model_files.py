@@ -19,6 +19,7 @@ from samespace.base import sealed
 from samespace.base.arrays import Array, Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
+from samespace.base.own_files import refuse_foreign
 from samespace.words.feature_files import unit_rows
 from samespace.words.photo_features import FeatureSource
 
@@ -32,12 +33,18 @@ def save(path: Path, kind: str, about: Mapping[str, Any], tensors: Mapping[str, 
     here = {name: value.cpu().contiguous() for name, value in tensors.items()}
     about = {"format": FORMAT, **about}
     digest = sealed.digest(_as_text(about), here)
+    refuse_foreign(path, sealed.is_sealed, "one that samespace wrote")
     save_whole(path, save_tensors(here, {kind: json.dumps({**about, "sha256": digest})}))
 
 
-def load(path: Path, kind: str, build: Callable[[dict[str, Any], dict[str, Tensor]], Model]) -> Model:
+def load(
+    path: Path,
+    kind: str,
+    build: Callable[[dict[str, Any], dict[str, Tensor]], Model],
+    remedy: str = "train it again, or copy it again",
+) -> Model:
     """Return what `build` makes of what `save` was given. A file is data alone: one from a stranger is safe to load."""
-    return sealed.load(path, kind, FORMAT, "pt", _as_text, build, "train it again, or copy it again")
+    return sealed.load(path, kind, FORMAT, "pt", _as_text, build, remedy)
 
 
 def _as_text(about: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samespace.base import progress
+from samespace.base import progress, sealed
 from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import save_whole
+from samespace.base.own_files import refuse_foreign
+from samespace.words import model_files
 from samespace.words.photo_features import Featured
 from samespace.words.vocabulary import Vocabulary
 
@@ -45,6 +45,8 @@ class Recipe(Protocol):
     @property
     def seed(self) -> int: ...
 
+
+STATE = "training state"  # the kind of its file
 
 WHOLE_NUMBERS = {"threshold": 1, "batch": 2, "epochs": 1, "patience": 1, "seed": 0}  # and the least they can be
 NUMBERS = {"learning_rate": 1.0, "clip": 1e6}  # and the most they can be
@@ -174,33 +176,42 @@ class Course:
 
     def write(self, path: Path) -> None:
         """Write the state to a file."""
-        state = {
-            "digest": self.digest,
-            "numbers": [self.epoch, self.best_epoch, self.score],
-            "network": self.network.state_dict(),
-            "best": self.best,
-            "optimizer": self.optimizer.state_dict(),
+        optimizer = self.optimizer.state_dict()
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        tensors |= {
+            f"optimizer.{number}.{name}": value
+            for number, moments in optimizer["state"].items()
+            for name, value in moments.items()
         }
-        content = io.BytesIO()
-        torch.save(state, content)
-        save_whole(path, content.getvalue(), durable=False)
+        numbers = {"epoch": self.epoch, "best_epoch": self.best_epoch, "score": self.score}
+        about = {"digest": self.digest, **numbers, "groups": optimizer["param_groups"]}
+        model_files.save(path, STATE, about, tensors)
 
     def read(self, path: Path) -> None:
         """Read the state that `write` wrote; refuse that of another training."""
-        try:
-            state: dict[str, Any] = torch.load(path, self.lesson.features.device, weights_only=True)
-            if state["digest"] != self.digest:
-                raise SameSpaceError(
-                    f"{path} was begun with other captions, features or settings: go on with those, or remove it"
-                )
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            (self.epoch, self.best_epoch, self.score), self.best = state["numbers"], state["best"]
-        except SameSpaceError:
-            raise
-        except Exception as error:
-            # Damaged data makes torch raise nearly anything.
-            raise SameSpaceError(f"{path} is damaged: remove it, and train from the beginning") from error
+        model_files.load(
+            path, STATE, lambda *state: self._go_on(path, *state), "remove it, and train from the beginning"
+        )
+
+    def _go_on(self, path: Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        if about["digest"] != self.digest:
+            raise SameSpaceError(
+                f"{path} was begun with other captions, features or settings: go on with those, or remove it"
+            )
+        self.network.load_state_dict(_named(tensors, "network"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _named(tensors, "optimizer").items():
+            number, _, moment = name.partition(".")
+            moments.setdefault(int(number), {})[moment] = value
+        self.optimizer.load_state_dict({"state": moments, "param_groups": about["groups"]})
+        self.epoch, self.best_epoch, self.score = about["epoch"], about["best_epoch"], about["score"]
+        self.best = {name: value.to(self.lesson.features.device) for name, value in _named(tensors, "best").items()}
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix.`, by the rest of their names."""
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 class Savable(Protocol):
@@ -213,6 +224,8 @@ Model = TypeVar("Model", bound=Savable)
 def into_file(output: Path, train: Callable[[Path, str], Model]) -> Model:
     """Train on the best device of this machine, and save; until then the state lies in a file beside."""
     unfinished = output.with_name(f"{output.name}.unfinished")
+    for path in (output, unfinished):  # before an hour of work, not after it
+        refuse_foreign(path, sealed.is_sealed, "one that samespace wrote")
     model = train(unfinished, "cuda" if torch.cuda.is_available() else "cpu")
     model.save(output)
     unfinished.unlink(missing_ok=True)

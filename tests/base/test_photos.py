@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samespace.base import photos
+from samespace.base import decode, photos
 from samespace.base.find import find
 from samespace.base.photos import UnreadablePhoto, details, glimpse, in_threads, open_photo, read_many, read_pixels
 
@@ -318,7 +318,7 @@ def test_heic_without_the_extra_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brand: bytes
 ) -> None:
     learnt: list[bytes] = []
-    monkeypatch.setattr(photos, "learn_heif", lambda: bool(learnt.append(brand)))
+    monkeypatch.setattr(decode, "learn_heif", lambda: bool(learnt.append(brand)))
     Image.init()
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0" * 64)
@@ -351,7 +351,7 @@ def test_decoders_say_whether_heic_is_among_them(monkeypatch: pytest.MonkeyPatch
 def test_a_reason_is_one_line_that_can_be_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    def fail(file: object) -> None:
+    def fail(file: object, **options: object) -> None:
         raise error
 
     half_and_half().save(tmp_path / "a.png")

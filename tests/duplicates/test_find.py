@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -16,10 +17,10 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.photos import open_photo
+from samespace.base.photos import UnreadablePhoto, open_photo
 from samespace.duplicates.find import Comparison, find_duplicates
 from samespace.duplicates.group import GROUPINGS, THRESHOLDS, DedupeOptions, Duplicates, Group
-from samespace.duplicates.keeper import PROTECTED
+from samespace.duplicates.keeper import PROTECTED, RULES
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
 from samespace.library.scan import scan
@@ -159,6 +160,59 @@ def test_what_is_kept_and_why(folder: Path) -> None:
     (group,) = search(folder, keep="shortest-path").groups
     assert (group.members[0].photo.path.name, group.members[0].why) == ("s.png", "shortest path")
     assert {member.why for member in group.members[1:]} == {"same photo, longer path", "same pixels, longer path"}
+
+
+def with_one_bit_flipped(path: Path, copy: Path, seed: int) -> Path:
+    """A copy that still opens and shows other pixels."""
+    content, random = path.read_bytes(), np.random.default_rng(seed)
+    while True:
+        at, bit = random.integers(len(content)), random.integers(8)
+        copy.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+        with contextlib.suppress(UnreadablePhoto):
+            if open_photo(copy).tobytes() != open_photo(path).tobytes():
+                return copy
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("seed", range(4))
+def test_if_one_of_two_photos_may_be_damaged_both_are_kept(folder: Path, seed: int, rule: str) -> None:
+    whole = save(open_photo(folder / "a.png"), folder / "whole.jpg", quality=90)
+    (folder / "a.png").unlink()
+    damaged = with_one_bit_flipped(whole, folder / "rotten.jpg", seed)
+    os.utime(damaged, (NOON, NOON + (-9 if seed % 2 else 9)))
+    shutil.copy(whole, folder / "whole again.jpg")
+    (group,) = search(folder, keep=rule).groups
+    assert len(group.members) == 3
+    assert "rotten.jpg" in kept(group) and len(kept(group)) == 2
+    said = {member.why for member in group.members if member.damaged}
+    assert said <= {
+        "nearly equal files, different pixels: one may be damaged",
+        "probably damaged: it decodes with warnings",
+    }
+    assert [member.damaged for member in group.members] == [member.keep for member in group.members]
+
+
+def test_it_is_said_which_photo_decodes_with_warnings(folder: Path) -> None:
+    whole = save(open_photo(folder / "a.png"), folder / "whole.jpg", quality=90)
+    (folder / "a.png").unlink()
+    content = whole.read_bytes()
+    (folder / "cut.jpg").write_bytes(content[: -len(content) // 12] + b"\xff\xd9")  # it ends too early, and says so
+    (group,) = search(folder).groups
+    assert {member.photo.path.name: member.why for member in group.members} == {
+        "whole.jpg": "nearly equal files, different pixels: one may be damaged",
+        "cut.jpg": "probably damaged: it decodes with warnings",
+    }
+    assert kept(group) == [member.photo.path.name for member in group.members]
+
+
+def test_an_edited_photo_of_equal_size_is_no_damaged_one(folder: Path) -> None:
+    """Every byte of an uncompressed photo differs after an edit, and its length does not."""
+    photo = open_photo(folder / "a.png")
+    (folder / "a.png").unlink()
+    save(photo, folder / "photo.bmp")
+    save(ImageEnhance.Brightness(photo).enhance(0.8), folder / "darker.bmp")
+    (group,) = search(folder).groups
+    assert len(kept(group)) == 1
 
 
 def test_equal_in_all_goes_by_path(folder: Path) -> None:

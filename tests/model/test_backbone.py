@@ -219,19 +219,6 @@ def test_weights_that_are_not_numbers_are_refused(state: State, weights: Path) -
 # ---- ImageNet weights
 
 
-def test_imagenet_weights_come_through_torchvisions_download(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def download(url: str, **options: Any) -> State:
-        asked.append((url, options["check_hash"]))
-        return state
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
-    backbone = make_backbone(SMALL)
-    assert asked == [(torchvision.models.MobileNet_V3_Small_Weights.DEFAULT.url, True)]
-    assert torch.equal(backbone.last[0].conv.conv.weight, state["features.12.0.weight"])
-
-
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     def refuse(*_: object, **__: object) -> None:

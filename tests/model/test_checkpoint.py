@@ -20,10 +20,9 @@ from samespace.base.errors import SameSpaceError
 from samespace.model.checkpoint import export
 from samespace.model.network import TwinNetwork
 from samespace.model.saved import load
+from samespace.model.weights import UNPICKLES_SAFELY
 
-needs_torch_2_5 = pytest.mark.skipif(
-    not hasattr(torch.serialization, "safe_globals"), reason="a raw state is read by torch 2.5 or later"
-)
+needs_torch_2_6 = pytest.mark.skipif(not UNPICKLES_SAFELY, reason="a raw state is read by torch 2.6 or later")
 HPARAMS = {"backbone": "mobilenet_v3_small", "weights": "imagenet", "head": "compare", "learning_rate": 0.001}
 
 
@@ -77,7 +76,7 @@ def test_a_damaged_model_is_not_copied(model_folders: dict[str, Path], tmp_path:
     assert refusal(tmp_path / "checkpoint").startswith(f"{weights} is damaged")
 
 
-@needs_torch_2_5
+@needs_torch_2_6
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize(("head", "trainable"), [("compare", None), ("concat", None), ("compare", "last_conv")])
 def test_a_model_is_rebuilt_from_the_raw_state(
@@ -91,7 +90,7 @@ def test_a_model_is_rebuilt_from_the_raw_state(
     assert (exported.description["head"], exported.description["cut"]) == (head, network.trainable)
 
 
-@needs_torch_2_5
+@needs_torch_2_6
 def test_a_checkpoint_of_an_older_numpy_is_read_too(checkpoint: Path, tmp_path: Path) -> None:
     """numpy 1, which Determined's image has, calls the function that rebuilds an array by another name."""
     newer, older = checkpoint / "state_dict.pth", checkpoint / "older.pth"
@@ -105,7 +104,7 @@ def test_a_checkpoint_of_an_older_numpy_is_read_too(checkpoint: Path, tmp_path: 
     assert load(tmp_path / "exported").description["trunk"] == "mobilenet_v3_small"
 
 
-@needs_torch_2_5
+@needs_torch_2_6
 def test_a_folder_that_is_no_checkpoint_says_what_it_lacks(checkpoint: Path) -> None:
     assert refusal(checkpoint / "nowhere").startswith(f"{checkpoint / 'nowhere'} is not a folder")
     (checkpoint / "state_dict.pth").unlink()
@@ -120,7 +119,7 @@ def test_damaged_hyperparameters_are_refused(content: str, checkpoint: Path) -> 
     assert refusal(checkpoint).startswith(f"{checkpoint} is damaged or not a checkpoint of SameSpace")
 
 
-@needs_torch_2_5
+@needs_torch_2_6
 @pytest.mark.parametrize("kept", [0, 100, -100])
 def test_a_truncated_state_is_refused(kept: int, checkpoint: Path) -> None:
     path = checkpoint / "state_dict.pth"
@@ -128,14 +127,14 @@ def test_a_truncated_state_is_refused(kept: int, checkpoint: Path) -> None:
     assert refusal(checkpoint).startswith(f"{path} is damaged or not a checkpoint of SameSpace")
 
 
-@needs_torch_2_5
+@needs_torch_2_6
 @pytest.mark.parametrize("state", [{}, [], {"models_state_dict": []}, {"models_state_dict": [3]}])
 def test_a_state_of_something_else_is_refused(state: Any, checkpoint: Path) -> None:
     torch.save(state, checkpoint / "state_dict.pth")
     assert "is damaged or not a checkpoint of SameSpace" in refusal(checkpoint)
 
 
-@needs_torch_2_5
+@needs_torch_2_6
 def test_a_state_of_another_network_is_refused(checkpoint: Path) -> None:
     load_data = {"hparams": {**HPARAMS, "backbone": "mobilenet_v3_large"}}
     (checkpoint / "load_data.json").write_text(json.dumps(load_data))
@@ -143,8 +142,8 @@ def test_a_state_of_another_network_is_refused(checkpoint: Path) -> None:
 
 
 def test_an_older_torch_is_told_what_it_takes(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.serialization, "safe_globals", raising=False)
-    assert "needs torch 2.5 or later: install it, or take its model/" in refusal(checkpoint)
+    monkeypatch.setattr("samespace.model.checkpoint.UNPICKLES_SAFELY", False)
+    assert "needs torch 2.6 or later: install it, or take its model/" in refusal(checkpoint)
 
 
 class Harm:
@@ -152,13 +151,13 @@ class Harm:
         return exec, ("raise SystemExit('code from a checkpoint ran')",)
 
 
-@needs_torch_2_5
+@needs_torch_2_6
 def test_code_in_a_checkpoint_is_not_run(checkpoint: Path) -> None:
     torch.save({"models_state_dict": [Harm()]}, checkpoint / "state_dict.pth")
     assert "is damaged or not a checkpoint of SameSpace" in refusal(checkpoint)
 
 
-@needs_torch_2_5
+@needs_torch_2_6
 def test_export_does_without_determined(checkpoint: Path, tmp_path: Path) -> None:
     code = "import sys; sys.modules['determined'] = None; from samespace.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "export", str(checkpoint), "-o", str(tmp_path / "exported")]

@@ -31,7 +31,7 @@ from samespace.words.training_loop import Batch, Course, Lesson
 from samespace.words.vocabulary import PAD, START, STOP, UNKNOWN, Vocabulary
 from tests.conftest import COLOURS, Killed
 
-QUICK = Recipe(embed_size=32, hidden_size=48, threshold=2, batch=12, learning_rate=0.01, epochs=40)
+QUICK = Recipe(embed_size=32, hidden_size=48, threshold=2, batch=12, learning_rate=0.01, epochs=25)
 WORDS = ("bed", "rug", "sofa")
 
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_said_teaches_nothing_and_breaks_nothing() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_a_beam_of_one_takes_the_likeliest_word_each_time(seed: int) -> None:
     made, seen, longest = network(seed), photos(3, seed), 6
     found = write(made, seen, beam=1, longest=longest)
@@ -148,7 +148,7 @@ def test_a_beam_that_holds_all_sentences_finds_the_likeliest(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 5))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_what_is_written_is_what_it_is_said_to_be(seed: int, beam: int, longest: int) -> None:
     """One word or more, none that is no word, no more than allowed, and as likely as is told."""
     made, seen = network(seed), photos(4, seed)

@@ -27,7 +27,7 @@ from samespace.words.training_loop import Course, Lesson
 from samespace.words.vocabulary import Vocabulary
 from tests.conftest import COLOURS, Killed
 
-QUICK = Recipe(dim=48, word_dim=24, threshold=2, batch=12, learning_rate=0.005, epochs=20)
+QUICK = Recipe(dim=48, word_dim=24, threshold=2, batch=12, learning_rate=0.005, epochs=14)
 
 
 @pytest.fixture(scope="module")
@@ -200,8 +200,8 @@ def many(matcher: Matcher, drawn: Featured, count: int) -> np.ndarray:
 
 
 def test_a_shortlist_finds_the_same_top_ten_as_the_full_ranking(matcher: Matcher, drawn: Featured) -> None:
-    photos = many(matcher, drawn, 3000)
-    for query in drawn.captions.only("test").captions[::5]:
+    photos = many(matcher, drawn, 1000)
+    for query in drawn.captions.only("test").captions[::10]:
         found = matcher.search(query, photos, top=10, shortlist=50)
         assert found.rows.tolist() == full_ranking(matcher, query, photos)[:10]
         assert (np.diff(found.scores) <= 0).all()
@@ -222,7 +222,7 @@ def test_by_cosine_a_shortlist_is_scored_and_not_all(
 
 
 @given(st.integers(0, 2**32), st.integers(2, 40), st.integers(1, 12), st.floats(-3, 3))
-@settings(max_examples=200)
+@settings(max_examples=60)
 def test_no_photo_beats_what_its_cosine_allows(seed: int, dim: int, power: int, spread: float) -> None:
     random = np.random.default_rng(seed)
     sentence = unit_rows((random.random((1, dim)) ** power).astype(np.float32) + np.float32(1e-3))
@@ -234,7 +234,7 @@ def test_no_photo_beats_what_its_cosine_allows(seed: int, dim: int, power: int, 
 
 
 @given(st.integers(0, 2**32), st.integers(1, 25), st.integers(1, 60))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25)
 def test_a_search_of_vectors_like_nothing_learnt_finds_the_best_all_the_same(
     seed: int, top: int, shortlist: int
 ) -> None:
@@ -425,7 +425,7 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(drawn: Featured, tmp_path:
         with pytest.raises(SameSpaceError, match="unfinished was begun with other captions, features or settings"):
             train(featured, changed, unfinished)
     unfinished.write_bytes(unfinished.read_bytes()[:-100])
-    with pytest.raises(SameSpaceError, match="unfinished is damaged: remove it, and train from the beginning"):
+    with pytest.raises(SameSpaceError, match="is not a training state, or damaged: remove it, and train"):
         train(drawn, recipe, unfinished)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def opened_map(browser: Page) -> dict[str, Any]:
     browser.goto("/library")
     expect(browser.locator("#map-canvas")).to_have_attribute("data-sight", "26", timeout=WAIT)
     browser.locator("#map-canvas").scroll_into_view_if_needed()
-    told: dict[str, Any] = browser.request.get("/api/map").json()
+    told: dict[str, Any] = browser.request.get(urljoin(browser.url, "/api/map")).json()
     return told
 
 
@@ -124,8 +125,9 @@ def test_the_map_shows_the_photo_under_the_pointer_and_leads_to_those_like_it(br
     browser.wait_for_url(f"**/search?like={told['photos'][at]}")
 
 
-def test_photos_are_drawn_where_few_are_in_sight(browser: Page) -> None:
-    opened_map(browser)
+def test_the_map_by_mouse(browser: Page) -> None:
+    """Photos are drawn where few are in sight."""
+    told = opened_map(browser)
     canvas = browser.locator("#map-canvas")
     expect(canvas).to_have_attribute("data-photos", re.compile(r"[1-9]\d*"))
     before = int(canvas.get_attribute("data-sight") or 0)
@@ -136,11 +138,8 @@ def test_photos_are_drawn_where_few_are_in_sight(browser: Page) -> None:
     expect(canvas).not_to_have_attribute("data-sight", str(before))
     browser.get_by_role("button", name="All").click()
     expect(canvas).to_have_attribute("data-sight", str(before))
-
-
-def test_what_is_under_the_pointer_stays_there_as_it_comes_closer(browser: Page) -> None:
-    told = opened_map(browser)
-    at, canvas = lonely(told), browser.locator("#map-canvas")
+    # What is under the pointer stays there as it comes closer.
+    at = lonely(told)
     left, top = place_of(told, at, browser)
     canvas.hover(position={"x": left + 4, "y": top})
     canvas.hover(position={"x": left, "y": top})
@@ -149,6 +148,26 @@ def test_what_is_under_the_pointer_stays_there_as_it_comes_closer(browser: Page)
     expect(canvas).not_to_have_attribute("data-sight", "26")
     expect(browser.locator("#map-card")).to_be_visible()
     expect(browser.locator("#map-card b")).to_have_text(told["names"][at])
+    # It is dragged, and dragging opens nothing.
+    browser.get_by_role("button", name="All").click()
+    expect(canvas).to_have_attribute("data-sight", "26")
+    box = canvas.bounding_box()
+    assert box
+    browser.mouse.move(box["x"] + left, box["y"] + top)
+    browser.mouse.down()
+    browser.mouse.move(box["x"] + left + 40, box["y"] + top + 30, steps=4)
+    browser.mouse.up()
+    canvas.hover(position={"x": left + 42, "y": top + 30})
+    expect(browser.locator("#map-card b")).to_have_text(told["names"][at])
+    assert browser.url.endswith("/library")
+    # Colours tell folders or near duplicates.
+    legend = browser.locator("#legend")
+    expect(legend.get_by_role("button")).to_have_text(["202312", "phone10", "edited4"])
+    legend.get_by_role("button").nth(1).click()
+    expect(legend.get_by_role("button").nth(1)).to_have_attribute("aria-pressed", "true")
+    browser.get_by_label("Colour by").select_option("group")
+    words = "24 photos in 10 groups of near duplicates, one colour per group"
+    expect(legend).to_contain_text(words, timeout=WAIT)
 
 
 def test_the_map_by_keyboard_alone(browser: Page) -> None:
@@ -167,29 +186,3 @@ def test_the_map_by_keyboard_alone(browser: Page) -> None:
     browser.keyboard.press("Enter")
     browser.wait_for_url("**/search?like=*")
     assert told["names"][told["photos"].index(browser.url.partition("like=")[2])] == shown
-
-
-def test_the_map_is_dragged_and_dragging_opens_nothing(browser: Page) -> None:
-    told = opened_map(browser)
-    at, canvas = lonely(told), browser.locator("#map-canvas")
-    left, top = place_of(told, at, browser)
-    box = canvas.bounding_box()
-    assert box
-    browser.mouse.move(box["x"] + left, box["y"] + top)
-    browser.mouse.down()
-    browser.mouse.move(box["x"] + left + 40, box["y"] + top + 30, steps=4)
-    browser.mouse.up()
-    canvas.hover(position={"x": left + 42, "y": top + 30})
-    expect(browser.locator("#map-card b")).to_have_text(told["names"][at])
-    assert browser.url.endswith("/library")
-
-
-def test_colours_tell_folders_or_near_duplicates(browser: Page) -> None:
-    opened_map(browser)
-    legend = browser.locator("#legend")
-    expect(legend.get_by_role("button")).to_have_text(["202312", "phone10", "edited4"])
-    legend.get_by_role("button").nth(1).click()
-    expect(legend.get_by_role("button").nth(1)).to_have_attribute("aria-pressed", "true")
-    browser.get_by_label("Colour by").select_option("group")
-    words = "24 photos in 10 groups of near duplicates, one colour per group"
-    expect(legend).to_contain_text(words, timeout=WAIT)

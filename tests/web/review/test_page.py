@@ -324,17 +324,18 @@ def told(page: Any) -> Any:
     return expect(page.locator("#toasts"))
 
 
-def test_every_key_on_the_sheet_is_tested(reviewing: Any) -> None:
-    reviewing.keyboard.press("?")
-    rows = reviewing.locator("#help dt").all()
-    assert [" ".join(row.locator("kbd").all_inner_texts()) for row in rows] == list(KEYS)
-    assert {*KEYS.values()} <= globals().keys()
-
-
 def test_ten_groups_by_keyboard_alone_and_all_of_it_undone(
     reviewing: Any, album: Path, live: LiveLibrary, complaints: list[str]
 ) -> None:
     before = files(album)
+    for _ in range(4):  # a quick hand is not kept waiting
+        reviewing.keyboard.press("Enter")
+    expect(reviewing.locator("h1")).to_have_text("6 groups to review")
+    for _ in range(4):
+        reviewing.keyboard.press("u")
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+    told(reviewing).to_contain_text("Brought back")
+    assert files(album) == before
     for left in range(9, -1, -1):
         reviewing.keyboard.press("Enter")
         told(reviewing).to_contain_text("Removed")
@@ -371,18 +372,6 @@ def test_undo_of_what_was_done_before_the_start_asks_first(
     assert files(album) == before
 
 
-def test_a_quick_hand_is_not_kept_waiting(reviewing: Any, album: Path) -> None:
-    before = files(album)
-    for _ in range(4):
-        reviewing.keyboard.press("Enter")
-    expect(reviewing.locator("h1")).to_have_text("6 groups to review")
-    for _ in range(4):
-        reviewing.keyboard.press("u")
-    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
-    told(reviewing).to_contain_text("Brought back")
-    assert files(album) == before
-
-
 def test_the_keys_of_the_list(reviewing: Any, album: Path) -> None:
     ids = [group.get_attribute("data-id") for group in reviewing.locator(".group").all()]
     at = 0
@@ -406,22 +395,10 @@ def test_the_keys_of_the_list(reviewing: Any, album: Path) -> None:
     reviewing.keyboard.press("Enter")
     told(reviewing).to_contain_text("Removed 2 photos")
     assert not any((album / name).exists() for name in gone)
-
-
-def test_a_group_never_loses_its_last_photo(reviewing: Any, album: Path) -> None:
-    before = files(album)
-    group = focused(reviewing)
-    reviewing.keyboard.press("1")
-    expect(group.locator(".note")).to_have_text(decisions.LAST)
-    expect(group.locator(".apply")).to_be_disabled()
-    reviewing.keyboard.press("Enter")
-    told(reviewing).to_have_text(decisions.LAST)
-    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
-    assert files(album) == before
-
-
-def test_by_mouse_enter_applies_after_a_click(reviewing: Any, album: Path) -> None:
-    group = reviewing.locator(".group").nth(2)
+    # By mouse, Enter applies after a click.
+    reviewing.keyboard.press("u")
+    told(reviewing).to_contain_text("Brought back")
+    group = reviewing.locator(".group:not(.done)").nth(2)
     group.get_by_role("switch").nth(1).click()
     assert states(reviewing)[1] == "keep"
     group.get_by_role("switch").first.click()
@@ -434,7 +411,29 @@ def test_by_mouse_enter_applies_after_a_click(reviewing: Any, album: Path) -> No
     assert (album / name).exists()
 
 
-def test_captions_are_edited_and_nothing_is_decided(reviewing: Any, live: LiveLibrary, complaints: list[str]) -> None:
+def test_a_group_stays_while_a_scan_runs_and_never_loses_its_last_photo(
+    reviewing: Any, live: LiveLibrary, album: Path, complaints: list[str]
+) -> None:
+    before = files(album)
+    with live.library() as library, library.hold():
+        reviewing.keyboard.press("Enter")
+        told(reviewing).to_have_text(decisions.BUSY)
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+    assert files(album) == before
+    complaints.clear()  # the browser tells of the refusal
+    group = focused(reviewing)
+    reviewing.keyboard.press("1")
+    expect(group.locator(".note")).to_have_text(decisions.LAST)
+    expect(group.locator(".apply")).to_be_disabled()
+    reviewing.keyboard.press("Enter")
+    told(reviewing).to_have_text(decisions.LAST)
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+    assert files(album) == before
+
+
+def test_captions_are_edited_and_nothing_is_decided(
+    reviewing: Any, album: Path, live: LiveLibrary, complaints: list[str]
+) -> None:
     group = focused(reviewing)
     first, second = (group.locator(".caption").nth(number) for number in (0, 1))
     reviewing.keyboard.press("e")
@@ -447,7 +446,7 @@ def test_captions_are_edited_and_nothing_is_decided(reviewing: Any, live: LiveLi
     second.locator("summary").click()
     second.locator("textarea").click()
     expect(second.locator("textarea")).to_be_focused()
-    reviewing.keyboard.type("x" * 1001)
+    reviewing.keyboard.insert_text("x" * 1001)
     reviewing.keyboard.press("Enter")
     expect(reviewing.locator(".toast.bad")).to_have_text("A caption of 1,001 characters is too long: 1,000 at most.")
     expect(second.locator("textarea")).to_be_visible()
@@ -460,6 +459,15 @@ def test_captions_are_edited_and_nothing_is_decided(reviewing: Any, live: LiveLi
     expect(reviewing.locator(".group.done")).to_have_count(0)
     assert {each.text for each in live.captions.values()} == {"1 n u c j", "a bed"}
     complaints.clear()  # the browser's own, of a refused request
+    # What had to be left says why, and the caption's keys are the group's again.
+    found = reviewing.locator(".group:has(li:nth-child(3))").first.get_attribute("data-id")
+    group = reviewing.locator(f"#g-{found}")
+    name = group.locator("li").nth(2).get_attribute("data-name")
+    (album / name).write_bytes(b"edited meanwhile")
+    group.locator(".apply").click()
+    expect(group.locator(".note")).to_have_text(f"{name}: changed")
+    expect(group.locator("li")).to_have_count(2)
+    assert (album / name).read_bytes() == b"edited meanwhile"
 
 
 def test_not_the_same_sticks_and_is_undone(reviewing: Any, album: Path, live: LiveLibrary) -> None:
@@ -477,9 +485,7 @@ def test_not_the_same_sticks_and_is_undone(reviewing: Any, album: Path, live: Li
     expect(reviewing.locator("h1")).to_have_text("10 groups to review")
     expect(focused(reviewing)).to_have_attribute("data-id", first)
     assert files(album) == before
-
-
-def test_one_card_is_told_apart(reviewing: Any) -> None:
+    # One photo alone
     group = reviewing.locator(".group:has(li:nth-child(3))").first
     ids = [each.get_attribute("data-id") for each in group.locator("li").all()]
     group.locator("li").nth(1).get_by_role("button", name="Not a duplicate").click()
@@ -514,10 +520,10 @@ def test_the_slider_tells_and_shows_how_many_groups(reviewing: Any, client: Test
     expect(reviewing.locator("h1")).to_have_text("10 groups to review")
 
 
-def test_apply_all_asks_first(
+def test_apply_all_asks_first_and_the_list_goes_on(
     browser: Any, album: Path, monkeypatch: pytest.MonkeyPatch, live: LiveLibrary, client: TestClient
 ) -> None:
-    monkeypatch.setattr(review, "PAGE", 3)
+    monkeypatch.setattr(review, "PAGE", 2)
     before, groups = files(album), listed(client)["groups"]
     browser.goto("/review")
     expect(focused(browser)).to_be_visible()
@@ -540,14 +546,8 @@ def test_apply_all_asks_first(
     browser.keyboard.press("u")
     expect(browser.locator("h1")).to_have_text("10 groups to review")
     assert files(album) == before
-
-
-def test_the_list_goes_on_while_groups_are_decided(
-    browser: Any, monkeypatch: pytest.MonkeyPatch, album: Path, client: TestClient
-) -> None:
-    monkeypatch.setattr(review, "PAGE", 2)
-    before, groups = files(album), listed(client)["groups"]
-    browser.goto("/review")
+    # By and by, the list goes on.
+    browser.reload()
     expect(browser.locator("h1")).to_have_text("10 groups to review")
     for left in range(9, -1, -1):
         expect(focused(browser)).to_have_attribute("data-id", groups[9 - left]["id"])
@@ -556,29 +556,6 @@ def test_the_list_goes_on_while_groups_are_decided(
             f"{left} group{'' if left == 1 else 's'} to review" if left else "Nothing to review"
         )
     assert len(files(album)) == len(before) - 14
-
-
-def test_what_had_to_be_left_says_why(reviewing: Any, album: Path) -> None:
-    found = reviewing.locator(".group:has(li:nth-child(3))").first.get_attribute("data-id")
-    group = reviewing.locator(f"#g-{found}")
-    name = group.locator("li").nth(2).get_attribute("data-name")
-    (album / name).write_bytes(b"edited meanwhile")
-    group.locator(".apply").click()
-    expect(group.locator(".note")).to_have_text(f"{name}: changed")
-    expect(group.locator("li")).to_have_count(2)
-    assert (album / name).read_bytes() == b"edited meanwhile"
-
-
-def test_while_a_scan_runs_the_group_stays(
-    reviewing: Any, live: LiveLibrary, album: Path, complaints: list[str]
-) -> None:
-    before = files(album)
-    with live.library() as library, library.hold():
-        reviewing.keyboard.press("Enter")
-        told(reviewing).to_have_text(decisions.BUSY)
-    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
-    assert files(album) == before
-    complaints.clear()  # the browser tells of the refusal
 
 
 def test_groups_appear_when_they_are_compared(browser: Any, slow: threading.Event) -> None:
@@ -592,8 +569,12 @@ def test_groups_appear_when_they_are_compared(browser: Any, slow: threading.Even
 
 
 def test_the_keys_of_every_page(reviewing: Any) -> None:
+    """Among them the one that shows them all, and each of those has its test."""
     reviewing.keyboard.press("?")
     expect(reviewing.get_by_role("dialog")).to_be_visible()
+    rows = reviewing.locator("#help dt").all()
+    assert [" ".join(row.locator("kbd").all_inner_texts()) for row in rows] == list(KEYS)
+    assert {*KEYS.values()} <= globals().keys()
     reviewing.keyboard.press("j")
     reviewing.keyboard.press("Enter")  # on its button
     expect(reviewing.locator("dialog[open]")).to_have_count(0)
@@ -676,9 +657,26 @@ def test_comparing_by_keyboard(compared: Any) -> None:
     expect(dialog).to_have_count(0)
     expect(focused(compared).locator(".apply")).to_contain_text("Remove 2, keep 1")
     expect(focused(compared)).to_be_focused()
+    # By mouse
+    group = compared.locator(".group:has(li:nth-child(3))").first
+    group.locator(".shot").nth(2).click()
+    expect(compared.get_by_role("dialog").get_by_role("heading")).to_have_text("Photo 3 of 3 compared with the first")
+    assert compared.locator("#right-facts .differs").count() > 0
+    compared.get_by_role("button", name="Close").click()
+    expect(group).to_be_focused()
+    compared.keyboard.press("c")
+    compared.keyboard.press("w")
+    divider = compared.get_by_role("dialog").get_by_role("slider")
+    at = divider.bounding_box()
+    compared.mouse.move(at["x"] + at["width"] / 2, at["y"] + 40)
+    compared.mouse.down()
+    compared.mouse.move(compared.locator("#stage").bounding_box()["x"] + 140, at["y"] + 40)
+    compared.mouse.up()
+    expect(divider).to_have_attribute("aria-valuenow", "10")
+    assert "10" in compared.locator("#right-photo").evaluate("(photo) => photo.parentElement.style.clipPath")
 
 
-def test_zoom_and_pan_in_step(compared: Any) -> None:
+def test_zoom_and_pan_in_step(compared: Any, album: Path) -> None:
     """The photos differ in size: 320 × 240 and 200 × 150."""
     keys = compared.keyboard
     keys.press("j")
@@ -718,10 +716,8 @@ def test_zoom_and_pan_in_step(compared: Any) -> None:
     assert assert_in_step(compared)["x"] > before["x"]
     compared.locator("#stage").dblclick()
     assert assert_in_step(compared)["scale"] == pytest.approx(1, abs=0.01)
-
-
-def test_the_difference_is_computed_from_both_photos(compared: Any, album: Path) -> None:
-    """The brighter copy is further off than the smaller one, by as much as the photos say."""
+    # The brighter copy is further off than the smaller one, by as much as the photos say.
+    compared.keyboard.press("k")
     keeper = focused(compared).locator("li").first.get_attribute("data-name")
     brightness = """() => {
       const canvas = document.getElementById("difference");
@@ -740,27 +736,6 @@ def test_the_difference_is_computed_from_both_photos(compared: Any, album: Path)
         assert float(share) == pytest.approx(mean / 2.55, rel=0.25)
         assert compared.evaluate(brightness) == pytest.approx(float(share) * 2.55 * int(brighter), rel=0.2)
         assert_in_step(compared)
-
-
-def test_the_divider_is_dragged(compared: Any) -> None:
-    compared.keyboard.press("w")
-    divider = compared.get_by_role("dialog").get_by_role("slider")
-    at = divider.bounding_box()
-    compared.mouse.move(at["x"] + at["width"] / 2, at["y"] + 40)
-    compared.mouse.down()
-    compared.mouse.move(compared.locator("#stage").bounding_box()["x"] + 140, at["y"] + 40)
-    compared.mouse.up()
-    expect(divider).to_have_attribute("aria-valuenow", "10")
-    assert "10" in compared.locator("#right-photo").evaluate("(photo) => photo.parentElement.style.clipPath")
-
-
-def test_a_click_on_a_thumbnail_compares_it(reviewing: Any) -> None:
-    group = reviewing.locator(".group:has(li:nth-child(3))").first
-    group.locator(".shot").nth(2).click()
-    expect(reviewing.get_by_role("dialog").get_by_role("heading")).to_have_text("Photo 3 of 3 compared with the first")
-    assert reviewing.locator("#right-facts .differs").count() > 0
-    reviewing.get_by_role("button", name="Close").click()
-    expect(group).to_be_focused()
 
 
 def test_copies_byte_by_byte_cannot_be_told_apart(live: LiveLibrary, album: Path, browser: Any) -> None:

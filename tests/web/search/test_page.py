@@ -646,10 +646,17 @@ def outside(scanned_album, tmp_path) -> Path:
     return photo
 
 
-def test_a_photo_is_dropped(browser, outside):
+def test_a_photo_is_dropped_and_what_is_none_said_in_place(browser, complaints, outside, tmp_path):
     from playwright.sync_api import expect
 
     browser.goto("/search")
+    (tmp_path / "text").write_text("no photo")
+    browser.locator("#file").set_input_files(tmp_path / "text")
+    for place in (browser.locator("#mishap"), browser.locator(".toast.bad")):
+        expect(place).to_contain_text("cannot be used as a photo")
+    expect(results(browser)).to_have_count(9)
+    expect(browser.locator("#busy")).to_be_hidden()
+    complaints.clear()  # the browser's own, of a refused request
     by_hand(browser, "dragenter dragover", outside)
     expect(browser.locator("#drop")).to_be_visible()
     by_hand(browser, "drop", outside)
@@ -671,19 +678,6 @@ def test_a_photo_is_pasted_with_the_folder_that_was_chosen(browser, outside):
     by_hand(browser, "paste", outside)
     browser.wait_for_url("**/search?photo=*folder=phone")
     expect(results(browser).first).to_have_attribute("title", "phone/01 bedroom.jpg")
-
-
-def test_what_is_no_photo_is_said_in_place(browser, complaints, tmp_path):
-    from playwright.sync_api import expect
-
-    (tmp_path / "text").write_text("no photo")
-    browser.goto("/search")
-    browser.locator("#file").set_input_files(tmp_path / "text")
-    for place in (browser.locator("#mishap"), browser.locator(".toast.bad")):
-        expect(place).to_contain_text("cannot be used as a photo")
-    expect(results(browser)).to_have_count(9)
-    expect(browser.locator("#busy")).to_be_hidden()
-    complaints.clear()  # the browser's own, of a refused request
 
 
 def test_a_name_is_completed_by_keyboard(browser):
@@ -831,37 +825,33 @@ def test_keys_act_at_once_when_the_large_view_is_left(browser, live):
     expect(opened).to_have_text(results(browser).first.get_attribute("title"))
 
 
-def test_the_keys_are_told(browser):
+def test_the_keys_are_told_and_the_dark_is_dark(browser):
     from playwright.sync_api import expect
 
-    browser.goto("/search")
-    browser.keyboard.press("?")
-    expect(browser.locator("#help")).to_contain_text("more like this")
-    expect(browser.locator("#help")).to_contain_text("open large")
-
-
-@pytest.mark.parametrize("width", [400, 1600])
-def test_nothing_is_wider_than_the_window(browser, live, outside, width):
-    browser.set_viewport_size({"width": width, "height": 800})
-    long = "bed" * 60
-    captioned(live, _05=f"A green parrot {long}")
-    addresses = (f"like={like(live)}", "q=bedroom&names=1", "q=none", f"q={long}", f"q=parrot+{long[3:]}")
-    for address in ("/search", *(f"/search?{asked}" for asked in addresses)):
-        browser.goto(address)
-        assert browser.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_dark_where_the_person_likes_it_dark(browser, live):
     def brightness() -> int:
         return sum(
             map(int, re.findall(r"\d+", browser.evaluate("getComputedStyle(document.documentElement).backgroundColor")))
         )
 
-    browser.goto(f"/search?like={like(live)}")
+    browser.goto("/search")
     browser.emulate_media(color_scheme="light")
     light = brightness()
     browser.emulate_media(color_scheme="dark")
     assert brightness() < 200 < 600 < light
+    browser.keyboard.press("?")
+    expect(browser.locator("#help")).to_contain_text("more like this")
+    expect(browser.locator("#help")).to_contain_text("open large")
+
+
+def test_nothing_is_wider_than_the_window(browser, live):
+    long = "bed" * 60
+    captioned(live, _05=f"A green parrot {long}")
+    addresses = (f"like={like(live)}", "q=bedroom&names=1", "q=none", f"q={long}", f"q=parrot+{long[3:]}")
+    for address in ("/search", *(f"/search?{asked}" for asked in addresses)):
+        browser.goto(address)
+        for width in (1600, 400):
+            browser.set_viewport_size({"width": width, "height": 800})
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_without_scripts(scriptless, served, outside):
