@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -137,9 +138,9 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     description, weights = _read(folder)
     try:
         network = TwinNetwork(make_backbone(description["trunk"], "none"), description["head"], description["cut"])
-        network.backbone.mean = tuple(float(value) for value in description["mean"])
-        network.backbone.std = tuple(float(value) for value in description["std"])
-        float(description["threshold"])
+        network.backbone.mean, network.backbone.std = (_per_colour(description[name]) for name in ("mean", "std"))
+        if not (all(network.backbone.std) and 0 <= float(description["threshold"]) <= 1):
+            raise ValueError("a number is out of range")
     except (KeyError, TypeError, ValueError) as error:
         raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
     if description.get("size") != SIZE:
@@ -150,7 +151,17 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
         raise SameSpaceError(
             f"{folder} holds weights of another network than model.json says: export it again"
         ) from error
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise SameSpaceError(f"{folder} holds weights that are not finite numbers: train or export the model again")
     return Model(network.to(device), description)
+
+
+def _per_colour(values: Any) -> tuple[float, ...]:
+    """Return three finite numbers; raise TypeError or ValueError for anything else."""
+    red, green, blue = (float(value) for value in values)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError("a number is not finite")
+    return red, green, blue
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -162,7 +173,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
         raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
     try:
         weights = (folder / name).read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
         if read_description(folder) != description:
             return _read(folder)
         raise SameSpaceError(f"{folder} lacks its weights {name}: copy the whole folder") from error
@@ -177,7 +188,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise SameSpaceError(f"no model in {folder}: give a folder that holds model.json, as `samespace export` writes")
     try:
         description = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SameSpaceError(f"{path} is damaged: export the model again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise SameSpaceError(f"{path} is not of format {FORMAT}: use the version of samespace that wrote it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -25,6 +26,13 @@ from tests.conftest import Served
 
 def first(live: LiveLibrary) -> Photo:
     return next(iter(live.snapshot.photos.values()))
+
+
+@pytest.fixture
+def live(live: LiveLibrary) -> LiveLibrary:
+    """The album without the thumbnails that it comes with."""
+    shutil.rmtree(live.folder / "thumbnails")
+    return live
 
 
 def thumbnails(live: LiveLibrary) -> list[Path]:
@@ -234,9 +242,10 @@ def test_a_photo_that_was_scanned_through_a_link_is_shown(
 
 
 def test_a_library_beside_its_photos_keeps_thumbnails_too(tmp_path: Path, scanned_album: Path) -> None:
+    before = sorted((scanned_album / FOLDER / "thumbnails").rglob("*"))
     library = Library(tmp_path / "elsewhere", create=True)
     scan(library, [scanned_album])
     (photo, *_) = library.photos()
     make_thumbnail(library.folder, photo.content, photo.path)
     assert (tmp_path / "elsewhere" / "thumbnails" / photo.content[:2]).is_dir()
-    assert not (scanned_album / FOLDER / "thumbnails").exists()
+    assert sorted((scanned_album / FOLDER / "thumbnails").rglob("*")) == before
