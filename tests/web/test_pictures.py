@@ -20,7 +20,7 @@ from samespace.library.scan import scan
 from samespace.web import pictures
 from samespace.web.render import photo_as_json
 from samespace.web.state import LiveLibrary, photo_id
-from samespace.web.thumbnails import forget_thumbnails, make_thumbnail
+from samespace.web.thumbnails import forget_thumbnails, kept_thumbnail, make_thumbnail
 from tests.conftest import Served
 
 
@@ -52,6 +52,7 @@ def test_a_thumbnail_is_small_made_once_and_kept_by_browsers(client: TestClient,
     assert "immutable" in answer.headers["cache-control"]
     assert Image.open(BytesIO(answer.content)).size == (320, 240)
     (kept,) = thumbnails(live)
+    assert (live.folder / "thumbnails").stat().st_mode & 0o777 == 0o700
     kept.write_bytes(b"as it was kept")
     assert client.get(photo["thumbnail"]).content == b"as it was kept"
 
@@ -193,6 +194,21 @@ def test_two_hundred_at_once(served: Served, live: LiveLibrary, monkeypatch: pyt
     assert sorted(path.name for path in thumbnails(live)) == sorted(
         {f"{photo.content}.webp" for photo in live.snapshot.photos.values()}
     )
+
+
+def test_no_thumbnail_is_read_written_or_deleted_through_a_link(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "abc.webp").write_bytes(b"theirs")
+    library = tmp_path / "library"
+    (library / "thumbnails" / "cd").mkdir(parents=True)
+    (library / "thumbnails" / "ab").symlink_to(tmp_path / "theirs")
+    (library / "thumbnails" / "cd" / "cde.webp").symlink_to(tmp_path / "theirs" / "abc.webp")
+    for content in ("abc", "cde"):
+        assert kept_thumbnail(library, content) is None
+        make_thumbnail(library, content, tmp_path / "photo.png")
+    forget_thumbnails(library, but=())
+    assert [path.read_bytes() for path in (tmp_path / "theirs").iterdir()] == [b"theirs"]
 
 
 def test_thumbnails_of_photos_that_have_gone_go_with_the_next_scan(client: TestClient, live: LiveLibrary) -> None:
