@@ -113,17 +113,37 @@ CUTS: dict[str, Callable[[Net], Pieces]] = {
 
 def make_backbone(name: str, weights: str = "imagenet") -> Backbone:
     """Return the backbone called `name` with `weights`: "imagenet", "none" (random, seeded) or a state-dict file."""
-    if name not in CUTS:
-        raise SameSpaceError(f"unknown backbone {name!r}: choose one of {', '.join(CUTS)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        options = {"transform_input": False, "init_weights": False} if name == "inception_v3" else {}
-        net = torchvision.models.get_model(name, weights=None, **options)
-        if weights == "none":
+    if weights == "none":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = _torchvisions(name)
             _initialise(net)
-    if weights != "none":
+    else:
+        net = _unfilled(name)
         state = fetch_imagenet(name) if weights == "imagenet" else read_state(Path(weights), name)
         _load(net, state, name, weights)
+    return _cut(net, name)
+
+
+def make_unfilled_backbone(name: str) -> Backbone:
+    """Return the backbone called `name`, whose weights are still to be loaded: quicker than with random ones."""
+    return _cut(_unfilled(name), name)
+
+
+def _torchvisions(name: str) -> Net:
+    if name not in CUTS:
+        raise SameSpaceError(f"unknown backbone {name!r}: choose one of {', '.join(CUTS)}")
+    options = {"transform_input": False, "init_weights": False} if name == "inception_v3" else {}
+    return torchvision.models.get_model(name, weights=None, **options)
+
+
+def _unfilled(name: str) -> Net:
+    with torch.device("meta"):
+        net = _torchvisions(name)
+    return net.to_empty(device="cpu")
+
+
+def _cut(net: Net, name: str) -> Backbone:
     early, middle, last = CUTS[name](net.eval())
     early, middle = (_merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
     backbone = Backbone(name, early, middle, _merge(last, FoldedConv)).eval()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samespace.base.errors import SameSpaceError
-from samespace.model.backbone import make_backbone
+from samespace.model.backbone import make_unfilled_backbone
 from samespace.model.network import TwinNetwork
 from samespace.model.saved import Model, describe, load
 from samespace.model.weights import UNPICKLES_SAFELY
@@ -31,7 +31,7 @@ def _rebuild(checkpoint: Path) -> Model:
     """Rebuild the model from `state_dict.pth` and the hyperparameters beside it, without Determined or the photos."""
     try:
         hparams = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
-        backbone = make_backbone(hparams["backbone"], "none")
+        backbone = make_unfilled_backbone(hparams["backbone"])
         network = TwinNetwork(backbone, hparams["head"], hparams.get("trainable"))
         network.load_state_dict(_read_state(checkpoint / "state_dict.pth"))
     except FileNotFoundError as error:

@@ -22,7 +22,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.own_files import refuse_foreign
 from samespace.base.photos import Pixels, as_pixels, read_pixels
-from samespace.model.backbone import SIZE, make_backbone
+from samespace.model.backbone import SIZE, make_unfilled_backbone
 from samespace.model.feature_bank import photos_at_once, to_tensor
 from samespace.model.network import Embeddings, TwinNetwork
 
@@ -136,7 +136,7 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     folder = Path(folder)
     description, weights = _read(folder)
     try:
-        network = TwinNetwork(make_backbone(description["trunk"], "none"), description["head"], description["cut"])
+        network = TwinNetwork(make_unfilled_backbone(description["trunk"]), description["head"], description["cut"])
         network.backbone.mean, network.backbone.std = (_per_colour(description[name]) for name in ("mean", "std"))
         if not (min(network.backbone.std) >= 0.01 and 0 <= float(description["threshold"]) <= 1):
             raise ValueError("a number is out of range")
