@@ -104,7 +104,7 @@ def read_config(choices: Sequence[str], default: Path = PROJECT / "const.yaml") 
         raise SameSpaceError(f"{' '.join(map(str, files))} has no hyperparameters: give a YAML file like const.yaml")
     if not isinstance(config.get("searcher", {}), dict):
         raise SameSpaceError(f"searcher cannot be {config['searcher']!r}: give its name and metric as const.yaml does")
-    if isinstance(config.get("data"), dict) and "dir" not in config["data"]:
+    if "data" not in config or (isinstance(config["data"], dict) and "dir" not in config["data"]):
         raise SameSpaceError("nothing to train on: give --data ROOT, or data.dir in the YAML file")
     check_data(config.get("data"))
     return config
