@@ -376,7 +376,8 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { elt, parameters } = event.detail.requestConfig;
   if (elt.matches("form.bar") && $("threshold") && parameters.threshold !== $("threshold").value) event.detail.shouldSwap = false;
 });
-document.body.addEventListener("htmx:afterSwap", (event) => {
+// After settling, not after the swap: until then htmx keeps the old classes, and takes away what is added to them.
+document.body.addEventListener("htmx:afterSettle", (event) => {
   if (event.detail.target?.id !== "review") return;
   prepare();
   if (counts && $("threshold")) slide($("threshold"));

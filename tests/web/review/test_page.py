@@ -352,6 +352,10 @@ def test_ten_groups_by_keyboard_alone_and_all_of_it_undone(
     reviewing.keyboard.press("u")
     told(reviewing).to_have_text("There is nothing to undo.")
     complaints.clear()  # the browser tells of the refusal
+    expect(focused(reviewing).locator(".apply")).to_contain_text("Remove")
+    reviewing.keyboard.press("Enter")
+    told(reviewing).to_contain_text("Removed")
+    expect(reviewing.locator("h1")).to_have_text("9 groups to review")
 
 
 def test_undo_of_what_was_done_before_the_start_asks_first(
@@ -518,6 +522,32 @@ def test_the_slider_tells_and_shows_how_many_groups(reviewing: Any, client: Test
     expect(reviewing).to_have_url(re.compile(r"kind=exact"))
     reviewing.go_back()
     expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+
+
+def test_the_keys_work_after_the_slider_and_the_sort_have_moved(reviewing: Any, album: Path) -> None:
+    first = focused(reviewing).get_attribute("data-id")
+    reviewing.get_by_label("Threshold").focus()
+    reviewing.keyboard.press("ArrowLeft")
+    expect(reviewing).to_have_url(re.compile("threshold=0.55"))
+    assert_prepared(reviewing)
+    reviewing.get_by_label("Sort").select_option("certain")
+    expect(reviewing).to_have_url(re.compile("sort=certain"))
+    assert_prepared(reviewing)
+    reviewing.keyboard.press("j")
+    expect(focused(reviewing)).to_be_focused()
+    chosen = focused(reviewing)
+    assert chosen.get_attribute("data-id") != first
+    name = chosen.locator("li").nth(1).get_attribute("data-name")
+    reviewing.keyboard.press("Enter")
+    told(reviewing).to_contain_text("Removed")
+    assert not (album / name).exists()
+
+
+def assert_prepared(page: Any) -> None:
+    """Every group says what its button does, and one of them is the current one."""
+    buttons = page.locator(".group .apply > span:first-child")
+    expect(buttons).to_have_text([re.compile(r"Remove \d, keep 1")] * 10)
+    expect(focused(page)).to_have_count(1)
 
 
 def test_apply_all_asks_first_and_the_list_goes_on(
