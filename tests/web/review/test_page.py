@@ -285,6 +285,7 @@ KEYS = {  # on the sheet, and the test that presses them
     "s w d": "test_comparing_by_keyboard",
     "Space": "test_comparing_by_keyboard",
     "+ − 0": "test_zoom_and_pan_in_step",
+    "z": "test_one_pixel_of_the_photo_is_one_of_the_screen",
     "← → ↑ ↓": "test_zoom_and_pan_in_step",
     "j k": "test_comparing_by_keyboard",
     "1 2": "test_comparing_by_keyboard",
@@ -706,6 +707,51 @@ def test_comparing_by_keyboard(compared: Any) -> None:
     assert "10" in compared.locator("#right-photo").evaluate("(photo) => photo.parentElement.style.clipPath")
 
 
+def told_scales(page: Any) -> list[float]:
+    """What the zoom says of the left photo and of the right one."""
+    scales = [int(share.rstrip("%")) / 100 for share in page.locator("#scale").inner_text().split(" · ")]
+    return scales * 2 if len(scales) == 1 else scales
+
+
+def drawn_scales(page: Any) -> list[float]:
+    """How many pixels of the screen a pixel of either photo takes, once the whole photos have been loaded."""
+    for name in ("left-photo", "right-photo"):
+        expect(page.locator(f"#{name}")).to_have_attribute("src", re.compile(r"/photos/\w+\?"))
+    scales: list[float] = page.evaluate(
+        """() => ["left-photo", "right-photo"].map((name) => {
+          const photo = document.getElementById(name);
+          return photo.getBoundingClientRect().width * devicePixelRatio / photo.naturalWidth;
+        })"""
+    )
+    return scales
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_one_pixel_of_the_photo_is_one_of_the_screen(compared: Any, ratio: int) -> None:
+    """The photos are 320 and 200 pixels wide, on a screen of so many pixels to each of the page's."""
+    devtools = compared.context.new_cdp_session(compared)
+    screen = {"width": 1401, "height": 701, "deviceScaleFactor": ratio, "mobile": False}
+    devtools.send("Emulation.setDeviceMetricsOverride", screen)
+    whole, one_to_one = (compared.get_by_role("button", name=name, exact=True) for name in ("Fit", "1:1"))
+    expect(whole).to_have_attribute("aria-pressed", "true")
+    fitted = drawn_scales(compared)
+    assert fitted[0] > 1.2 and told_scales(compared) == pytest.approx(fitted, abs=0.006)
+    for act in (lambda: compared.keyboard.press("z"), one_to_one.click):
+        act()
+        expect(one_to_one).to_have_attribute("aria-pressed", "true")
+        assert drawn_scales(compared) == pytest.approx([1, 1.6])
+        assert told_scales(compared) == [1, 1.6]
+        at = compared.locator("#left-photo").evaluate("(photo) => photo.getBoundingClientRect().x * devicePixelRatio")
+        assert at == pytest.approx(round(at), abs=0.02), "between pixels, it would be blurred"
+        compared.keyboard.press("z")
+        expect(whole).to_have_attribute("aria-pressed", "true")
+        assert drawn_scales(compared) == pytest.approx(fitted)
+    compared.keyboard.press("+")
+    whole.click()
+    assert drawn_scales(compared) == pytest.approx(fitted)
+    devtools.send("Emulation.clearDeviceMetricsOverride")
+
+
 def test_zoom_and_pan_in_step(compared: Any, album: Path) -> None:
     """The photos differ in size: 320 × 240 and 200 × 150."""
     keys = compared.keyboard
@@ -716,7 +762,7 @@ def test_zoom_and_pan_in_step(compared: Any, album: Path) -> None:
         keys.press("+")
     zoomed = assert_in_step(compared)
     assert zoomed["scale"] == pytest.approx(1.25**5, abs=0.02)
-    expect(compared.locator("#scale")).to_have_text("305%")
+    assert told_scales(compared) == pytest.approx(drawn_scales(compared), abs=0.006)
     for key, side, sign in [
         ("ArrowRight", "x", 1),
         ("ArrowDown", "y", 1),
@@ -737,7 +783,7 @@ def test_zoom_and_pan_in_step(compared: Any, album: Path) -> None:
     view = compared.locator("#left-photo").bounding_box()
     compared.mouse.move(view["x"] + view["width"] / 4, view["y"] + view["height"] / 4)
     compared.mouse.wheel(0, -300)
-    expect(compared.locator("#scale")).not_to_have_text("100%")
+    expect(compared.locator("#fit")).to_have_attribute("aria-pressed", "false")
     assert assert_in_step(compared)["x"] < 0.5
     before = assert_in_step(compared)
     compared.mouse.down()
