@@ -131,6 +131,11 @@ class Library:
         return self._lock.hold(wait)
 
     @property
+    def seems_held(self) -> bool:
+        """Return True if somebody seems to hold the library, without trying to, which would be in others' way."""
+        return self._lock.is_signed
+
+    @property
     def holder(self) -> str:
         """Return who holds the library, in words."""
         return self._lock.holder

@@ -65,6 +65,19 @@ class Lock:
             self._signature.write_text(json.dumps(who))
 
     @property
+    def is_signed(self) -> bool:
+        """Return True if somebody seems to hold the lock, without trying to: even a try would be in others' way."""
+        try:
+            who = json.loads(self._signature.read_text())
+            if who["host"] == socket.gethostname():
+                os.kill(who["pid"], 0)
+        except (FileNotFoundError, ProcessLookupError):  # it was killed, and left its signature
+            return False
+        except (OSError, ValueError, KeyError, TypeError):
+            return True
+        return True
+
+    @property
     def holder(self) -> str:
         """Return who holds the lock, in words: `process 12 on desk, which holds /photos/.samespace since 10:30`."""
         try:

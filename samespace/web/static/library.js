@@ -6,12 +6,17 @@ const panel = $("scan"), words = $("scan-words"), share = $("scan-share"), stop 
 const OVER = ["idle", "done", "stopped", "failed"];
 let events;
 
-/** Reload what the page shows of the library. */
+let about = ""; // what the page shows of the library, as it came
+
+/** Reload what the page shows of the library, if it is another. */
 async function refresh() {
   const answer = await fetch("/library", { headers: { "hx-request": "true", accept: "text/html" } });
   if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
   const piece = new DOMParser().parseFromString(await answer.text(), "text/html");
-  $("about").replaceWith(piece.getElementById("about"));
+  const fresh = piece.getElementById("about");
+  if (fresh.outerHTML === about) return;
+  about = fresh.outerHTML;
+  $("about").replaceWith(fresh);
   setBusy(!OVER.includes(panel.dataset.state));
   document.dispatchEvent(new Event("library"));
 }
@@ -108,6 +113,7 @@ async function bringBack(button) {
   try {
     const answer = await ask("POST", "/api/undo", { run: button.dataset.run });
     await refresh();
+    button.disabled = false; // if it is still there
     say($("about").dataset.photos === before ? `${answer.words} Scan again to see them here.` : answer.words);
   } catch (error) {
     button.disabled = false;
@@ -115,5 +121,8 @@ async function bringBack(button) {
   }
 }
 
+// A scan shows itself, and a folder's name that is being typed is not taken away.
+document.addEventListener("changed", () => { if (OVER.includes(panel.dataset.state) && !document.querySelector(".adding[open]")) refresh().catch(complain); });
+about = $("about").outerHTML;
 setBusy(!OVER.includes(panel.dataset.state));
 if (!OVER.includes(panel.dataset.state)) watch();

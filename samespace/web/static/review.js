@@ -151,6 +151,61 @@ const end = new IntersectionObserver((seen) => { if (seen.some((each) => each.is
 
 const renewAll = () => htmx.ajax("GET", location.pathname + location.search, { target: "#review", swap: "innerHTML" });
 
+// Changes
+
+const pristine = new WeakMap(); // each group as it came
+const photosOf = (groups) => groups.flatMap((group) => members(group).map((member) => member.dataset.id));
+
+/** Bring the list up to date after somebody else changed the library; marks and the current group stay. */
+async function catchUp() {
+  counts = null;
+  if (!$("groups")) return renewAll();
+  const all = new URLSearchParams(location.search), fresh = [];
+  let piece;
+  do {
+    all.set("start", fresh.length);
+    piece = await fetchPiece(all);
+    fresh.push(...piece.querySelectorAll(".group"));
+  } while (piece.getElementById("more") && fresh.length < open().length);
+  if (piece.querySelector(".comparing")) return void setTimeout(() => inTurn(catchUp), 500);
+  if (!fresh.length) return renewAll();
+  const before = open(), at = before.indexOf(current());
+  const told = before.filter((group) => group.querySelector(".note").textContent || group.querySelector(".caption[open]")); // a person is busy with these
+  const busy = new Set(photosOf(told)), stays = new Set(fresh.map((group) => group.id));
+  const left = before.filter((group) => !stays.has(group.id) && !told.includes(group));
+  for (const group of left) group.remove();
+  let last = null, came = 0;
+  for (const group of fresh) {
+    if (photosOf([group]).some((photo) => busy.has(photo))) continue;
+    const old = $(group.id);
+    if (old?.matches(".sent")) { unfold(old); came += 1; }
+    if (old && (pristine.get(old) === group.outerHTML || old.matches(".done"))) { last = old; continue; }
+    pristine.set(group, group.outerHTML);
+    if (old) exchange(old, group); else if (last) last.after(group); else $("groups").prepend(group);
+    if (!old) came += 1;
+    last = group;
+  }
+  $("more")?.remove();
+  $("groups").append(...piece.querySelectorAll("#more"));
+  prepare(piece);
+  if (at >= 0 && left.includes(before[at])) {
+    if ($("compare").open) $("compare").close();
+    goTo(before.slice(at).find((group) => !left.includes(group)) || open().at(-1), true);
+  }
+  const words = [...(left.length ? [`${counted(left.length, "group")} left the list`] : []), ...(came ? [`${counted(came, "group")} came`] : [])];
+  if (words.length) say(`The library was changed elsewhere: ${words.join(", ")}.`);
+}
+
+/** Put a newer version in a group's place; its marks stay. */
+function exchange(old, group) {
+  const focused = old.contains(document.activeElement), marks = new Map(members(old).map((member) => [member.dataset.id, isKept(member)]));
+  for (const member of members(group)) if (marks.has(member.dataset.id) && marks.get(member.dataset.id) !== isKept(member)) { member.classList.toggle("keep"); member.classList.toggle("remove"); }
+  if (old === current()) group.classList.add("current");
+  old.replaceWith(group);
+  if (focused) group.focus({ preventScroll: true });
+}
+document.addEventListener("changed", () => inTurn(catchUp));
+
 // Decisions
 
 function apply(group) {
@@ -319,7 +374,11 @@ function slide(slider) {
 
 function prepare(piece = review) {
   learnTotals(piece);
-  for (const group of review.querySelectorAll(".group:not(.ready)")) { group.classList.add("ready"); show(group); }
+  for (const group of review.querySelectorAll(".group:not(.ready)")) {
+    if (!pristine.has(group)) pristine.set(group, group.outerHTML);
+    group.classList.add("ready");
+    show(group);
+  }
   if (!current()) mark(open()[0]);
   end.disconnect();
   if ($("more")) end.observe($("more"));
