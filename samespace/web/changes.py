@@ -19,6 +19,7 @@ from starlette.responses import StreamingResponse
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE
 from samespace.duplicates.manifest import MANIFEST, QUARANTINE
+from samespace.library.lock import Lock
 from samespace.web.address import Address
 from samespace.web.schema import Answer
 from samespace.web.state import LiveLibrary
@@ -72,9 +73,7 @@ class Changes:
 
     def _is_held(self) -> bool:
         """Return True while a scan or a cleanup is at work, for a minute at most: then what it did so far counts."""
-        with self._live.library() as library:
-            held = library.seems_held
-        if not held:
+        if not Lock(self._live.folder).is_signed:
             self._held_since = None
             return False
         if self._held_since is None:

@@ -16,7 +16,7 @@ from samespace.base.find import DATABASE
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import as_sentence, readable
 from samespace.library.library import Library, Photo
-from samespace.search.look import Look
+from samespace.search.look import Look, remembered_look
 from samespace.search.space import Space
 from samespace.web.thumbnails import forget_thumbnails
 from samespace.words import stored_captions
@@ -95,6 +95,11 @@ class LiveLibrary:
             self.gone = frozenset(photo.path for photo in photos.values() if not os.path.lexists(photo.path))
         if snapshot.number > 1:
             forget_thumbnails(self.folder, but={photo.content for photo in photos.values()})
+
+    def take_look(self) -> None:
+        """Compare photos from the next `refresh` on by what the library was scanned for last."""
+        with self.library() as library:
+            self.look = remembered_look(library)
 
     def catch_up(self, moved: bool) -> None:
         """Take in what others did: read the library again only if pages would show something else.

@@ -10,6 +10,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -19,6 +20,7 @@ from samespace.web import changes
 from samespace.web.changes import Changes
 from samespace.web.state import LiveLibrary
 from samespace.words.stored_captions import LibraryCaptions
+from tests.conftest import Served
 
 
 class Clock:
@@ -95,6 +97,15 @@ def test_a_program_gets_what_is_there_now(client: TestClient, album: Path, monke
     assert client.get("/api/library").json()["photos"] == 27
 
 
+def test_a_stream_tells_of_each_change(served: Served, album: Path) -> None:
+    with httpx.stream("GET", f"{served.url}/api/events", timeout=60) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        numbers = (json.loads(line[6:])["number"] for line in stream.iter_lines() if line.startswith("data: "))
+        first = next(numbers)
+        captioned(album)
+        assert next(numbers) == first + 1
+
+
 # In a browser
 
 
@@ -156,13 +167,14 @@ def test_two_windows_follow_each_other(reviewing: Any, album: Path) -> None:
     other.close()
 
 
-def test_the_library_page_and_a_search_follow_a_terminal(browser: Any, album: Path) -> None:
+def test_the_library_page_and_a_search_follow_a_terminal(browser: Any, live: LiveLibrary, album: Path) -> None:
     browser.goto("/library")
     expect(browser.locator(".figures dd").first).to_have_text("26")
     copied(album)
     expect(browser.locator(".figures dd").first).to_have_text("27")
-    browser.goto("/search?q=phone&names=1")
-    expect(browser.locator(".hit")).to_have_count(10)
+    like = next(iter(live.snapshot.photos))
+    browser.goto(f"/search?like={like}&all=1")
+    expect(browser.locator("#found .hit")).to_have_count(26)
     next((album / "phone").glob("01*")).unlink()
     terminal("scan", album)
-    expect(browser.locator(".hit")).to_have_count(9)
+    expect(browser.locator("#found .hit")).to_have_count(25)
