@@ -286,11 +286,12 @@ function undo() {
 }
 
 /** Ask before a large step; resolves to true or false. */
-function sure(title, words, yes) {
+function sure(title, words, yes, removes = false) {
   const dialog = $("sure");
   $("sure-title").textContent = title;
   $("sure-words").textContent = words;
   $("sure-yes").textContent = yes;
+  $("sure-yes").classList.toggle("removes", removes);
   dialog.returnValue = "";
   dialog.showModal();
   $("sure-yes").focus();
@@ -326,7 +327,7 @@ function applyAll() {
     const size = groups.reduce((sum, group) => sum + group.size, 0);
     const words = `${counted(photos, "photo")} from ${counted(groups.length, "group")} (${sizeWords(size)}) will move to quarantine. Every group keeps at least one photo. Press u afterwards to undo.`
       + (unseen ? ` ${counted(unseen, "group")} ${unseen === 1 ? "has" : "have"} not been shown yet: the suggestion applies there.` : "");
-    if (!await sure(`Remove ${counted(photos, "photo")}?`, words, `Remove ${counted(photos, "photo")}`)) return;
+    if (!await sure(`Remove ${counted(photos, "photo")}?`, words, `Remove ${counted(photos, "photo")}`, true)) return;
     counts = null;
     say(`Moving ${counted(photos, "photo")} …`);
     const answer = await ask("POST", "/api/apply", { ...about(), groups: groups.map(({ keep, remove }) => ({ keep, remove })) });

@@ -179,6 +179,19 @@ def test_the_page_can_be_read_without_scripts(client: TestClient, monkeypatch: p
     assert "Previous groups" in page
 
 
+def test_dates_say_what_they_are(client: TestClient, live: LiveLibrary, album: Path) -> None:
+    exif = Image.Exif()
+    exif[306] = "2023:05:01 12:30:00"
+    with Image.open(next((album / "2023").glob("12*"))) as photo:
+        photo.save(album / "dated.jpg", exif=exif)
+    rescan(live, album)
+    assert listed(client)["total"] == 11
+    page = client.get("/review").text
+    assert "taken 2023-05-01 12:30" in page and re.search(r">file changed \d{4}-\d\d-\d\d \d\d:\d\d<", page)
+    like = next(photo for photo, each in live.snapshot.photos.items() if each.path.name == "dated.jpg")
+    assert "taken 2023-05-01 12:30" in client.get(f"/search?like={like}").text
+
+
 def test_htmx_gets_the_part_it_asks_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(review, "PAGE", 4)
     group = listed(client)["groups"][7]
@@ -393,6 +406,10 @@ def test_the_keys_of_the_list(reviewing: Any, album: Path) -> None:
     reviewing.keyboard.press("3")
     assert states(reviewing) == ["keep", "remove", "keep"]
     expect(three.locator(".apply")).to_contain_text("Remove 1, keep 2")
+    reviewing.keyboard.press("2")
+    expect(three.locator(".apply")).to_contain_text("Keep all 3")
+    assert is_of_colour(three.locator(".apply"), "color", "--keep")
+    reviewing.keyboard.press("2")
     reviewing.keyboard.press("1")
     reviewing.keyboard.press("9")
     assert states(reviewing) == ["remove", "remove", "keep"]
@@ -551,6 +568,21 @@ def assert_prepared(page: Any) -> None:
     expect(focused(page)).to_have_count(1)
 
 
+def is_of_colour(thing: Any, part: str, name: str) -> bool:
+    """Whether it has one of the house's colours, by its name."""
+    is_so: bool = thing.evaluate(
+        """(thing, [part, name]) => {
+          const sample = document.body.appendChild(document.createElement("i"));
+          sample.style.color = `var(${name})`;
+          const right = getComputedStyle(sample).color;
+          sample.remove();
+          return getComputedStyle(thing)[part] === right;
+        }""",
+        [part, name],
+    )
+    return is_so
+
+
 def test_apply_all_asks_first_and_the_list_goes_on(
     browser: Any, album: Path, monkeypatch: pytest.MonkeyPatch, live: LiveLibrary, client: TestClient
 ) -> None:
@@ -570,6 +602,8 @@ def test_apply_all_asks_first_and_the_list_goes_on(
     browser.keyboard.press("Escape")
     assert files(album) == before
     everything.click()
+    assert is_of_colour(dialog.get_by_role("button", name=f"Remove {still} photos"), "backgroundColor", "--go")
+    assert is_of_colour(browser.locator(".apply").nth(1), "color", "--go")
     dialog.get_by_role("button", name=f"Remove {still} photos").click()
     told(browser).to_contain_text(f"Removed {still} photos from 10 groups")
     expect(browser.locator("h1")).to_have_text("Nothing to review")
