@@ -35,7 +35,7 @@ class Snapshot(NamedTuple):
     sentences: Sentences | None = None
     why_mute: str = ""  # why a matcher that is remembered understands none, in a sentence
     seen: int = 0  # contents that the look has seen
-    matcher: Path | None = None  # that is remembered
+    matcher: str = ""  # that is remembered, or why it cannot be used
 
 
 class _Captions(NamedTuple):
@@ -116,9 +116,13 @@ class LiveLibrary:
             with self._removing:
                 self.gone = frozenset(photo.path for photo in photos.values() if not os.path.lexists(photo.path))
 
-    def _ways(self, library: Library) -> tuple[int, Path | None]:
+    def _ways(self, library: Library) -> tuple[int, str]:
         """Return what decides how photos can be found: how many the look has seen, and a matcher."""
-        return len(library.rows(self.look.extractor)), remembered(library)
+        try:
+            matcher = str(remembered(library) or "")
+        except SameSpaceError as error:
+            matcher = str(error)
+        return len(library.rows(self.look.extractor)), matcher
 
     @property
     def captions(self) -> dict[str, Caption]:
