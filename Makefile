@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 BEDROOMS := demo/rooms/Airbnb Data/Test Data/bedroom
 
-.PHONY: demo test check lint types images clean
+.PHONY: demo test attack check lint types images clean
 
 demo: $(READY)
 	rm -rf demo
@@ -26,6 +26,11 @@ demo: $(READY)
 # A process for each core, up to four; each takes whole files.
 test: $(READY)
 	$(BIN)/python -m pytest -p xdist --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# Faults, spoilt files and odd words, for an hour; ATTACK_SEED=2 makes others.
+ATTACK_SECONDS ?= 3600
+attack: $(READY)
+	ATTACK_SECONDS=$(ATTACK_SECONDS) $(BIN)/python -m pytest tests/attack
 
 check: $(READY)
 	@MAKE='$(MAKE)' .ci/timed lint types test

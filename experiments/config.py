@@ -28,7 +28,7 @@ class Kind(NamedTuple):
 
 
 def whole_number(least: int) -> Kind:
-    return Kind(lambda value: isinstance(value, int) and value >= least, f"give a whole number from {least}")
+    return Kind(lambda value: type(value) is int and value >= least, f"give a whole number from {least}")
 
 
 def one_of(choices: Sequence[Any], optional: bool = False) -> Kind:
@@ -38,6 +38,17 @@ def one_of(choices: Sequence[Any], optional: bool = False) -> Kind:
 ANY = Kind(lambda value: True, "")  # checked elsewhere
 SHARE = Kind(lambda value: isinstance(value, (int, float)) and 0 <= value < 1, "give a number from 0 to below 1")
 RATE = Kind(lambda value: isinstance(value, (int, float)) and 0 < value < 1, "give a number between 0 and 1")
+TEXT = Kind(lambda value: isinstance(value, str), "give a path", optional=True)
+DATA = {
+    "data.dir": Kind(lambda value: isinstance(value, str) and value != "", "give the folder that holds the data"),
+    "data.cache": TEXT,
+    "data.captions": TEXT,
+    "data.features": TEXT,
+    "data.held_out": SHARE._replace(optional=True),
+    "data.secrets": Kind(
+        lambda value: isinstance(value, Mapping), "give kaggle_username and kaggle_key", optional=True
+    ),
+}
 WEIGHTS = Kind(lambda value: isinstance(value, str), "give imagenet, none or the path of a state dict")
 
 
@@ -53,6 +64,14 @@ def check(settings: Mapping[str, Any], kinds: Mapping[str, Kind], noun: str = "h
             raise SameSpaceError(f"{noun} {name} is missing: set it as const.yaml does")
         if not kind.allows(settings[name]):
             raise SameSpaceError(f"{name} cannot be {settings[name]!r}: {kind.advice}")
+
+
+def check_data(settings: Any) -> None:
+    """Refuse a section `data` of a YAML file whose values cannot be what their names stand for."""
+    if not isinstance(settings, Mapping):
+        raise SameSpaceError(f"data cannot be {settings!r}: give data.dir and the rest as const.yaml does")
+    given = {f"data.{name}": value for name, value in settings.items()}
+    check({name: value for name, value in given.items() if name in DATA}, DATA, "setting")
 
 
 # ---- where settings come from
@@ -76,15 +95,18 @@ def read_config(choices: Sequence[str], default: Path = PROJECT / "const.yaml") 
                 for part in sections:
                     section = section.setdefault(part, {})
                 section[name] = yaml.safe_load(value)
-    except (OSError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, TypeError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise SameSpaceError(
             f"cannot use --config {' '.join(choices)} ({' '.join(str(error).split())}): "
             "give a YAML file like const.yaml, or KEY=VALUE as in hyperparameters.epochs=5"
         ) from error
     if not isinstance(config.get("hyperparameters"), dict):
         raise SameSpaceError(f"{' '.join(map(str, files))} has no hyperparameters: give a YAML file like const.yaml")
-    if "dir" not in (config.get("data") or {}):
+    if not isinstance(config.get("searcher", {}), dict):
+        raise SameSpaceError(f"searcher cannot be {config['searcher']!r}: give its name and metric as const.yaml does")
+    if isinstance(config.get("data"), dict) and "dir" not in config["data"]:
         raise SameSpaceError("nothing to train on: give --data ROOT, or data.dir in the YAML file")
+    check_data(config.get("data"))
     return config
 
 

@@ -17,7 +17,7 @@ from determined import pytorch
 from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
-from experiments.config import config_of
+from experiments.config import check_data, config_of
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.model.checkpoint import random_state_types
@@ -194,6 +194,7 @@ def run(
     def train() -> None:
         info = cluster_trial()
         if info is not None:
+            check_data(info.user_data)
             on_cluster(info)
             return
         logging.getLogger("determined").setLevel(logging.WARNING)

@@ -21,7 +21,7 @@ import torch
 from determined import core
 from determined.pytorch import experimental
 
-from experiments.config import ANY, WEIGHTS, Kind, check, whole_number
+from experiments.config import ANY, WEIGHTS, Kind, check, check_data, whole_number
 from experiments.trial import check_mounted, cluster_trial
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError, exit_status
@@ -42,7 +42,7 @@ HPARAMS = {
     "batch_size": whole_number(1),
 }
 DATA = {
-    "data.dir": Kind(bool, "give the folder that holds the photos in the container"),
+    "data.dir": ANY,
     "data.extensions": Kind(lambda value: isinstance(value, list), "give a list, as in [jpg, png]", optional=True),
 }
 
@@ -125,7 +125,8 @@ def size_of_batch(photos: int, workers: int, most: int) -> int:
 
 def embed(info: det.ClusterInfo) -> None:
     """Embed the photos of an experiment, as one of its workers."""
-    hparams, settings = info.trial.hparams, info.user_data or {}
+    hparams, settings = info.trial.hparams, info.user_data
+    check_data(settings)
     check_all(hparams, settings, info.trial._config["checkpoint_storage"]["type"])
     check_mounted(info)
     root = Path(settings["dir"])

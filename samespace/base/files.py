@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,9 @@ from samespace.base.errors import SameSpaceError
 NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # os.open then raises OSError for a link
+
+
 def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     """Write a file whole or not at all: beside `path`, then renamed, so that no reader finds a part of it.
 
@@ -25,10 +29,9 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        if durable:
-            _write_durably(partial, content)
-        else:
-            partial.write_bytes(content)
+        if partial.is_symlink():  # not ours
+            partial.unlink()
+        write_no_link(partial, content, durable)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -45,11 +48,14 @@ def save_whole(path: Path, content: bytes, durable: bool = True) -> None:
         raise SameSpaceError(f"cannot write {path} ({error.strerror}): make room, or change its permissions") from error
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+def write_no_link(path: Path, content: bytes, durable: bool = False) -> None:
+    """Write a file, over what was there, but not where a link leads to; see `write_whole` for `durable`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | NO_LINK
+    descriptor = os.open(path, flags, 0o666)
     try:
         write_all(descriptor, content)
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -68,6 +74,30 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def reached(top: Path, below: Path) -> Iterator[tuple[str, int | None]]:
+    """Yield the name of a file below `top`, and the `dir_fd` of its folder; raise OSError if a link leads there.
+
+    Folders are opened one in the other, so that none can become a link meanwhile. Systems without `dir_fd` look first.
+    """
+    if os.open not in os.supports_dir_fd or os.unlink not in os.supports_dir_fd:
+        for folder in (top / below).parents[: len(below.parts)]:
+            if folder.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
+        yield str(top / below), None
+        return
+    flags = os.O_RDONLY | os.O_DIRECTORY | NO_LINK
+    descriptor = os.open(top, flags)
+    try:
+        for part in below.parts[:-1]:
+            outer = descriptor
+            descriptor = os.open(part, flags, dir_fd=outer)
+            os.close(outer)
+        yield below.name, descriptor
     finally:
         os.close(descriptor)
 
@@ -152,5 +182,5 @@ def _copy_bytes(source: Path, descriptor: int) -> str:
 def _copy_owner(source: Path, target: Path) -> None:
     if hasattr(os, "chown"):
         status = source.stat()
-        with contextlib.suppress(PermissionError):  # only root may give files away
+        with contextlib.suppress(OSError):  # only root may give files away, and not every file system has owners
             os.chown(target, status.st_uid, status.st_gid)

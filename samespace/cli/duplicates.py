@@ -139,7 +139,7 @@ def undo(arguments: argparse.Namespace) -> int:
     if run is None:
         library = arguments.library or library_above()
         runs = quarantine.runs(library)
-        held = [run for run in runs if run.photos]
+        held = [run for run in runs if run.photos or run.strays]
         if not held:
             broken = [run.folder for run in runs if run.state == "unreadable"]
             why = f"holds runs without a manifest, {show.words(broken)}" if broken else "is empty"
@@ -160,6 +160,7 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
 
     library = arguments.library or library_above()
     old = quarantine.runs_older_than(library, arguments.older_than)
+    show.show_misdated(quarantine.misdated_runs(library, arguments.older_than))
     show.show_runs(old)
     if not old:
         print(f"nothing in the quarantine of {library} is that old")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from io import TextIOWrapper
-from pathlib import Path
 from typing import NoReturn
 
 import samespace
@@ -79,24 +79,20 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _work(typed: list[str]) -> int | None:
     arguments = parse(in_full(typed))
-    _refuse_pipes(arguments)
+    _refuse_pipes(typed)
     return arguments.work(arguments)
 
 
-def _refuse_pipes(arguments: argparse.Namespace) -> None:
-    """Refuse pipes and devices: to open one may take for ever."""
-    for value in vars(arguments).values():
-        for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, Path) and _is_no_file(path):
-                raise SameSpaceError(f"{path} is a pipe or a device: give a file or a folder")
-
-
-def _is_no_file(path: Path) -> bool:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+def _refuse_pipes(words: Sequence[str]) -> None:
+    """Refuse pipes and devices, which may take for ever to open."""
+    for word in words:
+        name = word.partition("=")[2] if word.startswith("--") else word
+        try:
+            mode = os.stat(name).st_mode  # noqa: PTH116 - a word may be no path at all
+        except (OSError, ValueError):
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise SameSpaceError(f"{readable(name)} is a pipe or a device: give a file or a folder")
 
 
 class _Parser(argparse.ArgumentParser):

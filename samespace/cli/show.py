@@ -310,6 +310,16 @@ def show_runs(runs: Sequence[Run]) -> None:
         print(f"{made}  {held:>14}  {size_words(run.bytes_to_free):>8}  {words([run.folder])}")
 
 
+def show_misdated(runs: Sequence[Run]) -> None:
+    """Show which runs are younger than they say, because a clock was wrong."""
+    for run in runs:
+        if run.since:
+            said, since = run.made.astimezone().strftime("%Y-%m-%d"), run.since.astimezone().strftime("%Y-%m-%d %H:%M")
+            print(
+                f"{words([run.folder])} says it is from {said}, but its files changed on {since}: it counts from then"
+            )
+
+
 def held(runs: Sequence[Run]) -> str:
     """Return what runs hold: 12 photos, 34 MB,"""
     return f"{count(sum(run.photos for run in runs), 'photo')}, {size_words(sum(run.bytes_to_free for run in runs))},"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
+from samespace.duplicates.attributes import attributes_of
 from samespace.duplicates.check import Checked, check_plan
 from samespace.duplicates.manifest import (
     QUARANTINE,
@@ -132,6 +133,8 @@ def _moves(checked: Sequence[Checked]) -> list[Move]:
             mode=stat.S_IMODE(each.victim_seen.st_mode),
             content=victim.content,
             keeper=each.keeper.path,
+            keeper_content=each.keeper.content,
+            attributes=attributes_of(victim.path, each.victim_seen),
         )
         moves.append(move)
     return moves

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import sync_folder, write_all, write_whole
+from samespace.base.files import NO_LINK, sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
+from samespace.base.photos import EXTENSIONS
+from samespace.duplicates.attributes import Attributes, as_json, from_json
 from samespace.duplicates.plan import as_path, get, refuse_outside
 from samespace.library.library import Library
+from samespace.library.own_folder import PRIVATE
 
 FORMAT = 1  # of the manifest
 WAYS = ("quarantine", "hardlink", "symlink")  # what is left in a removed photo's place: nothing, or a link
@@ -49,6 +53,8 @@ class Move(NamedTuple):
     mode: int
     content: str
     keeper: Path
+    keeper_content: str = ""  # not noted by 0.1
+    attributes: Attributes = Attributes()
 
 
 class Manifest(NamedTuple):
@@ -56,10 +62,10 @@ class Manifest(NamedTuple):
 
     folder: Path  # the run's
     made: datetime
-    to: str
+    to: str  # one of WAYS; "" if that can no longer be read
     moves: tuple[Move, ...]
     states: dict[int, str]  # the last state noted of each move
-    broken: int  # moves that can no longer be read
+    broken: int  # lines that can no longer be read
 
 
 # --- libraries and files ----------------------------------------------------------------------------------------------
@@ -116,8 +122,8 @@ def bytes_to_free(files: Iterable[os.stat_result]) -> int:
 def write_manifest(folder: Path, made: datetime, to: str, moves: Sequence[Move]) -> None:
     """Make the run's folder and put its manifest on the disk."""
     # One level at a time: a library that has vanished must not be made anew by its quarantine.
-    folder.parent.mkdir(exist_ok=True)
-    folder.mkdir()
+    folder.parent.mkdir(mode=PRIVATE, exist_ok=True)
+    folder.mkdir(mode=PRIVATE)
     header = {"format": FORMAT, "made": made.isoformat(), "to": to, "moves": len(moves)}
     lines = [json.dumps(record) for record in (header, *map(_move_as_json, moves))]
     write_whole(folder / MANIFEST, "\n".join(lines).encode(), durable=True)
@@ -136,6 +142,8 @@ def _move_as_json(move: Move) -> dict[str, Any]:
         "mode": move.mode,
         "content": move.content,
         "keeper": str(move.keeper),
+        "keeper_content": move.keeper_content,
+        **as_json(move.attributes),
     }
 
 
@@ -144,7 +152,7 @@ def note(manifest: Manifest, move: Move, state: str, why: str = "") -> None:
     record = {"move": move.number, "state": state}
     if why:
         record["why"] = why
-    descriptor = os.open(manifest.folder / MANIFEST, os.O_WRONLY | os.O_APPEND)
+    descriptor = os.open(manifest.folder / MANIFEST, os.O_WRONLY | os.O_APPEND | NO_LINK)
     try:
         write_all(descriptor, b"\n" + json.dumps(record).encode())
     finally:
@@ -158,24 +166,29 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         is_ours = folder.parent.name == QUARANTINE and (folder.parent.parent / DATABASE).is_file()
         if not (is_ours and folder.is_dir()):
-            raise SameSpaceError(f"no run at {folder}: name a folder in a library's {QUARANTINE}") from None
+            raise no_run_at(folder) from None
         return Manifest(folder, changed_at(folder), WAYS[0], (), {}, 0)
     except OSError as error:
         raise SameSpaceError(f"{folder / MANIFEST} cannot be read: {error.strerror}") from error
     header, *records = (_parsed(line) for line in lines)
-    try:
-        if header.get("format") != FORMAT or header.get("to") not in WAYS:
-            raise SameSpaceError("another format")
-        made = datetime.fromisoformat(get(header, "made", str)).astimezone(timezone.utc)
-        intended = get(header, "moves", int)
-    except (SameSpaceError, ValueError) as error:
-        raise SameSpaceError(f"{folder / MANIFEST} is not a manifest that this version can read") from error
+    if header.get("format", FORMAT) != FORMAT:
+        raise SameSpaceError(f"{folder / MANIFEST} was made by a newer samespace: update samespace")
     moves = tuple(move for record in records if "path" in record for move in _move_from_json(record))
     states = {}
     for record in records:
         if "state" in record and isinstance(record.get("move"), int):
             states[record["move"]] = str(record["state"])
-    return Manifest(folder, made, header["to"], moves, states, intended - len(moves))
+    try:
+        made = datetime.fromisoformat(get(header, "made", str)).astimezone(timezone.utc)
+        way, intended = get(header, "to", str), get(header, "moves", int)
+    except (SameSpaceError, ValueError):  # torn
+        made, way, intended = changed_at(folder), "", len(moves) + 1
+    return Manifest(folder, made, way, moves, states, intended - len(moves))
+
+
+def no_run_at(folder: Path) -> SameSpaceError:
+    """Return what to raise for a folder that is no run."""
+    return SameSpaceError(f"no run at {folder}: name a folder in a library's {QUARANTINE}")
 
 
 def changed_at(folder: Path) -> datetime:
@@ -206,6 +219,8 @@ def _move_from_json(record: dict[str, Any]) -> Iterator[Move]:
             mode=get(record, "mode", int),
             content=get(record, "content", str),
             keeper=as_path(get(record, "keeper", str)),
+            keeper_content=get(record, "keeper_content", str) if "keeper_content" in record else "",
+            attributes=from_json(record),
         )
         refuse_outside(move.path, move.root)
         if not quarantined.is_absolute() and ".." not in quarantined.parts:
@@ -224,9 +239,28 @@ def held_photos(manifest: Manifest) -> dict[Move, os.stat_result]:
     """Return the moves whose photos are in the quarantine now, each with its file's status."""
     held = {}
     for move in manifest.moves:
+        where = manifest.folder / move.quarantined
         with contextlib.suppress(OSError):
-            held[move] = (manifest.folder / move.quarantined).lstat()
+            status = where.lstat()
+            if stat.S_ISREG(status.st_mode) and not link_above(where, manifest.folder):
+                held[move] = status
     return held
+
+
+def strays(manifest: Manifest) -> list[Path]:
+    """Return the photos in the run's folder that a sound manifest would name, below that folder."""
+    if manifest.moves and not manifest.broken:
+        return []
+    named = {move.quarantined for move in manifest.moves}
+    found = []
+    for folder, _, names in os.walk(manifest.folder):
+        for name in names:
+            path = Path(folder, name).relative_to(manifest.folder)
+            is_photo = path.suffix.lower() in EXTENSIONS and not name.startswith(".")
+            is_in_root = len(path.parts) > 1 and path.parts[0].isdecimal()
+            if is_photo and is_in_root and path not in named and not (manifest.folder / path).is_symlink():
+                found.append(path)
+    return sorted(found)
 
 
 def finish(manifest: Manifest) -> tuple[bool, list[Skipped]]:
@@ -234,8 +268,8 @@ def finish(manifest: Manifest) -> tuple[bool, list[Skipped]]:
     removed = remove_run(manifest)
     left = []
     if manifest.broken:
-        left.append(Skipped(manifest.folder / MANIFEST, f"{manifest.broken} of its moves can no longer be read"))
-    if not removed and not held_photos(manifest):
+        left.append(Skipped(manifest.folder / MANIFEST, f"{manifest.broken} of its lines can no longer be read"))
+    if not removed and not held_photos(manifest) and not strays(manifest):
         left.append(Skipped(manifest.folder, "it also holds files that were not moved there by a run; they stay"))
     return removed, left
 
@@ -247,7 +281,8 @@ def remove_run(manifest: Manifest) -> bool:
         return True
     try:
         for move in manifest.moves:
-            partial_name(manifest, move, run / move.quarantined).unlink(missing_ok=True)
+            if not link_above(run / move.quarantined, run):
+                partial_name(manifest, move, run / move.quarantined).unlink(missing_ok=True)
         for folder, _, _ in os.walk(run, topdown=False):
             if Path(folder) != run:
                 Path(folder).rmdir()

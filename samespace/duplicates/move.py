@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samespace.base.files import copy_new, sync_folder
+from samespace.duplicates.attributes import why_lost
 from samespace.duplicates.check import Checked
 from samespace.duplicates.manifest import (
     LINKED,
@@ -100,6 +101,9 @@ def _take_by_copy(move: Move, where: Path, seen: os.stat_result, partial: Path) 
     if copy_new(move.path, partial) != move.content:
         partial.unlink()
         raise CannotMove(CHANGED)
+    if lost := why_lost(move.path, partial, seen):
+        partial.unlink()
+        raise CannotMove(lost)
     partial.rename(where)
     for folder in (where.parent, *where.parent.parents[: len(move.quarantined.parts) - 1]):
         sync_folder(folder)
@@ -117,12 +121,17 @@ def _refuse_lost_keeper(checked: Checked) -> None:
     kept = [(checked.keeper.path, checked.keeper_seen)]
     kept += [(path, checked.victim_seen) for path in checked.also_kept]
     for path, seen in kept:
-        try:
-            is_there = same_file(path.stat(), seen)
-        except OSError:
-            is_there = False
-        if not is_there:
+        if not _can_be_read(path, seen):
             raise CannotMove(f"the kept photo {path} disappeared or changed with it")
+
+
+def _can_be_read(path: Path, seen: os.stat_result) -> bool:
+    """Open the file anew: a file system may show the status of a name for a while after its file has gone."""
+    try:
+        with path.open("rb") as file:
+            return same_file(os.fstat(file.fileno()), seen) and len(file.read(1)) == min(1, seen.st_size)
+    except OSError:
+        return False
 
 
 def _put_link(to: str, move: Move) -> None:

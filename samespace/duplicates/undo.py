@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 from samespace.base import progress
 from samespace.base.files import content_hash, copy_new, move_new, sync_folder
+from samespace.duplicates.attributes import give_back
+from samespace.duplicates.homes import homes_of, scanned_by, why_not_there
 from samespace.duplicates.manifest import (
     LINKED,
+    QUARANTINE,
     CannotMove,
     Manifest,
     Move,
@@ -20,10 +23,13 @@ from samespace.duplicates.manifest import (
     finish,
     hold_if_sound,
     link_above,
+    no_run_at,
     note,
     partial_name,
     read_manifest,
 )
+from samespace.duplicates.mend import mend
+from samespace.library.own_folder import refuse_links
 
 
 class Undone(NamedTuple):
@@ -39,13 +45,23 @@ def undo(run: Path) -> Undone:
 
     A photo whose place is taken stays in quarantine, and so does the run.
     """
-    run = run.resolve()
-    with hold_if_sound(run.parent.parent):
+    named = run.absolute()
+    library = Path(os.path.realpath(named.parent.parent))
+    run = library / named.parent.name / named.name
+    if run.parent.name != QUARANTINE:
+        raise no_run_at(run)
+    refuse_links(library)
+    homes = homes_of(library)
+    with hold_if_sound(library):
         manifest = read_manifest(run)
-        photos, skipped = 0, []
+        found = mend(manifest, scanned_by(library) or homes)
+        moves, broken = (*manifest.moves, *found.moves), max(0, manifest.broken - len(found.moves))
+        manifest = manifest._replace(moves=moves, broken=broken)
+        photos, skipped = 0, list(found.left)
         for move in progress.over(manifest.moves, "undoing"):
             held = os.path.lexists(run / move.quarantined)
-            reason = put_back(manifest, move)
+            reason = why_not_there(move.path, move.root, library, homes) if held else ""
+            reason = reason or put_back(manifest, move)
             if not reason and not held:
                 reason = _loss(manifest, move)
             if reason:
@@ -83,6 +99,8 @@ def _restore(manifest: Manifest, move: Move) -> None:
     where = manifest.folder / move.quarantined
     if not os.path.lexists(where):
         return
+    if where.is_symlink() or link_above(where, manifest.folder):
+        raise CannotMove("a link lies in the quarantine in its place: remove that")
     if not move.root.is_dir():
         # Not made anew: the drive it was on may just not be there.
         raise CannotMove(f"the folder {move.root} is gone: bring it back, then undo again")
@@ -109,13 +127,17 @@ def _restore(manifest: Manifest, move: Move) -> None:
 def _restore_by_copy(move: Move, where: Path, partial: Path) -> None:
     copy_new(where, partial)
     try:
-        # From the manifest: the quarantine's file system may keep dates and permissions less exactly.
-        partial.chmod(move.mode)
+        # From the manifest: the quarantine's file system may keep all that less exactly, or not at all.
+        try:
+            give_back(partial, move.attributes, move.mode & 0o777)
+        except PermissionError as error:
+            raise CannotMove("it would not get its owner and permissions back: undo as root") from error
         os.utime(partial, ns=(where.stat().st_atime_ns, move.mtime_ns))
         move_new(partial, move.path)
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(move.path.parent)
+    for folder in move.path.parents[: len(move.path.parts) - len(move.root.parts)]:  # some may be new
+        sync_folder(folder)
     where.unlink()
 
 
@@ -133,9 +155,9 @@ def _is_back(manifest: Manifest, move: Move, where: Path) -> bool:
 
 def _is_our_link(manifest: Manifest, move: Move) -> bool:
     """Return whether the apply's link to the keeper is in the photo's place: removing that loses no bytes."""
-    if manifest.to == "symlink":
-        return move.path.is_symlink() and move.path.readlink() == move.keeper
+    if manifest.to in ("symlink", "") and move.path.is_symlink():
+        return move.path.readlink() == move.keeper
     try:
-        return manifest.to == "hardlink" and os.path.samestat(move.path.lstat(), move.keeper.lstat())
+        return manifest.to in ("hardlink", "") and os.path.samestat(move.path.lstat(), move.keeper.lstat())
     except OSError:
         return False

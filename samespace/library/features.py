@@ -17,11 +17,14 @@ import numpy.typing as npt
 from samespace.base import progress
 from samespace.base.arrays import Array, Ints, blocks
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import sync_folder
+from samespace.base.files import NO_LINK, sync_folder
+from samespace.library import checks
+from samespace.library.own_folder import PRIVATE
 from samespace.library.read_photos import Extractor, Rows, former
 from samespace.library.sqlite import Database
 
 Fields = Mapping[str, tuple[tuple[int, ...], str]]  # name → shape and numpy dtype of one photo's
+_CHECKED = "checked "  # with a fingerprint, the name of the note that tells how its files were left
 BLOCK = 4096  # photos whose features are derived at once
 
 
@@ -78,6 +81,7 @@ class FeatureStore:
 
     def __init__(self, folder: Path, db: Database) -> None:
         self._place, self._db = folder, db
+        self._stamps: dict[str, str] = {}  # of what was written, and nothing refers to yet
         self._read_as: dict[str, str] = {}  # present fingerprint → the former one that is read in its place
 
     def folder(self, fingerprint: str) -> Path:
@@ -97,9 +101,13 @@ class FeatureStore:
         folder = self.folder(fingerprint)
         runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, values in rows.fields.items() if len(places) else ():
-                _write_runs(folder / name, np.ascontiguousarray(values), places, runs)
+            folder.parent.mkdir(mode=PRIVATE, exist_ok=True)
+            folder.mkdir(exist_ok=True)
+            if len(places):
+                for name, values in rows.fields.items():
+                    _write_runs(folder / name, np.ascontiguousarray(values), places, runs)
+                _write_runs(folder / checks.NAME, checks.checksums(rows.fields), places, runs)
+                self._stamps[fingerprint] = checks.stamp(folder, dict.fromkeys(rows.fields, 0))
         except OSError as error:
             raise SameSpaceError(f"{folder} cannot be written: {error.strerror}") from error
         return places
@@ -110,12 +118,55 @@ class FeatureStore:
             "INSERT OR IGNORE INTO rows (fingerprint, content, row) VALUES (?, ?, ?)",
             [(fingerprint, *row) for row in zip(contents, places.tolist(), strict=True)],
         )
+        if fingerprint in self._stamps:
+            self._note(fingerprint, self._stamps.pop(fingerprint))
 
     def forget_lost(self, fingerprint: str, fields: Fields) -> None:
-        """Forget features whose file was deleted or cut short, so that they are made again."""
+        """Forget features whose file was deleted or cut short, and changed rows, so that they are made again."""
         if self._are_lost(fingerprint, fields):
             with self._db.transaction():
                 self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
+        elif self.have_changed(fingerprint, fields):
+            self._forget_changed(fingerprint, fields)
+
+    def have_changed(self, fingerprint: str, fields: Fields) -> bool:
+        """Tell whether the files are not as they were left; if so, their rows must be compared with their checksums."""
+        noted = self._db.query("SELECT value FROM about WHERE key = ?", _CHECKED + fingerprint)
+        try:
+            return noted != [(checks.stamp(self.folder(fingerprint), _widths(fields)),)]
+        except OSError:  # nothing was kept yet, or by 0.1, or somebody deleted it
+            return bool(self._db.query("SELECT 1 FROM rows WHERE fingerprint = ? LIMIT 1", fingerprint))
+
+    def refuse_changed(self, kept: Kept, rows: Ints) -> None:
+        """Refuse to read rows that have changed on the disk."""
+        folder = self.folder(kept.fingerprint)
+        is_checked = len(rows) and (folder / checks.NAME).is_file()
+        if is_checked and self.have_changed(folder.name, kept.fields):
+            compared = checks.compared(folder, _widths(kept.fields), rows)
+            damaged = sum(int(((has != should) & (should != 0)).sum()) for _, has, should in compared)
+            if damaged:
+                raise SameSpaceError(f"the features of {damaged:,} photos in {folder} are damaged: scan again")
+
+    def _forget_changed(self, fingerprint: str, fields: Fields) -> None:
+        """Forget rows that have changed, and give a checksum to those that 0.1 wrote without one."""
+        folder, widths = self.folder(fingerprint), _widths(fields)
+        found = self._db.query("SELECT row FROM rows WHERE fingerprint = ? ORDER BY row", fingerprint)
+        rows, damaged = np.array([row for (row,) in found], np.int64), []
+        for block, has, should in checks.compared(folder, widths, rows):
+            damaged += block[(has != should) & (should != 0)].tolist()
+            new = block[should == 0]
+            if len(new):
+                runs = np.split(np.arange(len(new)), np.flatnonzero(np.diff(new) != 1) + 1)
+                _write_runs(folder / checks.NAME, has[should == 0], new, runs)
+        with self._db.transaction():
+            self._db.run_many(
+                "DELETE FROM rows WHERE fingerprint = ? AND row = ?", [(fingerprint, row) for row in damaged]
+            )
+            if len(rows):
+                self._note(fingerprint, checks.stamp(folder, widths))
+
+    def _note(self, fingerprint: str, stamp: str) -> None:
+        self._db.run("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", _CHECKED + fingerprint, stamp)
 
     def lacking(self, source: Kept, derived: Kept) -> dict[str, int]:
         """Return the row in `source` of every content that has no derived features yet."""
@@ -169,7 +220,7 @@ class FeatureStore:
         if old.is_dir():
             new.mkdir(exist_ok=True)
             for path in old.iterdir():  # a compression
-                if path.name not in extractor.fields and not (new / path.name).exists():
+                if path.name not in (*extractor.fields, checks.NAME) and not (new / path.name).exists():
                     path.rename(new / path.name)
         there = self._names(extractor.fingerprint)
         for derived in self._names(name) - {name}:
@@ -188,6 +239,7 @@ class FeatureStore:
     def _drop(self, fingerprint: str) -> None:
         with self._db.transaction():
             self._db.run("DELETE FROM rows WHERE fingerprint = ?", fingerprint)
+            self._db.run("DELETE FROM about WHERE key = ?", _CHECKED + fingerprint)
         shutil.rmtree(self.folder(fingerprint), ignore_errors=True)
 
     def _names(self, fingerprint: str) -> set[str]:
@@ -221,7 +273,7 @@ class FeatureStore:
 def _write_runs(path: Path, values: Array, places: Ints, runs: Sequence[Ints]) -> None:
     new = not path.exists()
     width = values.nbytes // len(values)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK, 0o666)
     try:
         for run in runs:
             _write_all(file, values[run].tobytes(), int(places[run[0]]) * width)
@@ -237,6 +289,10 @@ def _write_all(file: int, content: bytes, offset: int) -> None:
     while rest:
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written
+
+
+def _widths(fields: Fields) -> dict[str, int]:
+    return {name: _width(field) for name, field in fields.items()}
 
 
 def _width(field: tuple[tuple[int, ...], str]) -> int:

@@ -16,12 +16,13 @@ from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE
 from samespace.base.photos import Details, UnreadablePhoto, decoders, details, in_threads
+from samespace.library import verdicts
 from samespace.library.features import Features, FeatureStore, Fields, Kept
 from samespace.library.lock import Lock
+from samespace.library.own_folder import FOLDER as FOLDER
+from samespace.library.own_folder import make_folder, refuse_links
 from samespace.library.read_photos import AT_ONCE, Batch, Extractor
 from samespace.library.sqlite import Database, Tables
-
-FOLDER = ".samespace"
 
 _CREATE = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -46,12 +47,10 @@ CREATE TABLE rows (
     PRIMARY KEY (fingerprint, content)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX rows_by_number ON rows (fingerprint, row);
-CREATE TABLE verdicts (
-    content0 TEXT NOT NULL, content1 TEXT NOT NULL, same INTEGER NOT NULL,
-    PRIMARY KEY (content0, content1)
-) WITHOUT ROWID;
 """
-_TABLES = Tables(_CREATE, version=1, what="library", remedy="scan again")
+_TABLES = Tables(
+    _CREATE + verdicts.TABLE, version=1, what="library", remedy="scan again, which keeps verdicts and captions"
+)
 
 
 class Photo(NamedTuple):
@@ -89,32 +88,24 @@ class Library:
     """The memory of one photo folder or several. Belongs to the thread that opened it."""
 
     def __init__(self, folder: Path, create: bool = False) -> None:
+        if create:
+            make_folder(Path(folder))
         self.folder = Path(os.path.realpath(folder))
         self._file = self.folder / DATABASE
-        if create:
-            self._make_folder()
-        elif not self._file.is_file():
+        if not create and not self._file.is_file():
             raise SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
+        refuse_links(self.folder)
         self._lock = Lock(self.folder)
         file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
         self.is_writable = os.access(self.folder, os.W_OK) and file_is_writable
         self._db = Database(self._file, _TABLES, self.is_writable)
+        self._verdicts = verdicts.Verdicts(self.folder, self._db, self.is_writable)
         self._features = FeatureStore(self.folder / "features", self._db)
         self.id: str = self._db.query("SELECT value FROM about WHERE key = 'id'")[0][0]
 
     def close(self) -> None:
         self._db.close()
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(exist_ok=True)  # not its parents: a disk may be missing
-            if not self._file.exists() and not os.access(self.folder, os.W_OK):
-                raise PermissionError(13, "Permission denied")
-        except OSError as error:
-            raise SameSpaceError(
-                f"cannot make a library at {self.folder} ({error.strerror}): give --library PATH, a folder that can "
-                "be written"
-            ) from error
+        self._verdicts.close()
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
@@ -209,22 +200,19 @@ class Library:
 
     def verdicts(self) -> dict[frozenset[str], bool]:
         """Return what persons said of pairs of contents: True for the same, False for different."""
-        rows = self._db.query("SELECT content0, content1, same FROM verdicts")
-        return {frozenset((content0, content1)): bool(same) for content0, content1, same in rows}
+        return self._verdicts.all()
 
     def add_verdict(self, content0: str, content1: str, same: bool) -> None:
         """Remember what a person said of a pair, in place of what was said of it before."""
-        if content0 == content1:
-            raise SameSpaceError("a verdict needs two photos, and these have the same bytes: name two that differ")
-        with self._db.transaction():
-            row = (*sorted((content0, content1)), same)
-            self._db.run("INSERT OR REPLACE INTO verdicts (content0, content1, same) VALUES (?, ?, ?)", *row)
+        self._verdicts.add(content0, content1, same)
 
     def forget_verdict(self, content0: str, content1: str) -> None:
         """Make the pair unjudged again."""
-        with self._db.transaction():
-            pair = sorted((content0, content1))
-            self._db.run("DELETE FROM verdicts WHERE content0 = ? AND content1 = ?", *pair)
+        self._verdicts.forget(content0, content1)
+
+    def keep_verdicts_twice(self) -> None:
+        """Let the library's database and the file beside it both have all verdicts."""
+        self._verdicts.even_out()
 
     # Features
 
@@ -248,6 +236,7 @@ class Library:
                 f"{len(missing)} photos have no features of this model yet, the first is {missing[0].path}: scan again"
             )
         chosen = np.array([row_of[photo.content] for photo in photos], np.int64)
+        self._features.refuse_changed(kept, chosen)
         return Features(self.features_folder(kept.fingerprint), kept.fields, chosen)
 
     def derive(self, source: Kept, derived: Kept, work: Callable[[Features], dict[str, Array]]) -> None:
@@ -255,7 +244,8 @@ class Library:
 
         They are committed block by block, and forgotten when their photos are.
         """
-        if not self._features.lacking(source, derived):
+        changed = self.is_writable and self._features.have_changed(derived.fingerprint, derived.fields)
+        if not changed and not self._features.lacking(source, derived):
             return
         with self.hold(wait=False) as held:
             if held:

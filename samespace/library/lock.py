@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.files import write_no_link
 
 
 class Lock:
@@ -62,7 +63,7 @@ class Lock:
         """Name this process for those who have to wait; the lock itself does not need it."""
         who = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().strftime("%Y-%m-%d %H:%M")}
         with suppress(OSError):  # a full disk
-            self._signature.write_text(json.dumps(who))
+            write_no_link(self._signature, json.dumps(who).encode())
 
     @property
     def is_signed(self) -> bool:
@@ -73,7 +74,7 @@ class Lock:
                 os.kill(who["pid"], 0)
         except (FileNotFoundError, ProcessLookupError):  # it was killed, and left its signature
             return False
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):  # of another user, or half written
             return True
         return True
 

@@ -17,6 +17,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE, Walk, walk
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
 from samespace.library.library import KnownFile, Library, Subtree
+from samespace.library.own_folder import make_private
 from samespace.library.read_photos import Batch, Extractor, File, read_batches
 
 Key = tuple[int, bytes]  # of a file: the number of its root, and its path below it
@@ -50,6 +51,8 @@ def scan(
     start = time.monotonic()
     extractors = list({extractor.fingerprint: extractor for extractor in extractors}.values())
     with library.hold():
+        _make_private_once(library)
+        library.keep_verdicts_twice()
         outermost = _outermost(folders)
         refuse_own_folders(outermost)
         walks = [walk(folder, extensions, follow_links) for folder in outermost]
@@ -63,6 +66,13 @@ def scan(
         library.forget([key for view in views for key in view.vanished()])
         library.write_note("scanned", datetime.now().isoformat(" ", "minutes"))
         return _summary(library, views, contents, time.monotonic() - start)
+
+
+def _make_private_once(library: Library) -> None:
+    """Mend a library of 0.1, which anybody could look into; whoever shares it after that has reasons."""
+    if library.note("private") is None:
+        make_private(library.folder)
+        library.write_note("private", "once")
 
 
 class _View(NamedTuple):

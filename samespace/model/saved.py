@@ -137,9 +137,9 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     description, weights = _read(folder)
     try:
         network = TwinNetwork(make_backbone(description["trunk"], "none"), description["head"], description["cut"])
-        network.backbone.mean = tuple(float(value) for value in description["mean"])
-        network.backbone.std = tuple(float(value) for value in description["std"])
-        float(description["threshold"])
+        network.backbone.mean, network.backbone.std = (_per_colour(description[name]) for name in ("mean", "std"))
+        if not (min(network.backbone.std) >= 0.01 and 0 <= float(description["threshold"]) <= 1):
+            raise ValueError("a number is out of range")
     except (KeyError, TypeError, ValueError) as error:
         raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
     if description.get("size") != SIZE:
@@ -150,7 +150,17 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
         raise SameSpaceError(
             f"{folder} holds weights of another network than model.json says: export it again"
         ) from error
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise SameSpaceError(f"{folder} holds weights that are not finite numbers: train or export the model again")
     return Model(network.to(device), description)
+
+
+def _per_colour(values: Any) -> tuple[float, ...]:
+    """Return three finite numbers; raise TypeError or ValueError for anything else."""
+    red, green, blue = (float(value) for value in values)
+    if not all(abs(value) <= 10 for value in (red, green, blue)):  # pixels are from 0 to 1
+        raise ValueError("a number is out of range")
+    return red, green, blue
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -162,7 +172,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
         raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
     try:
         weights = (folder / name).read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
         if read_description(folder) != description:
             return _read(folder)
         raise SameSpaceError(f"{folder} lacks its weights {name}: copy the whole folder") from error
@@ -177,7 +187,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise SameSpaceError(f"no model in {folder}: give a folder that holds model.json, as `samespace export` writes")
     try:
         description = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SameSpaceError(f"{path} is damaged: export the model again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise SameSpaceError(f"{path} is not of format {FORMAT}: use the version of samespace that wrote it")

@@ -175,7 +175,10 @@ class Approximate:
             return
         partial = self._path.with_name(f".{self._path.name}.partial")
         try:
-            self._index.save(os.fspath(partial))
+            if os.fsencode(partial).decode(errors="ignore") == os.fspath(partial):
+                self._index.save(os.fspath(partial))
+            else:  # usearch takes no such path, but gives the bytes, which need memory
+                partial.write_bytes(self._index.save())
             with partial.open("ab") as file:
                 file.write(self.directions.astype("<f4").tobytes())
                 file.write(np.array([self._learnt, self._removed, self._changed, self.expansion], "<i8").tobytes())

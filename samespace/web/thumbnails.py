@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Collection
 from contextlib import suppress
@@ -10,15 +11,19 @@ from pathlib import Path
 
 from PIL import Image
 
+from samespace.base.files import NO_LINK, reached
 from samespace.base.photos import opened
+from samespace.library.own_folder import PRIVATE
 
 SIDE = 480  # pixels, the longer one
 
 
 def kept_thumbnail(folder: Path, content: str) -> bytes | None:
     """Return the WebP that was made before, if any; `folder` is the library's."""
-    with suppress(OSError):
-        return _place(folder, content).read_bytes()
+    with suppress(OSError), reached(folder, _place(content)) as (name, place):
+        descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_BINARY", 0) | NO_LINK, dir_fd=place)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
     return None
 
 
@@ -29,7 +34,7 @@ def make_thumbnail(folder: Path, content: str, photo: Path) -> bytes:
         image.thumbnail((SIDE, SIDE))
     file = BytesIO()
     image.save(file, "WEBP", quality=80, method=2, icc_profile=profile)
-    _keep(_place(folder, content), file.getvalue())
+    _keep(folder, _place(content), file.getvalue())
     return file.getvalue()
 
 
@@ -43,14 +48,14 @@ def converted(photo: Path) -> bytes:
 
 def forget_thumbnails(folder: Path, but: Collection[str]) -> None:
     """Delete those of contents that the library does not have any more, and what a kill has left half written."""
-    for place in (folder / "thumbnails").glob("??/*"):
-        if place.name.removesuffix(".webp") not in but:
-            with suppress(OSError):
-                place.unlink()
+    for path in (folder / "thumbnails").glob("??/*"):
+        if path.name.removesuffix(".webp") not in but:
+            with suppress(OSError), reached(folder, path.relative_to(folder)) as (name, place):
+                os.unlink(name, dir_fd=place)
 
 
-def _place(folder: Path, content: str) -> Path:
-    return folder / "thumbnails" / content[:2] / f"{content}.webp"
+def _place(content: str) -> Path:
+    return Path("thumbnails", content[:2], f"{content}.webp")
 
 
 def _profile(image: Image.Image) -> bytes:
@@ -59,13 +64,18 @@ def _profile(image: Image.Image) -> bytes:
     return profile if profile[16:20] == b"RGB " else b""
 
 
-def _keep(place: Path, content: bytes) -> None:
+def _keep(folder: Path, below: Path, content: bytes) -> None:
     """Write under another name until it is whole: two may make the same one. A full disk is no reason to fail."""
-    partial = place.with_name(f".{secrets.token_hex(8)}")
     with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(content)
-            partial.replace(place)
-        finally:
-            partial.unlink(missing_ok=True)
+        (folder / below.parts[0]).mkdir(mode=PRIVATE, exist_ok=True)
+        (folder / below).parent.mkdir(parents=True, exist_ok=True)
+        with reached(folder, below) as (name, place):
+            partial = os.path.join(os.path.dirname(name), f".{secrets.token_hex(8)}")  # noqa: PTH118, PTH120
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+                with os.fdopen(os.open(partial, flags, 0o666, dir_fd=place), "wb") as file:
+                    file.write(content)
+                os.replace(partial, name, src_dir_fd=place, dst_dir_fd=place)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(partial, dir_fd=place)

@@ -64,8 +64,8 @@ def check_recipe(
             raise SameSpaceError(f"{name} cannot be {getattr(recipe, name)!r}: choose one of {', '.join(chosen)}")
     for name, least in {**whole_numbers, **WHOLE_NUMBERS}.items():
         value = getattr(recipe, name)
-        if not isinstance(value, int) or value < least:
-            raise SameSpaceError(f"{name} cannot be {value!r}: give a whole number from {least}")
+        if not isinstance(value, int) or not least <= value < 2**31:
+            raise SameSpaceError(f"{name} cannot be {value!r}: give a whole number from {least} to {2**31 - 1}")
     for name, limit in {**numbers, **NUMBERS}.items():
         value = getattr(recipe, name)
         if not isinstance(value, (int, float)) or not 0 < value <= limit:

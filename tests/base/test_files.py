@@ -93,6 +93,20 @@ def test_a_copy_keeps_bytes_date_and_permissions(photo: Path) -> None:
     assert (copy.stat().st_mtime_ns, copy.stat().st_mode) == (MTIME, photo.stat().st_mode)
 
 
+def test_a_copy_is_on_the_disk_before_it_is_compared(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def lose_what_is_written_later(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115
+        copy.write_bytes(b"other bytes")
+
+    copy = photo.with_name("copy.jpg")
+    monkeypatch.setattr(os, "fsync", lose_what_is_written_later)
+    with pytest.raises(OSError, match="reads back"):
+        copy_new(photo, copy)
+    assert synced == [str(copy)]
+
+
 def test_a_copy_never_overwrites(photo: Path) -> None:
     taken = photo.with_name("taken.jpg")
     taken.write_bytes(b"another")

@@ -95,6 +95,7 @@ class Folder:
         os.link(self.two, self.linked)
         (root / "b" / "pointer").symlink_to(self.two)
         self.library = Library(library_folder or root / FOLDER, create=True)
+        self.library.add_root(root)
         self.plan = make_plan(
             self.library,
             root,
@@ -164,3 +165,29 @@ def assert_back(folder: Folder, in_child: InChild) -> None:
     assert in_child(undo_all, folder.library.folder)
     assert folder.back()
     assert runs(folder.library.folder) == []
+
+
+class Happened(list[tuple[str, Path]]):
+    """What was done to the disk, in order: ("sync", path), ("rename", from), ("unlink", path)."""
+
+    def before(self, what: str, path: Path) -> set[Path]:
+        """Return what was on the disk for sure when this happened for the first time."""
+        return {synced for kind, synced in self[: self.index((what, path))] if kind == "sync"}
+
+
+@pytest.fixture
+def happened(monkeypatch: pytest.MonkeyPatch) -> Happened:
+    """Record it from here on."""
+    happened = Happened()
+
+    def recorded(what: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def record(path: Path, *args: Any, **named: Any) -> Any:
+            happened.append((what, path))
+            return work(path, *args, **named)
+
+        return record
+
+    for name in ("rename", "unlink"):
+        monkeypatch.setattr(Path, name, recorded(name, getattr(Path, name)))
+    monkeypatch.setattr(os, "fsync", lambda file: happened.append(("sync", Path(os.readlink(f"/proc/self/fd/{file}")))))  # noqa: PTH115
+    return happened

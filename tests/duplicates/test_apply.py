@@ -216,6 +216,8 @@ def test_two_libraries_that_disagree_on_the_keeper_never_remove_both(tmp_path: P
     root = tmp_path / "photos"
     pair = [write(root / f"{name}.jpg", b"same") for name in "ab"]
     libraries = [Library(tmp_path / name, create=True) for name in ("first", "second")]
+    for library in libraries:
+        library.add_root(root)
     plans = [make_plan(libraries[0], root, (pair[:1], pair[1:])), make_plan(libraries[1], root, (pair[1:], pair[:1]))]
     for _ in range(10):
         assert children(*((apply, (plan,)) for plan in plans)) == [0, 0]
@@ -252,6 +254,7 @@ def test_whatever_the_folder_a_group_keeps_a_photo_and_undo_restores(
                 write(path, bytes([content]) * 9, NOON + choose.randrange(2))
             paths.append(path)
         library = Library(root / FOLDER, create=True)
+        library.add_root(root)
         members = [[path for path, group in zip(paths, group_numbers, strict=True) if group == n] for n in (1, 2, 3)]
         plan = make_plan(library, root, *((m[:1], m[1:]) for m in members if m))
         for path, fate in zip(paths, fates, strict=True):

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from samespace.duplicates.apply import apply
-from tests.duplicates.conftest import NOON, Folder, make_plan, snapshot, undo_all, write
+from samespace.duplicates.plan import Plan, PlannedGroup
+from samespace.library.library import Library
+from tests.duplicates.conftest import NOON, Folder, make_plan, planned, snapshot, undo_all, write
 
 
 def gone(folder: Folder, path: Path) -> None:
@@ -123,6 +125,29 @@ def test_one_file_under_two_spellings_is_noticed_where_links_do_not_explain_it(
     (folder.root / "A").symlink_to(folder.root / "a")
     plan = make_plan(folder.library, folder.root, ([folder.root / "A" / "one.jpg"], [folder.a]))
     assert "it is the same file as" in apply(plan, dry_run=True).skipped[0].reason
+
+
+@pytest.mark.parametrize("keep", ["ALBUM", "album"])
+def test_one_folder_in_two_spellings_is_noticed_though_each_has_inodes_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    """As on exFAT by FUSE. Here a copy stands for the other spelling, and the folder above lists but one."""
+    library = Library(tmp_path / "library", create=True)
+    for spelling in ("ALBUM", "album"):
+        write(tmp_path / spelling / "one.jpg", b"one")
+        library.add_root(tmp_path / spelling)
+    remove = {"ALBUM": "album", "album": "ALBUM"}[keep]
+    group = (tmp_path / keep / "one.jpg", tmp_path / remove / "one.jpg")
+    plan = Plan("", "near", 0.9, "keeper", {library.id: library.folder}, ())
+    plan = plan._replace(
+        groups=(PlannedGroup(*((planned(path, library, path.parent),) for path in group), weakest=1.0),)
+    )
+    assert apply(plan, dry_run=True).photos == 1  # two folders, where the case of letters matters
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: [name for name in listdir(folder) if name != "album"])
+    applied = apply(plan)
+    assert [each.reason for each in applied.skipped] == [f"it is the same file as {group[0]}, which is kept"]
+    assert all(path.exists() for path in group)
 
 
 def test_a_victim_that_a_kept_link_leads_to_is_left(folder: Folder) -> None:

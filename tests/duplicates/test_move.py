@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from samespace.duplicates.apply import apply
 from samespace.duplicates.manifest import MANIFEST, note
 from samespace.duplicates.plan import Plan
 from samespace.duplicates.quarantine import runs
-from tests.duplicates.conftest import Folder, disk_full_after, make_plan, undo_all, write
+from tests.duplicates.conftest import Folder, Happened, disk_full_after, make_plan, undo_all, write
 
 
 def test_quarantine_overwrites_nothing_either(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +52,58 @@ def test_a_keeper_that_goes_with_its_victim_brings_it_back(folder: Folder, monke
     assert "disappeared or changed with it" in applied.skipped[0].reason
     assert applied.runs == ()
     assert folder.back()
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        Path.unlink,
+        lambda path: path.unlink() or path.mkdir(),
+        lambda path: path.write_bytes(b""),
+        lambda path: write(path.with_name("new.jpg"), path.read_bytes(), path.stat().st_mtime_ns).replace(path),
+    ],
+)
+def test_a_keeper_that_only_seems_to_be_there_brings_its_victim_back(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, lost: Callable[[Path], object]
+) -> None:
+    """As on exFAT by FUSE: each spelling of a name has an inode, and for a while the status it had, of its own."""
+    take, stat_really, seen = moving.take, os.stat, folder.a.stat()
+
+    def take_both(*args: Any) -> None:
+        take(*args)
+        lost(folder.a)
+
+    def stale(path: Any, *args: Any, **named: Any) -> os.stat_result:
+        return seen if path == folder.a else stat_really(path, *args, **named)
+
+    monkeypatch.setattr(moving, "take", take_both)
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, stale)
+        monkeypatch.setattr(Path, name, stale)
+    applied = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b])))
+    monkeypatch.undo()
+    assert "disappeared or changed with it" in applied.skipped[0].reason
+    assert applied.runs == ()
+    assert folder.b.read_bytes() == b"a small one"
+
+
+def test_a_keeper_that_cannot_be_read_any_more_brings_its_victim_back(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, opened = moving.take, Path.open
+
+    class Broken(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def take_and_break(*args: Any) -> None:
+        take(*args)
+        monkeypatch.setattr(Path, "open", lambda self, *args: (Broken if self == folder.a else opened)(self, *args))
+
+    monkeypatch.setattr(moving, "take", take_and_break)
+    [skipped] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).skipped
+    assert "disappeared or changed with it" in skipped.reason
+    assert folder.b.exists()
 
 
 def test_a_victim_written_anew_between_check_and_move_is_left(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,4 +240,43 @@ def test_an_original_edited_while_it_is_copied_is_left(
     [skipped] = apply(plan).skipped
     assert skipped.reason == "changed since it was checked"
     assert folder.b.read_bytes() == b"edited"
+    assert runs(folder.library.folder) == []
+
+
+def partials(paths: set[Path]) -> set[Path]:
+    return {path for path in paths if path.name.startswith(".samespace-")}
+
+
+def test_a_photo_is_moved_only_when_its_manifest_is_on_the_disk(folder: Folder, happened: Happened) -> None:
+    [run] = apply(folder.plan).runs
+    library = folder.library.folder
+    synced = happened.before("rename", folder.b)
+    assert synced >= {run / f".{MANIFEST}.partial", run, library / "quarantine", library}
+
+
+def test_an_original_goes_only_when_its_copy_and_the_folders_to_it_are_on_the_disk(
+    tmp_path: Path, elsewhere: Path, happened: Happened
+) -> None:
+    folder = Folder(tmp_path / "photos", elsewhere / "library")
+    [run] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).runs
+    synced = happened.before("unlink", folder.b)
+    assert synced >= {run / "0" / "b", run / "0", run}
+    assert [path.parent for path in partials(synced)] == [run / "0" / "b"]
+
+
+def test_an_original_with_other_bytes_behind_its_date_is_not_taken_for_its_copy(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path / "photos", elsewhere / "library")
+    check_plan = apply_module.check_plan
+
+    def check_then_edit(plan: Plan) -> Any:
+        found = check_plan(plan)
+        write(folder.b, b"A SMALL ONE", folder.b.stat().st_mtime_ns, 0o600)
+        return found
+
+    monkeypatch.setattr(apply_module, "check_plan", check_then_edit)
+    [skipped] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).skipped
+    assert skipped.reason == "changed since it was checked"
+    assert folder.b.read_bytes() == b"A SMALL ONE"
     assert runs(folder.library.folder) == []

@@ -11,12 +11,17 @@ import pytest
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.apply import apply
 from samespace.duplicates.plan import read_plan, write_plan
-from tests.duplicates.conftest import Folder
+from tests.duplicates.conftest import Folder, Happened
 
 
 def test_a_plan_comes_back_as_it_was_written(folder: Folder, tmp_path: Path) -> None:
     write_plan(tmp_path / "plan.json", folder.plan)
     assert read_plan(tmp_path / "plan.json") == folder.plan
+
+
+def test_a_plan_outlives_a_power_cut(folder: Folder, tmp_path: Path, happened: Happened) -> None:
+    write_plan(tmp_path / "plan.json", folder.plan)
+    assert [path for what, path in happened if what == "sync"] == [tmp_path / ".plan.json.partial", tmp_path]
 
 
 def change(record: dict[str, Any], where: str, value: Any) -> None:

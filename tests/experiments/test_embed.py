@@ -243,7 +243,7 @@ def test_without_a_cluster_one_is_told_what_to_do(capsys: pytest.CaptureFixture[
             "unknown hyperparameter 'size': choose among model, backbone",
         ),
         ({"hyperparameters": {"backbone": "resnet7"}}, "resnet7"),
-        ({"data": {"dir": None}}, "data.dir cannot be None: give the folder that holds the photos"),
+        ({"data": {"dir": None}}, "data.dir cannot be None: give the folder that holds the data"),
         ({"data": {"dir": "/no/such/folder"}}, "there is no /no/such/folder on agent "),
         ({"data": {"extensions": "jpg,png"}}, "data.extensions cannot be 'jpg,png'"),
         ({"data": {"extensions": ["heic"]}}, "no photos below"),

@@ -86,6 +86,47 @@ def test_lost_features_are_made_again(root: Path, damage: Callable[[Path], None]
     assert state(library) == undamaged
 
 
+def flip(path: Path, at: int) -> None:
+    """Change one byte, and nothing that a listing shows."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[at] ^= 64
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("place", ["mean-1/corner", "mean-1/mean", "mean-1/checks", "mean-1-doubled/twice"])
+def test_one_wrong_byte_is_noticed_and_the_next_scan_mends_it(root: Path, decoded: list[str], place: str) -> None:
+    library = opened(root)
+    scan(library, [root], [Mean()])
+    library.derive(Mean(), Doubled(), double)
+    undamaged, twice = state(library), doubled(library)
+    flip(root / FOLDER / "features" / place, 5)
+    with pytest.raises(SameSpaceError, match=r"features of 1 photos in .*mean-1.* are damaged: scan again"):
+        _ = state(library), doubled(library)
+    decoded.clear()
+    scan(library, [root], [Mean()])
+    library.derive(Mean(), Doubled(), double)
+    assert len(decoded) == (0 if "doubled" in place else 1)
+    assert state(library) == undamaged
+    assert (doubled(library) == twice).all()
+
+
+def test_features_that_0_1_wrote_without_checksums_get_some(root: Path, decoded: list[str]) -> None:
+    library = opened(root)
+    scan(library, [root], [Mean()])
+    undamaged = state(library)
+    (root / FOLDER / "features" / "mean-1" / "checks").unlink()
+    assert state(library) == undamaged
+    decoded.clear()
+    scan(library, [root], [Mean()])
+    flip(root / FOLDER / "features" / "mean-1" / "mean", 40)
+    assert decoded == []
+    scan(library, [root], [Mean()])
+    assert len(decoded) == 1
+    assert state(library) == undamaged
+
+
 def test_features_are_on_the_disk_before_anything_refers_to_them(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     happened = list[str]()
     connect, pwrite = sqlite3.connect, os.pwrite
@@ -105,8 +146,8 @@ def test_features_are_on_the_disk_before_anything_refers_to_them(root: Path, mon
     scan(opened(root), [root], [Mean()])
     one_file = ["write", "sync", "sync"]  # the file, and its name in the folder
     start = happened.index("write")
-    assert happened[start : start + 6] == [*one_file, *one_file]
-    assert happened[start + 6] == "BEGIN IMMEDIATE"
+    assert happened[start : start + 9] == 3 * one_file  # one has checksums
+    assert happened[start + 9] == "BEGIN IMMEDIATE"
     committed = happened.index("COMMIT", start)
     assert happened[start:committed].count("INSERT OR IGNORE INTO rows") == 5
     assert "write" not in happened[committed:]

@@ -211,3 +211,41 @@ def test_what_is_read_together_is_of_one_moment(root: Path, monkeypatch: pytest.
         assert library.photos() == before
     writer.forget(files)
     assert library.photos() == []
+
+
+# Damage
+
+
+@pytest.mark.parametrize("lost", ["library.sqlite", "verdicts.sqlite"])
+def test_verdicts_outlive_either_file_that_holds_them(root: Path, lost: str) -> None:
+    """By what the message advises."""
+    library = opened(root)
+    scan(library, [root])
+    one, two, three = (photo.content for photo in library.photos()[:3])
+    library.add_verdict(one, two, same=False)
+    library.add_verdict(two, three, same=True)
+    library.add_verdict(one, three, same=True)
+    library.add_verdict(one, two, same=True)
+    library.forget_verdict(three, one)
+    library.close()
+    path = library.folder / lost
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(SameSpaceError, match=f"{lost} is damaged .*: move it away, and scan again"):
+        opened(root).verdicts()
+    path.rename(path.with_name("away"))
+    scan(opened(root), [root])
+    said = {frozenset((one, two)): True, frozenset((two, three)): True}
+    assert opened(root).verdicts() == said
+    other = ({"library.sqlite", "verdicts.sqlite"} - {lost}).pop()
+    (library.folder / other).unlink()
+    assert opened(root).verdicts() == said
+
+
+def test_verdicts_that_0_1_kept_are_kept_twice_by_the_next_scan(root: Path) -> None:
+    library = opened(root)
+    library.add_verdict("a", "b", same=True)
+    (library.folder / "verdicts.sqlite").unlink()
+    library.close()
+    scan(opened(root), [root])
+    (library.folder / "library.sqlite").unlink()
+    assert opened(root).verdicts() == {frozenset("ab"): True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import samespace
 from samespace.base.errors import SameSpaceError
@@ -168,7 +170,9 @@ def test_a_folder_without_a_model_says_what_to_give(tmp_path: Path) -> None:
     assert refusal(tmp_path).startswith(f"no model in {tmp_path}: give a folder that holds model.json")
 
 
-@pytest.mark.parametrize("content", [b"", b'{"format": 1, "trunk": "mob', b"\xff\xfe\x00", b"[1, 2", b'{"a"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"format": 1, "trunk": "mob', b"\xff\xfe\x00", b"[1, 2", b'{"a"}', b"[" * 99_999]
+)
 def test_a_truncated_description_is_refused(content: bytes, folder: Path) -> None:
     (folder / "model.json").write_bytes(content)
     assert refusal(folder) == f"{folder / 'model.json'} is damaged: export the model again"
@@ -191,15 +195,32 @@ def test_another_format_is_refused(content: str, folder: Path) -> None:
         ("size", 224, "wants photos of 224 pixels"),
         ("mean", "grey", "is damaged"),
         ("std", None, "is damaged"),
+        ("mean", [], "is damaged"),
+        ("mean", [0.1, 0.2, float("inf")], "is damaged"),
+        ("std", [0.1, 0.0, 0.1], "is damaged"),
         ("threshold", "high", "is damaged"),
+        ("threshold", float("nan"), "is damaged"),
+        ("threshold", 1e300, "is damaged"),
         ("weights", "here", "is damaged"),
         ("weights", {"file": "weights.bin"}, "is damaged"),
         ("weights", {"file": 3, "sha256": ""}, "is damaged"),
+        ("weights", {"file": "a\0b", "sha256": ""}, "lacks its weights"),
+        ("weights", {"file": "/", "sha256": ""}, "lacks its weights"),
     ],
 )
 def test_a_description_of_nonsense_is_refused(field: str, value: object, said: str, folder: Path) -> None:
     rewrite(folder, **{field: value})
     assert said in refusal(folder)
+
+
+def test_weights_that_are_no_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
+    weights = load_file(weights_of(folder))
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    weights[name] = weights[name] * float("nan")
+    path = folder / "weights-other.safetensors"
+    save_file(weights, path)
+    rewrite(folder, weights={"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    assert refusal(folder) == f"{folder} holds weights that are not finite numbers: train or export the model again"
 
 
 @pytest.mark.parametrize("field", ["trunk", "cut", "mean", "std", "head", "threshold", "weights"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,20 @@ def test_at_its_defaults_the_index_finds_nearly_all_also_read_again(tmp_path: Pa
     built.save()
     again = Approximate.open(tmp_path / "index", "look", 256)
     assert share_found(built, vectors, keys) == share_found(again, vectors, keys) > 0.98
+
+
+@pytest.mark.usefixtures("usearch")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_name_is_not_utf8_can_hold_it(
+    tmp_path: Path, vectors: Vectors, keys: npt.NDArray[np.uint64]
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    approximate = Approximate.open(folder / "index", "look", 64)
+    approximate.keep(keys[:300], vectors.__getitem__)
+    approximate.save()
+    again = Approximate.open(folder / "index", "look", 64)
+    assert (len(again), share_found(again, vectors[:300], keys[:300])) == (300, 1)
 
 
 @pytest.mark.usefixtures("usearch")

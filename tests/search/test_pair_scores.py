@@ -104,6 +104,31 @@ def test_a_damaged_memory_is_as_good_as_none(library: Library, folder: Path, con
     assert len(recalled_scores([library], contents_of(library)).scores) >= 3
 
 
+@pytest.mark.parametrize("at", [130, -60, -10])
+def test_one_wrong_byte_among_remembered_scores_is_noticed(
+    library: Library, folder: Path, scored: list[int], at: int
+) -> None:
+    found = groups(library, folder)
+    file = file_of(library)
+    content = bytearray(file.read_bytes())
+    content[at] ^= 64
+    file.write_bytes(content)
+    scored.clear()
+    assert groups(library, folder) == found
+    assert sum(scored) >= 3
+    scored.clear()
+    assert groups(library, folder) == found
+    assert sum(scored) == 0
+
+
+def test_scores_that_0_1_wrote_without_a_seal_are_known(library: Library, folder: Path, scored: list[int]) -> None:
+    found = groups(library, folder)
+    np.save(file_of(library), np.load(file_of(library)))
+    scored.clear()
+    assert groups(library, folder) == found
+    assert sum(scored) == 0
+
+
 def contents_of(library: Library) -> list[str]:
     return [photo.content for photo in library.photos()]
 

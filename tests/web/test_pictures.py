@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -19,12 +20,19 @@ from samespace.library.scan import scan
 from samespace.web import pictures
 from samespace.web.render import photo_as_json
 from samespace.web.state import LiveLibrary, photo_id
-from samespace.web.thumbnails import forget_thumbnails, make_thumbnail
+from samespace.web.thumbnails import forget_thumbnails, kept_thumbnail, make_thumbnail
 from tests.conftest import Served
 
 
 def first(live: LiveLibrary) -> Photo:
     return next(iter(live.snapshot.photos.values()))
+
+
+@pytest.fixture
+def live(live: LiveLibrary) -> LiveLibrary:
+    """The album without the thumbnails that it comes with."""
+    shutil.rmtree(live.folder / "thumbnails")
+    return live
 
 
 def thumbnails(live: LiveLibrary) -> list[Path]:
@@ -44,6 +52,7 @@ def test_a_thumbnail_is_small_made_once_and_kept_by_browsers(client: TestClient,
     assert "immutable" in answer.headers["cache-control"]
     assert Image.open(BytesIO(answer.content)).size == (320, 240)
     (kept,) = thumbnails(live)
+    assert (live.folder / "thumbnails").stat().st_mode & 0o777 == 0o700
     kept.write_bytes(b"as it was kept")
     assert client.get(photo["thumbnail"]).content == b"as it was kept"
 
@@ -187,6 +196,21 @@ def test_two_hundred_at_once(served: Served, live: LiveLibrary, monkeypatch: pyt
     )
 
 
+def test_no_thumbnail_is_read_written_or_deleted_through_a_link(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "abc.webp").write_bytes(b"theirs")
+    library = tmp_path / "library"
+    (library / "thumbnails" / "cd").mkdir(parents=True)
+    (library / "thumbnails" / "ab").symlink_to(tmp_path / "theirs")
+    (library / "thumbnails" / "cd" / "cde.webp").symlink_to(tmp_path / "theirs" / "abc.webp")
+    for content in ("abc", "cde"):
+        assert kept_thumbnail(library, content) is None
+        make_thumbnail(library, content, tmp_path / "photo.png")
+    forget_thumbnails(library, but=())
+    assert [path.read_bytes() for path in (tmp_path / "theirs").iterdir()] == [b"theirs"]
+
+
 def test_thumbnails_of_photos_that_have_gone_go_with_the_next_scan(client: TestClient, live: LiveLibrary) -> None:
     gone, stays = list(live.snapshot.photos.values())[:2]
     for photo in (gone, stays):
@@ -218,9 +242,10 @@ def test_a_photo_that_was_scanned_through_a_link_is_shown(
 
 
 def test_a_library_beside_its_photos_keeps_thumbnails_too(tmp_path: Path, scanned_album: Path) -> None:
+    before = sorted((scanned_album / FOLDER / "thumbnails").rglob("*"))
     library = Library(tmp_path / "elsewhere", create=True)
     scan(library, [scanned_album])
     (photo, *_) = library.photos()
     make_thumbnail(library.folder, photo.content, photo.path)
     assert (tmp_path / "elsewhere" / "thumbnails" / photo.content[:2]).is_dir()
-    assert not (scanned_album / FOLDER / "thumbnails").exists()
+    assert sorted((scanned_album / FOLDER / "thumbnails").rglob("*")) == before

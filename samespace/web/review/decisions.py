@@ -314,7 +314,7 @@ def _undo(request: Request, sent: ToUndo) -> Undone:
 def _step(review: Review, name: str | None) -> Step:
     """Return what to undo; a run only if it still holds photos."""
     review.live.must_be_there()
-    runs = [run.folder for run in quarantine.runs(review.live.folder) if run.photos]
+    runs = [run.folder for run in quarantine.runs(review.live.folder) if run.photos or run.strays]
     review.steps = [step for step in review.steps if step.run is None or step.run in runs]
     if name is None and review.steps:
         return review.steps[-1]

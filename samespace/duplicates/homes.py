@@ -1,0 +1,41 @@
+"""The folders that a library may move photos out of, and back into: its manifests may come from a stranger."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from samespace.base.errors import SameSpaceError
+from samespace.base.photos import EXTENSIONS
+from samespace.base.text import shell_word
+from samespace.duplicates.manifest import LINKED, link_above
+from samespace.library.library import Library
+from samespace.library.own_folder import FOLDER
+
+
+def homes_of(library: Path) -> list[Path]:
+    """Return the folders that a library has scanned, and the one it lies in."""
+    return [*scanned_by(library), *([library.parent] if library.name == FOLDER else [])]
+
+
+def scanned_by(library: Path) -> list[Path]:
+    """Return the folders that a library has scanned, as far as its database can say."""
+    with contextlib.suppress(SameSpaceError, OSError, sqlite3.Error), contextlib.closing(Library(library)) as opened:
+        return opened.roots
+    return []
+
+
+def why_not_there(path: Path, root: Path, library: Path, homes: Sequence[Path]) -> str:
+    """Return why a library may not move the photo at this path, or put one there; "" if it may."""
+    around = [home for home in homes if path.is_relative_to(home)]
+    if not around:
+        scan = f"samespace scan {shell_word(str(root))} --library {shell_word(str(library))}"
+        return f"the library {library} has not scanned {root}: if you trust it with that folder, type `{scan}` first"
+    home = max(around, key=lambda home: len(home.parts))
+    is_hidden = any(part.startswith(".") for part in path.relative_to(home).parts)
+    if is_hidden or path.suffix.lower() not in EXTENSIONS:
+        return "no scan finds a photo there: move it by hand if you know where it came from"
+    folder = link_above(path, home)
+    return LINKED.format(folder) if folder else ""
