@@ -56,7 +56,7 @@ class Changes:
         """Return the number of the last change, after a look at the library unless there was one a moment ago."""
         if self._clock() - self._looked >= GLANCE and self._looking.acquire(blocking=False):
             try:
-                with suppress(SameSpaceError):  # it is away: pages that need it say so
+                with suppress(SameSpaceError, OSError):  # it is away: pages that need it say so
                     self._catch_up()
                 self._looked = self._clock()
             finally:
