@@ -23,8 +23,8 @@ def exit_status(command: Callable[[], object]) -> int:
         sys.stdout.flush()
     except SameSpaceError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\nstopped: {stop}" if str(stop) else "\nstopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has seen enough; flushing the rest must not fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from importlib.util import find_spec
+from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
 from samespace.cli.options import folder, libraries_of, library_option, look_of, look_options, open_library, real
@@ -13,7 +15,8 @@ def serve(arguments: argparse.Namespace) -> None:
     """Review duplicates, search and scan in your browser.
 
     Prints the address to open. Nothing is scanned or removed until you click. Every user of this computer can open the
-    pages, unless --token asks for a password; other computers cannot, unless --host lets them in.
+    pages, unless you set a password: in the environment variable SAMESPACE_TOKEN, or with --token-file. Other computers
+    cannot, unless --host lets them in.
     """
     missing = [name for name in ("jinja2", "python_multipart", "starlette", "uvicorn") if not find_spec(name)]
     if missing:
@@ -22,13 +25,14 @@ def serve(arguments: argparse.Namespace) -> None:
     from samespace.web import server
 
     progress.off()
-    with server.open_door(arguments.host, arguments.port, arguments.token) as door:
+    token = _token(arguments)
+    with server.open_door(arguments.host, arguments.port, token) as door:
         if arguments.folder:
             ((library, roots),) = libraries_of(real([arguments.folder]), arguments.library)
         else:
             library = open_library(arguments.library)
             roots = library.roots
-        server.serve(door, library.folder, roots, look_of(arguments, library), arguments.host, arguments.token)
+        server.serve(door, library.folder, roots, look_of(arguments, library), arguments.host, token)
 
 
 def serve_options(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +49,34 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
         "--port", type=_port, default=8000, metavar="N", help="port; 0: a free one (default: %(default)s)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--token", help="ask for this password before anything is shown")
+    tokens = parser.add_mutually_exclusive_group()
+    tokens.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="ask for the password in this file before anything is shown (default: $SAMESPACE_TOKEN, if it is set)",
+    )
+    tokens.add_argument(
+        "--token", help="ask for this password; other users of this computer can read it in the list of processes"
+    )
     look_options(parser)
+
+
+def _token(arguments: argparse.Namespace) -> str | None:
+    """Return the password to ask for; None if there is none."""
+    inherited = os.environ.pop("SAMESPACE_TOKEN", "")  # not for the processes that scan
+    if arguments.token is not None:
+        return str(arguments.token)
+    if not arguments.token_file:
+        return inherited or None
+    try:
+        return str(arguments.token_file.read_text("utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SameSpaceError(
+            f"the token cannot be read from {arguments.token_file} ({why}): give --token-file FILE, a text file that "
+            "holds nothing else"
+        ) from error
 
 
 def _port(word: str) -> int:

@@ -180,13 +180,12 @@ class Library:
         rows = self._db.query("SELECT content, pixels, sharpness FROM contents WHERE pixels IS NOT NULL")
         known = {content: Details(*rest) for content, *rest in rows}
         asked = list({photo.content: photo for photo in photos if photo.content not in known}.values())
-        decoded = zip(asked, in_threads(_details, asked), strict=True)
-        with progress.bar("decoding", len(asked)) as bar:
-            while batch := list(islice(decoded, AT_ONCE)):
-                found = {photo.content: its_details for photo, its_details in batch if its_details}
-                self._remember_details(found)
-                known |= {photo.content: Details(photo.content, 0.0) for photo, _ in batch} | found
-                bar.update(len(batch))
+        reading = progress.over(in_threads(_details, asked), "decoding", len(asked))
+        decoded = zip(asked, reading, strict=True)
+        while batch := list(islice(decoded, AT_ONCE)):
+            found = {photo.content: its_details for photo, its_details in batch if its_details}
+            self._remember_details(found)
+            known |= {photo.content: Details(photo.content, 0.0) for photo, _ in batch} | found
         return [known[photo.content] for photo in photos]
 
     def _remember_details(self, found: dict[str, Details]) -> None:

@@ -66,6 +66,19 @@ class Lock:
             write_no_link(self._signature, json.dumps(who).encode())
 
     @property
+    def is_signed(self) -> bool:
+        """Return True if somebody seems to hold the lock, without trying to: even a try would be in others' way."""
+        try:
+            who = json.loads(self._signature.read_text())
+            if who["host"] == socket.gethostname():
+                os.kill(who["pid"], 0)
+        except (FileNotFoundError, ProcessLookupError):  # it was killed, and left its signature
+            return False
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):  # of another user, or half written
+            return True
+        return True
+
+    @property
     def holder(self) -> str:
         """Return who holds the lock, in words: `process 12 on desk, which holds /photos/.samespace since 10:30`."""
         try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from samespace.base.hashes import perceptual_hash_of_pixels
 from samespace.base.photos import Pixels, UnreadablePhoto, decoders, glimpse, in_threads
 
 SIZE = 256  # side of the square that extractors see, as in model/backbone.py, which would import torch
-AT_ONCE = 256  # photos in a batch: what a killed scan has to do again
+AT_ONCE, SECONDS = 256, 10.0  # photos in a batch, and how long it may take: what a killed scan has to do again
 
 
 class Extractor(Protocol):
@@ -120,16 +121,19 @@ def read_batches(
     extractors: Sequence[Extractor] = (),
     seen: Mapping[str, frozenset[str]] | None = None,
     at_once: int | None = None,
+    tell: Callable[[int], object] = lambda files: None,
 ) -> Iterator[Batch]:
-    """Read these files, `AT_ONCE` or `at_once` in a batch, while threads decode those that come next.
+    """Read these files while threads decode those that come next; `tell` gets how many more have been read.
 
+    A batch has `at_once` files; without that it has `AT_ONCE`, or as many as `SECONDS` are enough for.
     `seen` names known contents, and the fingerprints of the extractors that need not see them again.
     """
-    batch = _Gathering(extractors)
+    batch, began = _Gathering(extractors), monotonic()
     while paths:
         claims = Claims(seen or {}, extractors)
         waiting: dict[str, list[File]] = {}  # files whose content another thread is decoding, for a file further on
         for file, content, pixels, lacking in in_threads(partial(_read, root, claims), paths):
+            before = len(batch.files)
             if content is not None:
                 batch.add(content, pixels, lacking)
                 claims.settled.add(content.content)
@@ -138,8 +142,10 @@ def read_batches(
                 waiting.setdefault(file.content, []).append(file)
                 continue
             batch.files.append(file)
-            if len(batch.files) >= (at_once or AT_ONCE):
+            tell(len(batch.files) - before)
+            if len(batch.files) >= (at_once or AT_ONCE) or (not at_once and monotonic() - began >= SECONDS):
                 yield batch.take()
+                began = monotonic()
         # The file that was decoded for these failed: it changed meanwhile, or its disk broke. One of them is next.
         paths = [file.path for files in waiting.values() for file in files]
     if batch.files:

@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -125,19 +126,36 @@ def _read(
     work = [(view, list(_unknown(view, seen, len(extractors), taken))) for view in views]
     total = sum(len(paths) for _, paths in work)
     contents: dict[Key, str | None] = {}
-    with progress.bar("scanning", total, disable=tell is not None) as bar:
-        if tell:
-            tell(0, total)
+    with progress.bar("scanning", total, disable=tell is not None) as bar, _stoppable(contents, total):
+        done = 0
+
+        def count(files: int) -> None:
+            nonlocal done
+            done += files
+            bar.update(files)
+            if tell:
+                tell(done, total)
+
+        count(0)
         for view, paths in work:
             if not paths:
                 continue
-            for batch in read_batches(view.subtree.root, paths, extractors, library.seen(fingerprints)):
+            seen_now = library.seen(fingerprints)
+            for batch in read_batches(view.subtree.root, paths, extractors, seen_now, tell=count):
                 library.add(view.subtree, batch)
                 contents |= {view.key(file.path): file.content for file in batch.files}
-                bar.update(len(batch.files))
-                if tell:
-                    tell(len(contents), total)
     return contents
+
+
+@contextmanager
+def _stoppable(contents: Mapping[Key, str | None], total: int) -> Iterator[None]:
+    """Say what of a stopped scan is remembered."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{len(contents):,} of {total:,} files were read and are remembered: type the same command to go on"
+        ) from None
 
 
 def _unknown(view: _View, seen: Mapping[str, frozenset[str]], extractors: int, taken: set[str]) -> Iterator[bytes]:

@@ -35,13 +35,17 @@ class Address(Route):
         self.photos, self.media_type = photos, media_type
         super().__init__(path, self._answer, methods=[method])
 
+    def _worked(self, request: Request, *given: Any) -> Answer | Response:
+        request.app.state.changes.look()  # a program does not listen for changes, so it is told of them here
+        return self.work(request, *given)
+
     async def _answer(self, request: Request) -> Response:
         given: list[Any] = []
         if self.takes or self.photos:
             sent = await uploads.receive(request, self.photos)
             given += [read(self.takes, sent.words)] if self.takes else []
             given += [sent.photos] if self.photos else []
-        answer = await run_in_threadpool(self.work, request, *given)
+        answer = await run_in_threadpool(self._worked, request, *given)
         if isinstance(answer, Response):
             return answer
         status = next(status for status, kind in self.answers.items() if isinstance(answer, kind))

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from samespace.base.errors import SameSpaceError
-from samespace.web import compare, login, openapi, pictures
+from samespace.web import changes, compare, login, openapi, pictures
 from samespace.web.address import Address
 from samespace.web.guard import Guard
 from samespace.web.library import page as library
@@ -29,7 +29,8 @@ from samespace.web.state import LiveLibrary
 
 STATIC = Path(__file__).parent / "static"
 PARTS = (
-    *(review, decisions, search, answer, captions, library, photo_map, scan_job, pictures, compare, login, openapi),
+    *(review, decisions, search, answer, captions, library, photo_map, scan_job, pictures),
+    *(compare, changes, login, openapi),
 )
 
 
@@ -51,6 +52,7 @@ def make_app(live: LiveLibrary, guard: Guard, ahead: bool = False) -> Guard:
     app.state.openapi = cache(partial(openapi.document, addresses))  # made when it is first asked for
     app.state.search = SearchMemory()
     app.state.review = review.Review(live)
+    app.state.changes = changes.Changes(live)
     app.state.scans, app.state.maps = scan_job.Scans(live), photo_map.Maps(live)
     if ahead and live.snapshot.photos:
         app.state.review.comparings.of("near")

@@ -29,7 +29,7 @@ async def _login(request: Request) -> Response:
     """Give this browser a cookie. A form is enough: it needs no script."""
     form = await receive_form(request)
     if not _guard(request).is_token(form.get("token", "")):
-        return _page(request, 403, "Wrong token. It is the word given to samespace serve --token.")
+        return _page(request, 403, "Wrong token. It is the word that samespace serve was given.")
     answer = RedirectResponse("/", 303)
     _guard(request).admit(answer, secure=request.url.scheme == "https")
     return answer

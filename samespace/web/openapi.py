@@ -24,9 +24,9 @@ SECURITY = {
         "type": "apiKey",
         "in": "header",
         "name": "X-SameSpace-Token",
-        "description": "What GET /api/token answers, if samespace serve was given no --token.",
+        "description": "What GET /api/token answers, if samespace serve was given no token.",
     },
-    "token": {"type": "http", "scheme": "bearer", "description": "The --token that samespace serve was given."},
+    "token": {"type": "http", "scheme": "bearer", "description": "The token that samespace serve was given."},
 }
 
 

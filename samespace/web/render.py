@@ -103,6 +103,7 @@ def page(request: Request, template: str, status: int = 200, **words: Any) -> HT
         "request": request,
         "path": request.scope["path"],
         "csrf": request.app.state.guard.csrf,
+        "changes": request.app.state.changes.number,
         "live": live_of(request),
         "captions": live_of(request).captions,
     }

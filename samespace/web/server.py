@@ -18,6 +18,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.search.look import Look
 from samespace.web.app import make_app
+from samespace.web.connections import Connection
 from samespace.web.guard import LOOPBACK, Guard
 from samespace.web.render import compile_pages
 from samespace.web.state import LiveLibrary
@@ -29,13 +30,14 @@ def open_door(host: str, port: int, token: str | None) -> socket.socket:
     """Return a socket that listens there. Other machines need a token, one that cannot be guessed."""
     if token is None and not _is_loopback(host):
         raise SameSpaceError(
-            f"--host {host} lets other machines in: give --token, {LETTERS} letters or more, for them to show"
+            f"--host {host} lets other machines in: set SAMESPACE_TOKEN, or give --token-file FILE, with {LETTERS} "
+            "letters or more for them to show"
         )
     if token is not None and not (
         len(token) >= LETTERS and token.isascii() and token.isprintable() and " " not in token
     ):
         raise SameSpaceError(
-            f"this --token is too easy to guess: give {LETTERS} letters and digits or more, without spaces"
+            f"this token is too easy to guess: give {LETTERS} letters and digits or more, without spaces"
         )
     try:
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -65,7 +67,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -16,11 +16,11 @@ from samespace.base.find import DATABASE
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import as_sentence, readable
 from samespace.library.library import Library, Photo
-from samespace.search.look import Look
+from samespace.search.look import Look, remembered_look
 from samespace.search.space import Space
 from samespace.web.thumbnails import forget_thumbnails
 from samespace.words import stored_captions
-from samespace.words.search import Sentences, sentences_of
+from samespace.words.search import Sentences, remembered, sentences_of
 from samespace.words.stored_captions import Caption, LibraryCaptions, captions_of
 
 
@@ -34,6 +34,8 @@ class Snapshot(NamedTuple):
     why_not: str  # why there is no space to search, in a sentence
     sentences: Sentences | None = None
     why_mute: str = ""  # why a matcher that is remembered understands none, in a sentence
+    seen: int = 0  # contents that the look has seen
+    matcher: str = ""  # that is remembered, or why it cannot be used
 
 
 class _Captions(NamedTuple):
@@ -86,14 +88,41 @@ class LiveLibrary:
             photos = {photo_id(photo.path): photo for photo in library.photos()}
             space, why_not = self._space(library) if photos else (None, "Nothing has been scanned yet.")
             understood, why_mute = self._sentences(library) if space else (None, "")
-            snapshot = Snapshot(
-                self.snapshot.number + 1, photos, library.unreadable(), space, why_not, understood, why_mute
-            )
+            found = photos, library.unreadable(), space, why_not, understood, why_mute
+            snapshot = Snapshot(self.snapshot.number + 1, *found, *self._ways(library))
         with self._removing:
             self.snapshot = snapshot
             self.gone = frozenset(photo.path for photo in photos.values() if not os.path.lexists(photo.path))
         if snapshot.number > 1:
             forget_thumbnails(self.folder, but={photo.content for photo in photos.values()})
+
+    def take_look(self) -> None:
+        """Compare photos from the next `refresh` on by what the library was scanned for last."""
+        with self.library() as library:
+            self.look = remembered_look(library)
+
+    def catch_up(self, moved: bool) -> None:
+        """Take in what others did: read the library again only if pages would show something else.
+
+        `moved` says that photos may have gone into quarantine or come back.
+        """
+        now = self.snapshot
+        with self.library() as library:
+            photos = {photo_id(photo.path): photo for photo in library.photos()}
+            found = photos, _said(library.unreadable()), *self._ways(library)
+        if found != (now.photos, _said(now.unreadable), now.seen, now.matcher):
+            self.refresh()
+        elif moved:
+            with self._removing:
+                self.gone = frozenset(photo.path for photo in photos.values() if not os.path.lexists(photo.path))
+
+    def _ways(self, library: Library) -> tuple[int, str]:
+        """Return what decides how photos can be found: how many the look has seen, and a matcher."""
+        try:
+            matcher = str(remembered(library) or "")
+        except SameSpaceError as error:
+            matcher = str(error)
+        return len(library.rows(self.look.extractor)), matcher
 
     @property
     def captions(self) -> dict[str, Caption]:
@@ -151,6 +180,10 @@ class LiveLibrary:
             return sentences_of(library, self.look), ""
         except SameSpaceError as error:
             return None, as_sentence(readable(str(error)))
+
+
+def _said(unreadable: Iterable[UnreadablePhoto]) -> list[str]:
+    return list(map(str, unreadable))
 
 
 def was_away(made: Future[Any]) -> bool:

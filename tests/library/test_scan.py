@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from samespace.base import photos
-from samespace.base.errors import SameSpaceError
+from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.photos import UnreadablePhoto, glimpse
 from samespace.library import library as library_module
 from samespace.library import read_photos
@@ -200,10 +200,27 @@ def test_a_scan_tells_how_far_it_is(root: Path, monkeypatch: pytest.MonkeyPatch)
     told: list[tuple[int, int]] = []
     library = opened(root)
     scan(library, [root], [Mean()], tell=lambda *now: told.append(now))
-    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+    assert told == [(done, 5) for done in range(6)]
     told.clear()
     scan(library, [root], [Mean()], tell=lambda *now: told.append(now))
     assert told == [(0, 0)]
+
+
+def test_a_scan_that_is_stopped_says_what_is_remembered(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(read_photos, "SECONDS", 0.0)  # large photos: each is remembered as soon as it is read
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    library = opened(root)
+    assert exit_status(lambda: scan(library, [root], [Mean()], tell=stop)) == 130
+    said = "stopped: 2 of 5 files were read and are remembered: type the same command to go on"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+    assert len(library.photos()) == 2
+    assert scan(library, [root], [Mean()]).new == 3
 
 
 def test_a_library_knows_when_it_was_scanned_last(root: Path) -> None:

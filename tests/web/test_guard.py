@@ -258,6 +258,19 @@ def test_programs_elsewhere_bear_the_token(locked: TestClient) -> None:
         assert locked.get("/api/openapi.json", headers={"authorization": wrong}).status_code == 401
 
 
+def test_what_pages_print_lets_nobody_in(live: LiveLibrary, locked: TestClient) -> None:
+    cookie = locked.post("/login", data={"token": TOKEN}).cookies["samespace"]
+    page = locked.get("/library", headers={"accept": "text/html"}).text
+    printed = re.findall(r'<meta name="csrf" content="([^"]+)">|name="token" value="([^"]+)"', page)
+    assert printed and cookie not in page
+    with TestClient(make_app(live, Guard(TOKEN)), base_url="http://photos.example") as stranger:
+        for value in {value for values in printed for value in values if value}:
+            assert stranger.get("/api/library", headers={"cookie": f"samespace={value}"}).status_code == 401
+        assert stranger.get("/api/library", headers={"cookie": f"samespace={cookie}"}).status_code == 200
+        sent = {"cookie": f"samespace={cookie}", "x-samespace-token": cookie}
+        assert stranger.post("/api/undo", json={}, headers=sent).status_code == 403
+
+
 def test_a_login_over_tls_keeps_its_cookie_there(live: LiveLibrary) -> None:
     with TestClient(make_app(live, Guard(TOKEN)), base_url="https://x.example", follow_redirects=False) as client:
         assert "secure" in client.post("/login", data={"token": TOKEN}).headers["set-cookie"].lower()

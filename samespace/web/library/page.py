@@ -22,6 +22,7 @@ from samespace.web.render import live_of, page
 from samespace.web.schema import Answer
 from samespace.web.state import LiveLibrary, Snapshot
 
+BACKBONE = "mobilenet_v3_large"  # that is offered to look at the photos
 NAMES = 500  # of files that could not be read for one reason
 FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "tiff": "TIFF", "heif": "HEIC", "webp": "WebP"}
 
@@ -208,7 +209,7 @@ def _show(request: Request) -> Response:
     template = "library_about.html" if request.headers.get("hx-request") == "true" else "library.html"
     locked = request.app.state.guard.locked
     commands = [f"samespace scan {shell_word(os.fspath(root))}" for root in live.roots]
-    words = {"scan": request.app.state.scans.latest, "locked": locked, "commands": commands}
+    words = {"backbone": BACKBONE, "scan": request.app.state.scans.latest, "locked": locked, "commands": commands}
     return page(request, template, 200, told=described, **words)
 
 

@@ -56,10 +56,10 @@ class Progress(Answer):
         return self.state in OVER
 
 
-def begin(live: LiveLibrary, folders: Sequence[Path]) -> subprocess.Popen[str]:
-    """Return the process in which these folders are scanned."""
+def begin(live: LiveLibrary, folders: Sequence[Path], options: Sequence[str]) -> subprocess.Popen[str]:
+    """Return the process in which these folders are scanned, for the look that has these options."""
     paths = map(os.fspath, (live.folder, *folders))
-    command = [sys.executable, "-m", "samespace.web.library.scan_process", *live.look.options, "--", *paths]
+    command = [sys.executable, "-m", "samespace.web.library.scan_process", *options, "--", *paths]
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # held as long as this server lives
@@ -74,22 +74,27 @@ class Scans:
     """The latest scan of the library; any thread may start one, ask for it or stop it."""
 
     def __init__(
-        self, live: LiveLibrary, begin: Callable[[LiveLibrary, Sequence[Path]], subprocess.Popen[str]] = begin
+        self,
+        live: LiveLibrary,
+        begin: Callable[[LiveLibrary, Sequence[Path], Sequence[str]], subprocess.Popen[str]] = begin,
     ) -> None:
         """`begin` starts the process of a scan."""
         self._live, self._begin = live, begin
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._stopping = False
+        self._backbone: str | None = None
         self.latest = Progress(state="idle")
 
-    def start(self, folders: Sequence[Path]) -> Progress:
-        """Start a scan, if none is running."""
+    def start(self, folders: Sequence[Path], backbone: str | None = None) -> Progress:
+        """Start a scan, if none is running; with a backbone, photos are compared by it from its end on."""
         with self._lock:
             if not self.latest.is_over:
                 raise HTTPException(409, "A scan is already running: wait for it, or stop it.")
             self._stopping = False
-            self._process = process = self._begin(self._live, folders)
+            self._backbone = backbone
+            options = ("--backbone", backbone) if backbone else self._live.look.options
+            self._process = process = self._begin(self._live, folders, options)
             self.latest = Progress(state="loading", words="Starting …")
         # A daemon, for a server that ends does not wait; the scan then ends by itself.
         threading.Thread(target=self._follow, args=(process, list(folders)), daemon=True).start()
@@ -124,6 +129,8 @@ class Scans:
 
     def _ended(self, last: Progress, status: int, folders: list[Path]) -> Progress:
         try:
+            if last.state == "done" and self._backbone:
+                self._live.take_look()
             self._live.refresh()
         except SameSpaceError as error:
             return Progress(state="failed", words=told(error)[1])
@@ -131,7 +138,8 @@ class Scans:
             self._live.roots = outermost([*self._live.roots, *folders])
             return last
         if self._stopping:
-            return Progress(state="stopped", words=f"Stopped. {KEPT}")
+            photos = count(len(self._live.snapshot.photos), "photo")
+            return Progress(state="stopped", words=f"Stopped with {photos} remembered: scan again for the rest.")
         if last.state == "failed" and last.words:
             return last
         why = "was killed, perhaps because memory ran out" if status < 0 else "failed; the terminal says why"
@@ -205,6 +213,9 @@ class Folders(Sent):
     folders: list[str] | None = Field(
         None, min_length=1, description="whole paths; without them the folders that are shown"
     )
+    backbone: str | None = Field(
+        None, pattern=r"^\w+$", description="compare photos by the features of this backbone from now on"
+    )
 
 
 def _scans(request: Request) -> Scans:
@@ -223,7 +234,7 @@ def _start(request: Request, sent: Folders) -> Progress:
         if not folder.is_dir():
             raise SameSpaceError(f"{readable(str(folder))} is not a folder: check its name, and that its disk is there")
     refuse_own_folders(folders)
-    return _scans(request).start(folders)
+    return _scans(request).start(folders, sent.backbone)
 
 
 def _named(request: Request, folders: Sequence[str]) -> list[Path]:

@@ -156,13 +156,15 @@ def _page(request: Request) -> Response:
     asked = read(GroupsQuery, request.query_params)
     check_kind(asked, live)
     words = {"asked": asked, "kinds": kinds(live), "sorts": SORTS, "lowest": LOWEST[asked.kind], "saved": _saved}
-    return page(request, _template(request), 200, **words, **_state(request, asked))
+    state = _state(request, asked)
+    return page(request, _template(request, state["state"]), 200, **words, **state)
 
 
-def _template(request: Request) -> str:
+def _template(request: Request, state: str) -> str:
     if request.headers.get("hx-request") != "true" or "hx-history-restore-request" in request.headers:
         return "review.html"
-    return "review_groups.html" if request.headers.get("hx-target") == "more" else "review_body.html"
+    wants_groups = request.headers.get("hx-target") == "more" and state == "groups"
+    return "review_groups.html" if wants_groups else "review_body.html"
 
 
 def _saved(photo: Photo) -> str:

@@ -42,6 +42,22 @@ export function isForPage(event) {
   return !field && !event.ctrlKey && !event.altKey && !event.metaKey;
 }
 
+// What others do to the library, in another window or at a terminal, is known here within two seconds. A hidden page does
+// not listen, because a browser keeps few connections open; it learns what it missed as soon as it is shown again.
+let known = document.querySelector("meta[name=changes]").content, stream = null;
+function listen() {
+  stream?.close();
+  stream = csrf && !document.hidden ? new EventSource("/api/events") : null;
+  if (stream) stream.onmessage = ({ data }) => learn(String(JSON.parse(data).number));
+}
+function learn(number) {
+  if (number === known) return;
+  known = number;
+  document.dispatchEvent(new Event("changed"));
+}
+document.addEventListener("visibilitychange", listen);
+listen();
+
 const help = document.getElementById("help"), keys = document.getElementById("keys");
 keys.hidden = false;
 keys.addEventListener("click", () => help.showModal());

@@ -4,10 +4,11 @@ const $ = (id) => document.getElementById(id);
 const dialog = $("compare"), stage = $("stage"), divider = $("divider"), canvas = $("difference");
 const [leftView, rightView] = stage.querySelectorAll(".view");
 const STEP = 1.25, MOST = 16;
+const FIT = { scale: 1, x: 0.5, y: 0.5 };
 
 let group, at, actions; // the group's members on the page, which one is compared with the keeper, and the page's actions
 let mode = "side", wipe = 50;
-let look = { scale: 1, x: 0.5, y: 0.5 }; // the point in the middle, as a share of either photo's sides
+let look = { ...FIT }; // how often as large as it just fits; the point in the middle, as a share of either photo's sides
 let drawn = ""; // the two photos that the difference shows
 
 /** Open on a group's first photo and member `number`; `does` is {isKept, toggle}. */
@@ -27,7 +28,7 @@ function show(number) {
   $("compare-title").textContent = `Photo ${at + 1} of ${group.length} compared with the first`;
   $("previous").disabled = at <= 1;
   $("next").disabled = at >= group.length - 1;
-  look = { scale: 1, x: 0.5, y: 0.5 };
+  look = { ...FIT };
   drawn = $("how-different").textContent = "";
   facts();
   place();
@@ -87,10 +88,29 @@ function fitted(view, [width, height]) {
 }
 
 function lay(picture, view, [width, height]) {
+  const box = view.getBoundingClientRect();
+  // On whole pixels of the screen: between them, even a photo at 1:1 would be blurred.
+  const snapped = (at, from) => Math.round((from + at) * devicePixelRatio) / devicePixelRatio - from;
   Object.assign(picture.style, {
     width: `${width * look.scale}px`, height: `${height * look.scale}px`,
-    left: `${view.clientWidth / 2 - look.x * width * look.scale}px`, top: `${view.clientHeight / 2 - look.y * height * look.scale}px`,
+    left: `${snapped(view.clientWidth / 2 - look.x * width * look.scale, box.left)}px`,
+    top: `${snapped(view.clientHeight / 2 - look.y * height * look.scale, box.top)}px`,
   });
+}
+
+/** Return the scale at which each pixel of the first photo is one of the screen. */
+function oneToOne() {
+  return sides(group[0])[0] / devicePixelRatio / fitted(leftView, sides(group[0]))[0];
+}
+
+const isOneToOne = () => Math.abs(look.scale / oneToOne() - 1) < 1e-6;
+
+/** Show how many pixels of the screen each photo's pixel takes, once if it is the same for both. */
+function tellScale(left, right) {
+  const shares = [[left, group[0]], [right, group[at]]].map(([[width], member]) => `${Math.round((width * look.scale * devicePixelRatio * 100) / sides(member)[0])}%`);
+  $("scale").textContent = [...new Set(shares)].join(" · ");
+  $("fit").setAttribute("aria-pressed", look.scale === 1);
+  $("one-to-one").setAttribute("aria-pressed", isOneToOne());
 }
 
 function place() {
@@ -103,7 +123,7 @@ function place() {
   lay(canvas, rightView, left);
   divider.style.left = `${wipe}%`;
   rightView.style.clipPath = mode === "wipe" ? `inset(0 0 0 ${wipe}%)` : "";
-  $("scale").textContent = `${Math.round(look.scale * 100)}%`;
+  tellScale(left, right);
   if (mode === "difference") subtract();
 }
 
@@ -116,11 +136,14 @@ function settle(view, [width, height]) {
 
 /** Zoom around the point (x, y) of a view, each from -0.5 to 0.5. */
 function zoom(by, x = 0, y = 0) {
-  const scale = Math.min(MOST, Math.max(1, look.scale * by)), [width, height] = fitted(leftView, sides(group[0]));
+  const scale = Math.min(Math.max(MOST, oneToOne()), Math.max(Math.min(1, oneToOne()), look.scale * by)), [width, height] = fitted(leftView, sides(group[0]));
   const gained = 1 / look.scale - 1 / scale;
   look = { scale, x: look.x + (x * leftView.clientWidth / width) * gained, y: look.y + (y * leftView.clientHeight / height) * gained };
   place();
 }
+
+function fit() { look = { ...FIT }; place(); }
+function toOneToOne() { zoom(oneToOne() / look.scale); }
 
 /** Move both photos by shares of the view. */
 function pan(x, y) {
@@ -169,7 +192,7 @@ const decide = (member) => { actions.toggle(member); facts(); };
 
 const keys = {
   j: () => stepTo(1), k: () => stepTo(-1), s: () => setMode("side"), w: () => setMode("wipe"), d: () => setMode("difference"),
-  "+": () => zoom(STEP), "=": () => zoom(STEP), "-": () => zoom(1 / STEP), "0": () => { look = { scale: 1, x: 0.5, y: 0.5 }; place(); },
+  "+": () => zoom(STEP), "=": () => zoom(STEP), "-": () => zoom(1 / STEP), "0": fit, z: () => (isOneToOne() ? fit() : toOneToOne()),
   1: () => decide(group[0]), 2: () => decide(group[at]), " ": () => swap(true), "?": () => $("help").showModal(),
   ArrowLeft: (event) => sideways(event, -1), ArrowRight: (event) => sideways(event, 1),
   ArrowUp: () => pan(0, -0.1), ArrowDown: () => pan(0, 0.1),
@@ -195,6 +218,8 @@ $("previous").addEventListener("click", () => stepTo(-1));
 $("next").addEventListener("click", () => stepTo(1));
 $("smaller").addEventListener("click", () => zoom(1 / STEP));
 $("larger").addEventListener("click", () => zoom(STEP));
+$("fit").addEventListener("click", fit);
+$("one-to-one").addEventListener("click", toOneToOne);
 $("close").addEventListener("click", () => dialog.close());
 $("swap").addEventListener("pointerdown", () => swap(true));
 for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) $("swap").addEventListener(end, () => swap(false));
@@ -209,7 +234,7 @@ stage.addEventListener("wheel", (event) => {
   event.preventDefault();
   zoom(Math.exp(-Math.max(-100, Math.min(100, event.deltaY)) / 250), ...within(event));
 }, { passive: false });
-stage.addEventListener("dblclick", (event) => (look.scale > 1 ? keys["0"]() : zoom(3, ...within(event))));
+stage.addEventListener("dblclick", (event) => (look.scale > 1 ? fit() : zoom(3, ...within(event))));
 
 let dragged = null; // what the pointer drags: the divider or the photos
 stage.addEventListener("pointerdown", (event) => {

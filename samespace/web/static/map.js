@@ -33,6 +33,8 @@ function set(answer) {
   x = Float32Array.from(map.x);
   y = Float32Array.from(map.y);
   const left = map.total - map.photos.length;
+  $("map-copies").hidden = map.look !== "the same shot"; // which tells copies from other photos, and no more
+  $("map-alike").hidden = !$("map-copies").hidden;
   $("map-left-out").textContent = left > 0 ? `Showing ${map.photos.length.toLocaleString("en")} of ${map.total.toLocaleString("en")} photos.` : "";
   canvas.setAttribute("aria-label", `Map of ${map.photos.length.toLocaleString("en")} photos`);
   state.hidden = true;

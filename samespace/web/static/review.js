@@ -151,6 +151,61 @@ const end = new IntersectionObserver((seen) => { if (seen.some((each) => each.is
 
 const renewAll = () => htmx.ajax("GET", location.pathname + location.search, { target: "#review", swap: "innerHTML" });
 
+// Changes
+
+const pristine = new WeakMap(); // each group as it came
+const photosOf = (groups) => groups.flatMap((group) => members(group).map((member) => member.dataset.id));
+
+/** Bring the list up to date after somebody else changed the library; marks and the current group stay. */
+async function catchUp() {
+  counts = null;
+  if (!$("groups")) return renewAll();
+  const all = new URLSearchParams(location.search), fresh = [];
+  let piece;
+  do {
+    all.set("start", fresh.length);
+    piece = await fetchPiece(all);
+    fresh.push(...piece.querySelectorAll(".group"));
+  } while (piece.getElementById("more") && fresh.length < open().length);
+  if (piece.querySelector(".comparing")) return void setTimeout(() => inTurn(catchUp), 500);
+  if (!fresh.length) return renewAll();
+  const before = open(), at = before.indexOf(current());
+  const told = before.filter((group) => group.querySelector(".note").textContent || group.querySelector(".caption[open]")); // a person is busy with these
+  const busy = new Set(photosOf(told)), stays = new Set(fresh.map((group) => group.id));
+  const left = before.filter((group) => !stays.has(group.id) && !told.includes(group));
+  for (const group of left) group.remove();
+  let last = null, came = 0;
+  for (const group of fresh) {
+    if (photosOf([group]).some((photo) => busy.has(photo))) continue;
+    const old = $(group.id);
+    if (old?.matches(".sent")) { unfold(old); came += 1; }
+    if (old && (pristine.get(old) === group.outerHTML || old.matches(".done"))) { last = old; continue; }
+    pristine.set(group, group.outerHTML);
+    if (old) exchange(old, group); else if (last) last.after(group); else $("groups").prepend(group);
+    if (!old) came += 1;
+    last = group;
+  }
+  $("more")?.remove();
+  $("groups").append(...piece.querySelectorAll("#more"));
+  prepare(piece);
+  if (at >= 0 && left.includes(before[at])) {
+    if ($("compare").open) $("compare").close();
+    goTo(before.slice(at).find((group) => !left.includes(group)) || open().at(-1), true);
+  }
+  const words = [...(left.length ? [`${counted(left.length, "group")} left the list`] : []), ...(came ? [`${counted(came, "group")} came`] : [])];
+  if (words.length) say(`The library was changed elsewhere: ${words.join(", ")}.`);
+}
+
+/** Put a newer version in a group's place; its marks stay. */
+function exchange(old, group) {
+  const focused = old.contains(document.activeElement), marks = new Map(members(old).map((member) => [member.dataset.id, isKept(member)]));
+  for (const member of members(group)) if (marks.has(member.dataset.id) && marks.get(member.dataset.id) !== isKept(member)) { member.classList.toggle("keep"); member.classList.toggle("remove"); }
+  if (old === current()) group.classList.add("current");
+  old.replaceWith(group);
+  if (focused) group.focus({ preventScroll: true });
+}
+document.addEventListener("changed", () => inTurn(catchUp));
+
 // Decisions
 
 function apply(group) {
@@ -231,11 +286,12 @@ function undo() {
 }
 
 /** Ask before a large step; resolves to true or false. */
-function sure(title, words, yes) {
+function sure(title, words, yes, removes = false) {
   const dialog = $("sure");
   $("sure-title").textContent = title;
   $("sure-words").textContent = words;
   $("sure-yes").textContent = yes;
+  $("sure-yes").classList.toggle("removes", removes);
   dialog.returnValue = "";
   dialog.showModal();
   $("sure-yes").focus();
@@ -271,7 +327,7 @@ function applyAll() {
     const size = groups.reduce((sum, group) => sum + group.size, 0);
     const words = `${counted(photos, "photo")} from ${counted(groups.length, "group")} (${sizeWords(size)}) will move to quarantine. Every group keeps at least one photo. Press u afterwards to undo.`
       + (unseen ? ` ${counted(unseen, "group")} ${unseen === 1 ? "has" : "have"} not been shown yet: the suggestion applies there.` : "");
-    if (!await sure(`Remove ${counted(photos, "photo")}?`, words, `Remove ${counted(photos, "photo")}`)) return;
+    if (!await sure(`Remove ${counted(photos, "photo")}?`, words, `Remove ${counted(photos, "photo")}`, true)) return;
     counts = null;
     say(`Moving ${counted(photos, "photo")} …`);
     const answer = await ask("POST", "/api/apply", { ...about(), groups: groups.map(({ keep, remove }) => ({ keep, remove })) });
@@ -319,7 +375,11 @@ function slide(slider) {
 
 function prepare(piece = review) {
   learnTotals(piece);
-  for (const group of review.querySelectorAll(".group:not(.ready)")) { group.classList.add("ready"); show(group); }
+  for (const group of review.querySelectorAll(".group:not(.ready)")) {
+    if (!pristine.has(group)) pristine.set(group, group.outerHTML);
+    group.classList.add("ready");
+    show(group);
+  }
   if (!current()) mark(open()[0]);
   end.disconnect();
   if ($("more")) end.observe($("more"));
@@ -376,7 +436,8 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { elt, parameters } = event.detail.requestConfig;
   if (elt.matches("form.bar") && $("threshold") && parameters.threshold !== $("threshold").value) event.detail.shouldSwap = false;
 });
-document.body.addEventListener("htmx:afterSwap", (event) => {
+// After settling, not after the swap: until then htmx keeps the old classes, and takes away what is added to them.
+document.body.addEventListener("htmx:afterSettle", (event) => {
   if (event.detail.target?.id !== "review") return;
   prepare();
   if (counts && $("threshold")) slide($("threshold"));

@@ -271,6 +271,25 @@ $("copy").addEventListener("click", async () => {
   }
 });
 
+// What others change: results that are not there any more leave the page, and new ones come.
+
+async function catchUp() {
+  const list = (page) => [...page.querySelectorAll(".hit .like")].map((link) => `${link.href} ${link.closest(".hit").querySelector(".caption summary")?.textContent}`);
+  const values = new URLSearchParams(location.search), further = found.querySelector(".further a");
+  if (!cards().length || document.body.classList.contains("busy")) return;
+  if (further) values.set("top", cards().length);
+  const answer = await fetch(`${location.pathname}?${values}`, { headers: { "hx-request": "true", "hx-target": "found" } });
+  if (!answer.ok) return say("The library was changed elsewhere: search again to see it.", { bad: true });
+  const piece = new DOMParser().parseFromString(await answer.text(), "text/html"), place = document.activeElement?.closest(".hit .like")?.href;
+  if (String(list(piece)) === String(list(found))) return;
+  if (viewer.open || found.querySelector(".caption[open]")) return say("The library was changed elsewhere: search again to see it.");
+  found.replaceChildren(...piece.body.childNodes);
+  htmx.process(found);
+  cards().find((link) => link.href === place)?.focus({ preventScroll: true });
+  say("The library was changed elsewhere: these are the results now.");
+}
+document.addEventListener("changed", () => catchUp().catch((error) => say(error.message, { bad: true })));
+
 showOutside();
 // The page was restored from the browser's cache: no request is running any more.
 addEventListener("pageshow", (event) => { if (event.persisted) setBusy(); });

@@ -192,11 +192,17 @@ def test_a_first_scan_from_the_page(browser: Page, unscanned: LiveLibrary) -> No
     expect(browser.locator("#scan")).to_have_attribute("data-state", "done", timeout=WAIT)
     expect(browser.locator("#scan-words")).to_have_text("26 photos · 27 new files · 1 could not be read")
     expect(browser.locator("#about")).to_contain_text("26")
+    expect(browser.locator("#scan-next")).to_have_text("10 groups of duplicates Review")
     expect(browser.locator("#unreadable")).to_contain_text("2023/damaged.jpg")
     browser.get_by_text("Files that could not be read").click()
     expect(browser.locator("#scan-unreadable")).to_contain_text("not an image this program knows")
     expect(browser.locator("#map-canvas")).to_have_attribute("data-sight", "26", timeout=WAIT)
-    browser.reload()
+    expect(browser.locator("#map-about")).to_contain_text("where other photos lie says nothing")
+    expect(browser.locator("#map-alike")).to_be_hidden()
+    expect(browser.get_by_role("button", name="Find photos that look alike")).to_be_enabled()
+    browser.get_by_role("link", name="Review", exact=True).last.click()
+    expect(browser.locator("h1")).to_have_text("10 groups to review")
+    browser.goto("/library")
     expect(browser.locator("#scan")).to_be_hidden()
 
 
@@ -230,7 +236,7 @@ def test_a_scan_is_watched_and_stopped(browser: Page, held: Callable[[], None]) 
     browser.reload()
     expect(browser.locator("#scan-words")).to_contain_text("Waiting for process")
     browser.get_by_role("button", name="Stop").click()
-    stopped = "Stopped. What was read is kept: scan again to continue."
+    stopped = "Stopped with 26 photos remembered: scan again for the rest."
     expect(browser.locator("#scan-words")).to_have_text(stopped, timeout=WAIT)
     expect(browser.locator("#scan-said")).to_have_text(stopped)
     expect(browser.get_by_role("button", name="Stop")).to_be_hidden()

@@ -87,7 +87,7 @@ def test_it_tells_how_far_it_is(live: LiveLibrary, album: Path, seen: list[Progr
     scans = Scans(live)
     scans.start([album])
     assert told(scans)[-1].state == "done"
-    reading = [("reading", done, 300) for done in (0, 256)]
+    reading = [("reading", done, 300) for done in range(300)]
     expected = [("looking", 0, 0), *reading, ("finishing", 0, 0), ("done", 0, 0)]
     assert [(scan.state, scan.done, scan.total) for scan in seen] == expected
 
@@ -97,9 +97,26 @@ def test_it_tells_that_it_loads_a_network_before_it_looks_for_photos(live: LiveL
     scans = Scans(live)
     scans.start(live.roots)
     assert told(scans)[-1].state == "done"
-    assert [scan.state for scan in seen] == ["loading", "looking", "reading", "finishing", "done"]
+    assert [*dict.fromkeys(scan.state for scan in seen)] == ["loading", "looking", "reading", "finishing", "done"]
     assert seen[0].words == f"Loading {BACKBONE} …"
     assert {scan.state for scan in seen} <= {*get_args(scan_job.State)}
+
+
+def test_a_network_looks_at_the_photos_for_the_first_time(live: LiveLibrary) -> None:
+    def unweighted(live: LiveLibrary, folders: Any, options: Any) -> subprocess.Popen[str]:
+        return scan_job.begin(live, folders, [*options, "--weights", "none"])
+
+    assert (live.look.meaning, live.snapshot.number) == ("same shot", 1)
+    scans = Scans(live, unweighted)
+    scans.start(live.roots, BACKBONE)
+    assert told(scans)[-1].state == "done"
+    assert (live.look.name, live.look.meaning) == (BACKBONE, "cosine")
+    assert live.snapshot.space and live.snapshot.space.look is live.look and len(live.snapshot.space.photos) == 26
+
+
+def test_a_backbone_is_a_word(client: TestClient, token: Token) -> None:
+    answer = client.post("/api/scan", json={"backbone": "--"}, headers=token)
+    assert answer.status_code == 422 and "`backbone`" in answer.json()["error"]
 
 
 def test_where_no_scan_runs_that_is_told_and_the_stream_ends(client: TestClient, token: Token) -> None:
@@ -174,7 +191,7 @@ def test_a_scan_is_stopped(served: Served, held: Callable[[], None], live: LiveL
     until(served, "waiting")
     answer = httpx.delete(f"{served.url}/api/scan", headers=served.token, timeout=60).json()
     assert answer["state"] in ("finishing", "stopped")
-    assert until(served, "stopped") == f"Stopped. {scan_job.KEPT}"
+    assert until(served, "stopped") == "Stopped with 26 photos remembered: scan again for the rest."
     assert live.snapshot.number == 2
 
 
@@ -222,14 +239,14 @@ def test_a_scan_that_is_killed_says_so_and_the_library_is_sound(
     draw(album / "new", 600)
     begun: list[subprocess.Popen[str]] = []
 
-    def begin(live: LiveLibrary, folders: Any) -> subprocess.Popen[str]:
-        begun.append(scan_job.begin(live, folders))
+    def begin(live: LiveLibrary, folders: Any, options: Any) -> subprocess.Popen[str]:
+        begun.append(scan_job.begin(live, folders, options))
         return begun[-1]
 
     scans, real = Scans(live, begin), scan_job.progress_of
 
     def kill_after_a_batch(news: dict[str, Any], seconds: float) -> Progress:
-        if news.get("done") == 256:
+        if news.get("done") == 257:
             begun[0].kill()
         return real(news, seconds)
 
@@ -247,7 +264,7 @@ def test_a_scan_that_is_killed_says_so_and_the_library_is_sound(
 
 
 def test_a_scan_that_breaks_off_says_so(live: LiveLibrary) -> None:
-    def broken(live: LiveLibrary, folders: Any) -> subprocess.Popen[str]:
+    def broken(live: LiveLibrary, folders: Any, options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "print('{\"state\": \"loo', end=''); raise SystemExit(3)"]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -261,7 +278,7 @@ def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(live: LiveLibrary
     news = {"state": "done", "photos": 3, "new": 0, "changed": 0, "moved": 0, "forgotten": 0, "unreadable": []}
     leaves_a_child = f"import os, sys; print({json.dumps(news)!r}, flush=True); os.fork() or sys.stdin.read()"
 
-    def begin(live: LiveLibrary, folders: Any) -> subprocess.Popen[str]:
+    def begin(live: LiveLibrary, folders: Any, options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", leaves_a_child]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

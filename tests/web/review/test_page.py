@@ -179,6 +179,19 @@ def test_the_page_can_be_read_without_scripts(client: TestClient, monkeypatch: p
     assert "Previous groups" in page
 
 
+def test_dates_say_what_they_are(client: TestClient, live: LiveLibrary, album: Path) -> None:
+    exif = Image.Exif()
+    exif[306] = "2023:05:01 12:30:00"
+    with Image.open(next((album / "2023").glob("12*"))) as photo:
+        photo.save(album / "dated.jpg", exif=exif)
+    rescan(live, album)
+    assert listed(client)["total"] == 11
+    page = client.get("/review").text
+    assert "taken 2023-05-01 12:30" in page and re.search(r">file changed \d{4}-\d\d-\d\d \d\d:\d\d<", page)
+    like = next(photo for photo, each in live.snapshot.photos.items() if each.path.name == "dated.jpg")
+    assert "taken 2023-05-01 12:30" in client.get(f"/search?like={like}").text
+
+
 def test_htmx_gets_the_part_it_asks_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(review, "PAGE", 4)
     group = listed(client)["groups"][7]
@@ -285,6 +298,7 @@ KEYS = {  # on the sheet, and the test that presses them
     "s w d": "test_comparing_by_keyboard",
     "Space": "test_comparing_by_keyboard",
     "+ − 0": "test_zoom_and_pan_in_step",
+    "z": "test_one_pixel_of_the_photo_is_one_of_the_screen",
     "← → ↑ ↓": "test_zoom_and_pan_in_step",
     "j k": "test_comparing_by_keyboard",
     "1 2": "test_comparing_by_keyboard",
@@ -352,6 +366,10 @@ def test_ten_groups_by_keyboard_alone_and_all_of_it_undone(
     reviewing.keyboard.press("u")
     told(reviewing).to_have_text("There is nothing to undo.")
     complaints.clear()  # the browser tells of the refusal
+    expect(focused(reviewing).locator(".apply")).to_contain_text("Remove")
+    reviewing.keyboard.press("Enter")
+    told(reviewing).to_contain_text("Removed")
+    expect(reviewing.locator("h1")).to_have_text("9 groups to review")
 
 
 def test_undo_of_what_was_done_before_the_start_asks_first(
@@ -388,6 +406,10 @@ def test_the_keys_of_the_list(reviewing: Any, album: Path) -> None:
     reviewing.keyboard.press("3")
     assert states(reviewing) == ["keep", "remove", "keep"]
     expect(three.locator(".apply")).to_contain_text("Remove 1, keep 2")
+    reviewing.keyboard.press("2")
+    expect(three.locator(".apply")).to_contain_text("Keep all 3")
+    assert is_of_colour(three.locator(".apply"), "color", "--keep")
+    reviewing.keyboard.press("2")
     reviewing.keyboard.press("1")
     reviewing.keyboard.press("9")
     assert states(reviewing) == ["remove", "remove", "keep"]
@@ -520,6 +542,47 @@ def test_the_slider_tells_and_shows_how_many_groups(reviewing: Any, client: Test
     expect(reviewing.locator("h1")).to_have_text("10 groups to review")
 
 
+def test_the_keys_work_after_the_slider_and_the_sort_have_moved(reviewing: Any, album: Path) -> None:
+    first = focused(reviewing).get_attribute("data-id")
+    reviewing.get_by_label("Threshold").focus()
+    reviewing.keyboard.press("ArrowLeft")
+    expect(reviewing).to_have_url(re.compile("threshold=0.55"))
+    assert_prepared(reviewing)
+    reviewing.get_by_label("Sort").select_option("certain")
+    expect(reviewing).to_have_url(re.compile("sort=certain"))
+    assert_prepared(reviewing)
+    reviewing.keyboard.press("j")
+    expect(focused(reviewing)).to_be_focused()
+    chosen = focused(reviewing)
+    assert chosen.get_attribute("data-id") != first
+    name = chosen.locator("li").nth(1).get_attribute("data-name")
+    reviewing.keyboard.press("Enter")
+    told(reviewing).to_contain_text("Removed")
+    assert not (album / name).exists()
+
+
+def assert_prepared(page: Any) -> None:
+    """Every group says what its button does, and one of them is the current one."""
+    buttons = page.locator(".group .apply > span:first-child")
+    expect(buttons).to_have_text([re.compile(r"Remove \d, keep 1")] * 10)
+    expect(focused(page)).to_have_count(1)
+
+
+def is_of_colour(thing: Any, part: str, name: str) -> bool:
+    """Whether it has one of the house's colours, by its name."""
+    is_so: bool = thing.evaluate(
+        """(thing, [part, name]) => {
+          const sample = document.body.appendChild(document.createElement("i"));
+          sample.style.color = `var(${name})`;
+          const right = getComputedStyle(sample).color;
+          sample.remove();
+          return getComputedStyle(thing)[part] === right;
+        }""",
+        [part, name],
+    )
+    return is_so
+
+
 def test_apply_all_asks_first_and_the_list_goes_on(
     browser: Any, album: Path, monkeypatch: pytest.MonkeyPatch, live: LiveLibrary, client: TestClient
 ) -> None:
@@ -539,6 +602,8 @@ def test_apply_all_asks_first_and_the_list_goes_on(
     browser.keyboard.press("Escape")
     assert files(album) == before
     everything.click()
+    assert is_of_colour(dialog.get_by_role("button", name=f"Remove {still} photos"), "backgroundColor", "--go")
+    assert is_of_colour(browser.locator(".apply").nth(1), "color", "--go")
     dialog.get_by_role("button", name=f"Remove {still} photos").click()
     told(browser).to_contain_text(f"Removed {still} photos from 10 groups")
     expect(browser.locator("h1")).to_have_text("Nothing to review")
@@ -676,6 +741,51 @@ def test_comparing_by_keyboard(compared: Any) -> None:
     assert "10" in compared.locator("#right-photo").evaluate("(photo) => photo.parentElement.style.clipPath")
 
 
+def told_scales(page: Any) -> list[float]:
+    """What the zoom says of the left photo and of the right one."""
+    scales = [int(share.rstrip("%")) / 100 for share in page.locator("#scale").inner_text().split(" · ")]
+    return scales * 2 if len(scales) == 1 else scales
+
+
+def drawn_scales(page: Any) -> list[float]:
+    """How many pixels of the screen a pixel of either photo takes, once the whole photos have been loaded."""
+    for name in ("left-photo", "right-photo"):
+        expect(page.locator(f"#{name}")).to_have_attribute("src", re.compile(r"/photos/\w+\?"))
+    scales: list[float] = page.evaluate(
+        """() => ["left-photo", "right-photo"].map((name) => {
+          const photo = document.getElementById(name);
+          return photo.getBoundingClientRect().width * devicePixelRatio / photo.naturalWidth;
+        })"""
+    )
+    return scales
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_one_pixel_of_the_photo_is_one_of_the_screen(compared: Any, ratio: int) -> None:
+    """The photos are 320 and 200 pixels wide, on a screen of so many pixels to each of the page's."""
+    devtools = compared.context.new_cdp_session(compared)
+    screen = {"width": 1401, "height": 701, "deviceScaleFactor": ratio, "mobile": False}
+    devtools.send("Emulation.setDeviceMetricsOverride", screen)
+    whole, one_to_one = (compared.get_by_role("button", name=name, exact=True) for name in ("Fit", "1:1"))
+    expect(whole).to_have_attribute("aria-pressed", "true")
+    fitted = drawn_scales(compared)
+    assert fitted[0] > 1.2 and told_scales(compared) == pytest.approx(fitted, abs=0.006)
+    for act in (lambda: compared.keyboard.press("z"), one_to_one.click):
+        act()
+        expect(one_to_one).to_have_attribute("aria-pressed", "true")
+        assert drawn_scales(compared) == pytest.approx([1, 1.6])
+        assert told_scales(compared) == [1, 1.6]
+        at = compared.locator("#left-photo").evaluate("(photo) => photo.getBoundingClientRect().x * devicePixelRatio")
+        assert at == pytest.approx(round(at), abs=0.02), "between pixels, it would be blurred"
+        compared.keyboard.press("z")
+        expect(whole).to_have_attribute("aria-pressed", "true")
+        assert drawn_scales(compared) == pytest.approx(fitted)
+    compared.keyboard.press("+")
+    whole.click()
+    assert drawn_scales(compared) == pytest.approx(fitted)
+    devtools.send("Emulation.clearDeviceMetricsOverride")
+
+
 def test_zoom_and_pan_in_step(compared: Any, album: Path) -> None:
     """The photos differ in size: 320 × 240 and 200 × 150."""
     keys = compared.keyboard
@@ -686,7 +796,7 @@ def test_zoom_and_pan_in_step(compared: Any, album: Path) -> None:
         keys.press("+")
     zoomed = assert_in_step(compared)
     assert zoomed["scale"] == pytest.approx(1.25**5, abs=0.02)
-    expect(compared.locator("#scale")).to_have_text("305%")
+    assert told_scales(compared) == pytest.approx(drawn_scales(compared), abs=0.006)
     for key, side, sign in [
         ("ArrowRight", "x", 1),
         ("ArrowDown", "y", 1),
@@ -707,7 +817,7 @@ def test_zoom_and_pan_in_step(compared: Any, album: Path) -> None:
     view = compared.locator("#left-photo").bounding_box()
     compared.mouse.move(view["x"] + view["width"] / 4, view["y"] + view["height"] / 4)
     compared.mouse.wheel(0, -300)
-    expect(compared.locator("#scale")).not_to_have_text("100%")
+    expect(compared.locator("#fit")).to_have_attribute("aria-pressed", "false")
     assert assert_in_step(compared)["x"] < 0.5
     before = assert_in_step(compared)
     compared.mouse.down()

@@ -1,0 +1,180 @@
+"""What others do to a library while it is served: the server takes it in, and open pages show it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from samespace.cli.main import main
+from samespace.library.library import FOLDER, Library
+from samespace.web import changes
+from samespace.web.changes import Changes
+from samespace.web.state import LiveLibrary
+from samespace.words.stored_captions import LibraryCaptions
+from tests.conftest import Served
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += changes.GLANCE
+        return self.now
+
+
+def terminal(*words: object) -> None:
+    """A command, as somebody types it in a terminal while the server runs."""
+    assert main([str(word) for word in words]) in (None, 0, 11)
+
+
+def cleaned_up(album: Path) -> None:
+    terminal("dedupe", album, "--library", album / FOLDER)
+    terminal("apply", album / FOLDER / "plan.json")
+
+
+def copied(album: Path) -> None:
+    shutil.copy(next((album / "2023").glob("12*")), album / "copy.jpg")
+    terminal("scan", album)
+
+
+def judged(album: Path) -> None:
+    one, other = (next((album / folder).glob("01*")) for folder in ("2023", "phone"))
+    terminal("verdict", one, other, "different")
+
+
+def captioned(album: Path) -> None:
+    library = Library(album / FOLDER)
+    with LibraryCaptions(library) as captions:
+        captions.edit(library.photos()[0].content, "a bed")
+    library.close()
+
+
+@pytest.mark.parametrize("act", [cleaned_up, copied, judged, captioned])
+def test_what_a_terminal_does_is_noticed_once(live: LiveLibrary, album: Path, act: Callable[[Path], None]) -> None:
+    noticed = Changes(live, Clock())
+    first, before = noticed.look(), live.snapshot
+    assert noticed.look() == first
+    act(album)
+    assert noticed.look() == noticed.look() == first + 1
+    assert len(live.snapshot.photos) == 27 if act is copied else live.snapshot is before
+    assert len(live.gone) == (14 if act is cleaned_up else 0)
+    if act is cleaned_up:
+        terminal("undo", "--library", album / FOLDER)
+        assert noticed.look() == first + 2 and not live.gone
+
+
+def test_a_scan_under_way_is_waited_for_but_not_for_ever(live: LiveLibrary, album: Path) -> None:
+    clock = Clock()
+    noticed = Changes(live, clock)
+    first = noticed.look()
+    with live.library() as library, library.hold():
+        captioned(album)
+        assert noticed.look() == noticed.look() == first
+        clock.now += changes.PATIENCE
+        assert noticed.look() == first + 1
+        captioned(album)
+        assert noticed.look() == first + 1
+    assert noticed.look() == first + 2
+    # One that was killed is not waited for.
+    (live.folder / "holder.json").write_text(json.dumps({"pid": 2**22 + 1, "host": gethostname()}))
+    captioned(album)
+    assert noticed.look() == first + 3
+
+
+def test_a_program_gets_what_is_there_now(client: TestClient, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "GLANCE", 0.0)
+    assert client.get("/api/library").json()["photos"] == 26
+    copied(album)
+    assert client.get("/api/library").json()["photos"] == 27
+
+
+def test_a_stream_tells_of_each_change(served: Served, album: Path) -> None:
+    with httpx.stream("GET", f"{served.url}/api/events", timeout=60) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        numbers = (json.loads(line[6:])["number"] for line in stream.iter_lines() if line.startswith("data: "))
+        first = next(numbers)
+        captioned(album)
+        assert next(numbers) == first + 1
+
+
+# In a browser
+
+
+def expect(thing: Any) -> Any:
+    from playwright.sync_api import expect
+
+    return expect(thing)
+
+
+@pytest.fixture
+def reviewing(browser: Any) -> Any:
+    browser.goto("/review")
+    expect(browser.locator("h1")).to_have_text("10 groups to review")
+    expect(browser.locator(".group.current")).to_be_visible()
+    return browser
+
+
+def test_the_review_page_follows_a_terminal_and_keeps_what_was_marked(reviewing: Any, album: Path) -> None:
+    group = reviewing.locator(".group:has(li:nth-child(3))").first
+    named = reviewing.locator(f"#{group.get_attribute('id')}")
+    named.get_by_role("switch").nth(2).click()
+    expect(named.locator(".apply")).to_contain_text("Remove 1, keep 2")
+    name = named.locator("li").first.get_attribute("data-name")
+    copied(album)
+    expect(reviewing.locator("h1")).to_have_text("11 groups to review")
+    expect(reviewing.locator("#toasts")).to_have_text("The library was changed elsewhere: 1 group came.")
+    expect(named).to_be_focused()
+    expect(named.locator(".apply")).to_contain_text("Remove 1, keep 2")
+    library = Library(album / FOLDER)
+    with LibraryCaptions(library) as captions:
+        captions.edit(next(each.content for each in library.photos() if each.path == album / name), "a sofa")
+    library.close()
+    expect(named.locator(".caption summary").first).to_have_text("a sofa")
+    expect(named.locator(".apply")).to_contain_text("Remove 1, keep 2")
+    judged(album)  # the group is another one now, or none
+    expect(reviewing.locator("#toasts")).to_contain_text("1 group left the list")
+    expect(reviewing.locator(".group.current")).to_have_count(1)
+    cleaned_up(album)
+    expect(reviewing.locator("h1")).to_have_text("Nothing to review")
+    terminal("undo", "--library", album / FOLDER)
+    expect(reviewing.locator("h1")).to_have_text(re.compile("1[01] groups to review"))
+
+
+def test_two_windows_follow_each_other(reviewing: Any, album: Path) -> None:
+    with reviewing.expect_popup() as popup:
+        reviewing.evaluate("window.open('/review')")
+    other = popup.value
+    expect(other.locator(".group.current .apply")).to_contain_text("Remove")
+    first = other.locator(".group.current").get_attribute("id")
+    other.keyboard.press("Enter")
+    expect(reviewing.locator("h1")).to_have_text("9 groups to review")
+    expect(reviewing.locator(f"#{first}")).to_have_count(0)
+    expect(reviewing.locator(".group.current")).to_have_count(1)
+    other.keyboard.press("u")
+    expect(reviewing.locator("h1")).to_have_text("10 groups to review")
+    expect(reviewing.locator(f"#{first} .apply")).to_contain_text("Remove")
+    reviewing.keyboard.press("n")
+    expect(other.locator("h1")).to_have_text("9 groups to review")
+    other.close()
+
+
+def test_the_library_page_and_a_search_follow_a_terminal(browser: Any, live: LiveLibrary, album: Path) -> None:
+    browser.goto("/library")
+    expect(browser.locator(".figures dd").first).to_have_text("26")
+    copied(album)
+    expect(browser.locator(".figures dd").first).to_have_text("27")
+    like = next(iter(live.snapshot.photos))
+    browser.goto(f"/search?like={like}&all=1")
+    expect(browser.locator("#found .hit")).to_have_count(26)
+    next((album / "phone").glob("01*")).unlink()
+    terminal("scan", album)
+    expect(browser.locator("#found .hit")).to_have_count(25)
