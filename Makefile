@@ -1,5 +1,7 @@
 # Two commands to know: `make demo` shows the whole of it, `make test` proves it. Both need Python 3.10 or later.
 PYTHON ?= python3
+# Where it is set, each of the many processes that tests start would compile all modules for itself.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
