@@ -32,7 +32,7 @@ test: $(READY)
 # Faults, spoilt files and odd words, for an hour; ATTACK_SEED=2 makes others.
 ATTACK_SECONDS ?= 3600
 attack: $(READY)
-	ATTACK_SECONDS=$(ATTACK_SECONDS) $(BIN)/python -m pytest tests/attack
+	ATTACK=$(ATTACK_SECONDS) $(BIN)/python -m pytest tests/attack
 
 check: $(READY)
 	@MAKE='$(MAKE)' .ci/timed lint types test

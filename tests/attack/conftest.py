@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-SECONDS = float(os.environ.get("ATTACK_SECONDS", "0"))  # for all attacks together
+SECONDS = float(os.environ.get("ATTACK", "0"))  # for all attacks together
 SEED = os.environ.get("ATTACK_SEED", "0")  # another one attacks in other ways
 ATTACKS = 7
 
