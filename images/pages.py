@@ -28,7 +28,7 @@ from samespace.base.files import write_whole
 
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 1400, 900
-SCAN = 900_000  # milliseconds that it may take on a busy machine
+SCAN = 300_000  # milliseconds that it may take on a busy machine
 
 
 @contextmanager
@@ -65,13 +65,13 @@ def window(address: str, dark: bool) -> Iterator[Page]:
 
 def wait_for_photos(page: Page) -> None:
     """Wait until every photo in sight is drawn, however busy this machine is."""
-    page.wait_for_function(
-        """() => [...document.images].every((image) => {
-          const { top, bottom } = image.getBoundingClientRect();
-          return bottom <= 0 || top >= innerHeight || (image.complete && image.naturalWidth);
-        })""",
-        timeout=SCAN,
-    )
+    in_sight = """[...document.images].filter((image) => {
+      const { top, bottom } = image.getBoundingClientRect();
+      return image.checkVisibility() && bottom > 0 && top < innerHeight;
+    })"""
+    page.wait_for_function(f"() => {in_sight}.every((image) => image.complete && image.naturalWidth)", timeout=SCAN)
+    page.evaluate(f"Promise.all({in_sight}.map((image) => image.decode()))")
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(() => drawn(true))))")
 
 
 def library(page: Page) -> None:
