@@ -25,8 +25,7 @@ from experiments.config import RATE, check, make_parser, whole_number
 from experiments.trial import Export, GlobalBatches, Metrics, Rows, TrialLog, run, train_on_cluster
 from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
-from samespace.base.own_files import refuse_foreign
-from samespace.base.sealed import is_sealed
+from samespace.base.sealed import refuse_unsealed
 from samespace.library import cluster_files
 from samespace.search import choose_compression, compression
 from samespace.search.autoencoder import Autoencoder, loss_of, split, to_tensor, train, validation_loss
@@ -150,7 +149,7 @@ def train_here(config: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Train on this machine until held-out vectors gain no more, and print how good the result is."""
     hparams = config["hyperparameters"]
     check(hparams, HPARAMS)
-    refuse_foreign(arguments.output, is_sealed, "one that samespace wrote")
+    refuse_unsealed(arguments.output)
     vectors = read_vectors(Path(config["data"]["dir"]))
     dim = hparams["dim"]
     choose_compression.check(vectors, dim)

@@ -6,14 +6,17 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.own_files import refuse_foreign
 
 Built = TypeVar("Built")
+
+_LONGEST = 100_000_000  # bytes of a header that safetensors reads
 
 
 def digest(about: str, tensors: Mapping[str, Any]) -> str:
@@ -25,11 +28,17 @@ def digest(about: str, tensors: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def is_sealed(content: bytes) -> bool:
-    """Return whether a file's content is that of a sealed file, of any kind, damaged or not."""
-    length = int.from_bytes(content[:8], "little")
+def refuse_unsealed(path: Path) -> None:
+    """Refuse to write over a file that is not a sealed one, of any kind, damaged or not."""
+    refuse_foreign(path, _is_sealed, "one that samespace wrote")
+
+
+def _is_sealed(file: BinaryIO) -> bool:
+    length = int.from_bytes(file.read(8), "little")
+    if length > _LONGEST:
+        return False
     try:
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        metadata = json.loads(file.read(length)).get("__metadata__", {})
         return any("sha256" in json.loads(about) for about in metadata.values())
     except (ValueError, AttributeError, TypeError, RecursionError):
         return False

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
-from samespace.base.own_files import refuse_foreign
-from samespace.base.sealed import is_sealed
+from samespace.base.sealed import refuse_unsealed
 from samespace.library import cluster_files
 
 Keeps = Callable[[str], bool]  # True for the names of files in a checkpoint that are wanted
@@ -55,7 +54,7 @@ def _keep_model(folder: Path, output: Path) -> None:
 
 def _keep_file(name: str, check: Callable[[Path], object], folder: Path, output: Path) -> None:
     check(folder / name)
-    refuse_foreign(output, is_sealed, "one that samespace wrote")
+    refuse_unsealed(output)
     save_whole(output, (folder / name).read_bytes())
 
 

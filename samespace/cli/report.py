@@ -12,7 +12,7 @@ from datetime import datetime
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import BinaryIO, NamedTuple, TextIO
 
 from PIL import Image
 
@@ -78,9 +78,9 @@ def write_report(
         page.write(after)
 
 
-def is_report(content: bytes) -> bool:
-    """Return whether a file's content is that of a report; those of 0.1 do not name their generator."""
-    head = content[:1000]
+def is_report(file: BinaryIO) -> bool:
+    """Return whether a file is a report; those of 0.1 do not name their generator."""
+    head = file.read(1000)
     return b'name="generator" content="samespace"' in head or b"img-src data: file:; style-src 'unsafe-inline'" in head
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
@@ -111,10 +111,10 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-def is_plan(content: bytes) -> bool:
-    """Return whether a file's content is that of a plan, of any version, perhaps edited."""
+def is_plan(file: BinaryIO) -> bool:
+    """Return whether a file is a plan, of any version, perhaps edited."""
     try:
-        return {"format", "kind", "libraries", "groups"} <= json.loads(content).keys()
+        return {"format", "kind", "libraries", "groups"} <= json.load(file).keys()
     except (ValueError, AttributeError, RecursionError):
         return False
 

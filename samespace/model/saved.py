@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from samespace.base.arrays import Doubles
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import write_whole
+from samespace.base.files import content_hash, write_whole
 from samespace.base.own_files import refuse_foreign
 from samespace.base.photos import Pixels, as_pixels, read_pixels
 from samespace.model.backbone import SIZE, make_unfilled_backbone
@@ -88,15 +88,16 @@ class Model:
         """Write the folder so that a reader finds a whole model at any moment: this one or the one before."""
         weights = save_tensors({name: value.contiguous().cpu() for name, value in self.network.state_dict().items()})
         # Named by content, so that the old weights stay until the new description names the new ones.
-        name = _weights_name(weights)
-        description = {**self.description, "weights": {"file": name, "sha256": hashlib.sha256(weights).hexdigest()}}
+        digest = hashlib.sha256(weights).hexdigest()
+        name = _weights_name(digest)
+        description = {**self.description, "weights": {"file": name, "sha256": digest}}
         refuse_foreign(folder / "model.json", _is_description, "a model of samespace", "folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / name, weights)
             write_whole(folder / "model.json", json.dumps(description, indent=2).encode())
             for stale in folder.glob("weights-*.safetensors"):
-                if stale.name != name and stale.name == _weights_name(stale.read_bytes()):  # one of ours
+                if stale.name != name and stale.name == _weights_name(content_hash(stale)):  # one of ours
                     stale.unlink()
             for torn in folder.glob(".weights-*.safetensors.partial"):
                 torn.unlink()
@@ -104,13 +105,13 @@ class Model:
             raise SameSpaceError(f"cannot write the model to {folder} ({error}): name another folder") from error
 
 
-def _weights_name(weights: bytes) -> str:
-    return f"weights-{hashlib.sha256(weights).hexdigest()[:16]}.safetensors"
+def _weights_name(digest: str) -> str:
+    return f"weights-{digest[:16]}.safetensors"
 
 
-def _is_description(content: bytes) -> bool:
+def _is_description(file: BinaryIO) -> bool:
     try:
-        return {"format", "trunk", "head"} <= json.loads(content).keys()
+        return {"format", "trunk", "head"} <= json.load(file).keys()
     except (ValueError, AttributeError, RecursionError):
         return False
 
@@ -182,6 +183,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
+    """Return what a model's `model.json` holds; refuse one that is damaged or of another format."""
     path = folder / "model.json"
     if not path.is_file():
         raise SameSpaceError(f"no model in {folder}: give a folder that holds model.json, as `samespace export` writes")

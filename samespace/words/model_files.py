@@ -19,7 +19,6 @@ from samespace.base import sealed
 from samespace.base.arrays import Array, Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
-from samespace.base.own_files import refuse_foreign
 from samespace.words.feature_files import unit_rows
 from samespace.words.photo_features import FeatureSource
 
@@ -28,13 +27,13 @@ FORMAT = 1
 Model = TypeVar("Model")
 
 
-def save(path: Path, kind: str, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def save(path: Path, kind: str, about: Mapping[str, Any], tensors: Mapping[str, Tensor], durable: bool = True) -> None:
     """Write tensors and `about`, which JSON must be able to hold, as one safetensors file, whole or not at all."""
     here = {name: value.cpu().contiguous() for name, value in tensors.items()}
     about = {"format": FORMAT, **about}
     digest = sealed.digest(_as_text(about), here)
-    refuse_foreign(path, sealed.is_sealed, "one that samespace wrote")
-    save_whole(path, save_tensors(here, {kind: json.dumps({**about, "sha256": digest})}))
+    sealed.refuse_unsealed(path)
+    save_whole(path, save_tensors(here, {kind: json.dumps({**about, "sha256": digest})}), durable)
 
 
 def load(

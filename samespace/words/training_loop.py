@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from samespace.base import progress, sealed
 from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
-from samespace.base.own_files import refuse_foreign
 from samespace.words import model_files
 from samespace.words.photo_features import Featured
 from samespace.words.vocabulary import Vocabulary
@@ -186,7 +185,7 @@ class Course:
         }
         numbers = {"epoch": self.epoch, "best_epoch": self.best_epoch, "score": self.score}
         about = {"digest": self.digest, **numbers, "groups": optimizer["param_groups"]}
-        model_files.save(path, STATE, about, tensors)
+        model_files.save(path, STATE, about, tensors, durable=False)
 
     def read(self, path: Path) -> None:
         """Read the state that `write` wrote; refuse that of another training."""
@@ -225,7 +224,7 @@ def into_file(output: Path, train: Callable[[Path, str], Model]) -> Model:
     """Train on the best device of this machine, and save; until then the state lies in a file beside."""
     unfinished = output.with_name(f"{output.name}.unfinished")
     for path in (output, unfinished):  # before an hour of work, not after it
-        refuse_foreign(path, sealed.is_sealed, "one that samespace wrote")
+        sealed.refuse_unsealed(path)
     model = train(unfinished, "cuda" if torch.cuda.is_available() else "cpu")
     model.save(output)
     unfinished.unlink(missing_ok=True)
