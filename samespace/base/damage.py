@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from samespace.base.arrays import Array
 from samespace.base.photos import UnreadablePhoto, opened
@@ -39,6 +40,7 @@ def decodes_with_warnings(path: Path) -> bool:
     """Return whether the decoder complains of this photo's data; it notices some damage, not all."""
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of a photo that is large, and no worse
         try:
             with opened(path):
                 pass
