@@ -32,7 +32,8 @@ class Standings:
         self._photos = photos
         self.by_facts = {path: self._standing(photo, 0.0) for path, photo in photos.all.items()}
         self.ties = self._ties()
-        photos.decode(libraries, self._worth_decoding(similar, candidates))
+        nearly_equal = self._nearly_equal(*similar)
+        photos.decode(libraries, self._worth_decoding(similar, candidates, nearly_equal))
         self.by_sharpness = self.by_facts | {
             photo.path: self._standing(photo, details.sharpness)
             for row, details in photos.details.items()
@@ -41,7 +42,7 @@ class Standings:
         self.places = self._places()
         self.pixels = self._pixels()
         self.plain = self._plain(np.unique(similar[0]).tolist())
-        self.damaged = self._damaged(*similar)
+        self.damaged = self._damaged(nearly_equal)
         self.suspicions = {row: self._suspicion(row) for row in self.damaged}
 
     def _standing(self, photo: Photo, sharpness: float) -> Standing:
@@ -56,29 +57,31 @@ class Standings:
         ties[order[1:]] = np.cumsum(apart)
         return ties
 
-    def _worth_decoding(self, similar: Columns, candidates: Columns) -> list[int]:
+    def _nearly_equal(self, first: Ints, second: Ints) -> list[tuple[int, int]]:
+        """Return the pairs of rows with the same width and height and nearly the same bytes, as damage leaves them."""
+        firsts = self._photos.firsts()
+        facts = [(photo.width, photo.height, photo.size) for photo in firsts]
+        width, height, size = np.array(facts, np.int64).reshape(-1, 3).T
+        close = (width[first] == width[second]) & (height[first] == height[second]) & (first < second)
+        close &= abs(size[first] - size[second]) <= 0.1 * size[first]
+        pairs = zip(first[close].tolist(), second[close].tolist(), strict=True)
+        return [pair for pair in pairs if have_nearly_equal_bytes(*(firsts[row].path for row in pair))]
+
+    def _worth_decoding(
+        self, similar: Columns, candidates: Columns, nearly_equal: Sequence[tuple[int, int]]
+    ) -> list[int]:
         first, second = similar
         tied = self.ties[first] == self.ties[second]
         one, other = candidates
         grouped = np.isin(one, first) & np.isin(other, first)
         alike = grouped & look_alike(self._photos, one, other)
-        close = self._are_close_in_size(first, second)
-        rows = [first[tied], second[tied], one[alike], other[alike], first[close], second[close]]
-        return np.unique(np.concatenate(rows)).tolist()
+        rows = np.unique(np.concatenate([first[tied], second[tied], one[alike], other[alike]])).tolist()
+        return sorted({*rows, *(row for pair in nearly_equal for row in pair)})
 
-    def _are_close_in_size(self, first: Ints, second: Ints) -> Flags:
-        """Return which pairs of rows have the same width and height, and about as many bytes, as damage leaves them."""
-        facts = [(photo.width, photo.height, photo.size) for photo in self._photos.firsts()]
-        width, height, size = np.array(facts, np.int64).reshape(-1, 3).T
-        same_shape = (width[first] == width[second]) & (height[first] == height[second])
-        return same_shape & (abs(size[first] - size[second]) <= 0.1 * size[first])
-
-    def _damaged(self, first: Ints, second: Ints) -> dict[int, set[int]]:
-        suspect = self._are_close_in_size(first, second) & (self.pixels[first] != self.pixels[second])
-        firsts = self._photos.firsts()
+    def _damaged(self, nearly_equal: Sequence[tuple[int, int]]) -> dict[int, set[int]]:
         damaged: dict[int, set[int]] = {}
-        for one, other in zip(first[suspect].tolist(), second[suspect].tolist(), strict=True):
-            if one < other and have_nearly_equal_bytes(firsts[one].path, firsts[other].path):
+        for one, other in nearly_equal:
+            if self.pixels[one] != self.pixels[other]:
                 damaged.setdefault(one, set()).add(other)
                 damaged.setdefault(other, set()).add(one)
         return damaged
