@@ -40,13 +40,15 @@ def check_plan(plan: Plan) -> tuple[list[Checked], list[Skipped]]:
     skipped: list[Skipped] = []
     for group in groups:
         for victim in group.remove:
-            result = _check_victim(victim, group.keep[0], found, kept)
             library = plan.libraries[victim.library]
-            if reason := why_not_there(victim.path, victim.root, library, homes[victim.library]):
+            twins = [path for path in spelled.get(_folded(victim.path), ()) if _is_one_name(victim.path, path)]
+            result: Checked | Skipped
+            if twins:
+                result = _same_file_as(victim, twins[0])
+            elif reason := why_not_there(victim.path, victim.root, library, homes[victim.library]):
                 result = Skipped(victim.path, reason)
-            for path in spelled.get(_folded(victim.path), ()):
-                if _is_one_name(victim.path, path):
-                    result = _same_file_as(victim, path)
+            else:
+                result = _check_victim(victim, group.keep[0], found, kept)
             if isinstance(result, Checked):
                 checked.append(result)
             else:

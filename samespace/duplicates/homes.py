@@ -17,7 +17,12 @@ from samespace.library.own_folder import FOLDER
 
 def homes_of(library: Path) -> list[Path]:
     """Return the folders that a library has scanned, and the one it lies in."""
-    return [*scanned_by(library), *([library.parent] if library.name == FOLDER else [])]
+    return [*scanned_by(library), *around(library)]
+
+
+def around(library: Path) -> list[Path]:
+    """Return the folder that a library lies in, unless it was put elsewhere."""
+    return [library.parent] if library.name == FOLDER else []
 
 
 def scanned_by(library: Path) -> list[Path]:
@@ -29,11 +34,11 @@ def scanned_by(library: Path) -> list[Path]:
 
 def why_not_there(path: Path, root: Path, library: Path, homes: Sequence[Path]) -> str:
     """Return why a library may not move the photo at this path, or put one there; "" if it may."""
-    around = [home for home in homes if path.is_relative_to(home)]
-    if not around:
+    above = [home for home in homes if path.is_relative_to(home)]
+    if not above:
         scan = f"samespace scan {shell_word(str(root))} --library {shell_word(str(library))}"
         return f"the library {library} has not scanned {root}: if you trust it with that folder, type `{scan}` first"
-    home = max(around, key=lambda home: len(home.parts))
+    home = max(above, key=lambda home: len(home.parts))
     is_hidden = any(part.startswith(".") for part in path.relative_to(home).parts)
     if is_hidden or path.suffix.lower() not in EXTENSIONS:
         return "no scan finds a photo there: move it by hand if you know where it came from"

@@ -56,17 +56,21 @@ class Deleted(NamedTuple):
 
 def runs(library: Path) -> list[Run]:
     """Return every run in the quarantine of the library at this folder, newest first."""
+    return sorted(map(_describe, _folders(library)), key=lambda run: (run.made, run.folder), reverse=True)
+
+
+def _folders(library: Path) -> list[Path]:
+    """Return the folder of every run in a library's quarantine."""
     quarantine = library / QUARANTINE
     refuse_links(library)
     try:
-        folders = [path for path in quarantine.iterdir() if path.is_dir() and not path.is_symlink()]
+        return [path for path in quarantine.iterdir() if path.is_dir() and not path.is_symlink()]
     except FileNotFoundError:
         if not (library / DATABASE).is_file():
             raise SameSpaceError(f"no library at {library}: give the .samespace of a scanned folder") from None
         return []
     except OSError as error:
         raise SameSpaceError(f"{quarantine} cannot be read: {error.strerror}") from error
-    return sorted(map(_describe, folders), key=lambda run: (run.made, run.folder), reverse=True)
 
 
 def _describe(folder: Path) -> Run:
@@ -138,7 +142,7 @@ def delete_runs(old: Iterable[Run]) -> Deleted:
                 skipped.append(Skipped(run.folder, str(error)))
                 continue
             if library not in copies:
-                copies[library] = Copies(library, [each.folder for each in runs(library)])
+                copies[library] = Copies(library, _folders(library))
             for move in progress.over(held_photos(manifest), "deleting"):
                 result: int | Skipped
                 if reason := copies[library].why_last(manifest, move):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from samespace.base import progress
 from samespace.base.files import content_hash, copy_new, move_new, sync_folder
 from samespace.duplicates.attributes import give_back
-from samespace.duplicates.homes import homes_of, scanned_by, why_not_there
+from samespace.duplicates.homes import around, scanned_by, why_not_there
 from samespace.duplicates.manifest import (
     LINKED,
     QUARANTINE,
@@ -51,10 +51,11 @@ def undo(run: Path) -> Undone:
     if run.parent.name != QUARANTINE:
         raise no_run_at(run)
     refuse_links(library)
-    homes = homes_of(library)
+    scanned = scanned_by(library)
+    homes = [*scanned, *around(library)]
     with hold_if_sound(library):
         manifest = read_manifest(run)
-        found = mend(manifest, scanned_by(library) or homes)
+        found = mend(manifest, scanned or homes)
         moves, broken = (*manifest.moves, *found.moves), max(0, manifest.broken - len(found.moves))
         manifest = manifest._replace(moves=moves, broken=broken)
         photos, skipped = 0, list(found.left)
