@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ def checksums(fields: Mapping[str, Array]) -> Array:
     return np.array([number or 1 for number in sums], "<u4")
 
 
-def stamp(folder: Path, fields: Widths) -> str:
+def stamp(folder: Path, fields: Iterable[str]) -> str:
     """Return what tells that the files are as they were left."""
     stamps = {}
     for name in (*sorted(fields), NAME):

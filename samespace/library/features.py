@@ -99,15 +99,14 @@ class FeatureStore:
         """Put features on disk, in rows without an owner, and return the numbers of these rows: (N,)."""
         places = self._free_rows(fingerprint, len(rows.contents))
         folder = self.folder(fingerprint)
-        runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
         try:
             folder.parent.mkdir(mode=PRIVATE, exist_ok=True)
             folder.mkdir(exist_ok=True)
             if len(places):
                 for name, values in rows.fields.items():
-                    _write_runs(folder / name, np.ascontiguousarray(values), places, runs)
-                _write_runs(folder / checks.NAME, checks.checksums(rows.fields), places, runs)
-                self._stamps[fingerprint] = checks.stamp(folder, dict.fromkeys(rows.fields, 0))
+                    _write_rows(folder / name, np.ascontiguousarray(values), places)
+                _write_rows(folder / checks.NAME, checks.checksums(rows.fields), places)
+                self._stamps[fingerprint] = checks.stamp(folder, rows.fields)
         except OSError as error:
             raise SameSpaceError(f"{folder} cannot be written: {error.strerror}") from error
         return places
@@ -133,7 +132,7 @@ class FeatureStore:
         """Tell whether the files are not as they were left; if so, their rows must be compared with their checksums."""
         noted = self._db.query("SELECT value FROM about WHERE key = ?", _CHECKED + fingerprint)
         try:
-            return noted != [(checks.stamp(self.folder(fingerprint), _widths(fields)),)]
+            return noted != [(checks.stamp(self.folder(fingerprint), fields),)]
         except OSError:  # nothing was kept yet, or by 0.1, or somebody deleted it
             return bool(self._db.query("SELECT 1 FROM rows WHERE fingerprint = ? LIMIT 1", fingerprint))
 
@@ -149,21 +148,20 @@ class FeatureStore:
 
     def _forget_changed(self, fingerprint: str, fields: Fields) -> None:
         """Forget rows that have changed, and give a checksum to those that 0.1 wrote without one."""
-        folder, widths = self.folder(fingerprint), _widths(fields)
+        folder = self.folder(fingerprint)
         found = self._db.query("SELECT row FROM rows WHERE fingerprint = ? ORDER BY row", fingerprint)
         rows, damaged = np.array([row for (row,) in found], np.int64), []
-        for block, has, should in checks.compared(folder, widths, rows):
+        for block, has, should in checks.compared(folder, _widths(fields), rows):
             damaged += block[(has != should) & (should != 0)].tolist()
             new = block[should == 0]
             if len(new):
-                runs = np.split(np.arange(len(new)), np.flatnonzero(np.diff(new) != 1) + 1)
-                _write_runs(folder / checks.NAME, has[should == 0], new, runs)
+                _write_rows(folder / checks.NAME, has[should == 0], new)
         with self._db.transaction():
             self._db.run_many(
                 "DELETE FROM rows WHERE fingerprint = ? AND row = ?", [(fingerprint, row) for row in damaged]
             )
             if len(rows):
-                self._note(fingerprint, checks.stamp(folder, widths))
+                self._note(fingerprint, checks.stamp(folder, fields))
 
     def _note(self, fingerprint: str, stamp: str) -> None:
         self._db.run("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", _CHECKED + fingerprint, stamp)
@@ -270,7 +268,9 @@ class FeatureStore:
         )
 
 
-def _write_runs(path: Path, values: Array, places: Ints, runs: Sequence[Ints]) -> None:
+def _write_rows(path: Path, values: Array, places: Ints) -> None:
+    """Write rows (n, …) to their places, each run of places that follow each other at once."""
+    runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
     new = not path.exists()
     width = values.nbytes // len(values)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK, 0o666)
