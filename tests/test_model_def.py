@@ -189,7 +189,7 @@ def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 @pytest.fixture(scope="module")
 def whole(trained: Callable[[str, str], Run]) -> Run:
-    """What the interrupted runs are measured by."""
+    """Train without a stop, for the interrupted runs to be measured by."""
     return trained("compare", "head")
 
 

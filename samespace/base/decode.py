@@ -115,6 +115,7 @@ _TURNS = {
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
+    """Return a photo's EXIF, empty if it is damaged."""
     try:
         return image.getexif()
     except Exception:  # as many ways to be damaged as decoders have; the photo itself may be whole
@@ -122,6 +123,7 @@ def exif_of(image: Image.Image) -> Image.Exif:
 
 
 def orientation_of(exif: Image.Exif) -> int:
+    """Return how the photo lies in its file, from 1, upright, to 8."""
     value = exif.get(_ORIENTATION)
     return value if isinstance(value, int) and value in _TURNS else 1
 

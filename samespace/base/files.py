@@ -18,7 +18,6 @@ from samespace.base.errors import SameSpaceError
 # os.link raises these if the file system has no hard links, or the kernel lets nobody link others' files.
 NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
-
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # os.open then raises OSError for a link
 
 

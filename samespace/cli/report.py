@@ -238,6 +238,7 @@ def _photo(
 
 
 def thumbnail_html(shown: Thumbnail | UnreadablePhoto, words: str) -> str:
+    """Return a photo's place in the page; `words` describe it to whoever cannot see it."""
     if isinstance(shown, UnreadablePhoto):
         return f'<span class="gone">cannot be shown<small>{_text(shown.reason)}</small></span>'
     data = base64.b64encode(shown.webp).decode()

@@ -1,4 +1,4 @@
-"""What another file system may not keep of a photo: its owner, and its extended attributes, such as a rating."""
+"""Record what another file system may not keep of a photo, and give it back: its owner, attributes such as a rating."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from samespace.library.library import Library
 
 
 class Copies:
-    """Where the photos of a library are: in its folders, and in the runs of its quarantine."""
+    """Know where the photos of a library are: in its folders, and in the runs of its quarantine."""
 
     def __init__(self, library: Path, runs: Iterable[Path]) -> None:
         self._library = os.path.realpath(library)

@@ -1,4 +1,4 @@
-"""What persons said of pairs of photos: in the library's database, and once more beside it, lest it is damaged."""
+"""Keep what persons said of pairs of photos: in the library's database, and beside it in case that is damaged."""
 
 from __future__ import annotations
 

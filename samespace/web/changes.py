@@ -30,13 +30,13 @@ PATIENCE = 60.0  # seconds that a change waits for whoever holds the library: a 
 
 
 class Change(Answer):
-    """The library has changed."""
+    """Say that the library has changed."""
 
     number: int = Field(description="higher with every change")
 
 
 class _Seen(NamedTuple):
-    """What tells that somebody has written to a library. Opening its files would let go of SQLite's locks on them."""
+    """Tell whether somebody has written to a library. Opening its files would let go of SQLite's locks on them."""
 
     database: tuple[int, ...]
     captions: tuple[int, ...]

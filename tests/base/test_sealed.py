@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from samespace.base import sealed
 from samespace.base.errors import SameSpaceError
+from tests.bit_rot import harmed_copy
 
 ABOUT = {"format": 3, "name": "lamp"}
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([7], np.uint8)}
@@ -46,10 +47,7 @@ def test_what_is_read_is_what_was_written(lamp: Path) -> None:
 
 @given(st.data())
 def test_a_changed_bit_is_noticed_or_changes_nothing(lamp: Path, data: st.DataObject) -> None:
-    before = lamp.read_bytes()
-    at, bit = data.draw(st.integers(0, len(before) - 1)), data.draw(st.integers(0, 7))
-    harmed = lamp.with_name("harmed")
-    harmed.write_bytes(before[:at] + bytes([before[at] ^ 1 << bit]) + before[at + 1 :])
+    harmed = harmed_copy(lamp, data)
     try:
         about, tensors = load(harmed)
     except SameSpaceError as error:

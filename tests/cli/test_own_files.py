@@ -33,7 +33,7 @@ FOREIGN = {
 
 @pytest.fixture
 def command(request: pytest.FixtureRequest, tmp_path: Path, rooms: Path, model_folders: dict[str, Path]) -> Command:
-    """What writes to the file that it is given."""
+    """Return a command that writes to the file that it is given."""
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.new("RGB", (40, 30), "red").save(photos / "a.png")

@@ -168,7 +168,7 @@ def assert_back(folder: Folder, in_child: InChild) -> None:
 
 
 class Happened(list[tuple[str, Path]]):
-    """What was done to the disk, in order: ("sync", path), ("rename", from), ("unlink", path)."""
+    """Note what was done to the disk, in order: ("sync", path), ("rename", from), ("unlink", path)."""
 
     def before(self, what: str, path: Path) -> set[Path]:
         """Return what was on the disk for sure when this happened for the first time."""

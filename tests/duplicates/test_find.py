@@ -28,6 +28,7 @@ from samespace.model.extract import for_backbone, for_model
 from samespace.model.pairs import TEST, TRAINING, find_photos
 from samespace.model.saved import Model, load
 from samespace.search import same_shot
+from tests.bit_rot import flipped
 
 NOON = 1_700_000_000
 
@@ -167,7 +168,7 @@ def with_one_bit_flipped(path: Path, copy: Path, seed: int) -> Path:
     content, random = path.read_bytes(), np.random.default_rng(seed)
     while True:
         at, bit = random.integers(len(content)), random.integers(8)
-        copy.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+        copy.write_bytes(flipped(content, at, bit))
         with contextlib.suppress(UnreadablePhoto):
             if open_photo(copy).tobytes() != open_photo(path).tobytes():
                 return copy

@@ -185,12 +185,17 @@ def test_a_photo_that_would_not_come_back_as_its_owners_is_left(
     assert folder.back()
 
 
+def give_attribute(name: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it seem as if this photo, and no other file, had an attribute."""
+    monkeypatch.setattr(os, "listxattr", lambda path, **_: [name] if Path(path) == photo else [])
+    monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"its value")
+
+
 def test_a_photo_with_an_attribute_that_nobody_could_give_back_is_left(
     tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Folder(tmp_path / "photos", plain / "library")
-    monkeypatch.setattr(os, "listxattr", lambda path, **_: ["trusted.seal"] if Path(path) == folder.b else [])
-    monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"sealed")
+    give_attribute("trusted.seal", folder.b, monkeypatch)
     [skipped] = apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).skipped
     assert skipped.reason.startswith("its attribute trusted.seal would be lost")
     assert folder.back()
@@ -200,8 +205,7 @@ def test_an_attribute_that_comes_from_where_a_file_lies_hinders_nothing(
     tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Folder(tmp_path / "photos", plain / "library")
-    monkeypatch.setattr(os, "listxattr", lambda path, **_: ["security.selinux"] if Path(path) == folder.b else [])
-    monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"label")
+    give_attribute("security.selinux", folder.b, monkeypatch)
     assert apply(make_plan(folder.library, folder.root, ([folder.a], [folder.b]))).photos == 1
 
 

@@ -23,6 +23,7 @@ from samespace.library.read_photos import Batch, Extractor, Rows, former, read_b
 from samespace.library.scan import scan
 from samespace.model import extract
 from samespace.search.same_shot import Sketches
+from tests.bit_rot import harmed_copy
 from tests.library.conftest import Mean, draw, draw_mixture, paths_in
 
 BACKBONE = extract.for_backbone("mobilenet_v3_small", "none")
@@ -219,16 +220,13 @@ def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 @settings(max_examples=150)
 @given(st.data())
 def test_a_changed_bit_is_noticed_or_changes_nothing(whole: Path, data: st.DataObject) -> None:
-    before = whole.read_bytes()
-    at, bit = data.draw(st.integers(0, len(before) - 1)), data.draw(st.integers(0, 7))
-    harmed = whole.with_name("harmed")
-    harmed.write_bytes(before[:at] + bytes([before[at] ^ 1 << bit]) + before[at + 1 :])
+    harmed = harmed_copy(whole, data)
     try:
         read = cluster_files.read(harmed)
     except SameSpaceError as error:
         assert str(error).startswith(f"{harmed} ")
     else:
-        assert to_bytes(read) == before
+        assert to_bytes(read) == whole.read_bytes()
 
 
 @settings(max_examples=50)

@@ -33,7 +33,7 @@ class Evil:
 
 @pytest.fixture
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where torch's cache would have the network's weights; nothing may be fetched."""
+    """Return where torch's cache would have the network's weights; nothing may be fetched."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *given, **named: pytest.fail("fetched"))
     folder = tmp_path / "hub" / "checkpoints"
