@@ -13,21 +13,12 @@ import torch
 from samespace.cli import captioners
 from samespace.cli.main import main
 from samespace.library.library import Library
-from samespace.rooms.dataset import write_dataset
 from samespace.words import train_matcher
 from samespace.words.nearest_captions import Borrower
 from samespace.words.stored_captions import Caption, LibraryCaptions
 
 RANDOM = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of drawn rooms and their dataset.json."""
-    root = tmp_path_factory.mktemp("described") / "rooms"
-    write_dataset(root, 40, 12, workers=1)
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -53,32 +44,32 @@ def photo_in(root: Path) -> Path:
     return min(root.rglob("*_1.jpg"))
 
 
-def test_a_matcher_is_trained_evaluated_and_used(run: Run, described: Path, tmp_path: Path) -> None:
-    status, trained, _ = run("match", "train", described, *RANDOM, "--epochs", "2", "--measure", "cosine")
+def test_a_matcher_is_trained_evaluated_and_used(run: Run, rooms: Path, tmp_path: Path) -> None:
+    status, trained, _ = run("match", "train", rooms, *RANDOM, "--epochs", "2", "--measure", "cosine")
     assert status == 0
     lines = trained.splitlines()
     assert [line for line in lines if line in ("val", "test")] == ["val", "test"]
     assert lines[-1].startswith("match.safetensors: ")
     assert [path.name for path in tmp_path.iterdir()] == ["match.safetensors"]
-    status, evaluated, _ = run("match", "evaluate", "match.safetensors", described)
+    status, evaluated, _ = run("match", "evaluate", "match.safetensors", rooms)
     assert status == 0
     assert evaluated.splitlines() == lines[lines.index("test") + 1 :][:2]
-    assert "of 12 (chance 6.5)" in evaluated
-    figures = json.loads(run("match", "evaluate", "match.safetensors", described, "--split", "val", "--json")[1])
+    assert "of 14 (chance 7.5)" in evaluated
+    figures = json.loads(run("match", "evaluate", "match.safetensors", rooms, "--split", "val", "--json")[1])
     assert figures["text_to_photo"]["searches"] == 5 * figures["text_to_photo"]["candidates"]
 
-    status, ranked, _ = run("match", photo_in(described), "--captions", described, "--top", "3")
+    status, ranked, _ = run("match", photo_in(rooms), "--captions", rooms, "--top", "3")
     assert status == 0
-    assert ranked.splitlines()[0] == str(photo_in(described))
+    assert ranked.splitlines()[0] == str(photo_in(rooms))
     scores = [float(line.split()[0]) for line in ranked.splitlines()[1:4]]
     assert scores == sorted(scores, reverse=True)
-    in_json = json.loads(run("match", "rank", photo_in(described), "--captions", described, "--top", "3", "--json")[1])
+    in_json = json.loads(run("match", "rank", photo_in(rooms), "--captions", rooms, "--top", "3", "--json")[1])
     assert [one["sentence"] for one in in_json] == [line.split(maxsplit=1)[1] for line in ranked.splitlines()[1:4]]
 
 
 def test_training_that_was_stopped_goes_on(
     run: Run,
-    described: Path,
+    rooms: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
@@ -86,7 +77,7 @@ def test_training_that_was_stopped_goes_on(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several add up in any order
     request.addfinalizer(lambda: torch.set_num_threads(threads))
-    command = ("match", "train", described, *RANDOM, "--epochs", "3", "-o", "whole.safetensors")
+    command = ("match", "train", rooms, *RANDOM, "--epochs", "3", "-o", "whole.safetensors")
     run(*command)
     evaluate, evaluations = train_matcher.evaluate, []
 
@@ -115,20 +106,20 @@ def test_training_that_was_stopped_goes_on(
         (["match", "none.jpg", "--captions", "{photos}"], "match.safetensors: no such file"),
     ],
 )
-def test_mistakes_are_one_sentence(run: Run, described: Path, words: list[str], told: str) -> None:
-    places = {"photos": described / "Airbnb Data", "photo": photo_in(described)}
+def test_mistakes_are_one_sentence(run: Run, rooms: Path, words: list[str], told: str) -> None:
+    places = {"photos": rooms / "Airbnb Data", "photo": photo_in(rooms)}
     status, out, err = run(*(word.format(**places) for word in words))
     assert (status, out) == (1, "")
     assert err.startswith("error: ") and err.count("\n") == 1
     assert told in err
 
 
-def test_a_matcher_of_other_features_is_refused(run: Run, described: Path) -> None:
-    run("match", "train", described, *RANDOM, "--epochs", "1")
+def test_a_matcher_of_other_features_is_refused(run: Run, rooms: Path) -> None:
+    run("match", "train", rooms, *RANDOM, "--epochs", "1")
     other = ["--backbone", "mobilenet_v2", "--weights", "none"]
     for words in (
-        ("match", "evaluate", "match.safetensors", described, *other),
-        ("match", photo_in(described), "--captions", described, *other),
+        ("match", "evaluate", "match.safetensors", rooms, *other),
+        ("match", photo_in(rooms), "--captions", rooms, *other),
     ):
         status, _, err = run(*words)
         assert status == 1
@@ -139,21 +130,21 @@ def test_a_matcher_of_other_features_is_refused(run: Run, described: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def captioner(described: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def captioner(rooms: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One that borrows, which takes no time to train."""
     file = tmp_path_factory.mktemp("captioner") / "near.safetensors"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
-        assert main(["caption", "train", str(described), *RANDOM, "--method", "nearest", "-o", str(file)]) == 0
+        assert main(["caption", "train", str(rooms), *RANDOM, "--method", "nearest", "-o", str(file)]) == 0
     return file
 
 
 @pytest.fixture
-def album(described: Path, tmp_path: Path) -> Path:
+def album(rooms: Path, tmp_path: Path) -> Path:
     """Four photos, one of them twice."""
     folder = tmp_path / "album"
     folder.mkdir()
-    for number, photo in enumerate(sorted(described.rglob("*.jpg"))[:4]):
+    for number, photo in enumerate(sorted(rooms.rglob("*.jpg"))[:4]):
         (folder / f"{number}.jpg").write_bytes(photo.read_bytes())
     (folder / "copy.jpg").write_bytes((folder / "0.jpg").read_bytes())
     return folder
@@ -166,17 +157,17 @@ def captions_of(folder: Path) -> dict[str, Caption]:
     return {photo.path.stem: written[photo.content] for photo in library.photos() if photo.content in written}
 
 
-def test_a_captioner_is_trained_and_evaluated(run: Run, described: Path, tmp_path: Path) -> None:
-    status, out, _ = run("caption", "train", described, *RANDOM, "--epochs", "1")
+def test_a_captioner_is_trained_and_evaluated(run: Run, rooms: Path, tmp_path: Path) -> None:
+    status, out, _ = run("caption", "train", rooms, *RANDOM, "--epochs", "1")
     assert status == 0
     lines = out.splitlines()
     assert [line for line in lines if line in ("val", "test")] == ["val", "test"]
     assert lines[-1] == "written to caption.safetensors"
     assert [path.name for path in tmp_path.iterdir()] == ["caption.safetensors"]
-    status, evaluated, _ = run("caption", "evaluate", "caption.safetensors", described)
+    status, evaluated, _ = run("caption", "evaluate", "caption.safetensors", rooms)
     assert evaluated.strip() == lines[lines.index("test") + 1]
-    figures = json.loads(run("caption", "evaluate", "caption.safetensors", described, "--json")[1])
-    assert figures["photos"] == 12 and len(figures["bleu"]) == 4
+    figures = json.loads(run("caption", "evaluate", "caption.safetensors", rooms, "--json")[1])
+    assert figures["photos"] == 14 and len(figures["bleu"]) == 4
 
 
 def test_a_folder_is_captioned_and_found_by_its_captions(run: Run, album: Path, captioner: Path) -> None:
@@ -229,11 +220,11 @@ def test_captioning_that_was_stopped_goes_on(
     assert all(captions_of(album)[name] == caption for name, caption in half.items())
 
 
-def test_a_photo_of_no_library_is_described_and_not_kept(run: Run, described: Path, captioner: Path) -> None:
-    status, out, err = run("caption", photo_in(described), "--captioner", captioner)
+def test_a_photo_of_no_library_is_described_and_not_kept(run: Run, rooms: Path, captioner: Path) -> None:
+    status, out, err = run("caption", photo_in(rooms), "--captioner", captioner)
     assert (status, err) == (0, "")
-    assert out.startswith(f"{photo_in(described)}: ")
-    assert not list(described.rglob(".samespace"))
+    assert out.startswith(f"{photo_in(rooms)}: ")
+    assert not list(rooms.rglob(".samespace"))
 
 
 @pytest.mark.parametrize(
@@ -259,8 +250,8 @@ def test_nothing_is_written_where_captions_cannot_be(
 
 @pytest.mark.parametrize("command", ["match", "caption"])
 def test_a_folder_to_write_to_is_refused_before_training(
-    run: Run, described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+    run: Run, rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     with pytest.raises(SystemExit):
-        run(command, "train", described, *RANDOM, "-o", tmp_path)
+        run(command, "train", rooms, *RANDOM, "-o", tmp_path)
     assert f"{tmp_path} is a folder: name a file" in capsys.readouterr().err

@@ -33,14 +33,20 @@ from tests.bit_rot import flipped
 NOON = 1_700_000_000
 
 
-@pytest.fixture
-def folder(tmp_path: Path, rooms: Path) -> Path:
-    """Photos of four rooms, a.png to d.png, one shot each."""
-    table = find_photos(rooms, TEST)
+@pytest.fixture(scope="module")
+def four(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of four rooms, a.png to d.png, one shot each; read only."""
+    folder, table = tmp_path_factory.mktemp("four"), find_photos(rooms, TEST)
     _, first = np.unique(table.spaces(), return_index=True)
     for name, row in zip("abcd", first, strict=False):
-        save(open_photo(table.paths[row]), tmp_path / "photos" / f"{name}.png")
-    return tmp_path / "photos"
+        save(open_photo(table.paths[row]), folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def folder(four: Path, tmp_path: Path) -> Path:
+    """A copy of those for a test to do with as it likes."""
+    return Path(shutil.copytree(four, tmp_path / "photos"))
 
 
 def save(photo: Image.Image, path: Path, age: int = 0, **options: Any) -> Path:
