@@ -161,8 +161,8 @@ def in_child(children: Children) -> InChild:
     return run
 
 
-def assert_back(folder: Folder, in_child: InChild) -> None:
-    assert in_child(undo_all, folder.library.folder)
+def assert_back(folder: Folder) -> None:
+    undo_all(folder.library.folder)
     assert folder.back()
     assert runs(folder.library.folder) == []
 

@@ -179,7 +179,7 @@ def test_an_apply_killed_at_any_step_can_be_undone(quick: Folder, in_child: InCh
     for step in count(1):
         ended = in_child(apply, quick.plan, to, fatal=step)
         assert quick.a.read_bytes() == b"the large one"
-        assert_back(quick, in_child)
+        assert_back(quick)
         if ended:
             break
     assert step > 30
@@ -193,13 +193,13 @@ def test_copies_to_another_file_system_killed_at_any_step_can_be_undone(
     plan = make_plan(folder.library, folder.root, ([folder.a], [folder.copy]))
     for step in count(1):
         ended = in_child(apply, plan, to, fatal=step)
-        assert_back(folder, in_child)
+        assert_back(folder)
         if ended:
             break
     for step in count(1):
         apply(plan, to)
         ended = in_child(undo_all, folder.library.folder, fatal=step)
-        assert_back(folder, in_child)
+        assert_back(folder)
         if ended:
             break
 

@@ -214,7 +214,7 @@ def test_an_undo_killed_at_any_step_can_be_run_again(quick: Folder, in_child: In
     for step in count(1):
         apply(quick.plan, to)
         ended = in_child(undo_all, quick.library.folder, fatal=step)
-        assert_back(quick, in_child)
+        assert_back(quick)
         if ended:
             break
     assert step > 15
@@ -231,8 +231,8 @@ def test_an_apply_and_then_its_undo_killed_at_any_two_steps_lose_nothing(
             ended = in_child(apply, plan, to, fatal=applied)
             if in_child(undo_all, quick.library.folder, fatal=undone):
                 break
-            assert_back(quick, in_child)
-        assert_back(quick, in_child)
+            assert_back(quick)
+        assert_back(quick)
         if ended:
             break
 
