@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from samespace.base.errors import SameSpaceError
 from samespace.model import backbone as backbone_module
 from samespace.model.backbone import CUTS, IMAGENET_MEAN, IMAGENET_STD, SIZE, make_backbone
+from samespace.model.weights import read_state
 
 SMALL = "mobilenet_v3_small"
 State = dict[str, Tensor]
@@ -27,10 +28,14 @@ def torchvision_network(name: str) -> Any:
     """Random, with batch norms that do something, and what torchvision sets when it loads ImageNet weights."""
     options = {"transform_input": True, "init_weights": False} if name == "inception_v3" else {}
     torch.manual_seed(7)
-    net = torchvision.models.get_model(name, weights=None, **options).eval()
+    with torch.device("meta"):  # torchvision itself draws weights for seconds
+        net = torchvision.models.get_model(name, weights=None, **options).eval()
+    net.to_empty(device="cpu")
     for layer in net.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight)  # as torchvision starts, the photo fades on its way
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_uniform_(layer.weight)  # as torchvision starts, the photo fades on its way
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean, std=0.1)
             nn.init.uniform_(layer.running_var, 0.5, 1.5)
@@ -183,7 +188,9 @@ def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
 def test_a_file_of_anything_else_is_refused(content: bytes, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"notes.{suffix}"
     path.write_bytes(content)
-    assert str(path) in refusal(path)
+    with pytest.raises(SameSpaceError) as raised:
+        read_state(path, SMALL)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_truncated_weights_file_is_refused(weights: Path) -> None:

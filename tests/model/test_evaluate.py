@@ -41,8 +41,13 @@ def models(model_folders: dict[str, Path]) -> dict[str, Model]:
 
 
 @pytest.fixture(scope="module")
-def evaluation(models: dict[str, Model], rooms: Path) -> Evaluation:
-    return evaluate(models["compare"], rooms)
+def evaluations(models: dict[str, Model], rooms: Path) -> dict[str, Evaluation]:
+    return {head: evaluate(model, rooms) for head, model in models.items()}
+
+
+@pytest.fixture(scope="module")
+def evaluation(evaluations: dict[str, Evaluation]) -> Evaluation:
+    return evaluations["compare"]
 
 
 def test_the_figures_are_these_and_count_every_unordered_pair(evaluation: Evaluation) -> None:
@@ -54,9 +59,10 @@ def test_the_figures_are_these_and_count_every_unordered_pair(evaluation: Evalua
 
 
 @pytest.mark.parametrize("head", ["compare", "concat"])
-def test_ranking_is_that_of_all_pairs_scored_by_hand(head: str, models: dict[str, Model], rooms: Path) -> None:
-    model, photos = models[head], find_photos(rooms, TEST)
-    found = evaluate(model, rooms)
+def test_ranking_is_that_of_all_pairs_scored_by_hand(
+    head: str, models: dict[str, Model], evaluations: dict[str, Evaluation], rooms: Path
+) -> None:
+    model, photos, found = models[head], find_photos(rooms, TEST), evaluations[head]
     embeddings = model.embed(photos.paths)
     pairs = list(combinations(range(len(photos)), 2))
     first, second = (embeddings.take(torch.tensor(rows)) for rows in zip(*pairs, strict=True))
@@ -100,7 +106,7 @@ def test_validation_gives_what_training_saw_of_the_spaces_it_held_out(models: di
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_of_judged_photos_only_pairs_with_a_verdict_are_ranked(
-    models: dict[str, Model], rooms: Path, tmp_path: Path, alone: bool
+    models: dict[str, Model], rooms: Path, evaluation: Evaluation, tmp_path: Path, alone: bool
 ) -> None:
     model, named = models["compare"], find_photos(rooms, TEST).paths
     root = tmp_path / "data"
@@ -118,9 +124,8 @@ def test_of_judged_photos_only_pairs_with_a_verdict_are_ranked(
     if alone:
         assert len(found.labels) == 3
     else:
-        without = evaluate(model, rooms, TEST)
-        assert np.array_equal(found.labels[:-3], without.labels)
-        assert np.allclose(found.logits[:-3], without.logits, atol=1e-4)
+        assert np.array_equal(found.labels[:-3], evaluation.labels)
+        assert np.allclose(found.logits[:-3], evaluation.logits, atol=1e-4)
 
 
 def test_splits_hold_out_spaces_or_take_the_test_folder(rooms: Path) -> None:
