@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
+from samespace.base.errors import SameSpaceError
 from samespace.library.library import FOLDER, Library
-from samespace.search.look import choose_look, look_for_copies
 from samespace.web.app import make_app
 from samespace.web.guard import Guard
-from samespace.web.library import scan_job
+from samespace.web.library import scan_job, scan_process
 from samespace.web.library.scan_job import Progress, Scans, left_words, outermost, progress_words
 from samespace.web.state import LiveLibrary
 from tests.conftest import BACKBONE, Served
@@ -92,26 +92,37 @@ def test_it_tells_how_far_it_is(live: LiveLibrary, album: Path, seen: list[Progr
     assert [(scan.state, scan.done, scan.total) for scan in seen] == expected
 
 
-def test_it_tells_that_it_loads_a_network_before_it_looks_for_photos(live: LiveLibrary, seen: list[Progress]) -> None:
-    live.look = choose_look(backbone=BACKBONE, weights="none")
-    scans = Scans(live)
-    scans.start(live.roots)
+def test_a_network_looks_at_the_photos_for_the_first_time_and_then_again(
+    live: LiveLibrary, seen: list[Progress]
+) -> None:
+    begun: list[list[str]] = []
+
+    def begin(live: LiveLibrary, folders: Any, options: Any) -> subprocess.Popen[str]:
+        begun.append([*options])
+        if len(begun) == 1:
+            return scan_job.begin(live, folders, [*options, "--weights", "none"])
+        return process_that_prints({"state": "done", **NOTHING_NEW})
+
+    assert (live.look.meaning, live.snapshot.number) == ("same shot", 1)
+    scans = Scans(live, begin)
+    scans.start(live.roots, BACKBONE)
     assert told(scans)[-1].state == "done"
     assert [*dict.fromkeys(scan.state for scan in seen)] == ["loading", "looking", "reading", "finishing", "done"]
     assert seen[0].words == f"Loading {BACKBONE} …"
     assert {scan.state for scan in seen} <= {*get_args(scan_job.State)}
-
-
-def test_a_network_looks_at_the_photos_for_the_first_time(live: LiveLibrary) -> None:
-    def unweighted(live: LiveLibrary, folders: Any, options: Any) -> subprocess.Popen[str]:
-        return scan_job.begin(live, folders, [*options, "--weights", "none"])
-
-    assert (live.look.meaning, live.snapshot.number) == ("same shot", 1)
-    scans = Scans(live, unweighted)
-    scans.start(live.roots, BACKBONE)
-    assert told(scans)[-1].state == "done"
     assert (live.look.name, live.look.meaning) == (BACKBONE, "cosine")
     assert live.snapshot.space and live.snapshot.space.look is live.look and len(live.snapshot.space.photos) == 26
+    scans.start(live.roots)
+    assert told(scans)[-1].state == "done"
+    assert begun == [["--backbone", BACKBONE], ["--backbone", BACKBONE, "--weights", "none"]]
+
+
+NOTHING_NEW = {"photos": 3, "new": 0, "changed": 0, "moved": 0, "forgotten": 0, "unreadable": []}
+
+
+def process_that_prints(news: dict[str, Any], then: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", f"import os, sys; print({json.dumps(news)!r}, flush=True); {then}"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_backbone_is_a_word(client: TestClient, token: Token) -> None:
@@ -275,26 +286,31 @@ def test_a_scan_that_breaks_off_says_so(live: LiveLibrary) -> None:
 
 
 def test_a_scan_is_over_when_it_says_so_whoever_holds_its_pipe(live: LiveLibrary) -> None:
-    news = {"state": "done", "photos": 3, "new": 0, "changed": 0, "moved": 0, "forgotten": 0, "unreadable": []}
-    leaves_a_child = f"import os, sys; print({json.dumps(news)!r}, flush=True); os.fork() or sys.stdin.read()"
-
     def begin(live: LiveLibrary, folders: Any, options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", leaves_a_child]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return process_that_prints({"state": "done", **NOTHING_NEW}, "os.fork() or sys.stdin.read()")
 
     scans = Scans(live, begin)
     scans.start(live.roots)
     assert told(scans)[-1].words == "3 photos · nothing has changed"
 
 
-def test_a_mistake_of_a_person_is_told_in_its_sentence(live: LiveLibrary, tmp_path: Path, seen: list[Progress]) -> None:
-    live.look = look_for_copies()._replace(options=("--model", str(tmp_path / "gone")))
+def test_a_mistake_of_a_person_is_told_in_its_sentence(live: LiveLibrary, tmp_path: Path) -> None:
     scans = Scans(live)
-    scans.start(live.roots)
+    scans.start([tmp_path / "gone"])
     last = told(scans)[-1]
-    assert last.state == "failed"
-    assert seen[0].words == "Loading the model gone …"
-    assert last.words.startswith(f"No model in {tmp_path / 'gone'}: ") and last.words.endswith(".")
+    assert (last.state, last.words) == (
+        "failed",
+        f"{tmp_path / 'gone'} is not a folder: give the folder that holds the photos.",
+    )
+
+
+def test_the_model_that_is_loaded_is_named(
+    live: LiveLibrary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SameSpaceError, match=f"no model in {tmp_path / 'gone'}: "):
+        scan_process.scan(("--model", str(tmp_path / "gone")), live.folder, live.roots)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert scan_job.progress_of(json.loads(line), 0).words == "Loading the model gone …"
 
 
 def test_a_scan_ends_with_the_server(held: Callable[[], None], album: Path) -> None:
