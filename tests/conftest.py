@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import os
 import pickle
+import random
 import shutil
 import socket
 import sqlite3
@@ -115,7 +116,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of 22 photos to train on and 14 of other rooms; read only."""
 
     def make(root: Path) -> None:
-        write_dataset(root, training_photos=22, test_photos=14, seed=1, workers=1)
+        write_dataset(root, training_photos=22, test_photos=14, seed=1, workers=2)  # several tests wait for it
 
     return made_once("rooms", make, tmp_path_factory)
 
@@ -214,23 +215,27 @@ def colours(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Featured:
     """190 rooms, each in one photo: 120 to train on, 20 for validation and 50 to test with."""
 
-    def make(path: Path) -> None:
-        write_whole(path, pickle.dumps(_draw_rooms()))
+    def part(number: int) -> list[tuple[Captioned, npt.NDArray[np.floating]]]:
+        def make(path: Path) -> None:
+            write_whole(path, pickle.dumps([_draw_room(seed) for seed in range(number, 190, 38)]))
 
-    featured: Featured = pickle.loads(made_once("drawn.pickle", make, tmp_path_factory).read_bytes())
-    return featured
+        rooms: list[tuple[Captioned, npt.NDArray[np.floating]]]
+        rooms = pickle.loads(made_once(f"drawn-{number}.pickle", make, tmp_path_factory).read_bytes())
+        return rooms
 
-
-def _draw_rooms() -> Featured:
-    images, features = [], []
-    for seed in range(190):
-        room = make_room(SPACE_TYPES[seed % len(SPACE_TYPES)], seed)
-        (camera,) = viewpoints(room, 1)
-        split = "train" if seed < 120 else "val" if seed < 140 else "test"
-        images.append(Captioned(f"{seed}.jpg", split, tuple(sentences(room, camera)), seed))
-        features.append(colours(np.asarray(draw_room(room, camera, (96, 72)))))
-    captions = CaptionSet(Path("dataset.json"), KARPATHY, tuple(images), len(images))
+    # In any order, so that of two processes neither waits for all that the other draws.
+    rooms = [room for number in random.sample(range(38), 38) for room in part(number)]
+    images, features = zip(*sorted(rooms, key=lambda room: room[0].row), strict=True)
+    captions = CaptionSet(Path("dataset.json"), KARPATHY, images, len(images))
     return Featured(captions, unit_rows(np.array(features, np.float32)), COLOURS)
+
+
+def _draw_room(seed: int) -> tuple[Captioned, npt.NDArray[np.floating]]:
+    room = make_room(SPACE_TYPES[seed % len(SPACE_TYPES)], seed)
+    (camera,) = viewpoints(room, 1)
+    split = "train" if seed < 120 else "val" if seed < 140 else "test"
+    image = Captioned(f"{seed}.jpg", split, tuple(sentences(room, camera)), seed)
+    return image, colours(np.asarray(draw_room(room, camera, (96, 72))))
 
 
 class Killed(BaseException):

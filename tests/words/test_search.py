@@ -43,7 +43,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> CaptionSet:
     for seed in range(PHOTOS):
         room = make_room(SPACE_TYPES[seed % len(SPACE_TYPES)], seed)
         (camera,) = viewpoints(room, 1)
-        draw(room, camera, (160, 120)).save(folder / f"{seed:02d}.png")
+        draw(room, camera, (64, 48)).save(folder / f"{seed:02d}.png")
         images.append(Captioned(f"{seed:02d}.png", "train", tuple(describe(room, camera)), seed))
     return CaptionSet(folder, KARPATHY, tuple(images), PHOTOS)
 
