@@ -91,7 +91,8 @@ def extractors(hparams: dict[str, Any]) -> list[Extractor]:
     """Return what a scan with this model or this backbone runs on each photo."""
     if hparams.get("model"):
         return [Sketches(), extract.for_model(hparams["model"])]
-    return [Sketches(), extract.for_backbone(hparams["backbone"], hparams.get("weights") or "imagenet")]
+    backbone = extract.for_backbone(hparams["backbone"], hparams.get("weights") or "imagenet")
+    return [Sketches(), backbone, *([backbone.materials] if backbone.materials else [])]
 
 
 def photos_below(root: Path, extensions: Sequence[str]) -> list[bytes]:

@@ -40,7 +40,7 @@ def scan(arguments: argparse.Namespace) -> None:
         if arguments.imported:
             from samespace.library.cluster_files import import_folder
 
-            photos = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
+            photos = import_folder(library, below[0], arguments.imported, look.extractors if look.options else [])
             print(f"{photos:,} photos taken over from {arguments.imported}")
         extensions = arguments.extensions or EXTENSIONS
         scanned = scan_folders(library, below, look, arguments.matcher, extensions, arguments.follow_links)

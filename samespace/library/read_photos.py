@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
-from samespace.base.arrays import Array
+from samespace.base.arrays import Array, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import hash_of
 from samespace.base.hashes import perceptual_hash_of_pixels
@@ -211,42 +211,48 @@ def _decode(file: BinaryIO, content: str) -> tuple[Content, Pixels | None]:
 
 
 class _Gathering:
-    """A batch while it grows: pixels wait until an extractor has as many as it takes, and are let go."""
+    """A batch while it grows: pixels wait until extractors have as many as they take, and are let go.
+
+    Photos that lack the same extractors wait together, and these get one array: a network whose output is for several
+    of them runs once.
+    """
 
     def __init__(self, extractors: Sequence[Extractor]) -> None:
-        self._extractors = extractors
+        self._extractors = {extractor.fingerprint: extractor for extractor in extractors}
         self._start()
 
     def _start(self) -> None:
         self.files: list[File] = []
         self._contents: list[Content] = []
-        self._waiting: dict[str, list[tuple[str, Pixels]]] = {one.fingerprint: [] for one in self._extractors}
-        self._done: dict[str, list[Rows]] = {one.fingerprint: [_no_rows(one)] for one in self._extractors}
+        self._waiting: dict[tuple[str, ...], list[tuple[str, Pixels]]] = {}  # by the fingerprints they lack
+        self._done = {fingerprint: [_no_rows(one)] for fingerprint, one in self._extractors.items()}
 
     def add(self, content: Content, pixels: Pixels | None, lacking: Sequence[Extractor]) -> None:
         self._contents.append(content)
-        if pixels is None:
+        if pixels is None or not lacking:
             return
-        for extractor in lacking:
-            waiting = self._waiting[extractor.fingerprint]
-            waiting.append((content.content, pixels))
-            if len(waiting) >= extractor.batch:
-                self._extract(extractor)
+        fingerprints = tuple(extractor.fingerprint for extractor in lacking)
+        waiting = self._waiting.setdefault(fingerprints, [])
+        waiting.append((content.content, pixels))
+        if len(waiting) >= max(extractor.batch for extractor in lacking):
+            self._extract(fingerprints)
 
-    def _extract(self, extractor: Extractor) -> None:
-        waiting = self._waiting[extractor.fingerprint]
-        if waiting:
-            contents = [content for content, _ in waiting]
-            found = extractor.extract(np.stack([pixels for _, pixels in waiting]))
-            for name, (shape, dtype) in extractor.fields.items():
-                assert (found[name].shape, found[name].dtype) == ((len(contents), *shape), np.dtype(dtype)), name
-            self._done[extractor.fingerprint].append(Rows(contents, dict(found)))
-            waiting.clear()
+    def _extract(self, fingerprints: tuple[str, ...]) -> None:
+        waiting = self._waiting.pop(fingerprints)
+        contents, pixels = [content for content, _ in waiting], np.stack([pixels for _, pixels in waiting])
+        for fingerprint in fingerprints:
+            extractor = self._extractors[fingerprint]
+            for some in blocks(len(pixels), extractor.batch):
+                found = extractor.extract(pixels if len(pixels) <= extractor.batch else pixels[some])
+                for name, (shape, dtype) in extractor.fields.items():
+                    should = (len(contents[some]), *shape), np.dtype(dtype)
+                    assert (found[name].shape, found[name].dtype) == should, name
+                self._done[fingerprint].append(Rows(contents[some], dict(found)))
 
     def take(self) -> Batch:
         """Return what has been gathered, all of it extracted, and begin the next batch."""
-        for extractor in self._extractors:
-            self._extract(extractor)
+        for fingerprints in list(self._waiting):
+            self._extract(fingerprints)
         features = {fingerprint: _joined(parts) for fingerprint, parts in self._done.items()}
         batch = Batch(self.files, self._contents, features, decoders())
         self._start()

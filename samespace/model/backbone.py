@@ -51,6 +51,18 @@ class Backbone(nn.Module):
         """Turn photos (N, 3, S, S) of 0..255 into embeddings (N, dim)."""
         return self.last(self.middle(self.early(self.normalise(pixels))))
 
+    def stages(self, pixels: Tensor) -> list[Tensor]:
+        """Return the early half's last maps at each of its three smallest sizes, the largest first.
+
+        For photos (N, 3, S, S) of 0..255 they are about a quarter, an eighth and a sixteenth of the photo's size.
+        """
+        maps = self.normalise(pixels).contiguous(memory_format=torch.channels_last)
+        by_size: dict[int, Tensor] = {}
+        for layer in cast(nn.Sequential, self.early):
+            maps = layer(maps)
+            by_size[int(maps.shape[-1])] = maps  # a tensor while the network is traced
+        return [by_size[size] for size in sorted(by_size)[2::-1]]
+
     def shapes(self) -> tuple[tuple[int, int, int], tuple[int, int, int], int]:
         """Return shapes for one photo: parts (C, h, w), what the last convolution sees (C, h, w), and the size dim."""
         device = next(self.parameters()).device

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from samespace.base.arrays import Array
 from samespace.base.photos import Pixels
+from samespace.model import materials
 from samespace.model.backbone import SIZE, Backbone, make_backbone
 from samespace.model.colours import DIM, colours
 from samespace.model.feature_bank import frozen_maps
 from samespace.model.saved import Model, load
 
+MATERIALS = "materials"  # the name of a field
 _REPORTER = "openvino_telemetry"
 
 Columns = tuple[Tensor, ...]
@@ -38,19 +40,21 @@ class NetworkExtractor:
     def __init__(
         self,
         network: nn.Module,
-        finish: Callable[[Columns], Columns],
+        finish: Callable[[Columns, Pixels], Columns],
         fields: Fields,
         fingerprint: str,
         former: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         """Take a network for photos (N, S, S, 3) of 0..255, and what makes the columns of `fields` from its output.
 
-        A column of colours is added, for which no network is needed. `former` returns the fingerprints that earlier
-        versions gave to the same numbers.
+        `finish` gets the photos beside the output. A column of colours is added, for which no network is needed.
+        `former` returns the fingerprints that earlier versions gave to the same numbers.
         """
         self._network, self._finish = network, finish
-        self.fields: Fields = {"colours": ((DIM,), "uint8"), **fields}
+        self._columns: Fields = {"colours": ((DIM,), "uint8"), **fields}
+        self.fields: Fields = {name: field for name, field in self._columns.items() if name != MATERIALS}
         self.fingerprint, self._former = fingerprint, former
+        self._latest: tuple[Pixels | None, dict[str, Array]] = None, {}
         self._device = next(network.parameters()).device
         on_cpu = self._device.type == "cpu"
         # One thread for each photo: threads that shared one would wait for each other whenever a decoder takes a core.
@@ -58,6 +62,7 @@ class NetworkExtractor:
         # A CPU core's cache holds the maps of about four photos.
         self._chunk = 4 if on_cpu else 128
         self.batch = max(32, 2 * self._chunk * self._workers)
+        self.materials = Materials(self, fields[MATERIALS]) if MATERIALS in fields else None
 
     @property
     def name(self) -> str:
@@ -74,7 +79,17 @@ class NetworkExtractor:
 
     def extract(self, pixels: Pixels) -> dict[str, Array]:
         """Return an array of N rows for each field; a photo's row does not depend on the others in its batch."""
-        found = {name: np.empty((len(pixels), *shape), dtype) for name, (shape, dtype) in self.fields.items()}
+        columns = self.columns(pixels)
+        return {name: columns[name] for name in self.fields}
+
+    def columns(self, pixels: Pixels) -> dict[str, Array]:
+        """Return all that one pass gives; if asked twice about one array, it passes once."""
+        if self._latest[0] is not pixels:
+            self._latest = pixels, self._pass(pixels)
+        return self._latest[1]
+
+    def _pass(self, pixels: Pixels) -> dict[str, Array]:
+        found = {name: np.empty((len(pixels), *shape), dtype) for name, (shape, dtype) in self._columns.items()}
         starts = range(0, len(pixels), self._chunk)
         chunks = self._pool.map(partial(self._extract, self._run), (pixels[at : at + self._chunk] for at in starts))
         for at, columns in zip(starts, chunks, strict=True):
@@ -101,7 +116,7 @@ class NetworkExtractor:
         return self._in_openvino() if openvino() else lambda chunk: self._in_torch(torch.from_numpy(chunk))
 
     def _in_torch(self, pixels: Tensor) -> Columns:
-        return self._finish(self._network(pixels))
+        return self._finish(self._network(pixels), pixels.cpu().numpy())
 
     def _on_cuda(self, chunk: Pixels) -> Columns:
         pixels = torch.from_numpy(chunk).pin_memory().to(self._device, non_blocking=True)
@@ -125,11 +140,27 @@ class NetworkExtractor:
         def run(chunk: Pixels) -> Columns:
             request = idle.get()
             try:
-                return self._finish(tuple(torch.from_numpy(column) for column in request.infer(chunk).values()))
+                return self._finish(tuple(torch.from_numpy(column) for column in request.infer(chunk).values()), chunk)
             finally:
                 idle.put(request)
 
         return run
+
+
+class Materials:
+    """An extractor of what photos are made of (see materials.py), from the pass that gives their vectors.
+
+    Its fingerprint is its own, because libraries of 0.2 and before have vectors without it.
+    """
+
+    def __init__(self, source: NetworkExtractor, field: tuple[tuple[int, ...], str]) -> None:
+        self._source, self.batch = source, source.batch
+        self.fields: Fields = {MATERIALS: field}
+        self.fingerprint = hashlib.sha256(f"{materials.VERSION} {source.fingerprint}".encode()).hexdigest()[:16]
+
+    def extract(self, pixels: Pixels) -> dict[str, Array]:
+        """Return the materials of photos (N, S, S, 3), (N, D)."""
+        return {MATERIALS: self._source.columns(pixels)[MATERIALS]}
 
 
 def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
@@ -139,7 +170,17 @@ def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
     bfloat16 on CPUs that multiply it, twice as fast, and gave each precision a fingerprint of its own.
     """
     backbone = make_backbone(name, weights).to(_device())
-    fields: Fields = {"vectors": ((backbone.shapes()[2],), "float16")}
+    network = _Embedding(backbone)
+    with torch.no_grad():
+        vectors, *maps = network(torch.zeros(1, SIZE, SIZE, 3, device=_device_of(backbone)))
+    fields: Fields = {
+        "vectors": ((vectors.shape[1],), "float16"),
+        MATERIALS: ((materials.length(materials.Maps(*maps)),), "int8"),
+    }
+
+    def finish(columns: Columns, pixels: Pixels) -> Columns:
+        vectors, *maps = columns
+        return vectors.half(), torch.from_numpy(materials.describe(materials.Maps(*maps), pixels))
 
     def fingerprint(kind: str) -> str:
         return _fingerprint(kind, backbone, backbone.state_dict())
@@ -147,9 +188,7 @@ def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
     def former() -> tuple[str, ...]:
         return fingerprint("trunk float32"), fingerprint("trunk bfloat16")
 
-    return NetworkExtractor(
-        _Embedding(backbone), lambda columns: (columns[0].half(),), fields, fingerprint("trunk"), former
-    )
+    return NetworkExtractor(network, finish, fields, fingerprint("trunk"), former)
 
 
 def for_model(model: Model | str | Path) -> NetworkExtractor:
@@ -157,12 +196,13 @@ def for_model(model: Model | str | Path) -> NetworkExtractor:
     network = (model if isinstance(model, Model) else load(model, _device())).network
     backbone = network.backbone
 
-    def finish(maps: Columns) -> Columns:
+    def finish(maps: Columns, _: Pixels) -> Columns:
         vectors, parts = network.embed_frozen(network.freeze(*maps))
         return vectors.half(), parts
 
     with torch.no_grad():
-        columns = finish(frozen_maps(torch.zeros(1, 3, SIZE, SIZE, device=_device_of(backbone)), backbone))
+        maps = frozen_maps(torch.zeros(1, 3, SIZE, SIZE, device=_device_of(backbone)), backbone)
+        columns = finish(maps, np.empty((0, SIZE, SIZE, 3), np.uint8))
     shapes = [tuple(column.shape[1:]) for column in columns]
     fields: Fields = {"vectors": (shapes[0], "float16")}
     if shapes[1][0]:
@@ -173,14 +213,17 @@ def for_model(model: Model | str | Path) -> NetworkExtractor:
 
 
 class _Embedding(nn.Module):
-    """A bare backbone: photos (N, S, S, 3) → embeddings."""
+    """A bare backbone: photos (N, S, S, 3) → embeddings, and the maps that materials are described by."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, photos: Tensor) -> Columns:
-        return (self.backbone(photos.permute(0, 3, 1, 2)),)
+        pixels = photos.permute(0, 3, 1, 2)
+        stages = self.backbone.stages(pixels)
+        vectors = self.backbone.last(self.backbone.middle(stages[-1]))
+        return (vectors, *materials.see(pixels, stages))
 
 
 class _Maps(nn.Module):

@@ -34,6 +34,8 @@ SHORTLIST = 16  # on training spaces held out, and among 400 other photos, these
 # calibrated choice: imagededup's default.
 COSINE_THRESHOLD = 0.9
 
+MATERIALS = "materials"  # the field of what photos are made of
+
 _extracting = Lock()  # an extractor is for one caller at a time
 _NOTE = "look"  # its name in the library's notes
 
@@ -47,6 +49,16 @@ class Look(NamedTuple):
     field: str  # the one of the extractor's fields that finds what may be alike
     model: Model | None = None
     options: tuple[str, ...] = ()  # what to type for it: --backbone mobilenet_v2
+
+    @property
+    def extractors(self) -> list[Extractor]:
+        """Return all that a scan for this look keeps."""
+        return [self.extractor, *([self.deciding] if self.deciding is not self.extractor else [])]
+
+    @property
+    def deciding(self) -> Extractor:
+        """Return the extractor of what tells if two photos show one space: of materials, for a backbone."""
+        return getattr(self.extractor, MATERIALS, None) or self.extractor
 
     @property
     def is_unit(self) -> bool:

@@ -31,7 +31,7 @@ def scan_folders(
     the number of files read and of files to read.
     """
     with library.hold():
-        scanned = scan(library, folders, [Sketches(), look.extractor], extensions, follow_links, tell)
+        scanned = scan(library, folders, [Sketches(), *look.extractors], extensions, follow_links, tell)
         vectors_of(library, look)
         if remember:
             remember_look(library, look)
