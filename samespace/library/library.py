@@ -21,7 +21,7 @@ from samespace.library.features import Features, FeatureStore, Fields, Kept
 from samespace.library.lock import Lock
 from samespace.library.own_folder import FOLDER as FOLDER
 from samespace.library.own_folder import make_folder, refuse_links
-from samespace.library.read_photos import AT_ONCE, Batch, Extractor
+from samespace.library.read_photos import AT_ONCE, Batch, Extractor, Rows
 from samespace.library.sqlite import Database, Tables
 
 _CREATE = """
@@ -250,6 +250,18 @@ class Library:
         with self.hold(wait=False) as held:
             if held:
                 self._features.derive(source, derived, work)
+
+    def keep(self, kept: Kept, rows: Rows) -> None:
+        """Keep features that were found in photos, unless somebody else holds the library: then they are found again.
+
+        They are forgotten when their photos are.
+        """
+        with self.hold(wait=False) as held:
+            if held:
+                self._features.forget_lost(kept.fingerprint, kept.fields)
+                places = self._features.write(kept.fingerprint, rows)
+                with self._db.transaction():
+                    self._features.refer(kept.fingerprint, rows.contents, places)
 
     def drop_derived(self, source: Kept, but: str) -> None:
         """Delete all features derived from these, named `<source>-…`, except one."""

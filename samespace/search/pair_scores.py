@@ -16,6 +16,7 @@ import numpy.typing as npt
 from samespace.base import progress
 from samespace.base.arrays import Doubles, Ints, blocks
 from samespace.base.files import write_whole
+from samespace.library.features import Kept
 from samespace.library.library import Library
 from samespace.search import same_shot
 
@@ -95,9 +96,19 @@ Pairs = npt.NDArray[np.void]
 _NOTHING: Pairs = np.empty(0, _PAIR)
 
 
-def recalled_scores(libraries: Sequence[Library], contents: Sequence[str]) -> Scored:
+class Remembrance(NamedTuple):
+    """A file of scores that a library keeps beside the features they were computed from."""
+
+    kept: Kept
+    name: str  # another one for whatever changes the scores
+
+
+SAME_SHOT = Remembrance(same_shot.Sketches(), same_shot.SCORING)
+
+
+def recalled_scores(libraries: Sequence[Library], contents: Sequence[str], which: Remembrance = SAME_SHOT) -> Scored:
     """Return the scores these libraries remember for pairs of `contents`, each named once, by their places in it."""
-    pairs = _once(np.concatenate([_NOTHING, *(_read(_path(library)) for library in libraries)]))
+    pairs = _once(np.concatenate([_NOTHING, *(_read(_path(library, which)) for library in libraries)]))
     keys = _keys(contents)
     order = np.argsort(keys)
     first, second = (_places(pairs[side], keys[order]) for side in ("first", "second"))
@@ -105,7 +116,7 @@ def recalled_scores(libraries: Sequence[Library], contents: Sequence[str]) -> Sc
     return Scored(order[first[ours]], order[second[ours]], pairs["score"][ours].astype(np.float64))
 
 
-def remember_scores(library: Library, contents: Sequence[str], scored: Scored) -> None:
+def remember_scores(library: Library, contents: Sequence[str], scored: Scored, which: Remembrance = SAME_SHOT) -> None:
     """Remember the scores of these pairs of contents; forget pairs of photos that the library no longer has.
 
     Nothing is written while somebody else holds the library or if the disk is full: the pairs are then scored again.
@@ -114,10 +125,10 @@ def remember_scores(library: Library, contents: Sequence[str], scored: Scored) -
         return
     with library.hold(wait=False) as held, suppress(OSError):
         if held:
-            pairs = _once(np.concatenate([_as_pairs(_keys(contents), scored), _read(_path(library))]))
-            there = np.sort(_keys(list(library.rows(same_shot.Sketches()))))
+            pairs = _once(np.concatenate([_as_pairs(_keys(contents), scored), _read(_path(library, which))]))
+            there = np.sort(_keys(list(library.rows(which.kept))))
             ours = (_places(pairs["first"], there) >= 0) & (_places(pairs["second"], there) >= 0)
-            _write(_path(library), pairs[ours])
+            _write(_path(library, which), pairs[ours])
 
 
 def _as_pairs(keys: Keys, scored: Scored) -> Pairs:
@@ -139,8 +150,8 @@ def _places(keys: Keys, known: Keys) -> Ints:
     return np.where(known[places] == keys, places, -1)
 
 
-def _path(library: Library) -> Path:
-    return library.features_folder(same_shot.Sketches.fingerprint) / f"{same_shot.SCORING}.npy"
+def _path(library: Library, which: Remembrance) -> Path:
+    return library.features_folder(which.kept.fingerprint) / f"{which.name}.npy"
 
 
 def _read(path: Path) -> Pairs:

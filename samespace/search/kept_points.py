@@ -1,0 +1,70 @@
+"""Find the points of photos once, and keep them in the library: most photos never need any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from samespace.base import progress
+from samespace.base.arrays import Array, Doubles, Ints, blocks
+from samespace.base.photos import in_threads
+from samespace.library.library import Library, Photo
+from samespace.library.read_photos import AT_ONCE, Rows
+from samespace.search.pair_scores import Remembered, Remembrance, Scored, recalled_scores, remember_scores
+from samespace.search.points import Points, count_partners, find_points
+
+PARTNERS = Remembrance(Points(), "partners-1")
+
+
+def partners_of(libraries: Sequence[Library], photos: Sequence[tuple[int, Photo]]) -> Callable[[Ints, Ints], Ints]:
+    """Return a function that counts the points which pairs of N photos share, (n,); libraries remember the counts.
+
+    Photos are given by the number of their library. A photo that has gone shares none, and that is not remembered.
+    """
+    contents = [photo.content for _, photo in photos]
+
+    def count(first: Ints, second: Ints) -> Ints:
+        before = recalled_scores(libraries, contents, PARTNERS)
+        remembered = Remembered(count_new, len(photos), before)
+        found = remembered(first, second)
+        one, other, scores = remembered.known
+        told = np.isfinite(scores)
+        if told.sum() > len(before.scores):
+            for library in libraries:
+                remember_scores(library, contents, Scored(one[told], other[told], scores[told]), PARTNERS)
+        return np.nan_to_num(found).astype(np.int64)
+
+    def count_new(first: Ints, second: Ints) -> Doubles:
+        rows = np.unique(np.concatenate([first, second])).tolist()
+        points: dict[int, Array | None] = {}
+        for number, library in enumerate(libraries):
+            mine = [row for row in rows if photos[row][0] == number]
+            points |= zip(mine, _points(library, [photos[row][1] for row in mine]), strict=True)
+        there = np.array([points[row] is not None for row in rows])
+        both = there[np.searchsorted(rows, first)] & there[np.searchsorted(rows, second)]
+        found = np.full(len(first), np.nan)
+        found[both] = count_partners(lambda row: np.asarray(points[row]), first[both], second[both])
+        return found
+
+    return count
+
+
+def _points(library: Library, photos: Sequence[Photo]) -> list[Array | None]:
+    """Return the points of photos, (BYTES,) each, None for one that has gone; those that are found now are kept."""
+    rows = library.rows(Points())
+    lacking = [photo for photo in photos if photo.content not in rows]
+    found: dict[str, Array] = {}
+    with progress.bar("looking closely", len(lacking), disable=not lacking) as bar:
+        for some in blocks(len(lacking), AT_ONCE):
+            block = lacking[some]
+            seen = zip(block, in_threads(find_points, [photo.path for photo in block]), strict=True)
+            new = {photo.content: points for photo, points in seen if points is not None}
+            if new and library.is_writable:
+                library.keep(Points(), Rows(list(new), {"points": np.stack(list(new.values()))}))
+            found |= new
+            bar.update(len(block))
+    kept = [photo for photo in photos if photo.content in rows]
+    features = library.features(Points(), kept).take("points")
+    found |= {photo.content: points for photo, points in zip(kept, features, strict=True)}
+    return [found.get(photo.content) for photo in photos]
