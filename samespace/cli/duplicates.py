@@ -62,7 +62,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
         for library, below in opened:
             scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
-        found = find_duplicates(libraries, everywhere, options, look.extractor, look.model)
+        found = find_duplicates(libraries, everywhere, options, look.deciding, look.model)
         plan = arguments.plan or libraries[0].folder / "plan.json"
         write_plan(plan, make_plan(found, libraries))
     if arguments.report:

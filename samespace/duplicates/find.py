@@ -14,7 +14,7 @@ from samespace.duplicates.group import DedupeOptions, Duplicates, Group, Verdict
 from samespace.duplicates.grouping import Similar, by_components, by_dbscan, by_keeper, listed, weakest
 from samespace.duplicates.photo_table import PhotoTable, RowPairs, is_below
 from samespace.duplicates.ranking import Join, Ranking
-from samespace.duplicates.scores import Scoring, feature_scoring, model_scoring, same_shot_score, same_shot_scoring
+from samespace.duplicates.scores import Scoring, materials_scoring, model_scoring, same_shot_score, same_shot_scoring
 from samespace.duplicates.standings import Standings
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
@@ -36,8 +36,8 @@ def find_duplicates(
 ) -> Duplicates:
     """Return the duplicates among the photos of these libraries that lie in these folders.
 
-    `same-space` scores by `model` or, without one, by the features of `extractor`. The photos must have been scanned
-    with that extractor, and for `near` and `same-space` also with `same_shot.Sketches`.
+    `same-space` scores by `model`, or without one by materials, which `extractor` keeps. The photos must have been
+    scanned with that extractor, and for `near` and `same-space` also with `same_shot.Sketches`.
     """
     comparison = Comparison(libraries, folders, options, extractor, model)
     found = comparison.at()
@@ -68,7 +68,7 @@ class Comparison:
         self._unreadable = [
             error for library in libraries for error in library.unreadable() if is_below(error.path, folders)
         ]
-        candidates, score = _scoring(photos, libraries, self.lowest, extractor, model)
+        candidates, score = _scoring(photos, libraries, extractor, model)
         known = None if options.kind == "exact" else recalled_scores(libraries, list(photos.rows))
         self._recalled = len(known.scores) if known else 0
         self._score = Remembered(score, len(photos), known if options.kind == "near" else None)
@@ -200,7 +200,7 @@ def _joint_verdicts(libraries: Sequence[Library]) -> dict[frozenset[str], bool]:
 
 
 def _scoring(
-    photos: PhotoTable, libraries: Sequence[Library], threshold: float, extractor: Extractor | None, model: Model | None
+    photos: PhotoTable, libraries: Sequence[Library], extractor: Extractor | None, model: Model | None
 ) -> Scoring:
     if photos.kind == "exact" or not photos.all:
         return Scoring(photos.same_pixels(libraries), _all_the_same)
@@ -208,7 +208,7 @@ def _scoring(
         return same_shot_scoring(photos.features(libraries, same_shot.Sketches()))
     assert extractor is not None, "same-space needs features"
     features = photos.features(libraries, extractor)
-    return model_scoring(features, model) if model else feature_scoring(features, threshold)
+    return model_scoring(features, model) if model else materials_scoring(features, photos.partners(libraries))
 
 
 def _all_the_same(first: Ints, _: Ints) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from samespace.duplicates.group import DedupeOptions, Verdicts
 from samespace.duplicates.scores import JoinedFeatures
 from samespace.library.library import Library, Photo
 from samespace.library.read_photos import Extractor
+from samespace.search.kept_points import partners_of
 from samespace.search.neighbours import Candidates, from_pairs
 from samespace.search.pair_scores import ScorePairs
 
@@ -68,6 +69,11 @@ class PhotoTable:
         return JoinedFeatures(
             [library.features(extractor, brought) for library, brought in zip(libraries, self._by_library, strict=True)]
         )
+
+    def partners(self, libraries: Sequence[Library]) -> Callable[[Ints, Ints], Ints]:
+        """Return a function that counts the points that pairs of rows share."""
+        brought = {photo.content: number for number, some in enumerate(self._by_library) for photo in some}
+        return partners_of(libraries, [(brought[photo.content], photo) for photo in self.firsts()])
 
     def decode(self, libraries: Sequence[Library], rows: Sequence[int]) -> None:
         """Learn the details of these rows, each of which its library decodes in full once."""

@@ -9,22 +9,25 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import arrays
-from samespace.base.arrays import Array, Ints
+from samespace.base.arrays import Array, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.library.features import Features
+from samespace.model import projection
 from samespace.search import same_shot
-from samespace.search.look import SHORTLIST
+from samespace.search.evidence import CountPartners, Evidence, Weights
+from samespace.search.look import MATERIALS, SHORTLIST
 from samespace.search.neighbours import Candidates, find_neighbours
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
 
-# Probability from the cosine of whitened ImageNet features. On the training spaces, alone and among other photos, one
-# half of the pairs with a cosine of 0.21 or more showed one space, 0.9 of those with 0.33, and 0.99 of those with 0.46.
-_SLOPE, _MIDDLE = 18.4, 0.21
+# Fitted on rooms of NYU Depth v2 that share no photo with those its results are measured on, each fold a library of its
+# own, without a model: `benchmarks/quality.py --select`.
+WEIGHTS = Weights(likeness=8.0, proof=2.9, bias=-5.3)
 FEWEST = 30  # photos: whitening learns from the library's own what they have in common
 _FITTED = 4096  # photos that it learns from at most
+_AT_ONCE = 4096  # photos whose materials are in memory
 
 
 class JoinedFeatures:
@@ -86,33 +89,18 @@ def model_scoring(features: JoinedFeatures, model: Model) -> Scoring:
     return Scoring(found._replace(full=np.zeros_like(found.full)), score)
 
 
-def feature_scoring(features: JoinedFeatures, threshold: float) -> Scoring:
-    """Return how `same-space` is scored without a model: by cosines of ImageNet features, whitened on these photos."""
-    if len(features) < FEWEST:
+def materials_scoring(materials: JoinedFeatures, partners: CountPartners) -> Scoring:
+    """Return how `same-space` is scored without a model: by what these photos themselves say tells rooms apart."""
+    if len(materials) < FEWEST:
         raise SameSpaceError(
-            f"without a model, same-space learns from the photos themselves, and {len(features)} are too few: give "
+            f"without a model, same-space learns from the photos themselves, and {len(materials)} are too few: give "
             f"--model DIR, a trained model, or at least {FEWEST} photos"
         )
-    whitened = _whitened(features.take("vectors", np.arange(len(features))))
-
-    def score(first: Ints, second: Ints) -> Array:
-        cosines = np.einsum("nd,nd->n", whitened[first].astype(np.float32), whitened[second].astype(np.float32))
-        return probability(cosines)
-
-    floor = cosine(threshold) - 0.001  # neighbours are found by cosines that are off by up to half of that
-    return Scoring(find_neighbours(whitened, floor), score)
-
-
-def probability(cosines: Array) -> Array:
-    """Return the probability that pairs of photos show one space, from their whitened cosines: (n,)."""
-    return 1 / (1 + np.exp(-_SLOPE * (cosines - _MIDDLE)))
-
-
-def cosine(probability: float) -> float:
-    """Return the whitened cosine that means this probability, from 0 to 1."""
-    if probability == 1:
-        return 1.0
-    return float(np.clip(_MIDDLE + np.log(probability / (1 - probability)) / _SLOPE, 0, 1))
+    rows = np.arange(len(materials))
+    whiten = projection.fit(materials.take(MATERIALS, rows[:: -(-len(rows) // projection.SAMPLE)]))
+    vectors = [whiten(materials.take(MATERIALS, rows[some])) for some in blocks(len(rows), _AT_ONCE)]
+    evidence = Evidence(np.concatenate(vectors), partners, WEIGHTS)
+    return Scoring(evidence.candidates, evidence)
 
 
 def _whitened(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]:

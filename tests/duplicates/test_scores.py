@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates import scores
@@ -15,13 +13,13 @@ from samespace.duplicates.scores import JoinedFeatures
 from samespace.library.features import Features
 from samespace.model.saved import load
 
-FIELDS = {"vectors": ((4,), "float16")}
+TYPES = {"vectors": "float16", "materials": "int8"}
 
 
-def features(folder: Path, vectors: np.ndarray, rows: list[int]) -> Features:
+def features(folder: Path, values: np.ndarray, rows: list[int], name: str = "vectors") -> Features:
     folder.mkdir(parents=True)
-    (folder / "vectors").write_bytes(vectors.astype(np.float16).tobytes())
-    return Features(folder, FIELDS, np.array(rows, np.int64))
+    (folder / name).write_bytes(values.astype(TYPES[name]).tobytes())
+    return Features(folder, {name: (values.shape[1:], TYPES[name])}, np.array(rows, np.int64))
 
 
 @pytest.fixture
@@ -40,45 +38,49 @@ def test_libraries_read_as_one(everywhere: tuple[JoinedFeatures, np.ndarray], ro
     assert joined.take("vectors", np.array(rows, np.intp)).tolist() == expected[rows].tolist()
 
 
-@given(st.floats(0.01, 0.99))
-def test_probability_and_cosine_are_each_others_inverse(probability: float) -> None:
-    cosine = scores.cosine(probability)
-    if cosine > 0:
-        assert float(scores.probability(np.array([cosine]))[0]) == pytest.approx(probability)
-
-
-def test_probabilities_are_those_that_were_measured() -> None:
-    measured = {0.21: 0.5, 0.33: 0.9, 0.46: 0.99}
-    assert scores.probability(np.array([*measured])) == pytest.approx([*measured.values()], abs=0.01)
-
-
 def crowd(count: int, tmp_path: Path) -> JoinedFeatures:
     """Photos that have much in common, and the last a near twin of the first."""
     random = np.random.default_rng(0)
-    vectors = random.standard_normal((count, 4)) * 0.3 + 5
-    vectors[-1] = vectors[0] + 0.01
-    return JoinedFeatures([features(tmp_path / "crowd", vectors, list(range(count)))])
+    rows = random.integers(-20, 20, (count, 30)) + 60
+    rows[-1] = rows[0] + random.integers(-1, 2, 30)
+    return JoinedFeatures([features(tmp_path / "crowd", rows, list(range(count)), "materials")])
+
+
+def no_partners(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.zeros(len(first), np.int64)
 
 
 def test_what_photos_have_in_common_does_not_make_them_alike(tmp_path: Path) -> None:
-    found = scores.feature_scoring(crowd(60, tmp_path), threshold=0.97)
-    assert found.score(np.array([0]), np.array([59]))[0] > 0.97
+    found = scores.materials_scoring(crowd(60, tmp_path), no_partners)
+    assert found.score(np.array([0]), np.array([59]))[0] > 0.8
     assert 59 in found.candidates.of(0)[0]
     others = np.arange(1, 59)
-    assert np.median(found.score(np.zeros(58, np.intp), others)) < 0.5
+    assert np.median(found.score(np.zeros(58, np.intp), others)) < 0.1
     assert found.score(others, np.zeros(58, np.intp)).tolist() == found.score(np.zeros(58, np.intp), others).tolist()
+
+
+def test_proof_makes_sure_of_what_is_likely(tmp_path: Path) -> None:
+    def some(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.where((first == 0) & (second == 59), 50, 0)
+
+    crowded = crowd(60, tmp_path)
+    likely, sure = (
+        scores.materials_scoring(crowded, partners).score(np.array([59]), np.array([0]))[0]
+        for partners in (no_partners, some)
+    )
+    assert likely < 0.99 < sure
 
 
 def test_too_few_photos_have_nothing_in_common_yet(tmp_path: Path) -> None:
     with pytest.raises(SameSpaceError, match="29 are too few"):
-        scores.feature_scoring(crowd(29, tmp_path), threshold=0.9)
-    assert scores.feature_scoring(crowd(30, tmp_path / "more"), threshold=0.9)
+        scores.materials_scoring(crowd(29, tmp_path), no_partners)
+    assert scores.materials_scoring(crowd(30, tmp_path / "more"), no_partners)
 
 
 def test_photos_that_do_not_differ_at_all_are_one_space(tmp_path: Path) -> None:
-    same = JoinedFeatures([features(tmp_path / "same", np.ones((30, 4)), list(range(30)))])
-    found = scores.feature_scoring(same, threshold=0.9)
-    assert found.score(np.array([0]), np.array([29]))[0] > 0.99
+    same = JoinedFeatures([features(tmp_path / "same", np.ones((30, 4)), list(range(30)), "materials")])
+    found = scores.materials_scoring(same, no_partners)
+    assert found.score(np.array([0]), np.array([29]))[0] > 0.9
     assert 29 in found.candidates.of(0)[0]
 
 

@@ -109,7 +109,7 @@ def _compare(live: LiveLibrary, snapshot: Snapshot, kind: str) -> Comparison:
     look = live.look if kind == "same-space" else None
     with live.library() as library:
         search = DedupeOptions(kind, LOWEST[kind])
-        comparison = Comparison([library], folders, search, look and look.extractor, look.model if look else None)
+        comparison = Comparison([library], folders, search, look and look.deciding, look.model if look else None)
         comparison.at(THRESHOLDS[kind], without=live.gone)  # groups have pairs to score as well, the first time
         comparison.remember([library])
     live.must_be_there()  # photos that went meanwhile would be taken for damaged ones

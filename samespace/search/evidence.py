@@ -1,0 +1,106 @@
+"""Weigh what speaks for two photos of a library showing one room: their materials, their neighbours', and proof.
+
+A room has more than two photos, often. So a photo is compared with its nearest neighbours beside it: two photos that
+share neither a wall nor a thing have a third one between them. And proof travels: what is proved of A and B, and of B
+and C, is proved of A and C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from samespace.base.arrays import Doubles, Floats, Ints, blocks, ranks, unit
+from samespace.search.neighbours import Candidates, find_neighbours
+from samespace.search.points import CHANCE
+
+BESIDE = 3  # neighbours that are compared with a photo: rooms with fewer photos lose little by it
+SHORTLIST = 20  # candidates of each photo
+PROVED = 4  # of these, to how many a proof is looked for: more find hardly any
+_SURE = 64  # partners beyond which more say nothing
+_ROWS = 4096
+
+CountPartners = Callable[[Ints, Ints], Ints]  # of pairs of photos, (n,) each
+
+
+class Weights(NamedTuple):
+    """How much each piece of evidence counts for the logarithm of the odds."""
+
+    likeness: float
+    proof: float
+    bias: float
+
+
+class Evidence:
+    """What speaks for any two of N photos showing one room."""
+
+    def __init__(self, vectors: Floats, count_partners: CountPartners, weights: Weights) -> None:
+        """Take vectors (N, d) of length 1; `count_partners` proves the most likely pairs."""
+        self._weights = weights
+        self._vectors = beside_neighbours(vectors)
+        found = find_neighbours(self._vectors, 0.0, SHORTLIST)
+        self.candidates: Candidates = found._replace(full=np.zeros_like(found.full))
+        first, second = nearest_pairs(found, PROVED)
+        self._proof = Chains(len(vectors), first, second, count_partners(first, second))
+
+    def __call__(self, first: Ints, second: Ints) -> Doubles:
+        """Return the probability that pairs of photos show one room, (n,)."""
+        likeness, proof = self.pieces(first, second)
+        odds = self._weights.likeness * likeness + self._weights.proof * proof + self._weights.bias
+        return 1 / (1 + np.exp(-odds))
+
+    def pieces(self, first: Ints, second: Ints) -> tuple[Doubles, Doubles]:
+        """Return how alike pairs of photos are beside their neighbours, and how well they are proved, (n,) each."""
+        likeness = np.empty(len(first))
+        for some in blocks(len(first), _ROWS):
+            likeness[some] = np.einsum("nd,nd->n", self._vectors[first[some]], self._vectors[second[some]])
+        return likeness, self._proof(first, second)
+
+
+def beside_neighbours(vectors: Floats) -> Floats:
+    """Add to each vector (N, d) its nearest neighbours', as far as they are alike; the sums have length 1."""
+    photos, neighbours, cosines = _nearest(find_neighbours(vectors, 0.0, BESIDE), BESIDE)
+    sums = vectors.astype(np.float32)
+    for some in blocks(len(photos), _ROWS):
+        np.add.at(sums, photos[some], vectors[neighbours[some]] * cosines[some, None])
+    return unit(sums)
+
+
+def nearest_pairs(found: Candidates, most: int) -> tuple[Ints, Ints]:
+    """Return the pairs of photos of which one is among the `most` nearest of the other, each once, rising."""
+    photos, neighbours, _ = _nearest(found, most)
+    pairs = np.unique(np.stack([np.minimum(photos, neighbours), np.maximum(photos, neighbours)], 1), axis=0)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _nearest(found: Candidates, most: int) -> tuple[Ints, Ints, Floats]:
+    """Return each photo with each of its `most` nearest, and their cosines: (n,) each."""
+    photos = np.repeat(np.arange(len(found.starts) - 1), np.diff(found.starts))
+    order = np.lexsort((found.ids, -found.cosines, photos))
+    photos, neighbours, cosines = photos[order], found.ids[order].astype(np.int64), found.cosines[order]
+    nearest = ranks(photos) < most
+    return photos[nearest], neighbours[nearest], cosines[nearest]
+
+
+class Chains:
+    """The proofs that join N photos, directly or through others: a chain is as strong as its weakest link."""
+
+    def __init__(self, count: int, first: Ints, second: Ints, partners: Ints) -> None:
+        """Take pairs of photos (n,) and how many `partners` each has."""
+        links = np.minimum(partners, _SURE) - CHANCE
+        self._groups: dict[int, Ints] = {}  # by strength: for each photo, the number of those it is joined to
+        group = np.arange(count)
+        for strength in np.unique(links[links > 0])[::-1].tolist():
+            for one, other in zip(first[links == strength].tolist(), second[links == strength].tolist(), strict=True):
+                if group[one] != group[other]:
+                    group = np.where(group == group[other], group[one], group)
+            self._groups[strength] = group.copy()
+
+    def __call__(self, first: Ints, second: Ints) -> Doubles:
+        """Return the logarithm of how strong the best chain between each pair is, (n,): 0 for none."""
+        strongest = np.zeros(len(first))
+        for strength, group in reversed(self._groups.items()):
+            strongest[group[first] == group[second]] = strength
+        return np.log1p(strongest)
