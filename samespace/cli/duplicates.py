@@ -23,6 +23,7 @@ from samespace.cli.options import (
     open_library,
     outermost,
     real,
+    say_if_outdated,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
             held.enter_context(library.hold())
         extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
         for library, below in opened:
+            say_if_outdated(library, look)
             scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
         found = find_duplicates(libraries, everywhere, options, look.deciding, look.model)
         plan = arguments.plan or libraries[0].folder / "plan.json"

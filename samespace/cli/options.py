@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,6 +146,14 @@ def look_of(arguments: argparse.Namespace, library: Library) -> Look:
     chosen = choose_look(arguments.model, arguments.backbone, arguments.weights)
     library.take_over(chosen.extractor)
     return chosen
+
+
+def say_if_outdated(library: Library, look: Look) -> None:
+    """Say why a scan reads photos that an earlier version has read."""
+    from samespace.search.look import is_outdated
+
+    if is_outdated(library, look):
+        print("an earlier version kept less of each photo: they are read once more", file=sys.stderr)
 
 
 def has_look(arguments: argparse.Namespace) -> bool:

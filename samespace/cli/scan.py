@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
-from samespace.cli.options import folder_options, libraries_of, matcher_option, real
+from samespace.cli.options import folder_options, libraries_of, matcher_option, real, say_if_outdated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +40,10 @@ def scan(arguments: argparse.Namespace) -> None:
         if arguments.imported:
             from samespace.library.cluster_files import import_folder
 
-            photos = import_folder(library, below[0], arguments.imported, look.extractors if look.options else [])
+            photos = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
             print(f"{photos:,} photos taken over from {arguments.imported}")
         extensions = arguments.extensions or EXTENSIONS
+        say_if_outdated(library, look)
         scanned = scan_folders(library, below, look, arguments.matcher, extensions, arguments.follow_links)
         show.show_scan(scanned, _next_commands(arguments, library, below, look))
 

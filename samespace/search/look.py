@@ -125,6 +125,13 @@ def remembered_look(library: Library) -> Look:
     return chosen
 
 
+def is_outdated(library: Library, look: Look) -> bool:
+    """Tell whether an earlier version scanned this library for the look, and kept less of each photo."""
+    return look.deciding is not look.extractor and any(
+        library.rows(look.extractor).keys() - library.rows(look.deciding).keys()
+    )
+
+
 def look_from_options(options: Sequence[str]) -> Look:
     """Return the look whose `options` these are."""
     names = _by_name(options)

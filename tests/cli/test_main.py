@@ -24,9 +24,12 @@ from samespace.base.files import content_hash
 from samespace.base.photos import open_photo, read_pixels
 from samespace.cli.main import main
 from samespace.library.library import FOLDER, Library
+from samespace.library.scan import scan
+from samespace.model.extract import for_backbone
 from samespace.model.pairs import TEST, find_photos
 from samespace.search.compression import fit_pca
 from samespace.search.look import choose_look, compare_pair
+from samespace.search.same_shot import Sketches
 from samespace.words.matcher import Matcher
 from samespace.words.stored_captions import LibraryCaptions
 
@@ -217,8 +220,19 @@ def test_scan_keeps_what_same_space_compares(run: Run, album: Path, model_folder
     assert (status, out.splitlines()[0].split()[0]) == (0, "3")
     kept = sorted((album.parent / "library" / "features").iterdir())
     assert [path.name[16:] for path in kept].count("-unit") == 1  # a backbone's, as they are searched
-    assert len(kept) == 4
+    assert len(kept) == 5
     assert not (album / ".samespace").exists()
+
+
+def test_a_library_of_an_earlier_version_is_brought_up_to_date(run: Run, album: Path) -> None:
+    """Such a library has vectors, and nothing of what photos are made of."""
+    library = Library(album / ".samespace", create=True)
+    scan(library, [album], [Sketches(), for_backbone("mobilenet_v3_small", "none")])
+    library.close()
+    said = "an earlier version kept less of each photo: they are read once more"
+    first, second = (run("scan", album, *RANDOM) for _ in range(2))
+    assert first[0] == second[0] == 0 and first[1].split()[0] == second[1].split()[0] == "4"
+    assert said in first[2] and said not in second[2]
 
 
 def next_command(out: str, verb: str) -> list[str]:

@@ -348,7 +348,10 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
 
 
 def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_path: Path) -> None:
-    library, extractor = Library(tmp_path / "library", create=True), for_backbone("mobilenet_v3_small", "none")
+    library, extractor = (
+        Library(tmp_path / "library", create=True),
+        for_backbone("mobilenet_v3_small", "none").materials,
+    )
     scan(library, [rooms], [same_shot.Sketches(), extractor])
     found = find_duplicates([library], [rooms], DedupeOptions("same-space", threshold=0.9), extractor)
     assert found.groups
@@ -365,7 +368,7 @@ def room(photo: Photo) -> str:
 
 
 def test_few_photos_are_too_few_without_a_model(folder: Path) -> None:
-    library, extractor = Library(folder / FOLDER, create=True), for_backbone("mobilenet_v3_small", "none")
+    library, extractor = Library(folder / FOLDER, create=True), for_backbone("mobilenet_v3_small", "none").materials
     scan(library, [folder], [extractor])
     with pytest.raises(SameSpaceError, match=r"and 4 are too few: give --model DIR"):
         find_duplicates([library], [folder], DedupeOptions("same-space"), extractor)
@@ -430,7 +433,7 @@ def scanned(
 ) -> dict[str, Scanned]:
     """By kind; "model" is same-space with one. Of six pairs somebody said what they are."""
     model = load(model_folders["compare"])
-    with_model, without = for_model(model), for_backbone("mobilenet_v3_small", "none")
+    with_model, without = for_model(model), for_backbone("mobilenet_v3_small", "none").materials
     library = Library(tmp_path_factory.mktemp("library") / FOLDER, create=True)
     scan(library, [album], [same_shot.Sketches(), with_model, without])
     contents = {photo.path.name: photo.content for photo in library.photos()}

@@ -21,6 +21,7 @@ from samespace.base import progress
 from samespace.library import cluster_files
 from samespace.library.read_photos import Batch, Extractor, read_batch
 from samespace.model import extract
+from samespace.search.look import choose_look
 from samespace.search.same_shot import Sketches
 from tests.library.conftest import Mean, draw_mixture, paths_in
 from tests.stub_master import StubMaster
@@ -211,7 +212,8 @@ def test_no_worker_idles_while_others_are_busy(photos: int, workers: int, most: 
 def test_a_backbone_is_embedded_as_a_scan_would(photos: Path, tmp_path: Path) -> None:
     with StubMaster(tmp_path, config=experiment(photos, batch_size=5)):
         assert embed.main() == 0
-    assert written(tmp_path) == files_of(photos, 5, [Sketches(), extract.for_backbone("mobilenet_v3_small", "none")])
+    look = choose_look(backbone="mobilenet_v3_small", weights="none")
+    assert written(tmp_path) == files_of(photos, 5, [Sketches(), *look.extractors])
 
 
 def test_a_model_is_embedded_as_a_scan_would(model_folders: dict[str, Path]) -> None:
