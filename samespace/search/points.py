@@ -21,13 +21,13 @@ from samespace.base.arrays import Array, Floats, Ints
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
 
 MOST = 800
-SIDE = 480  # pixels of a photo's longer side
+SIDE = 400  # pixels of a photo's longer side
 _NUMBERS, _TOP = 32, 7  # coefficients of a point, each from -7 to 7
 _WIDTH = 4 + _NUMBERS // 2  # bytes of a point: two places of 16 bits, then two coefficients in each byte
 _UNIT = 64  # steps of a place in a pixel
 _FLATTEST = 0.01  # the contrast from which something is a point: plain walls have some of their own
 _RATIO = 0.8  # how much nearer a point must be to its partner than to any other; how much a second is worth
-_NEAR = 1.125  # pixels off its line that a partner may be
+_NEAR = 0.94  # pixels off its line that a partner may be
 _TRIES = 1000
 CHANCE = 13  # partners that a movement explains in photos of different rooms, at most
 BYTES = MOST * _WIDTH
