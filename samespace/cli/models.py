@@ -15,9 +15,15 @@ def compare(arguments: argparse.Namespace) -> None:
     """Tell whether two photos show the same space.
 
     With --model, prints the probability. Without one, prints the cosine similarity of ImageNet features, which were not
-    trained to recognise rooms.
+    trained to recognise rooms. Either way, photos that share enough points are proved to show one place; --explain
+    draws these points.
     """
+    from samespace.search.explain import draw, find_proof, in_words, refuse_foreign_picture
+    from samespace.search.points import PROOF
+
     photos = [arguments.photo0, arguments.photo1]
+    if arguments.explain:  # before the work, not after it
+        refuse_foreign_picture(arguments.explain)
     if arguments.model:
         model = samespace.load(arguments.model)
         score, threshold, meaning = model.compare(*photos), model.threshold, "probability"
@@ -32,12 +38,20 @@ def compare(arguments: argparse.Namespace) -> None:
         pixels = np.stack([read_pixels(photo, SIZE) for photo in photos])
         score, threshold = compare_pair(choose_look(None, arguments.backbone, arguments.weights), pixels)
         meaning = "cosine"
-    same = score >= threshold
+    proof = find_proof(*photos)
+    same = score >= threshold or proof.shared >= PROOF
+    if arguments.explain:
+        draw(proof, arguments.explain)
     if arguments.json:
-        print(json.dumps({meaning: score, "threshold": threshold, "same_space": same}))
-    else:
-        answer = "same space" if same else "different spaces"
-        print(f"{answer} ({meaning} {score:.4f}; same if {threshold:g} or more)")
+        found = {meaning: score, "threshold": threshold, "shared_points": proof.shared, "same_space": same}
+        print(json.dumps(found))
+        return
+    if proof.shared >= PROOF and score < threshold:
+        print(f"same space ({in_words(proof.shared)}; {meaning} {score:.4f})")
+        return
+    print(f"{'same space' if same else 'different spaces'} ({meaning} {score:.4f}; same if {threshold:g} or more)")
+    if arguments.explain:
+        print(in_words(proof.shared))
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -96,6 +110,7 @@ def compare_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
     )
+    parser.add_argument("--explain", type=Path, metavar="FILE.png", help="also draw the points that both photos show")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -15,6 +15,7 @@ from samespace.search.pair_scores import Remembered, Remembrance, Scored, recall
 from samespace.search.points import Points, count_partners, find_points
 
 PARTNERS = Remembrance(Points(), "partners-1")
+PAIRS = 2048  # whose counts are remembered together
 
 
 def partners_of(libraries: Sequence[Library], photos: Sequence[tuple[int, Photo]]) -> Callable[[Ints, Ints], Ints]:
@@ -27,12 +28,15 @@ def partners_of(libraries: Sequence[Library], photos: Sequence[tuple[int, Photo]
     def count(first: Ints, second: Ints) -> Ints:
         before = recalled_scores(libraries, contents, PARTNERS)
         remembered = Remembered(count_new, len(photos), before)
-        found = remembered(first, second)
-        one, other, scores = remembered.known
-        told = np.isfinite(scores)
-        if told.sum() > len(before.scores):
-            for library in libraries:
-                remember_scores(library, contents, Scored(one[told], other[told], scores[told]), PARTNERS)
+        found, kept = np.empty(len(first)), len(before.scores)
+        for some in blocks(len(first), PAIRS):  # a search that is stopped has to do little of it again
+            found[some] = remembered(first[some], second[some])
+            one, other, scores = remembered.known
+            told = np.isfinite(scores)
+            if told.sum() > kept:
+                kept = told.sum()
+                for library in libraries:
+                    remember_scores(library, contents, Scored(one[told], other[told], scores[told]), PARTNERS)
         return np.nan_to_num(found).astype(np.int64)
 
     def count_new(first: Ints, second: Ints) -> Doubles:

@@ -29,7 +29,9 @@ _FLATTEST = 0.01  # the contrast from which something is a point: plain walls ha
 _RATIO = 0.8  # how much nearer a point must be to its partner than to any other; how much a second is worth
 _NEAR = 0.94  # pixels off its line that a partner may be
 _TRIES = 1000
-CHANCE = 13  # partners that a movement explains in photos of different rooms, at most
+# Of 5,244 pairs of photos of different rooms that look most alike, three had more partners than CHANCE, and none PROOF;
+# of 795 such pairs of one room, 236 and 184 had (NYU Depth v2).
+CHANCE, PROOF = 13, 20
 BYTES = MOST * _WIDTH
 
 cv2.setNumThreads(1)  # photos and pairs run side by side

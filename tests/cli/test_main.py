@@ -29,6 +29,7 @@ from samespace.model.extract import for_backbone
 from samespace.model.pairs import TEST, find_photos
 from samespace.search.compression import fit_pca
 from samespace.search.look import choose_look, compare_pair
+from samespace.search.points import PROOF
 from samespace.search.same_shot import Sketches
 from samespace.words.matcher import Matcher
 from samespace.words.stored_captions import LibraryCaptions
@@ -75,19 +76,49 @@ def test_compare_in_json(run: Run, model_folders: dict[str, Path], photos: tuple
     status, out, err = run("compare", photos[0], photos[0], "--model", model_folders["compare"], "--json")
     answer = json.loads(out)
     assert (status, err) == (0, "")
-    assert list(answer) == ["probability", "threshold", "same_space"]
-    assert answer["threshold"] == 0.5
-    assert answer["same_space"] is (answer["probability"] >= 0.5)
+    assert list(answer) == ["probability", "threshold", "shared_points", "same_space"]
+    assert answer["threshold"] == 0.5 and answer["shared_points"] > PROOF
+    assert answer["same_space"]
 
 
 def test_compare_without_a_model_says_how_little_that_means(run: Run, photos: tuple[Path, ...]) -> None:
     status, out, err = run("compare", photos[0], photos[0], *RANDOM)
     assert (status, out) == (0, "same space (cosine 1.0000; same if 0.9 or more)\n")
     assert err == "no --model: comparing ImageNet features, which were not trained to recognise rooms\n"
-    _, out, _ = run("compare", photos[0], photos[1], *RANDOM, "--json")
-    pixels = np.stack([read_pixels(photo, 256) for photo in photos[:2]])
+    _, out, _ = run("compare", photos[0], photos[-1], *RANDOM, "--json")
+    pixels = np.stack([read_pixels(photo, 256) for photo in (photos[0], photos[-1])])
     cosine, _ = compare_pair(choose_look(None, "mobilenet_v3_small", "none"), pixels)
-    assert json.loads(out) == {"cosine": pytest.approx(cosine), "threshold": 0.9, "same_space": cosine >= 0.9}
+    answer = json.loads(out)
+    assert answer.pop("shared_points") < PROOF
+    assert answer == {"cosine": pytest.approx(cosine), "threshold": 0.9, "same_space": cosine >= 0.9}
+
+
+def test_compare_confirms_by_proof_and_draws_it(run: Run, photos: tuple[Path, ...], tmp_path: Path) -> None:
+    """The left two thirds of a photo and its right two thirds show one place, whatever a random network says."""
+    with Image.open(photos[0]) as photo:
+        wide = photo.convert("RGB").resize((900, 600))
+    wide.crop((0, 0, 600, 600)).save(tmp_path / "left.png")
+    wide.crop((300, 0, 900, 600)).save(tmp_path / "right.png")
+    both = tmp_path / "left.png", tmp_path / "right.png"
+    status, out, _ = run("compare", *both, *RANDOM, "--explain", tmp_path / "proof.png")
+    assert (status, out.split()[:2]) == (0, ["same", "space"])
+    assert re.search(r"proof: [0-9]+ points lie in both", out)
+    with Image.open(tmp_path / "proof.png") as drawn:
+        assert drawn.size == (480 + 12 + 480, 480)
+        assert (9, 105, 218) in {colour for _, colour in drawn.getcolors(1 << 20)}
+    _, in_json, _ = run("compare", *both, *RANDOM, "--json")
+    assert json.loads(in_json)["same_space"] is True
+
+    _, out, _ = run("compare", photos[0], photos[-1], *RANDOM, "--explain", tmp_path / "proof.png")
+    assert "no proof: " in out and f"it takes {PROOF}" in out
+
+
+def test_a_proof_is_not_drawn_over_anything_else(run: Run, photos: tuple[Path, ...], tmp_path: Path) -> None:
+    (tmp_path / "holiday.png").write_bytes(photos[0].read_bytes())
+    for name, said in (("holiday.png", "not a picture that samespace drew"), ("proof.jpg", "ends in .png")):
+        status, _, err = run("compare", *photos[:2], *RANDOM, "--explain", tmp_path / name)
+        assert status == 1 and said in err
+    assert (tmp_path / "holiday.png").read_bytes() == photos[0].read_bytes()
 
 
 def test_evaluate_prints_a_table_or_json_and_plots(

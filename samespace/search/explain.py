@@ -1,0 +1,85 @@
+"""Draw the proof that two photos show one place: both side by side, and a line for every point that they share."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+
+from samespace.base.arrays import Array, Floats
+from samespace.base.errors import SameSpaceError
+from samespace.base.files import write_whole
+from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign
+from samespace.base.photos import opened
+from samespace.search.points import PROOF, SIDE, partners, points_of
+
+_HEIGHT = 480  # pixels, of each photo in the picture
+_GAP = 12
+_PAPER = (255, 255, 255)
+_LINE = (9, 105, 218)
+
+
+def refuse_foreign_picture(path: Path) -> None:
+    """Refuse to draw over anything but an earlier picture."""
+    if path.suffix.lower() != ".png":
+        raise SameSpaceError(f"cannot draw into {path}: give a name that ends in .png")
+    refuse_foreign(path, is_own_picture, "a picture that samespace drew")
+
+
+class Proof(NamedTuple):
+    """Two photos, a picture's worth of each, and where in these they show the same points: (n, 2) each."""
+
+    photos: tuple[Image.Image, Image.Image]
+    places: tuple[Floats, Floats]
+
+    @property
+    def shared(self) -> int:
+        return len(self.places[0])
+
+
+def find_proof(photo0: Path, photo1: Path) -> Proof:
+    """Look for points that two photos share."""
+    (shown0, points0, scale0), (shown1, points1, scale1) = map(_look_at, (photo0, photo1))
+    here, there = partners(points0, points1)
+    return Proof((shown0, shown1), (here * scale0, there * scale1))
+
+
+def _look_at(path: Path) -> tuple[Image.Image, Array, np.float32]:
+    """Return a photo as it is drawn, its points, and by what to multiply their places."""
+    with opened(path, at_least=_HEIGHT) as photo:
+        shrunk = max(1.0, max(photo.size) / SIDE)
+        size = max(1, round(photo.width * _HEIGHT / photo.height)), _HEIGHT
+        return photo.resize(size), points_of(photo), np.float32(shrunk * _HEIGHT / photo.height)
+
+
+def draw(proof: Proof, path: Path) -> None:
+    """Draw a proof into a PNG."""
+    refuse_foreign_picture(path)
+    left, right = proof.photos
+    start = left.width + _GAP
+    picture = Image.new("RGB", (start + right.width, _HEIGHT), _PAPER)
+    picture.paste(left, (0, 0))
+    picture.paste(right, (start, 0))
+    brush = ImageDraw.Draw(picture)
+    for (x0, y0), (x1, y1) in zip(*(places.tolist() for places in proof.places), strict=True):
+        brush.line((x0, y0, start + x1, y1), _LINE)
+        for x, y in ((x0, y0), (start + x1, y1)):
+            brush.ellipse((x - 3, y - 3, x + 3, y + 3), outline=_PAPER, fill=_LINE)
+    note, content = PngInfo(), BytesIO()
+    note.add_text("Software", PICTURE)
+    picture.save(content, "PNG", pnginfo=note)
+    try:
+        write_whole(path, content.getvalue())
+    except OSError as error:
+        raise SameSpaceError(f"cannot write {path} ({error.strerror}): give a folder that exists") from error
+
+
+def in_words(shared: int) -> str:
+    """Say what so many shared points prove."""
+    if shared >= PROOF:
+        return f"proof: {shared} points lie in both where a moved camera would see them"
+    return f"no proof: {shared} points fit, and it takes {PROOF}"
