@@ -120,6 +120,12 @@ class FeatureStore:
         if fingerprint in self._stamps:
             self._note(fingerprint, self._stamps.pop(fingerprint))
 
+    def keep(self, fingerprint: str, rows: Rows) -> None:
+        """Write features, and make their contents own them."""
+        places = self.write(fingerprint, rows)
+        with self._db.transaction():
+            self.refer(fingerprint, rows.contents, places)
+
     def forget_lost(self, fingerprint: str, fields: Fields) -> None:
         """Forget features whose file was deleted or cut short, and changed rows, so that they are made again."""
         if self._are_lost(fingerprint, fields):
@@ -180,9 +186,7 @@ class FeatureStore:
         with progress.bar("preparing", len(contents)) as bar:
             for block in blocks(len(contents), BLOCK):
                 rows = Rows(contents[block], work(Features(folder, source.fields, numbers[block])))
-                places = self.write(derived.fingerprint, rows)
-                with self._db.transaction():
-                    self.refer(derived.fingerprint, rows.contents, places)
+                self.keep(derived.fingerprint, rows)
                 bar.update(len(rows.contents))
 
     def drop_derived(self, source: Kept, but: str) -> None:

@@ -252,16 +252,16 @@ class Library:
                 self._features.derive(source, derived, work)
 
     def keep(self, kept: Kept, rows: Rows) -> None:
-        """Keep features that were found in photos, unless somebody else holds the library: then they are found again.
+        """Keep features until their photos go; not while somebody else holds the library."""
+        with self.hold(wait=False) as held:
+            if held:
+                self._features.keep(kept.fingerprint, rows)
 
-        They are forgotten when their photos are.
-        """
+    def forget_damaged(self, kept: Kept) -> None:
+        """Forget features whose files have changed, so that they are found again; no scan looks after them."""
         with self.hold(wait=False) as held:
             if held:
                 self._features.forget_lost(kept.fingerprint, kept.fields)
-                places = self._features.write(kept.fingerprint, rows)
-                with self._db.transaction():
-                    self._features.refer(kept.fingerprint, rows.contents, places)
 
     def drop_derived(self, source: Kept, but: str) -> None:
         """Delete all features derived from these, named `<source>-…`, except one."""

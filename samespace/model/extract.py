@@ -113,16 +113,16 @@ class NetworkExtractor:
     def _run(self) -> Callable[[Pixels], Columns]:
         if self._device.type == "cuda":
             return self._on_cuda
-        return self._in_openvino() if openvino() else lambda chunk: self._in_torch(torch.from_numpy(chunk))
+        return self._in_openvino() if openvino() else self._in_torch
 
-    def _in_torch(self, pixels: Tensor) -> Columns:
-        return self._finish(self._network(pixels), pixels.cpu().numpy())
+    def _in_torch(self, chunk: Pixels) -> Columns:
+        return self._finish(self._network(torch.from_numpy(chunk)), chunk)
 
     def _on_cuda(self, chunk: Pixels) -> Columns:
         pixels = torch.from_numpy(chunk).pin_memory().to(self._device, non_blocking=True)
         # TensorFloat-32 would give other answers than a CPU, and decoding is the bottleneck anyway.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-            return self._in_torch(pixels)
+            return self._finish(self._network(pixels), chunk)
 
     def _in_openvino(self) -> Callable[[Pixels], Columns]:
         model = convert(self._network, self._chunk)
@@ -150,7 +150,7 @@ class NetworkExtractor:
 class Materials:
     """An extractor of what photos are made of (see materials.py), from the pass that gives their vectors.
 
-    Its fingerprint is its own, because libraries of 0.2 and before have vectors without it.
+    Its fingerprint is its own, because libraries of 0.1 have vectors without it.
     """
 
     def __init__(self, source: NetworkExtractor, field: tuple[tuple[int, ...], str]) -> None:

@@ -56,6 +56,8 @@ def partners_of(libraries: Sequence[Library], photos: Sequence[tuple[int, Photo]
 
 def _points(library: Library, photos: Sequence[Photo]) -> list[Array | None]:
     """Return the points of photos, (BYTES,) each, None for one that has gone; those that are found now are kept."""
+    if library.is_writable:
+        library.forget_damaged(Points())
     rows = library.rows(Points())
     lacking = [photo for photo in photos if photo.content not in rows]
     found: dict[str, Array] = {}

@@ -11,7 +11,7 @@ import pytest
 from samespace.base.find import find
 from samespace.library.library import Library, Photo
 from samespace.library.scan import scan
-from samespace.search import kept_points
+from samespace.search import kept_points, points
 from samespace.search.kept_points import partners_of
 from samespace.search.points import Points
 from samespace.search.same_shot import Sketches
@@ -71,6 +71,18 @@ def test_a_photo_that_has_gone_shares_nothing_and_may_come_back(library: Library
     assert len(library.rows(Points())) == 2
     away.rename(first)
     assert counted(library)[0] > 0, "two shots of one room, by their names"
+
+
+@pytest.mark.parametrize("left", [0, 100, 2 * points.BYTES + 5])
+def test_points_that_are_damaged_are_found_again(library: Library, left: int) -> None:
+    first = counted(library)
+    folder = library.features_folder(Points.fingerprint)
+    (folder / f"{kept_points.PARTNERS.name}.npy").unlink()
+    file = folder / "points"
+    kept = file.read_bytes()
+    file.write_bytes(kept[:left] if left < points.BYTES else kept[:left] + b"other" + kept[left + 5 :])
+    assert counted(library) == first
+    assert file.read_bytes() == kept
 
 
 def test_nothing_is_kept_while_somebody_else_holds_the_library(library: Library) -> None:
