@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.samples import draw_samples, save_picture
+from experiments.samples import draw_samples
 from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.photos import VARIANTS
+from samespace.base.pictures import save_picture
 from samespace.model.pairs import (
     AIRBNB,
     RANKED,

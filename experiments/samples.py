@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
-from samespace.base.errors import SameSpaceError
-from samespace.base.files import write_whole
 from samespace.base.hashes import hamming
-from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign
 from samespace.base.photos import VARIANTS, read_pixels
 from samespace.model.pairs import Pairs, Photos
 
@@ -84,17 +79,3 @@ def _in_columns(columns: list[list[Image.Image]]) -> Image.Image:
         for y, card in enumerate(column):
             sheet.paste(card, (MARGIN + x * across, MARGIN + y * down))
     return sheet
-
-
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG that appears whole or not at all."""
-    if path.suffix.lower() != ".png":
-        raise SameSpaceError(f"{path} cannot be drawn: give --output a name that ends in .png")
-    refuse_foreign(path, is_own_picture, "a picture that samespace drew")
-    content, about = BytesIO(), PngInfo()
-    about.add_text("Software", PICTURE)
-    picture.save(content, format="PNG", pnginfo=about)
-    try:
-        write_whole(path, content.getvalue())
-    except OSError as error:
-        raise SameSpaceError(f"cannot write {path} ({error}): give a folder that exists and may be written") from error

@@ -18,7 +18,8 @@ def compare(arguments: argparse.Namespace) -> None:
     trained to recognise rooms. Either way, photos that share enough points are proved to show one place; --explain
     draws these points.
     """
-    from samespace.search.explain import draw, find_proof, in_words, refuse_foreign_picture
+    from samespace.base.pictures import refuse_foreign_picture
+    from samespace.search.explain import draw, find_proof, in_words
     from samespace.search.points import PROOF
 
     photos = [arguments.photo0, arguments.photo1]

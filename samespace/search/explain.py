@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
 
 from samespace.base.arrays import Array, Floats
-from samespace.base.errors import SameSpaceError
-from samespace.base.files import write_whole
-from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign
 from samespace.base.photos import opened
+from samespace.base.pictures import save_picture
 from samespace.search.points import PROOF, SIDE, partners, points_of
 
 _HEIGHT = 480  # pixels, of each photo in the picture
 _GAP = 12
 _PAPER = (255, 255, 255)
 _LINE = (9, 105, 218)
-
-
-def refuse_foreign_picture(path: Path) -> None:
-    """Refuse to draw over anything but an earlier picture."""
-    if path.suffix.lower() != ".png":
-        raise SameSpaceError(f"cannot draw into {path}: give a name that ends in .png")
-    refuse_foreign(path, is_own_picture, "a picture that samespace drew")
 
 
 class Proof(NamedTuple):
@@ -38,6 +27,7 @@ class Proof(NamedTuple):
 
     @property
     def shared(self) -> int:
+        """Return how many points both photos show."""
         return len(self.places[0])
 
 
@@ -58,7 +48,6 @@ def _look_at(path: Path) -> tuple[Image.Image, Array, np.float32]:
 
 def draw(proof: Proof, path: Path) -> None:
     """Draw a proof into a PNG."""
-    refuse_foreign_picture(path)
     left, right = proof.photos
     start = left.width + _GAP
     picture = Image.new("RGB", (start + right.width, _HEIGHT), _PAPER)
@@ -69,13 +58,7 @@ def draw(proof: Proof, path: Path) -> None:
         brush.line((x0, y0, start + x1, y1), _LINE)
         for x, y in ((x0, y0), (start + x1, y1)):
             brush.ellipse((x - 3, y - 3, x + 3, y + 3), outline=_PAPER, fill=_LINE)
-    note, content = PngInfo(), BytesIO()
-    note.add_text("Software", PICTURE)
-    picture.save(content, "PNG", pnginfo=note)
-    try:
-        write_whole(path, content.getvalue())
-    except OSError as error:
-        raise SameSpaceError(f"cannot write {path} ({error.strerror}): give a folder that exists") from error
+    save_picture(picture, path)
 
 
 def in_words(shared: int) -> str:
