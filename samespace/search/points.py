@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -34,11 +33,9 @@ _TRIES = 1000
 CHANCE, PROOF = 13, 20
 BYTES = MOST * _WIDTH
 
-cv2.setNumThreads(1)  # photos and pairs run side by side
-
 
 class Points:
-    """What a library keeps of the points of those photos that something was to be proved of."""
+    """The points of photos as a library keeps them: of those that something was to be proved of."""
 
     fingerprint = "points-1"
     fields: ClassVar[dict[str, tuple[tuple[int, ...], str]]] = {"points": ((BYTES,), "uint8")}
@@ -59,7 +56,7 @@ def points_of(photo: Image.Image) -> Array:
     scale = SIDE / max(grey.size)
     if scale < 1:
         grey = grey.resize([max(1, round(side * scale)) for side in grey.size], Image.Resampling.BOX)
-    sift = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=_FLATTEST)
+    sift = _opencv().SIFT.create(nfeatures=MOST, contrastThreshold=_FLATTEST)
     found, histograms = sift.detectAndCompute(np.asarray(grey), None)
     kept = np.zeros((MOST, _WIDTH), np.uint8)
     if histograms is None:
@@ -100,6 +97,7 @@ def partners(first: Array, second: Array) -> tuple[Floats, Floats]:
     places0, places1 = places0[chosen], places1[there[chosen]]
     if len(places0) < 8:
         return places0[:0], places1[:0]
+    cv2 = _opencv()
     try:
         _, explained = cv2.findFundamentalMat(places0, places1, cv2.USAC_MAGSAC, _NEAR, 0.999, _TRIES)
     except cv2.error:  # points on one line
@@ -115,6 +113,15 @@ def count_partners(points_of: Callable[[int], Array], first: Ints, second: Ints)
         return len(partners(*map(points_of, pair))[0])
 
     return np.fromiter(in_threads(count, zip(first.tolist(), second.tolist(), strict=True)), np.int64, len(first))
+
+
+@cache
+def _opencv() -> Any:
+    """Return the package, which takes a moment to import: most commands compare no points."""
+    import cv2
+
+    cv2.setNumThreads(1)  # photos and pairs run side by side
+    return cv2
 
 
 def _coefficients(histograms: Array) -> Array:
