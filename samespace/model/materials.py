@@ -8,6 +8,7 @@ kept as logarithms, among which plain distances make sense.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -99,9 +100,14 @@ def _few(maps: Tensor, most: int) -> Tensor:
     channels = maps.shape[1]
     if channels <= most:
         return maps
+    return F.conv2d(maps, _mixtures(channels, most).to(maps.device))
+
+
+@cache
+def _mixtures(channels: int, most: int) -> Tensor:
+    """Return the weights of a convolution, (most, channels, 1, 1)."""
     mixing, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((channels, most)))
-    weight = torch.from_numpy(mixing.T.astype(np.float32)).to(maps.device)
-    return F.conv2d(maps, weight[:, :, None, None])
+    return torch.from_numpy(mixing.T.astype(np.float32))[:, :, None, None]
 
 
 def _of_one_size(maps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What photos are made of: the same for any batch, much the same for another view, and nothing breaks it."""
+"""Describe what photos are made of: alike in any batch, much alike for another view, and finite for any photo."""
 
 from __future__ import annotations
 
