@@ -31,6 +31,7 @@ from samespace.base.photos import EXTENSIONS
 from samespace.library import cluster_files
 from samespace.library.read_photos import Extractor, read_batch
 from samespace.model import extract
+from samespace.search.look import choose_look
 from samespace.search.same_shot import Sketches
 
 BATCHES_BETWEEN_CHECKPOINTS = 5  # of one worker: what it keeps in memory, and repeats after a kill
@@ -91,8 +92,8 @@ def extractors(hparams: dict[str, Any]) -> list[Extractor]:
     """Return what a scan with this model or this backbone runs on each photo."""
     if hparams.get("model"):
         return [Sketches(), extract.for_model(hparams["model"])]
-    backbone = extract.for_backbone(hparams["backbone"], hparams.get("weights") or "imagenet")
-    return [Sketches(), backbone, *([backbone.materials] if backbone.materials else [])]
+    look = choose_look(backbone=hparams["backbone"], weights=hparams.get("weights") or "imagenet")
+    return [Sketches(), *look.extractors]
 
 
 def photos_below(root: Path, extensions: Sequence[str]) -> list[bytes]:

@@ -15,7 +15,7 @@ from samespace.library.features import Features
 from samespace.model import projection
 from samespace.search import same_shot
 from samespace.search.evidence import CountPartners, Evidence, Weights
-from samespace.search.look import MATERIALS, SHORTLIST
+from samespace.search.look import SHORTLIST
 from samespace.search.neighbours import Candidates, find_neighbours
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def materials_scoring(materials: JoinedFeatures, partners: CountPartners) -> Sco
             f"--model DIR, a trained model, or at least {FEWEST} photos"
         )
     rows = np.arange(len(materials))
-    whiten = projection.fit(materials.take(MATERIALS, rows[:: -(-len(rows) // projection.SAMPLE)]))
-    vectors = [whiten(materials.take(MATERIALS, rows[some])) for some in blocks(len(rows), _AT_ONCE)]
+    whiten = projection.fit(materials.take(projection.MATERIALS, rows[:: -(-len(rows) // projection.SAMPLE)]))
+    vectors = [whiten(materials.take(projection.MATERIALS, rows[some])) for some in blocks(len(rows), _AT_ONCE)]
     evidence = Evidence(np.concatenate(vectors), partners, WEIGHTS)
     return Scoring(evidence.candidates, evidence)
 

@@ -243,6 +243,7 @@ class _Gathering:
         for fingerprint in fingerprints:
             extractor = self._extractors[fingerprint]
             for some in blocks(len(pixels), extractor.batch):
+                # The array itself if it will do: extractors of one network know it again.
                 found = extractor.extract(pixels if len(pixels) <= extractor.batch else pixels[some])
                 for name, (shape, dtype) in extractor.fields.items():
                     should = (len(contents[some]), *shape), np.dtype(dtype)

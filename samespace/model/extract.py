@@ -22,9 +22,9 @@ from samespace.model import materials
 from samespace.model.backbone import SIZE, Backbone, make_backbone
 from samespace.model.colours import DIM, colours
 from samespace.model.feature_bank import frozen_maps
+from samespace.model.projection import MATERIALS
 from samespace.model.saved import Model, load
 
-MATERIALS = "materials"  # the name of a field
 _REPORTER = "openvino_telemetry"
 
 Columns = tuple[Tensor, ...]

@@ -12,6 +12,7 @@ import numpy as np
 
 from samespace.base.arrays import Array, Doubles, Floats, Ints, blocks, unit
 
+MATERIALS = "materials"  # the field that holds what photos are made of
 SAMPLE = 2048  # photos that are learnt from at most
 # Few directions find all that is alike, and many tell apart what is most alike: vectors are made of both. They are
 # shares of the photos learnt from, since what few photos say of further directions is chance.

@@ -27,7 +27,7 @@ CountPartners = Callable[[Ints, Ints], Ints]  # of pairs of photos, (n,) each
 
 
 class Weights(NamedTuple):
-    """How much each piece of evidence counts for the logarithm of the odds."""
+    """The weight of each piece of evidence in the logarithm of the odds."""
 
     likeness: float
     proof: float
@@ -35,7 +35,7 @@ class Weights(NamedTuple):
 
 
 class Evidence:
-    """What speaks for any two of N photos showing one room."""
+    """The evidence that any two of N photos show one room."""
 
     def __init__(self, vectors: Floats, count_partners: CountPartners, weights: Weights) -> None:
         """Take vectors (N, d) of length 1; `count_partners` proves the most likely pairs."""

@@ -18,6 +18,7 @@ from samespace.base.photos import Pixels
 from samespace.base.text import shell_word
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor, former
+from samespace.model.projection import MATERIALS
 from samespace.search import same_shot
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ SHORTLIST = 16  # on training spaces held out, and among 400 other photos, these
 # From this cosine on two photos are called the same space without a trained model. A habit of deduplicators, not a
 # calibrated choice: imagededup's default.
 COSINE_THRESHOLD = 0.9
-
-MATERIALS = "materials"  # the field of what photos are made of
 
 _extracting = Lock()  # an extractor is for one caller at a time
 _NOTE = "look"  # its name in the library's notes
@@ -127,9 +126,9 @@ def remembered_look(library: Library) -> Look:
 
 def is_outdated(library: Library, look: Look) -> bool:
     """Tell whether an earlier version scanned this library for the look, and kept less of each photo."""
-    return look.deciding is not look.extractor and any(
-        library.rows(look.extractor).keys() - library.rows(look.deciding).keys()
-    )
+    if look.deciding is look.extractor:
+        return False
+    return not library.rows(look.extractor).keys() <= library.rows(look.deciding).keys()
 
 
 def look_from_options(options: Sequence[str]) -> Look:
