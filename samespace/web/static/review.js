@@ -32,6 +32,7 @@ const members = (group) => [...group.querySelectorAll(".members > li")];
 const isKept = (member) => member.classList.contains("keep");
 const ids = (group, kept) => members(group).filter((member) => isKept(member) === kept).map((member) => member.dataset.id);
 const current = () => review.querySelector(".group.current:not(.done)");
+const listed = () => review.querySelectorAll(".group:not(.sent)").length; // by the server: decided groups too, until they are sent
 const about = () => {
   const asked = new URLSearchParams(location.search);
   return { kind: asked.get("kind") || "near", ...(asked.get("threshold") ? { threshold: +asked.get("threshold") } : {}) };
@@ -136,12 +137,12 @@ async function renew(photos, place, instead) {
   if (fresh.length) goTo(fresh[0], true);
 }
 
-/** Load more groups: decided ones have left the server's list, so start after those still open here. */
+/** Load the groups that follow those of the server's list which are here. */
 function showMore() {
   inTurn(async () => {
     if (!$("more")) return;
     const asked = new URLSearchParams(location.search);
-    asked.set("start", open().length);
+    asked.set("start", listed());
     const piece = await fetchPiece(asked);
     $("more").replaceWith(...[...piece.body.children].filter((part) => part.id && !$(part.id)), ...piece.querySelectorAll("#more"));
     prepare(piece);
@@ -166,7 +167,7 @@ async function catchUp() {
     all.set("start", fresh.length);
     piece = await fetchPiece(all);
     fresh.push(...piece.querySelectorAll(".group"));
-  } while (piece.getElementById("more") && fresh.length < open().length);
+  } while (piece.getElementById("more") && fresh.length < listed());
   if (piece.querySelector(".comparing")) return void setTimeout(() => inTurn(catchUp), 500);
   if (!fresh.length) return renewAll();
   const before = open(), at = before.indexOf(current());

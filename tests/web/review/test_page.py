@@ -623,6 +623,29 @@ def test_apply_all_asks_first_and_the_list_goes_on(
     assert len(files(album)) == len(before) - 14
 
 
+def test_groups_stay_when_others_change_the_library_during_a_decision(
+    browser: Any, monkeypatch: pytest.MonkeyPatch, client: TestClient
+) -> None:
+    monkeypatch.setattr(review, "PAGE", 2)
+    groups, asked = listed(client)["groups"], []
+    browser.goto("/review")
+    expect(browser.locator(".group.ready").nth(3)).to_be_attached()
+    third = browser.locator(".group").nth(2).element_handle()
+    browser.route("**/review?start=0", lambda route: asked.append(route))
+    with browser.expect_request("**/review?start=0"):
+        browser.evaluate("document.dispatchEvent(new Event('changed'))")
+    for number in range(2):  # while the list is being fetched: the server still has these two in it
+        expect(focused(browser)).to_have_attribute("data-id", groups[number]["id"])
+        browser.keyboard.press("Enter")
+    asked[0].continue_()
+    browser.unroute("**/review?start=0")
+    told(browser).to_contain_text("Removed")
+    expect(browser.locator(".group.sent")).to_have_count(2)
+    assert third.evaluate("group => group.isConnected")
+    expect(focused(browser)).to_have_attribute("data-id", groups[2]["id"])
+    expect(browser.locator("h1")).to_have_text("8 groups to review")
+
+
 def test_groups_appear_when_they_are_compared(browser: Any, slow: threading.Event) -> None:
     browser.goto("/review")
     expect(browser.locator(".comparing h2")).to_have_text("Comparing 26 photos")
