@@ -19,8 +19,8 @@ def compare(arguments: argparse.Namespace) -> None:
     draws these points.
     """
     from samespace.base.pictures import refuse_foreign_picture
+    from samespace.model.points import PROOF
     from samespace.search.explain import draw, find_proof, in_words
-    from samespace.search.points import PROOF
 
     photos = [arguments.photo0, arguments.photo1]
     if arguments.explain:  # before the work, not after it
