@@ -2,7 +2,7 @@
 
 A room has more than two photos, often. So a photo is compared with its nearest neighbours beside it: two photos that
 share neither a wall nor a thing have a third one between them. And proof travels: what is proved of A and B, and of B
-and C, is proved of A and C.
+and C, is proved of A and C. Photos that proof joins are compared as one.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ class Evidence:
         """Take vectors (N, d) of length 1; `count_partners` proves the most likely pairs."""
         self._weights = weights
         self._vectors = beside_neighbours(vectors)
-        found = find_neighbours(self._vectors, 0.0, SHORTLIST)
-        self.candidates: Candidates = found._replace(full=np.zeros_like(found.full))
-        first, second = nearest_pairs(found, PROVED)
+        first, second = nearest_pairs(find_neighbours(self._vectors, 0.0, PROVED), PROVED)
         likely = self._likeness(first, second) >= LIKELY
         first, second = first[likely], second[likely]
         self._proof = Chains(len(vectors), first, second, count_partners(first, second))
+        self._vectors = self._proof.shared(self._vectors)
+        found = find_neighbours(self._vectors, 0.0, SHORTLIST)
+        self.candidates: Candidates = found._replace(full=np.zeros_like(found.full))
 
     def __call__(self, first: Ints, second: Ints) -> Doubles:
         """Return the probability that pairs of photos show one room, (n,)."""
@@ -102,6 +103,15 @@ class Chains:
                 if group[one] != group[other]:
                     group = np.where(group == group[other], group[one], group)
             self._groups[least] = group.copy()
+
+    def shared(self, vectors: Floats) -> Floats:
+        """Return vectors (N, d) of length 1, the mean of all that chains join in place of each of them."""
+        if not self._groups:
+            return vectors
+        _, group = np.unique(self._groups[min(self._groups)], return_inverse=True)
+        means = np.zeros((group.max() + 1, vectors.shape[1]), np.float32)
+        np.add.at(means, group, vectors)
+        return unit(means[group])
 
     def __call__(self, first: Ints, second: Ints) -> Doubles:
         """Return the strength of the best chain between each pair, (n,): 0 for none."""

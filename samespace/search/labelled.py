@@ -18,7 +18,7 @@ from samespace.base.photos import UnreadablePhoto, in_threads, read_many
 from samespace.library.read_photos import SIZE, Extractor
 from samespace.model.feature_bank import fingerprint
 from samespace.model.pairs import RANKED, Photos, check_both_labels, known_pairs
-from samespace.model.points import BYTES, count_partners, find_points, strength
+from samespace.model.points import BYTES, Points, count_partners, find_points, strength
 from samespace.model.projection import MATERIALS, fit
 from samespace.model.room_network import Known, choose_known
 from samespace.search.evidence import Evidence, Weights
@@ -73,7 +73,7 @@ def learn_from(
         learnt = gather_in_folds(seen, photos, same_space_type)
         return _Gathered(*learnt, *gather(asked, known, pairs))
 
-    digest = hashlib.sha256(f"{VERSION} {extractor.fingerprint} {same_space_type}".encode())
+    digest = hashlib.sha256(f"{VERSION} {extractor.fingerprint} {Points.fingerprint} {same_space_type}".encode())
     for said in (fingerprint(photos.paths), fingerprint(held_out.paths)):
         digest.update(said.encode())
     for told in (spaces, photos.verdicts, pairs):
@@ -98,7 +98,7 @@ def see(
     """Return what photos are compared by, in the order of `paths`; with `cache` it is found once, and kept there."""
     if cache is None:
         return _see(paths, extractor)
-    folder = cache / f"{fingerprint(paths)}-{extractor.fingerprint}"
+    folder = cache / f"{fingerprint(paths)}-{extractor.fingerprint}-{Points.fingerprint}"
     return _kept(folder, "feature bank", len(paths), Seen, lambda: _see(paths, extractor), tell)
 
 
