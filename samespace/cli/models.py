@@ -25,9 +25,14 @@ def compare(arguments: argparse.Namespace) -> None:
     photos = [arguments.photo0, arguments.photo1]
     if arguments.explain:  # before the work, not after it
         refuse_foreign_picture(arguments.explain)
+    proof = find_proof(*photos)
+    spoke = []
     if arguments.model:
         model = samespace.load(arguments.model)
-        score, threshold, meaning = model.compare(*photos), model.threshold, "probability"
+        score, likeness = model.compare_knowing(arguments.photo0, arguments.photo1, proof.shared)
+        threshold, meaning = model.threshold, "probability"
+        if model.rooms:
+            spoke.append(f"materials and light: {likeness:.2f} alike")
     else:
         print("no --model: comparing ImageNet features, which were not trained to recognise rooms", file=sys.stderr)
         import numpy as np
@@ -39,7 +44,6 @@ def compare(arguments: argparse.Namespace) -> None:
         pixels = np.stack([read_pixels(photo, SIZE) for photo in photos])
         score, threshold = compare_pair(choose_look(None, arguments.backbone, arguments.weights), pixels)
         meaning = "cosine"
-    proof = find_proof(*photos)
     same = score >= threshold or proof.shared >= PROOF
     if arguments.explain:
         draw(proof, arguments.explain)
@@ -50,9 +54,9 @@ def compare(arguments: argparse.Namespace) -> None:
     if proof.shared >= PROOF and score < threshold:
         print(f"same space ({in_words(proof.shared)}; {meaning} {score:.4f})")
         return
-    print(f"{'same space' if same else 'different spaces'} ({meaning} {score:.4f}; same if {threshold:g} or more)")
+    print(f"{'same space' if same else 'different spaces'} ({meaning} {score:.4f}; same if {threshold:.2g} or more)")
     if arguments.explain:
-        print(in_words(proof.shared))
+        print(*spoke, in_words(proof.shared), sep="\n")
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
