@@ -19,7 +19,7 @@ def compare(arguments: argparse.Namespace) -> None:
     draws these points.
     """
     from samespace.base.pictures import refuse_foreign_picture
-    from samespace.search.explain import draw, find_proof, in_words
+    from samespace.search.explain import draw, find_proof, in_words, see
     from samespace.search.points import PROOF
 
     photos = [arguments.photo0, arguments.photo1]
@@ -39,10 +39,10 @@ def compare(arguments: argparse.Namespace) -> None:
         pixels = np.stack([read_pixels(photo, SIZE) for photo in photos])
         score, threshold = compare_pair(choose_look(None, arguments.backbone, arguments.weights), pixels)
         meaning = "cosine"
-    proof = find_proof(*photos)
+    proof = find_proof(*map(see, photos))
     same = score >= threshold or proof.shared >= PROOF
     if arguments.explain:
-        draw(proof, arguments.explain)
+        draw(proof, *photos, arguments.explain)
     if arguments.json:
         found = {meaning: score, "threshold": threshold, "shared_points": proof.shared, "same_space": same}
         print(json.dumps(found))
