@@ -19,8 +19,8 @@ def compare(arguments: argparse.Namespace) -> None:
     draws these points.
     """
     from samespace.base.pictures import refuse_foreign_picture
+    from samespace.model.points import PROOF
     from samespace.search.explain import draw, find_proof, in_words, see
-    from samespace.search.points import PROOF
 
     photos = [arguments.photo0, arguments.photo1]
     if arguments.explain:  # before the work, not after it
@@ -42,7 +42,7 @@ def compare(arguments: argparse.Namespace) -> None:
     proof = find_proof(*map(see, photos))
     same = score >= threshold or proof.shared >= PROOF
     if arguments.explain:
-        draw(proof, *photos, arguments.explain)
+        draw(proof, photos, arguments.explain)
     if arguments.json:
         found = {meaning: score, "threshold": threshold, "shared_points": proof.shared, "same_space": same}
         print(json.dumps(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw
 from samespace.base.arrays import Array, Floats
 from samespace.base.photos import opened
 from samespace.base.pictures import save_picture
-from samespace.search.points import PROOF, SIDE, partners, points_of
+from samespace.model.points import PROOF, SIDE, partners, points_of
 
 _HEIGHT = 480  # pixels, of each photo in the picture
 _GAP = 12
@@ -55,9 +56,9 @@ def _shares(places: Floats, size: tuple[int, int]) -> Floats:
     return np.clip(places / sides, 0, 1)
 
 
-def draw(proof: Proof, photo0: Path, photo1: Path, path: Path) -> None:
-    """Draw two photos side by side into a PNG, and a line for every point that they share."""
-    left, right = _resized(photo0), _resized(photo1)
+def draw(proof: Proof, photos: Sequence[Path], path: Path) -> None:
+    """Draw the two photos side by side into a PNG, and a line for every point that they share."""
+    left, right = map(_resized, photos)
     start = left.width + _GAP
     picture = Image.new("RGB", (start + right.width, _HEIGHT), _PAPER)
     picture.paste(left, (0, 0))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samespace.base.arrays import unit
-from samespace.search.evidence import CHANCE, PROVED, Chains, Evidence, Weights, beside_neighbours
+from samespace.model.points import CHANCE
+from samespace.search.evidence import PROVED, Chains, Evidence, Weights, beside_neighbours
 
 WEIGHTS = Weights(8, 3, -5)
 

@@ -11,9 +11,10 @@ import pytest
 from samespace.base.find import find
 from samespace.library.library import Library, Photo
 from samespace.library.scan import scan
-from samespace.search import kept_points, points
+from samespace.model import points
+from samespace.model.points import Points
+from samespace.search import kept_points
 from samespace.search.kept_points import partners_of
-from samespace.search.points import Points
 from samespace.search.same_shot import Sketches
 
 FIRST, SECOND = np.array([0, 0, 1]), np.array([1, 2, 2])
@@ -83,6 +84,17 @@ def test_points_that_are_damaged_are_found_again(library: Library, left: int) ->
     file.write_bytes(kept[:left] if left < points.BYTES else kept[:left] + b"other" + kept[left + 5 :])
     assert counted(library) == first
     assert file.read_bytes() == kept
+
+
+def test_damaged_points_of_a_photo_are_not_read(library: Library) -> None:
+    photo = library.photos()[0]
+    assert kept_points.kept_points(library, photo) is None
+    counted(library)
+    points_of_photo = kept_points.kept_points(library, photo)
+    assert points_of_photo is not None and (points_of_photo == points.find_points(photo.path)).all()
+    file = library.features_folder(Points.fingerprint) / "points"
+    file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
+    assert kept_points.kept_points(library, photo) is None
 
 
 def test_nothing_is_kept_while_somebody_else_holds_the_library(library: Library) -> None:

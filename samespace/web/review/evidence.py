@@ -7,9 +7,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from samespace.library.library import Photo
+from samespace.model.points import PROOF
 from samespace.search.explain import Seen, find_proof, in_words, see
 from samespace.search.kept_points import kept_points
-from samespace.search.points import PROOF
 from samespace.web.address import Address
 from samespace.web.pictures import NotThere, check
 from samespace.web.render import below, live_of

@@ -11,13 +11,13 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from samespace.library.scan import scan
+from samespace.model.points import PROOF
 from samespace.search import explain
 from samespace.search.kept_points import partners_of
-from samespace.search.points import PROOF
 from samespace.search.same_shot import Sketches
 from samespace.web.review import evidence
 from samespace.web.state import LiveLibrary, photo_id
-from tests.search.test_points import scene
+from tests.model.test_points import scene
 from tests.web.review.test_page import described
 
 LEFT, TOP = 0.1, 0.05  # shares of the wall that the second view lacks

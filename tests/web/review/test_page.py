@@ -877,12 +877,12 @@ def drawn_lines(page: Any) -> Any:
     return np.array(
         page.evaluate(
             """() => {
-              const stage = document.getElementById("stage").getBoundingClientRect();
-              const photos = ["left-photo", "right-photo"].map((id) => document.getElementById(id).getBoundingClientRect());
+              const box = (id) => document.getElementById(id).getBoundingClientRect();
+              const from = box("stage"), photos = [box("left-photo"), box("right-photo")];
               const lines = document.querySelector("#points .line").getAttribute("d").match(/M[^M]+/g) || [];
               return lines.map((line) => line.match(/[\\d.]+/g).map((at, i) => {
-                const photo = photos[i >> 1];
-                return i % 2 ? (+at + stage.top - photo.top) / photo.height : (+at + stage.left - photo.left) / photo.width;
+                const to = photos[i >> 1];
+                return i % 2 ? (+at + from.top - to.top) / to.height : (+at + from.left - to.left) / to.width;
               }));
             }"""
         )
@@ -912,7 +912,7 @@ def test_shared_points_by_keyboard(compared: Any, album: Path, complaints: list[
     expect(compared.locator("#points")).to_be_hidden()
     # It says that it looks, and why it found nothing.
     held: list[Any] = []
-    compared.route("**/api/evidence?*", held.append)
+    compared.route("**/api/evidence?*", lambda route: held.append(route))
     with compared.expect_request("**/api/evidence?*"):
         keys.press("j")
         keys.press("p")

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from samespace.base.arrays import Array, Floats, Ints
+from samespace.base.arrays import Array, Doubles, Floats, Ints
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
 
 MOST = 800
@@ -31,6 +31,7 @@ _TRIES = 1000
 # Of 5,244 pairs of photos of different rooms that look most alike, three had more partners than CHANCE, and none PROOF;
 # of 795 such pairs of one room, 236 and 184 had (NYU Depth v2).
 CHANCE, PROOF = 13, 20
+_SURE = 64  # partners beyond which more say nothing
 BYTES = MOST * _WIDTH
 
 
@@ -104,6 +105,11 @@ def partners(first: Array, second: Array) -> tuple[Floats, Floats]:
         explained = None
     inliers = np.zeros(len(places0), bool) if explained is None else explained.ravel() > 0
     return places0[inliers], places1[inliers]
+
+
+def strength(shared: Ints) -> Doubles:
+    """Return how much so many shared points prove, (n,): the logarithm of those beyond chance, 0 for none."""
+    return np.log1p((np.minimum(shared, _SURE) - CHANCE).clip(0))
 
 
 def count_partners(points_of: Callable[[int], Array], first: Ints, second: Ints) -> Ints:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samespace.search import points
-from samespace.search.points import CHANCE, count_partners, find_points, partners, points_of, unpack
+from samespace.model import points
+from samespace.model.points import CHANCE, count_partners, find_points, partners, points_of, unpack
 
 
 def scene(seed: int) -> Image.Image:
