@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import arrays
-from samespace.base.arrays import Array, Ints, blocks
+from samespace.base.arrays import Array, Doubles, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.library.features import Features
 from samespace.model import projection
 from samespace.search import same_shot
 from samespace.search.evidence import CountPartners, Evidence, Weights
-from samespace.search.look import SHORTLIST
+from samespace.search.look import SHORTLIST, THRESHOLD
 from samespace.search.neighbours import Candidates, find_neighbours
 
 if TYPE_CHECKING:
@@ -89,18 +89,32 @@ def model_scoring(features: JoinedFeatures, model: Model) -> Scoring:
     return Scoring(found._replace(full=np.zeros_like(found.full)), score)
 
 
-def materials_scoring(materials: JoinedFeatures, partners: CountPartners) -> Scoring:
-    """Return how `same-space` is scored without a model: by what these photos themselves say tells rooms apart."""
-    if len(materials) < FEWEST:
+def materials_scoring(materials: JoinedFeatures, partners: CountPartners, model: Model | None = None) -> Scoring:
+    """Return how `same-space` is scored: by what these photos, and those of a model, say tells rooms apart."""
+    if model is None and len(materials) < FEWEST:
         raise SameSpaceError(
             f"without a model, same-space learns from the photos themselves, and {len(materials)} are too few: give "
             f"--model DIR, a trained model, or at least {FEWEST} photos"
         )
     rows = np.arange(len(materials))
-    whiten = projection.fit(materials.take(projection.MATERIALS, rows[:: -(-len(rows) // projection.SAMPLE)]))
+    sample = materials.take(projection.MATERIALS, rows[:: max(1, -(-len(rows) // projection.SAMPLE))])
+    if model is None or model.rooms is None:
+        whiten, weights, sure = projection.fit(sample), WEIGHTS, THRESHOLD
+    else:
+        known, weights = model.rooms.known, Weights(*model.rooms.library.weights())
+        sure = model.thresholds("library").sure
+        whiten = projection.fit(np.concatenate([known.rows, sample]), known.rooms)
     vectors = [whiten(materials.take(projection.MATERIALS, rows[some])) for some in blocks(len(rows), _AT_ONCE)]
-    evidence = Evidence(np.concatenate(vectors), partners, WEIGHTS)
-    return Scoring(evidence.candidates, evidence)
+    evidence = Evidence(np.concatenate(vectors), partners, weights)
+    return Scoring(evidence.candidates, lambda first, second: _with_sure_at_threshold(evidence(first, second), sure))
+
+
+def _with_sure_at_threshold(probabilities: Doubles, sure: float) -> Doubles:
+    """Return scores in the order of probabilities, where THRESHOLD stands for a model's `sure`.
+
+    So one threshold fits every model.
+    """
+    return np.interp(probabilities, [0, sure, 1], [0, THRESHOLD, 1])
 
 
 def _whitened(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]:
