@@ -18,12 +18,12 @@ from samespace.base.photos import UnreadablePhoto, in_threads, read_many
 from samespace.library.read_photos import SIZE, Extractor
 from samespace.model.feature_bank import fingerprint
 from samespace.model.pairs import RANKED, Photos, check_both_labels, known_pairs
-from samespace.model.points import BYTES, count_partners, find_points, strength
+from samespace.model.points import BYTES, Points, count_partners, find_points, strength
 from samespace.model.projection import MATERIALS, fit
 from samespace.model.room_network import Known, choose_known
 from samespace.search.evidence import Evidence, Weights
 
-VERSION = "evidence 1"  # another one for whatever changes the numbers
+VERSION = "evidence 2"  # another one for whatever changes the numbers
 FOLDS, FEWEST = 3, 6  # libraries that are learnt from, and spaces that it takes
 _PLAIN = Weights(1, 1, 0)  # only the pieces are looked at
 
@@ -53,6 +53,12 @@ class Pieces(NamedTuple):
         return np.column_stack([self.evidence, self.same, self.listed]).astype(np.float32)
 
 
+def joined(parts: Sequence[Pieces]) -> Pieces:
+    """Return the pairs of all parts."""
+    evidence, same, listed = zip(*parts, strict=True)
+    return Pieces(np.concatenate(evidence), np.concatenate(same), np.concatenate(listed))
+
+
 def learn_from(
     photos: Photos,
     held_out: Photos,
@@ -73,7 +79,7 @@ def learn_from(
         learnt = gather_in_folds(seen, photos, same_space_type)
         return _Gathered(*learnt, *gather(asked, known, pairs))
 
-    digest = hashlib.sha256(f"{VERSION} {extractor.fingerprint} {same_space_type}".encode())
+    digest = hashlib.sha256(f"{VERSION} {extractor.fingerprint} {Points.fingerprint} {same_space_type}".encode())
     for said in (fingerprint(photos.paths), fingerprint(held_out.paths)):
         digest.update(said.encode())
     for told in (spaces, photos.verdicts, pairs):
@@ -98,7 +104,7 @@ def see(
     """Return what photos are compared by, in the order of `paths`; with `cache` it is found once, and kept there."""
     if cache is None:
         return _see(paths, extractor)
-    folder = cache / f"{fingerprint(paths)}-{extractor.fingerprint}"
+    folder = cache / f"{fingerprint(paths)}-{extractor.fingerprint}-{Points.fingerprint}"
     return _kept(folder, "feature bank", len(paths), Seen, lambda: _see(paths, extractor), tell)
 
 
@@ -190,4 +196,4 @@ def gather_in_folds(seen: Seen, photos: Photos, same_space_type: bool) -> Pieces
         known = choose_known(seen.materials[others], spaces[others])
         pairs = known_pairs(photos.take(asked), same_space_type, RANKED)
         parts.append(gather(seen.take(asked), known, pairs))
-    return Pieces(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return joined(parts)
