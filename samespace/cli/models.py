@@ -20,12 +20,12 @@ def compare(arguments: argparse.Namespace) -> None:
     """
     from samespace.base.pictures import refuse_foreign_picture
     from samespace.model.points import PROOF
-    from samespace.search.explain import draw, find_proof, in_words
+    from samespace.search.explain import draw, find_proof, in_words, see
 
     photos = [arguments.photo0, arguments.photo1]
     if arguments.explain:  # before the work, not after it
         refuse_foreign_picture(arguments.explain)
-    proof = find_proof(*photos)
+    proof = find_proof(*map(see, photos))
     spoke = []
     if arguments.model:
         model = samespace.load(arguments.model)
@@ -46,7 +46,7 @@ def compare(arguments: argparse.Namespace) -> None:
         meaning = "cosine"
     same = score >= threshold or proof.shared >= PROOF
     if arguments.explain:
-        draw(proof, arguments.explain)
+        draw(proof, photos, arguments.explain)
     if arguments.json:
         found = {meaning: score, "threshold": threshold, "shared_points": proof.shared, "same_space": same}
         print(json.dumps(found))
@@ -62,9 +62,10 @@ def compare(arguments: argparse.Namespace) -> None:
 def evaluate(arguments: argparse.Namespace) -> None:
     """Measure a model on labelled photos.
 
-    average_precision, recall_at_99_precision and roc_auc cover every pair of distinct photos. balanced_… and
-    validation_loss cover pairs sampled as in training, which flatter the model. --split validation measures the
-    spaces that training held out, and gives the figures that training reported.
+    A model of `compare` takes the photos for one library and scores them as `dedupe --kind same-space` does: a short
+    list for each, then the evidence; pairs that are not on it count as found last. Other models score every pair of
+    distinct photos; their balanced_… figures and validation_loss cover pairs sampled as in training, which flatter.
+    --split validation measures the spaces that training held out, and gives the figures that training reported.
     """
     from samespace.model.feature_bank import default_cache
     from samespace.search.evaluate import evaluate as evaluate_model
