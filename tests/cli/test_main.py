@@ -72,6 +72,18 @@ def test_compare_prints_what_the_model_says(run: Run, model_folders: dict[str, P
     assert run("compare", *photos[:2], "--model", folder) == (0, expected, "")
 
 
+def test_compare_says_which_evidence_spoke(
+    run: Run, model_folders: dict[str, Path], photos: tuple[Path, ...], tmp_path: Path
+) -> None:
+    words = ("compare", photos[0], photos[0], "--model", model_folders["rooms"], "--explain", tmp_path / "proof.png")
+    status, out, err = run(*words)
+    verdict, materials, proof = out.splitlines()
+    assert (status, err) == (0, "")
+    assert verdict.startswith("same space (probability 1.0000") and verdict.endswith("; same if 0.3 or more)")
+    assert materials == "materials and light: 1.00 alike" and proof.startswith("proof: ")
+    assert samespace.load(model_folders["rooms"]).compare(photos[0], photos[0]) > 0.99
+
+
 def test_compare_in_json(run: Run, model_folders: dict[str, Path], photos: tuple[Path, ...]) -> None:
     status, out, err = run("compare", photos[0], photos[0], "--model", model_folders["compare"], "--json")
     answer = json.loads(out)
@@ -133,6 +145,13 @@ def test_evaluate_prints_a_table_or_json_and_plots(
     assert list(rows) == list(figures)
     assert rows["average_precision"] == f"{figures['average_precision']:.4f}" and rows["pairs"] == "91"
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_scores_as_the_tool_does(run: Run, model_folders: dict[str, Path], rooms: Path) -> None:
+    _, out, _ = run("evaluate", model_folders["rooms"], rooms, "--json")
+    figures = json.loads(out)
+    assert {"calibration_error", "among_nearest_20", "precision_when_sure", "recall_when_sure"} <= figures.keys()
+    assert figures["sure_threshold"] == 0.9 and figures["photos"] == 14 and figures["average_precision"] > 0.5
 
 
 def test_evaluate_keeps_the_bank_for_the_next_time(

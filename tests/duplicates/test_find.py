@@ -22,6 +22,7 @@ from samespace.base.photos import UnreadablePhoto, open_photo
 from samespace.duplicates.find import Comparison, find_duplicates
 from samespace.duplicates.group import GROUPINGS, THRESHOLDS, DedupeOptions, Duplicates, Group
 from samespace.duplicates.keeper import PROTECTED, RULES
+from samespace.duplicates.scores import FEWEST
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
 from samespace.library.scan import scan
@@ -345,6 +346,21 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
                 (expected,) = model.score(*(embedded.take(torch.tensor(row)) for row in rows))
                 assert member.score == pytest.approx(float(expected), abs=0.02)
                 assert member.score >= 0.5
+
+
+def test_same_space_by_a_model_that_weighs_evidence(
+    rooms: Path, tmp_path: Path, model_folders: dict[str, Path]
+) -> None:
+    model, extractor = load(model_folders["rooms"]), for_model(model_folders["rooms"]).materials
+    with contextlib.closing(Library(tmp_path / "library", create=True)) as library:
+        scan(library, [rooms], [same_shot.Sketches(), extractor])
+        found = find_duplicates([library], [rooms], DedupeOptions("same-space"), extractor, model)
+        right = [
+            room(member.photo) == room(group.members[0].photo) for group in found.groups for member in group.members[1:]
+        ]
+        assert len(right) >= 10 and np.mean(right) > 0.9
+        few = [find_photos(rooms, TEST).paths[0].parent]
+        assert find_duplicates([library], few, DedupeOptions("same-space"), extractor, model).photos < FEWEST
 
 
 def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_path: Path) -> None:
