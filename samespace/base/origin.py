@@ -26,6 +26,7 @@ class Origin(NamedTuple):
     extras: int = 0  # how many of place and rating it has, which people add later as well
     format: str = ""  # Pillow's name, such as JPEG
     quality: int = 0  # of a JPEG, from 1 to 100, by libjpeg's scale; 0 for other formats
+    resaved: bool = False  # format and quality are those of the photo that this one was made of: see `resaved.py`
 
 
 UNKNOWN = Origin()

@@ -39,9 +39,9 @@ def _is_export(seen: Seen) -> float:
     return seen.origin.camera > 0 and seen.origin.format not in _OF_CAMERAS
 
 
-def _loss(seen: Seen) -> float:
-    """Return how much a format loses; how much of it depends on the quality is another criterion."""
-    return _LOSS.get(seen.origin.format, max(_LOSS.values()))
+def loss(origin: Origin) -> int:
+    """Return how much a format loses; what of that depends on the quality is another criterion."""
+    return _LOSS.get(origin.format, max(_LOSS.values()))
 
 
 def _steps(seen: Seen) -> float:
@@ -58,8 +58,9 @@ _CAMERA = Criterion(
 )
 _RESOLUTION = Criterion(lambda seen: -seen.photo.width * seen.photo.height, "more pixels", "fewer pixels")
 _EXPORT = Criterion(_is_export, "in a camera's format", "in a format that cameras do not write")
-_LOSSES = Criterion(_loss, "format that loses less", "format that loses more")
+_FORMAT = Criterion(lambda seen: loss(seen.origin), "format that loses less", "format that loses more")
 _QUALITY = Criterion(lambda seen: -seen.origin.quality, "less compressed", "more compressed")
+_RESAVED = Criterion(lambda seen: seen.origin.resaved, "the others were made from it", "the other saved again")
 _EXTRAS = Criterion(
     lambda seen: -seen.origin.extras, "has a place or rating the others lack", "lacks a place or rating the other has"
 )
@@ -69,7 +70,7 @@ _OLDEST = Criterion(_taken, "oldest", "newer")
 _NEWEST = Criterion(lambda seen: -_taken(seen), "newest", "older")
 _SHORTEST = Criterion(lambda seen: len(bytes(seen.photo.path)), "shortest path", "longer path")
 # Sharpness comes late: the block noise of a harder compression passes for detail.
-_BEST = (_CAMERA, _RESOLUTION, _EXPORT, _LOSSES, _QUALITY, _EXTRAS, _SHARPNESS)
+_BEST = (_CAMERA, _RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS)
 
 # The first criterion that differs decides; photos equal in all are decided by path.
 RULES: dict[str, tuple[Criterion, ...]] = {

@@ -11,9 +11,9 @@ import numpy as np
 
 from samespace.base.arrays import Flags, Ints
 from samespace.base.damage import decodes_with_warnings, have_nearly_equal_bytes
-from samespace.base.origin import UNKNOWN, Origin, origin_of
-from samespace.base.photos import in_threads
+from samespace.base.origin import UNKNOWN
 from samespace.duplicates.keeper import Seen, Standing, is_tied, standing
+from samespace.duplicates.origins import origins_of
 from samespace.duplicates.photo_table import Columns, PhotoTable, look_alike
 from samespace.library.library import Library
 
@@ -27,12 +27,12 @@ class Standings:
     """
 
     def __init__(self, photos: PhotoTable, libraries: Sequence[Library], similar: Columns, candidates: Columns) -> None:
-        """Read the headers of similar rows; decode those that are equally good but for their sharpness, and lookalikes.
+        """Learn the origins of similar rows; decode those that are equally good so far, and candidates that look alike.
 
         `similar` holds each pair both ways, `candidates` once.
         """
         self._photos = photos
-        origins = self._origins(np.unique(similar[0]).tolist())
+        origins = origins_of(photos, similar)
         seen = {
             path: Seen(photo, origins.get(photos.rows[photo.content], UNKNOWN)) for path, photo in photos.all.items()
         }
@@ -50,11 +50,6 @@ class Standings:
         self.plain = self._plain(np.unique(similar[0]).tolist())
         self.damaged = self._damaged(nearly_equal)
         self.suspicions = {row: self._suspicion(row) for row in self.damaged}
-
-    def _origins(self, rows: Sequence[int]) -> dict[int, Origin]:
-        """Read what the headers of these rows tell; no library remembers it."""
-        paths = [self._photos.copies[row][0].path for row in rows]
-        return dict(zip(rows, in_threads(origin_of, paths), strict=True))
 
     def _standing(self, seen: Seen) -> Standing:
         photos, photo = self._photos, seen.photo
