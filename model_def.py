@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import determined as det
 import numpy as np
@@ -25,13 +25,19 @@ from experiments import config
 from experiments.config import PROJECT, RATE, SHARE, WEIGHTS, make_parser, one_of, whole_number
 from experiments.local_run import SEED, AtHome, train_locally
 from experiments.trial import Export, GlobalBatches, Metrics, Rows, TrialLog, run, train_on_cluster
+from samespace.base.arrays import Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.model import metrics
-from samespace.model.backbone import CUTS, make_backbone
+from samespace.model.backbone import CUTS, Backbone, make_backbone
+from samespace.model.extract import of_backbone
 from samespace.model.feature_bank import Maps, bank, fingerprint
-from samespace.model.network import HEADS, TRAINABLE, CompareHead, Embeddings, TwinNetwork
+from samespace.model.network import HEADS, TRAINABLE, Embeddings, TwinNetwork
 from samespace.model.pairs import AIRBNB, Photos
-from samespace.model.saved import Model, describe
+from samespace.model.room_network import Known, RoomNetwork
+from samespace.model.saved import Model, Network, describe
+from samespace.search.labelled import Pieces, learn_from
+
+Found = TypeVar("Found")
 
 VALIDATION_BATCH = 256
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
@@ -55,6 +61,11 @@ HPARAMS = {
 def check(hparams: dict[str, Any], workers: int = 1) -> None:
     """Refuse hyperparameters that would fail later or quietly train something else."""
     config.check(hparams, HPARAMS)
+    if hparams["head"] == "compare" and hparams.get("trainable") == "last_conv":
+        raise SameSpaceError(
+            "compare looks at layers before the last convolution, which would learn in vain: leave out trainable, or "
+            "set head to concat"
+        )
     if hparams["global_batch_size"] % workers:
         raise SameSpaceError(
             f"a global_batch_size of {hparams['global_batch_size']} does not divide among {workers} workers: "
@@ -62,75 +73,59 @@ def check(hparams: dict[str, Any], workers: int = 1) -> None:
         )
 
 
-def make_network(hparams: dict[str, Any]) -> TwinNetwork:
-    """Return the network that hyperparameters describe, before anything is fitted."""
-    backbone = make_backbone(hparams["backbone"], hparams["weights"])
-    return TwinNetwork(backbone, hparams["head"], hparams.get("trainable"), [hparams[f"dropout{i}"] for i in (1, 2, 3)])
-
-
 # ---- the trial
 
 
 class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined has no types
-    """Pairs from the feature bank through the twin network: RMSProp on binary cross-entropy."""
+    """What training either head shares: photos, batches of pairs, RMSProp, and the export."""
+
+    names: Sequence[str]  # of a validation's metrics
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         self.context = context
-        hparams, settings = context.get_hparams(), context.get_data_config()
-        check(hparams, context.distributed.get_size())
-        self.log = TrialLog(context, metrics.NAMES, "pairs", "model")
-        same_space_type = hparams.get("same_space_type") or False
-        held_out = settings.get("held_out", data.HELD_OUT)
-        training, validation = data.photos_of(Path(settings["dir"]), held_out)
-        self.pairs = Rows(torch.from_numpy(data.training_rows(training, same_space_type)))
-        self.validation_pairs = Rows(torch.from_numpy(data.validation_rows(validation, same_space_type)))
-
-        self.network = make_network(hparams).to(context.device)
-        self.log.start(
-            len(self.pairs),
-            f"{data.count(training, same_space_type)} in {settings['dir']}, {len(self.pairs):,} pairs; "
-            f"validating on {data.count(validation, same_space_type)}{data.left_out(training)}",
-        )
-        maps = self._bank(training)
-        self.network.fit(maps)
-        self.frozen = self.network.freeze(*maps)
-        self.validation_frozen = self.network.freeze(*self._bank(validation))
-        self.validation_photos: Embeddings | None = None  # by the network as it stands, None once it has learnt more
-        self._fit_scales()
-
-        self.model = context.wrap_model(self.network)  # the same network, or a wrapper that spans several workers
-        learning = [value for value in self.network.parameters() if value.requires_grad]
-        self.optimizer = context.wrap_optimizer(
-            torch.optim.RMSprop(learning, lr=hparams["learning_rate"], alpha=hparams["alpha"])
-        )
-        self.precision = PRECISIONS[hparams.get("precision") or "fp32"]
-        self.scores = context.wrap_reducer(metrics_of, for_training=False)
-        self.about_data = {
-            "fingerprint": fingerprint(training.paths),
-            "validation_fingerprint": fingerprint(validation.paths),
-            "photos": len(training),
-            "held_out": held_out,
-            "same_space_type": same_space_type,
-        }
+        self.hparams, self.settings = context.get_hparams(), context.get_data_config()
+        self.log = TrialLog(context, self.names, "pairs", "model")
+        self.same_space_type = self.hparams.get("same_space_type") or False
+        self.held_out = self.settings.get("held_out", data.HELD_OUT)
+        self.photos, self.validation = data.photos_of(Path(self.settings["dir"]), self.held_out)
+        self.cache = Path(self.settings["cache"])
         self.home: AtHome | None = None  # set by a run on this machine
 
-    def _bank(self, photos: Photos) -> Maps:
-        """Return the photos' feature bank; one worker of each machine computes it while the others wait."""
-        workers, cache = self.context.distributed, Path(self.context.get_data_config()["cache"])
+    def start(self, pairs: Ints | Floats, validation_pairs: Ints | Floats) -> None:
+        """Take the rows that batches are made of, and say what is trained on."""
+        self.pairs, self.validation_pairs = Rows(torch.from_numpy(pairs)), Rows(torch.from_numpy(validation_pairs))
+        self.log.start(
+            len(pairs),
+            f"{data.count(self.photos, self.same_space_type)} in {self.settings['dir']}, {len(pairs):,} pairs; "
+            f"validating on {data.count(self.validation, self.same_space_type)}{data.left_out(self.photos)}",
+        )
+
+    def learn(self, network: Network) -> None:
+        """Take the network that learns; it is on the device by now."""
+        self.network: Any = network
+        self.model = self.context.wrap_model(network)  # the same network, or a wrapper that spans several workers
+        learning = [value for value in network.parameters() if value.requires_grad]
+        self.optimizer = self.context.wrap_optimizer(
+            torch.optim.RMSprop(learning, lr=self.hparams["learning_rate"], alpha=self.hparams["alpha"])
+        )
+        self.scores = self.context.wrap_reducer(self.metrics_of, for_training=False)
+
+    def step(self, loss: Tensor, rows: int) -> dict[str, Tensor]:
+        """Take a step against the loss of so many rows."""
+        self.context.backward(loss)
+        self.context.step_optimizer(self.optimizer)
+        self.log.tick(rows * self.context.distributed.get_size())
+        return {"loss": loss}
+
+    def once(self, compute: Callable[[], Found]) -> Found:
+        """Compute on one worker of each machine, and then on the others, which find its result in the cache."""
+        workers = self.context.distributed
         if workers.get_local_rank() > 0:
             workers.broadcast_local(None)
-        maps = bank(photos.paths, self.network.backbone, cache, str(self.context.device), self.log.say)
+        found = compute()
         if workers.get_local_rank() == 0:
             workers.broadcast_local("done")
-        return maps
-
-    @torch.no_grad()
-    def _fit_scales(self) -> None:
-        """Set the scales of a head that weighs evidence, by a few thousand training pairs."""
-        if isinstance(self.network.head, CompareHead):
-            first, second, _ = self.pairs.rows[:: max(1, len(self.pairs) // 4096)].to(self.context.device).unbind(1)
-            photos = self.network.embed_frozen(self.frozen)
-            self.network.head.fit(self.network.head.evidence(photos.take(first), photos.take(second)))
+        return found
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         seed = SEED if det.get_cluster_info() is None else self.context.get_trial_seed()
@@ -143,16 +138,115 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         share = len(self.validation_pairs) // self.context.distributed.get_size()
         return self.validation_pairs.loader(batch_size=min(VALIDATION_BATCH, share))
 
+    @staticmethod
+    def metrics_of(scores: list[Any]) -> Metrics:
+        """Return the metrics over the pairs of all workers; a mean over batches would overrate the last, short one."""
+        raise NotImplementedError
+
+    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        callbacks = {"log": self.log, "export": Export(lambda folder: self.export(folder / "model"))}
+        return {**callbacks, "home": self.home} if self.home else callbacks
+
+    def export(self, folder: Path) -> None:
+        """Write the model as it stands, with the metrics of its validation."""
+        training = self.network.training
+        Model(self.network, self.describe()).save(folder)
+        self.network.train(training)
+
+    def describe(self) -> dict[str, Any]:
+        about_data = {
+            "fingerprint": fingerprint(self.photos.paths),
+            "validation_fingerprint": fingerprint(self.validation.paths),
+            "photos": len(self.photos),
+            "held_out": self.held_out,
+            "same_space_type": self.same_space_type,
+        }
+        return describe(self.network, self.log.latest, about_data)
+
+
+class CompareTrial(SameSpaceTrial):
+    """Learn how much each piece of evidence counts, on one third of the rooms at a time as the others know them.
+
+    All else has a closed form. The held-out rooms are one library, as a person's photos are.
+    """
+
+    names = metrics.LIBRARY
+
+    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        super().__init__(context)
+        backbone = make_backbone(self.hparams["backbone"], self.hparams["weights"]).to(context.device)
+        known, training, self.held_out_pieces = self.once(lambda: self.gather(backbone))
+        rows = training.rows()
+        rows = rows[rows[:, 5] == 1]
+        self.share = float(rows[:, 4].mean())
+        self.start(rows, self.held_out_pieces.rows())
+        self.learn(RoomNetwork(backbone, known).to(context.device))
+
+    def gather(self, backbone: Backbone) -> tuple[Known, Pieces, Pieces]:
+        materials = of_backbone(backbone).materials
+        assert materials is not None
+        return learn_from(self.photos, self.validation, self.same_space_type, materials, self.cache, self.log.say)
+
+    def train_batch(self, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
+        same = batch[:, 4]
+        library, alone = self.model(batch[:, :4])
+        # In a library most pairs are of two rooms. Of pairs that somebody holds side by side, half are of one.
+        weight = torch.where(same == 1, 0.5 / self.share, 0.5 / (1 - self.share))
+        loss = F.binary_cross_entropy_with_logits(library, same)
+        loss = loss + F.binary_cross_entropy_with_logits(alone, same, weight)
+        return self.step(loss + self.network.surprise() / len(self.pairs), len(batch))
+
+    def evaluate_batch(self, batch: Tensor) -> dict[str, Any]:
+        # Not `self.model`: the wrapper has workers wait for each other, and one may have a batch more to validate.
+        logits, _ = self.network(batch[:, :4])
+        self.scores.update((logits.double().cpu().numpy(), batch[:, 4].cpu().numpy(), batch[:, 5].cpu().numpy()))
+        return {}  # all metrics come from `metrics_of`
+
+    @staticmethod
+    def metrics_of(scores: list[Any]) -> Metrics:
+        with np.errstate(invalid="ignore"):  # the log finds NaN
+            return metrics.of_library(*(np.concatenate(column) for column in zip(*scores, strict=True)))
+
+    @torch.no_grad()
+    def describe(self) -> dict[str, Any]:
+        pieces, same, listed = self.held_out_pieces
+        logits = self.network(torch.tensor(pieces, device=self.context.device))
+        library, alone = (each.double().cpu().numpy() for each in logits)
+        marks = {
+            "library": metrics.thresholds(metrics.as_found(library, listed), same),
+            "alone": metrics.thresholds(alone, same),
+        }
+        return {**super().describe(), "thresholds": marks}
+
+
+class ConcatTrial(SameSpaceTrial):
+    """Train the classic head: pairs from the feature bank through the twin network."""
+
+    names = metrics.NAMES
+
+    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        super().__init__(context)
+        self.start(
+            data.training_rows(self.photos, self.same_space_type),
+            data.validation_rows(self.validation, self.same_space_type),
+        )
+        network = make_twins(self.hparams).to(context.device)
+        self.frozen = network.freeze(*self.bank(self.photos, network.backbone))
+        self.validation_frozen = network.freeze(*self.bank(self.validation, network.backbone))
+        self.validation_photos: Embeddings | None = None  # by the network as it stands, None once it has learnt more
+        self.precision = PRECISIONS[self.hparams.get("precision") or "fp32"]
+        self.learn(network)
+
+    def bank(self, photos: Photos, backbone: Backbone) -> Maps:
+        device = str(self.context.device)
+        return self.once(lambda: bank(photos.paths, backbone, self.cache, device, self.log.say))
+
     def train_batch(self, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
         first, second, labels = batch.unbind(1)
         with torch.autocast(self.context.device.type, self.precision, enabled=self.precision is not None):
             logits = self.model(*self.frozen.take(first), *self.frozen.take(second))
-        loss = F.binary_cross_entropy_with_logits(logits.float(), labels.float())
-        self.context.backward(loss)
-        self.context.step_optimizer(self.optimizer)
         self.validation_photos = None
-        self.log.tick(len(batch) * self.context.distributed.get_size())
-        return {"loss": loss}
+        return self.step(F.binary_cross_entropy_with_logits(logits.float(), labels.float()), len(batch))
 
     def evaluate_batch(self, batch: Tensor) -> dict[str, Any]:
         if self.validation_photos is None:  # each photo passes through its tower once, though it is in many pairs
@@ -163,26 +257,27 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         self.scores.update((logits.double().cpu().numpy(), labels.cpu().numpy(), ranked.cpu().numpy()))
         return {}  # all metrics come from `metrics_of`
 
-    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        callbacks = {"log": self.log, "export": Export(lambda folder: self.export(folder / "model"))}
-        return {**callbacks, "home": self.home} if self.home else callbacks
+    @staticmethod
+    def metrics_of(scores: list[Any]) -> Metrics:
+        logits, labels, ranked = (np.concatenate(column) for column in zip(*scores, strict=True))
+        balanced, ranked = ranked == 0, ranked == 1
+        with np.errstate(invalid="ignore"):  # the log finds NaN
+            return {
+                **metrics.of_balanced_pairs(logits[balanced], labels[balanced]),
+                **metrics.of_all_pairs(logits[ranked], labels[ranked]),
+            }
 
-    def export(self, folder: Path) -> None:
-        """Write the model as it stands, with the metrics of its validation."""
-        training = self.network.training
-        Model(self.network, describe(self.network, self.log.latest, self.about_data)).save(folder)
-        self.network.train(training)
+
+def make_trial(context: pytorch.PyTorchTrialContext) -> SameSpaceTrial:
+    """Return the trial of the head that hyperparameters name."""
+    check(context.get_hparams(), context.distributed.get_size())
+    return CompareTrial(context) if context.get_hparam("head") == "compare" else ConcatTrial(context)
 
 
-def metrics_of(scores: list[tuple[Any, Any, Any]]) -> Metrics:
-    """Return the metrics over the pairs of all workers; a mean over batches would overrate the last, short one."""
-    logits, labels, ranked = (np.concatenate(column) for column in zip(*scores, strict=True))
-    balanced, ranked = ranked == 0, ranked == 1
-    with np.errstate(invalid="ignore"):  # the log finds NaN
-        return {
-            **metrics.of_balanced_pairs(logits[balanced], labels[balanced]),
-            **metrics.of_all_pairs(logits[ranked], labels[ranked]),
-        }
+def make_twins(hparams: dict[str, Any]) -> TwinNetwork:
+    """Return the twin network that hyperparameters describe, before it has learnt."""
+    backbone = make_backbone(hparams["backbone"], hparams["weights"])
+    return TwinNetwork(backbone, "concat", hparams.get("trainable"), [hparams[f"dropout{i}"] for i in (1, 2, 3)])
 
 
 # ---- running
@@ -202,13 +297,13 @@ def train_on_agent(info: det.ClusterInfo) -> None:
             "say which folder of the agent that is), or give a Kaggle key as docs/training.md says"
         )
     data.download(root)  # unless it is there; one worker downloads, the others wait
-    train_on_cluster(SameSpaceTrial, info)
+    train_on_cluster(make_trial, info)
 
 
 def train_here(settings: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Train on this machine; the best model so far is always in the folder that --output names."""
     check(settings["hyperparameters"])
-    train_locally(SameSpaceTrial, settings, arguments.output.resolve(), arguments.resume)
+    train_locally(make_trial, settings, arguments.output.resolve(), arguments.resume)
 
 
 def main(words: Sequence[str] | None = None) -> int:

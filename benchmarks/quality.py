@@ -29,10 +29,11 @@ from samespace.base.hashes import hamming, perceptual_hash
 from samespace.base.photos import open_photo
 from samespace.model import metrics
 from samespace.model.backbone import make_backbone
-from samespace.model.evaluate import evaluate
 from samespace.model.feature_bank import bank, default_cache
-from samespace.model.network import HEADS, TRAINABLE, TwinNetwork
+from samespace.model.network import TRAINABLE, TwinNetwork
 from samespace.model.pairs import TEST, TRAINING, Photos, find_photos
+from samespace.model.projection import fit
+from samespace.search.evaluate import evaluate
 
 PROJECT = Path(__file__).resolve().parent.parent
 Figures = dict[str, float]
@@ -63,11 +64,10 @@ def hashes(photos: Photos) -> dict[str, Figures]:
 
 @torch.no_grad()
 def cosines(training: Photos, test: Photos, backbone: str, weights: str) -> dict[str, Figures]:
-    network = TwinNetwork(make_backbone(backbone, weights), "compare", "head")
-    network.fit(bank(training.paths, network.backbone, default_cache()))
-    maps = bank(test.paths, network.backbone, default_cache())
-    frozen = network.freeze(maps.parts[:, 0], maps.seen[:, 0])
-    plain, whitened = F.normalize(frozen.start, dim=1), network.tower(frozen).vectors
+    network = TwinNetwork(make_backbone(backbone, weights), "concat", "head")
+    banks = [bank(photos.paths, network.backbone, default_cache()) for photos in (training, test)]
+    known, plain = (F.normalize(network.freeze(*(maps[:, 0] for maps in one)).start, dim=1).numpy() for one in banks)
+    whitened = fit(known, training.spaces())(plain)
     return {
         "cosine of ImageNet features": ranking(plain @ plain.T, test),
         "cosine, whitened": ranking(whitened @ whitened.T, test),
@@ -116,19 +116,14 @@ def costs(model: Any, photos: Photos) -> Figures:
 
 
 def select(root: Path, backbone: str, weights: str, epochs: int) -> dict[str, Figures]:
-    """Measure every head with every `trainable` on the held-out training spaces."""
+    """Measure `compare`, and `concat` with every `trainable`, on the held-out training spaces."""
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
-        for head in HEADS:
-            for trainable in TRAINABLE:
-                output = Path(folder, head, trainable)
-                chosen = {"backbone": backbone, "weights": weights, "head": head, "trainable": trainable}
-                if head == "concat" or trainable == "last_conv":
-                    chosen |= {"learning_rate": CONCAT["learning_rate"]}
-                train(root, output, chosen, epochs)
-                rows[f"{head}, trainable: {trainable}"] = evaluate(
-                    load(output), root, "validation", default_cache()
-                ).figures
+        for chosen in ({}, *({**CONCAT, "trainable": trainable} for trainable in TRAINABLE)):
+            name = ", ".join(f"{key} {value}" for key, value in chosen.items() if key != "learning_rate") or "compare"
+            output = Path(folder, name)
+            train(root, output, {"backbone": backbone, "weights": weights, **chosen}, epochs)
+            rows[name] = evaluate(load(output), root, "validation", default_cache()).figures
     return rows
 
 

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -32,14 +33,16 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 import model_def  # noqa: E402
-from data import HELD_OUT  # noqa: E402
 from experiments.config import read_config  # noqa: E402
 from experiments.local_run import train_locally  # noqa: E402
 from samespace.base.errors import exit_status  # noqa: E402
-from samespace.model.backbone import SIZE  # noqa: E402
-from samespace.model.network import HEADS, TRAINABLE, ConcatHead, Embeddings, TwinNetwork  # noqa: E402
-from samespace.model.pairs import find_photos, make_pairs, splits  # noqa: E402
+from samespace.model.backbone import SIZE, make_backbone  # noqa: E402
+from samespace.model.extract import of_backbone  # noqa: E402
+from samespace.model.network import TRAINABLE, Embeddings, TwinNetwork  # noqa: E402
+from samespace.model.pairs import find_photos, make_pairs  # noqa: E402
+from samespace.model.room_network import Known, RoomNetwork  # noqa: E402
 from samespace.rooms.dataset import write_dataset  # noqa: E402
+from samespace.search.labelled import see  # noqa: E402
 
 BACKBONE, BATCH, LEARNING_RATE = "mobilenet_v3_large", 64, 0.0001
 LOOPED_BATCHES = 3
@@ -93,20 +96,35 @@ class LoopedTwins(nn.Module):
         self.network = network
 
     def tower(self, photos: Tensor) -> Embeddings:
-        if isinstance(self.network.head, ConcatHead):
-            return Embeddings(self.rest(self.backbone(photos)), torch.empty(0))
-        parts = self.backbone[:13](photos)
-        vectors = self.network.whiten_vectors(self.rest(self.backbone[13:](parts)))
-        return Embeddings(vectors, self.network.whiten_parts(parts.flatten(2).transpose(1, 2)) * 127)
+        return Embeddings(self.rest(self.backbone(photos)), torch.empty(0))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         logits: Tensor = self.network.head(self.tower(first), self.tower(second))
         return logits
 
 
+class LoopedRooms(nn.Module):
+    """The odds of `compare` on materials that are looked at anew for every photo of every pair."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        backbone = make_backbone(BACKBONE, "none")
+        seen = of_backbone(backbone).materials
+        assert seen is not None
+        rows = see(find_photos(root).paths[:32], seen).materials
+        self.network = RoomNetwork(backbone, Known(rows, np.arange(len(rows))))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        vectors = [self.network.embed(photos * 255).vectors.float() for photos in (first, second)]
+        likeness = (vectors[0] * vectors[1]).sum(1)
+        logits: Tensor = self.network.alone(likeness, torch.zeros_like(likeness))
+        return logits
+
+
 def loop_over_images(root: Path, head: str, trainable: str, device: str) -> float:
     """Return pairs a second; the first batch warms up."""
-    twins = LoopedTwins(model_def.make_network({**defaults(), "head": head, "trainable": trainable})).to(device)
+    twins: nn.Module = LoopedRooms(root) if head == "compare" else LoopedTwins(chosen_twins(trainable))
+    twins.to(device)
     learning = [value for value in twins.parameters() if value.requires_grad]
     optimizer = torch.optim.RMSprop(learning, lr=LEARNING_RATE)
     loader = torch.utils.data.DataLoader(
@@ -122,6 +140,10 @@ def loop_over_images(root: Path, head: str, trainable: str, device: str) -> floa
         optimizer.step()
         loss.item()
     return LOOPED_BATCHES * BATCH / (time.perf_counter() - start)
+
+
+def chosen_twins(trainable: str) -> TwinNetwork:
+    return model_def.make_twins({**defaults(), "trainable": trainable})
 
 
 # ---- the real trial
@@ -143,35 +165,30 @@ class EpochTimes(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined h
         self.start = time.perf_counter()
 
     def on_training_epoch_end(self, epoch_idx: int) -> None:
-        float(next(iter(self.trial.network.head.parameters())).sum())  # waits for a GPU
+        float(next(value for value in self.trial.network.parameters() if value.requires_grad).sum())  # waits for a GPU
         self.seconds.append(time.perf_counter() - self.start)
 
 
-class TimedTrial(model_def.SameSpaceTrial):
-    """The trial itself, timed."""
-
-    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
-        self.times = EpochTimes(self)
-        return {**super().build_callbacks(), "times": self.times}
-
-
-def train_from_bank(root: Path, folder: Path, pairs: int, **chosen: Any) -> tuple[float, float]:
-    """Return pairs a second in the second epoch, and the seconds to the end of the first, bank included."""
+def train_from_bank(root: Path, folder: Path, **chosen: Any) -> tuple[float, float, int]:
+    """Return pairs a second in the second epoch, the seconds to the end of the first, bank included, and its pairs."""
     config = read_config([])
     config["data"] = {"dir": str(root), "cache": str(folder / "bank")}
     config["hyperparameters"] = {**defaults(), "epochs": 2, **chosen}
-    trials: list[TimedTrial] = []
+    timed: list[EpochTimes] = []
 
-    def make_trial(context: Any) -> TimedTrial:
-        trials.append(TimedTrial(context))
-        return trials[0]
+    def make_trial(context: Any) -> model_def.SameSpaceTrial:
+        trial = model_def.make_trial(context)
+        callbacks, times = trial.build_callbacks(), EpochTimes(trial)
+        timed.append(times)
+        setattr(trial, "build_callbacks", lambda: {**callbacks, "home": trial.home, "times": times})  # noqa: B010
+        return trial
 
     start = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):
         train_locally(make_trial, config, folder / "run" / "model", None)
     whole = time.perf_counter() - start
-    second = trials[0].times.seconds[1]
-    return pairs / second, whole - second
+    second, pairs = timed[0].seconds[1], len(timed[0].trial.pairs)
+    return pairs / second, whole - second, pairs
 
 
 # ---- the table
@@ -180,16 +197,12 @@ def train_from_bank(root: Path, folder: Path, pairs: int, **chosen: Any) -> tupl
 def measure(root: Path, device: str) -> list[dict[str, Any]]:
     """Return one row for each head and each `trainable`."""
     rows = []
-    training, _ = splits(root, HELD_OUT)
-    pairs = len(make_pairs(training).label)
-    for trainable, head in itertools.product(TRAINABLE, HEADS):
+    for head, trainable in (("compare", "head"), ("concat", "head"), ("concat", "last_conv")):
         print(f"measuring {head}, trainable: {trainable}", file=sys.stderr)
         looped = loop_over_images(root, head, trainable, device)
         with tempfile.TemporaryDirectory() as folder:
-            banked, first_epoch = train_from_bank(root, Path(folder, "fp32"), pairs, head=head, trainable=trainable)
-            bf16, _ = train_from_bank(
-                root, Path(folder, "bf16"), pairs, head=head, trainable=trainable, precision="bf16"
-            )
+            banked, first_epoch, pairs = train_from_bank(root, Path(folder, "fp32"), head=head, trainable=trainable)
+            bf16, *_ = train_from_bank(root, Path(folder, "bf16"), head=head, trainable=trainable, precision="bf16")
         rows.append(
             {
                 "head": head,

@@ -18,6 +18,7 @@ from determined import core, pytorch
 from experiments.config import PROJECT
 from experiments.trial import fit
 from samespace.base.errors import SameSpaceError
+from samespace.model.saved import read_description
 
 SEED = 1234
 SEARCHER = {"metric": "average_precision", "smaller_is_better": False}
@@ -100,6 +101,12 @@ def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> str:
                 f"{checkpoint} was trained with {name} {before.get(name)}, not {hparams.get(name)}: "
                 "resume with the hyperparameters it had"
             )
+    model = checkpoint / "model" / "model.json"
+    if hparams.get("head") == "compare" and model.is_file() and read_description(model.parent)["format"] == 1:
+        raise SameSpaceError(
+            f"{checkpoint} is of an earlier version, whose compare learnt something else: take its model with "
+            "`samespace export`, or train anew"
+        )
     return str(checkpoint)
 
 

@@ -34,43 +34,47 @@ from torch.nn.parallel import DistributedDataParallel
 import experiments.trial
 import model_def
 import samespace
-from data import training_rows
 from experiments.config import read_config
 from experiments.local_run import SEED
 from experiments.trial import GlobalBatches, Rows
-from model_def import SameSpaceTrial, check
+from model_def import CompareTrial, ConcatTrial, SameSpaceTrial, check
 from samespace.base.errors import SameSpaceError
 from samespace.model.backbone import make_backbone
 from samespace.model.checkpoint import export
-from samespace.model.evaluate import evaluate
 from samespace.model.pairs import splits
 from samespace.model.saved import Model
+from samespace.search.evaluate import evaluate
 from tests.conftest import ROOT, Killed, call_at, stop_at
 from tests.stub_master import StubMaster
 
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern")  # Determined, reading .detignore
 
 RANKING = ("average_precision", "recall_at_99_precision", "roc_auc")
-METRICS = {"validation_loss", "balanced_accuracy", *RANKING, *(f"balanced_{name}" for name in RANKING)}
+METRICS = {
+    "compare": {"validation_loss", "balanced_accuracy", "calibration_error", *RANKING},
+    "concat": {"validation_loss", "balanced_accuracy", *RANKING, *(f"balanced_{name}" for name in RANKING)},
+}
 EPOCHS = 3
 HELD_OUT = 0.4
 TINY = {"backbone": "mobilenet_v3_small", "weights": "none", "global_batch_size": 20}
+BATCH = 10  # pairs: compare has fewer than concat
 WHOLE = {**yaml.safe_load((ROOT / "const.yaml").read_text())["hyperparameters"], **TINY}
 
 
 # Photos, and what trains on them
 
 
-ROOMS = {
+FEW = {
     "Training Data": {"oslo_1": 2, "oslo_2": 1, "oslo_3": 1, "oslo_4": 2},  # the last two to train on, in 84 pairs
     "Test Data": {"oslo_6": 2, "oslo_7": 1},
 }
+ROOMS = {"Training Data": {f"oslo_{number}": 2 for number in range(16)}, "Test Data": {"oslo_20": 2, "oslo_21": 1}}
 
 
-def draw_photos(root: Path) -> None:
-    """One or two photos of a few rooms: coloured blocks, and the same a little brighter."""
+def draw_photos(root: Path, splits: dict[str, dict[str, int]]) -> None:
+    """One or two photos of each room: coloured blocks, and the same a little brighter."""
     random = np.random.default_rng(0)
-    for split, rooms in ROOMS.items():
+    for split, rooms in splits.items():
         folder = root / "Airbnb Data" / split / "bedroom"
         folder.mkdir(parents=True)
         for room, count in rooms.items():
@@ -84,7 +88,15 @@ def draw_photos(root: Path) -> None:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("photos") / "rooms"
-    draw_photos(root)
+    draw_photos(root, ROOMS)
+    return root
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So few that concat, which looks at them in many pairs, takes no time."""
+    root = tmp_path_factory.mktemp("few") / "rooms"
+    draw_photos(root, FEW)
     return root
 
 
@@ -116,7 +128,8 @@ def clean(cache: Path) -> Iterator[None]:
 
 def words(photos: Path, output: Path, *more: str, epochs: int = EPOCHS, **hparams: Any) -> list[str]:
     """The command line of a small run."""
-    settings = {**TINY, "trainable": "head", **hparams}
+    batch = BATCH if hparams.get("head", "compare") == "compare" else TINY["global_batch_size"]
+    settings = {**TINY, "trainable": "head", "global_batch_size": batch, **hparams}
     changes = [f"hyperparameters.{name}={value}" for name, value in settings.items()]
     config = [word for change in (*changes, f"data.held_out={HELD_OUT}") for word in ("--config", change)]
     return ["--data", str(photos), "--epochs", str(epochs), "--output", str(output), *config, *more]
@@ -144,8 +157,8 @@ def scores(model: Model, photos: Path) -> np.ndarray:
 
 
 def same(metrics: dict[str, float], others: dict[str, float]) -> None:
-    assert metrics.keys() >= METRICS
-    assert [metrics[name] for name in METRICS] == pytest.approx([others[name] for name in METRICS], abs=1e-5)
+    (names,) = (names for names in METRICS.values() if names <= metrics.keys())
+    assert [metrics[name] for name in names] == pytest.approx([others[name] for name in names], abs=1e-5)
 
 
 class Run(NamedTuple):
@@ -165,23 +178,23 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Run]:
+def trained(photos: Path, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Run]:
     """A run of each kind that nothing interrupts."""
 
     @functools.cache
     def train(head: str, trainable: str) -> Run:
         output, printed, losses = tmp_path_factory.mktemp("trained") / "model", io.StringIO(), []
-        train_batch = SameSpaceTrial.train_batch
+        step = SameSpaceTrial.step
 
-        def watched(self: SameSpaceTrial, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
-            result = train_batch(self, batch, epoch_idx, batch_idx)
-            losses.append(float(result["loss"].detach()))
-            return result
+        def watched(self: SameSpaceTrial, loss: Tensor, rows: int) -> dict[str, Tensor]:
+            losses.append(float(loss.detach()))
+            return step(self, loss, rows)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SameSpaceTrial, "train_batch", watched)
+            patch.setattr(SameSpaceTrial, "step", watched)
             patch.setattr(sys, "stdout", printed)
-            assert model_def.main(words(photos, output, head=head, trainable=trainable)) == 0
+            root = photos if head == "compare" else few
+            assert model_def.main(words(root, output, head=head, trainable=trainable)) == 0
         return Run(output, printed.getvalue(), tuple(losses))
 
     return train
@@ -251,14 +264,14 @@ def test_a_run_here_leaves_a_model_whose_metrics_anyone_can_check(whole: Run, ph
     assert epochs_in(whole.printed) == ["1/3", "2/3", "3/3"]
     model = samespace.load(whole.output)
     metrics = model.description["metrics"]
-    assert set(metrics) == METRICS
+    assert set(metrics) == METRICS["compare"]
 
     same(evaluate(model, photos, "validation").figures, metrics)
 
 
-def test_the_best_epoch_is_kept_not_the_last(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_best_epoch_is_kept_not_the_last(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     by_loss = ["--config", "searcher.metric=validation_loss", "--config", "searcher.smaller_is_better=true"]
-    assert model_def.main(words(photos, tmp_path / "model", *by_loss, learning_rate=0.5)) == 0
+    assert model_def.main(words(few, tmp_path / "model", *by_loss, head="concat", learning_rate=0.03)) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
     losses = [float(line.split("validation_loss ")[1].split(",")[0]) for line in lines]
     best = [line.endswith("best so far") for line in lines]
@@ -284,18 +297,15 @@ def _rebuilt(checkpoint: Path, folder: Path) -> Model:
     return samespace.load(folder / "exported")
 
 
-def test_the_same_command_trains_the_same_model(
-    trained: Callable[[str, str], Run], photos: Path, tmp_path: Path
-) -> None:
+def test_the_same_command_trains_the_same_model(trained: Callable[[str, str], Run], few: Path, tmp_path: Path) -> None:
     before = raw_state(trained("concat", "head").last)
     torch.manual_seed(1)
-    assert model_def.main(words(photos, tmp_path / "model", head="concat", trainable="head")) == 0
+    assert model_def.main(words(few, tmp_path / "model", head="concat", trainable="head")) == 0
     again = raw_state(Run(tmp_path / "model", "").last)
     assert all(value.equal(again[name]) for name, value in before.items())
 
 
-@pytest.mark.parametrize("head", ["compare", "concat"])
-@pytest.mark.parametrize("trainable", ["head", "last_conv"])
+@pytest.mark.parametrize(("head", "trainable"), [("compare", "head"), ("concat", "head"), ("concat", "last_conv")])
 def test_only_what_is_to_learn_learns(head: str, trainable: str, trained: Callable[[str, str], Run]) -> None:
     run = trained(head, trainable)
     first, *_, last = np.split(np.array(run.losses), EPOCHS)
@@ -307,21 +317,22 @@ def test_only_what_is_to_learn_learns(head: str, trainable: str, trained: Callab
     assert changed == ({"last"} if trainable == "last_conv" else set())
 
 
-def test_half_precision_trains_nearly_the_same(whole: Run, photos: Path, tmp_path: Path) -> None:
-    assert model_def.main(words(photos, tmp_path / "model", precision="bf16")) == 0
-    metrics = Run(tmp_path / "model", "").metrics
-    assert metrics["validation_loss"] != whole.metrics["validation_loss"]
-    assert metrics["validation_loss"] == pytest.approx(whole.metrics["validation_loss"], abs=0.1)
+def test_half_precision_trains_nearly_the_same(trained: Callable[[str, str], Run], few: Path, tmp_path: Path) -> None:
+    half = words(few, tmp_path / "model", head="concat", trainable="head", precision="bf16")
+    assert model_def.main(half) == 0
+    loss = Run(tmp_path / "model", "").metrics["validation_loss"]
+    whole = trained("concat", "head").metrics["validation_loss"]
+    assert loss != whole and loss == pytest.approx(whole, rel=0.1)
     assert torch.bfloat16 not in {value.dtype for value in raw_state(Run(tmp_path / "model", "").last).values()}
 
 
-def test_settings_come_from_a_file_and_what_is_laid_over_it(photos: Path, tmp_path: Path) -> None:
+def test_settings_come_from_a_file_and_what_is_laid_over_it(few: Path, tmp_path: Path) -> None:
     config = {"hyperparameters": {**WHOLE, "head": "concat"}, "data": {"dir": "/nowhere", "held_out": HELD_OUT}}
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(config))
     choices = ["--config", "hyperparameters.trainable=head", "--config", str(file), "--config", "data.held_out=0"]
     output = tmp_path / "model"
-    assert model_def.main(["--data", str(photos), "--epochs", "1", "--output", str(output), *choices]) == 0
+    assert model_def.main(["--data", str(few), "--epochs", "1", "--output", str(output), *choices]) == 0
 
     description = samespace.load(output).description
     assert (description["head"], description["cut"]) == ("concat", "head")
@@ -393,10 +404,10 @@ def test_a_run_stopped_within_an_epoch_goes_on_as_if_nothing_had_been(
     output = tmp_path / "model"
     steps = json.loads((whole.last / "metadata.json").read_text())["steps_completed"] // EPOCHS
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        stop_at(SameSpaceTrial, steps + 2, patch)
+        stop_at(CompareTrial, steps + 2, patch)
         model_def.main(words(photos, output))
     assert epochs_in(capsys.readouterr().out) == ["1/3"]
-    assert set(samespace.load(output).description["metrics"]) == METRICS
+    assert set(samespace.load(output).description["metrics"]) == METRICS["compare"]
 
     assert model_def.main(words(photos, output, "--resume", "latest")) == 0
     resumed = Run(output, capsys.readouterr().out)
@@ -407,11 +418,11 @@ def test_a_run_stopped_within_an_epoch_goes_on_as_if_nothing_had_been(
 
 
 def test_a_finished_run_can_be_made_longer_beside_another(
-    whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole: Run, photos: Path, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(whole.output.parent, tmp_path / "runs")
     output, other = tmp_path / "runs" / "model", tmp_path / "runs" / "other"
-    assert model_def.main(words(photos, other, epochs=1, head="concat")) == 0
+    assert model_def.main(words(few, other, epochs=1, head="concat")) == 0
     assert model_def.main(words(photos, output, "--resume", "latest")) == 0
     last = Run(output, "").last
     assert model_def.main(words(photos, output, "--resume", str(last), epochs=EPOCHS + 1)) == 0
@@ -458,7 +469,7 @@ def test_a_killed_run_leaves_a_model_and_goes_on(
 ) -> None:
     shutil.copytree(killed.output.parent, tmp_path / "runs", ignore=shutil.ignore_patterns("project"))
     output = tmp_path / "runs" / "model"
-    assert set(samespace.load(output).description["metrics"]) == METRICS
+    assert set(samespace.load(output).description["metrics"]) == METRICS["compare"]
 
     assert model_def.main(words(photos, output, "--resume", "latest")) == 0
     resumed = Run(output, capsys.readouterr().out)
@@ -477,23 +488,24 @@ def test_checkpoints_carry_the_code_and_nothing_private(killed: Run) -> None:
     assert {path.name for path in code if path.suffix != ".py"} == {"const.yaml", "adaptive.yaml", "py.typed"}
     # Not __main__: nobody could import that.
     spec = json.loads((checkpoint / "load_data.json").read_text())["trial_cls_spec"]
-    assert spec == "model_def:SameSpaceTrial"
+    assert spec == "model_def:CompareTrial"
 
 
 # Scores that are no numbers
 
 
 def spoil_after_an_epoch(patch: pytest.MonkeyPatch) -> None:
-    """Make the head's weights NaN in the second epoch."""
-    train_batch = SameSpaceTrial.train_batch
+    """Make what learns NaN in the second epoch."""
+    step = SameSpaceTrial.step
 
-    def spoilt(self: SameSpaceTrial, batch: Tensor, epoch_idx: int, batch_idx: int) -> dict[str, Tensor]:
-        if epoch_idx == 1:
+    def spoilt(self: SameSpaceTrial, loss: Tensor, rows: int) -> dict[str, Tensor]:
+        taken = step(self, loss, rows)
+        if self.log.epoch == 1:
             with torch.no_grad():
-                next(self.network.head.parameters()).fill_(float("nan"))
-        return train_batch(self, batch, epoch_idx, batch_idx)
+                next(value for value in self.network.parameters() if value.requires_grad).fill_(float("nan"))
+        return taken
 
-    patch.setattr(SameSpaceTrial, "train_batch", spoilt)
+    patch.setattr(SameSpaceTrial, "step", spoilt)
 
 
 def test_here_a_run_that_diverges_says_so_and_keeps_what_was_good(
@@ -513,13 +525,13 @@ def test_here_a_run_that_diverges_says_so_and_keeps_what_was_good(
 # On a cluster
 
 
-def experiment(photos: Path, cache: Path) -> dict[str, Any]:
+def experiment(few: Path, cache: Path) -> dict[str, Any]:
     """adaptive.yaml, but small and with the folders of this machine."""
     config = yaml.safe_load((ROOT / "adaptive.yaml").read_text())
     config["hyperparameters"] |= {**TINY, "epochs": EPOCHS, "learning_rate": {"type": "log"}}
     # Few photos rank alike after every epoch, but their loss tells epochs apart.
     config["searcher"] |= {"max_time": EPOCHS, "metric": "validation_loss", "smaller_is_better": True}
-    config["data"] = {"dir": str(photos), "cache": str(cache / "samespace"), "held_out": HELD_OUT}
+    config["data"] = {"dir": str(few), "cache": str(cache / "samespace"), "held_out": HELD_OUT}
     return dict(config)
 
 
@@ -527,9 +539,9 @@ CHOSEN = {"head": "concat", "learning_rate": 0.0005, "alpha": 0.8, "dropout1": 0
 
 
 @pytest.fixture(scope="module")
-def searched(photos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> StubMaster:
+def searched(few: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> StubMaster:
     """A whole trial of a search."""
-    with StubMaster(tmp_path_factory.mktemp("store"), CHOSEN, experiment(photos, cache)) as master:
+    with StubMaster(tmp_path_factory.mktemp("store"), CHOSEN, experiment(few, cache)) as master:
         assert model_def.main([]) == 0
     return master
 
@@ -544,7 +556,9 @@ def test_a_trial_trains_what_the_search_chose(searched: StubMaster) -> None:
 
 
 def test_every_validation_reports_the_same_metrics(searched: StubMaster) -> None:
-    assert [set(report) for report in searched.validation_metrics] == [METRICS | {"epochs", "batches"}] * EPOCHS
+    assert [set(report) for report in searched.validation_metrics] == [
+        METRICS["concat"] | {"epochs", "batches"}
+    ] * EPOCHS
     assert [report["epochs"] for report in searched.validation_metrics] == [1, 2, 3]
     assert all(isinstance(value, (int, float)) for report in searched.validation_metrics for value in report.values())
     assert searched.early_exit is None
@@ -553,7 +567,7 @@ def test_every_validation_reports_the_same_metrics(searched: StubMaster) -> None
 
 
 def test_the_best_checkpoint_carries_the_model_it_was_chosen_for(
-    searched: StubMaster, photos: Path, tmp_path: Path
+    searched: StubMaster, few: Path, tmp_path: Path
 ) -> None:
     by_steps = {checkpoint.metadata["steps_completed"]: checkpoint.path for checkpoint in searched.checkpoints}
     best = min(searched.validation_metrics, key=lambda report: float(report["validation_loss"]))
@@ -561,18 +575,18 @@ def test_the_best_checkpoint_carries_the_model_it_was_chosen_for(
     checkpoint = by_steps[best["batches"]]
     model = samespace.load(checkpoint / "model")
     same(model.description["metrics"], best)
-    same(evaluate(model, photos, "validation").figures, best)
+    same(evaluate(model, few, "validation").figures, best)
 
     carried, rebuilt = export(checkpoint, tmp_path / "exported"), _rebuilt(checkpoint, tmp_path / "raw")
     assert samespace.load(tmp_path / "exported").description == model.description
-    np.testing.assert_array_equal(scores(carried, photos), scores(model, photos))
-    np.testing.assert_allclose(scores(rebuilt, photos), scores(model, photos), atol=1e-7)
+    np.testing.assert_array_equal(scores(carried, few), scores(model, few))
+    np.testing.assert_allclose(scores(rebuilt, few), scores(model, few), atol=1e-7)
 
 
 def test_a_trial_that_is_stopped_leaves_a_checkpoint_and_goes_on_from_it(
-    searched: StubMaster, photos: Path, cache: Path, tmp_path: Path
+    searched: StubMaster, few: Path, cache: Path, tmp_path: Path
 ) -> None:
-    config = experiment(photos, cache)
+    config = experiment(few, cache)
     with StubMaster(tmp_path, CHOSEN, config, stop_after_epoch=1) as stopped:
         assert model_def.main([]) == 0
     assert [report["epochs"] for report in stopped.validation_metrics] == [1]
@@ -590,20 +604,20 @@ def test_a_trial_that_is_stopped_leaves_a_checkpoint_and_goes_on_from_it(
 
 
 def test_a_trial_paused_within_an_epoch_then_killed_is_to_the_bit_as_one_left_alone(
-    searched: StubMaster, photos: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searched: StubMaster, few: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = experiment(photos, cache)
+    config = experiment(few, cache)
     steps = int(searched.validation_metrics[0]["batches"])  # of an epoch
     monkeypatch.setattr(experiments.trial, "BATCHES_BETWEEN_REPORTS", steps + 2)
     with StubMaster(tmp_path, CHOSEN, config) as paused:
-        call_at(SameSpaceTrial, steps + 1, paused.stop, monkeypatch)
+        call_at(ConcatTrial, steps + 1, paused.stop, monkeypatch)
         assert model_def.main([]) == 0
     assert paused.checkpoints[-1].metadata["steps_completed"] == steps + 2
     latest = paused.checkpoints[-1].uuid
 
     killed = StubMaster(tmp_path, CHOSEN, config, latest_checkpoint=latest)
     with killed, pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        stop_at(SameSpaceTrial, 2 * steps - 4, patch)  # in its third epoch
+        stop_at(ConcatTrial, 2 * steps - 4, patch)  # in its third epoch
         model_def.main([])
     latest = killed.checkpoints[-1].uuid if killed.checkpoints else latest
     with StubMaster(tmp_path, CHOSEN, config, latest_checkpoint=latest) as continued:
@@ -616,11 +630,11 @@ def test_a_trial_paused_within_an_epoch_then_killed_is_to_the_bit_as_one_left_al
 
 
 def test_on_a_cluster_a_trial_that_diverges_gives_its_hyperparameters_back(
-    photos: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil_after_an_epoch(monkeypatch)
     monkeypatch.setattr(sys, "stdin", io.StringIO())  # Determined ends with the `exit` of the prompt, which closes it
-    with StubMaster(tmp_path, CHOSEN, experiment(photos, cache)) as master, pytest.raises(SystemExit):
+    with StubMaster(tmp_path, CHOSEN, experiment(few, cache)) as master, pytest.raises(SystemExit):
         model_def.main([])
 
     assert master.early_exit == "EXITED_REASON_INVALID_HP"
@@ -630,9 +644,9 @@ def test_on_a_cluster_a_trial_that_diverges_gives_its_hyperparameters_back(
 
 
 def test_on_a_cluster_a_mistake_fails_the_trial(
-    photos: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    few: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with StubMaster(tmp_path, {**CHOSEN, "head": "tail"}, experiment(photos, cache)) as master:
+    with StubMaster(tmp_path, {**CHOSEN, "head": "tail"}, experiment(few, cache)) as master:
         assert model_def.main([]) == 1
     assert "error: head cannot be 'tail'" in capsys.readouterr().err
     assert master.early_exit is None
@@ -660,7 +674,7 @@ START = "fork" if sys.platform == "linux" and not torch.cuda.is_available() else
 def work(folder: Path, run: list[str]) -> None:
     """What each of two workers does: train, and note what it saw."""
     seen, waits, trials = [], [], []
-    start, train_batch = SameSpaceTrial.__init__, SameSpaceTrial.train_batch
+    start, train_batch = CompareTrial.__init__, CompareTrial.train_batch
     forward = DistributedDataParallel.forward
 
     def started(self: Any, context: Any) -> None:
@@ -677,8 +691,8 @@ def work(folder: Path, run: list[str]) -> None:
 
     patch = pytest.MonkeyPatch()  # for good: the process is this worker's own
     patch.setattr(model_def, "VALIDATION_BATCH", 30)  # three batches: one worker has one more than the other
-    patch.setattr(SameSpaceTrial, "__init__", started)
-    patch.setattr(SameSpaceTrial, "train_batch", watched)
+    patch.setattr(CompareTrial, "__init__", started)
+    patch.setattr(CompareTrial, "train_batch", watched)
     patch.setattr(DistributedDataParallel, "forward", waited)
     rank = os.environ["RANK"]
     with (folder / f"{rank}.txt").open("w") as printed, redirect_stdout(printed):
@@ -686,6 +700,7 @@ def work(folder: Path, run: list[str]) -> None:
     (trial,) = trials
     weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in trial.network.state_dict().values()))
     notes = {"seen": seen, "waits": len(waits), "weights": weights.hexdigest(), "metrics": trial.log.latest}
+    notes["rows"] = trial.pairs.rows.tolist()
     (folder / f"{rank}.json").write_text(json.dumps(notes))
 
 
@@ -697,14 +712,14 @@ class Workers(NamedTuple):
 @pytest.fixture(scope="module")
 def alone(trained: Callable[[str, str], Run]) -> Run:
     """What the two workers share, done by one."""
-    return trained("compare", "last_conv")
+    return trained("compare", "head")
 
 
 @pytest.fixture(scope="module")
 def workers(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Workers:
     """Two processes that torchrun's own launcher starts."""
     folder = tmp_path_factory.mktemp("workers")
-    run = words(photos, folder / "model", "--config", f"data.cache={folder / 'cache'}", trainable="last_conv")
+    run = words(photos, folder / "model", "--config", f"data.cache={folder / 'cache'}")
     config = LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, start_method=START)
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     elastic_launch(config, work)(folder, run)
@@ -718,8 +733,8 @@ def workers(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Workers:
 def test_two_workers_share_every_step_of_one(workers: Workers, photos: Path) -> None:
     seen0, seen1 = (notes["seen"] for notes in workers.notes)
     assert len(seen0) == len(seen1)
-    rows = torch.from_numpy(training_rows(splits(photos, HELD_OUT)[0], same_space_type=False))
-    batches = GlobalBatches(len(rows), TINY["global_batch_size"], 1, SEED)
+    rows = torch.tensor(workers.notes[0]["rows"])
+    batches = GlobalBatches(len(rows), BATCH, 1, SEED)
     alone = [rows[batch].tolist() for _ in range(EPOCHS) for batch in batches]
     assert [part0 + part1 for part0, part1 in zip(seen0, seen1, strict=True)] == alone
 
@@ -730,8 +745,8 @@ def test_two_workers_share_every_step_of_one(workers: Workers, photos: Path) -> 
 
 def test_of_two_workers_the_chief_computes_the_bank_and_speaks(workers: Workers) -> None:
     lines = [line.split(" ")[0] for line in workers.run.printed.splitlines()]
-    assert lines == ["training", "feature", "feature", "epoch", "epoch", "epoch", "best:"]
-    assert workers.run.printed.count(": computed in ") == 2
+    assert lines == ["feature", "feature", "evidence", "training", "epoch", "epoch", "epoch", "best:"]
+    assert workers.run.printed.count(": computed in ") == 3
 
 
 def test_two_workers_wait_for_each_other_only_where_both_take_part(workers: Workers) -> None:
@@ -744,7 +759,7 @@ def test_two_workers_learn_what_one_learns(workers: Workers, alone: Run) -> None
     notes0, notes1 = workers.notes
     assert notes0["weights"] == notes1["weights"]
     assert notes0["metrics"] == notes1["metrics"]
-    assert notes0["metrics"] == pytest.approx(alone.metrics, abs=1e-4)
+    assert notes0["metrics"] == pytest.approx(alone.metrics, abs=1e-3)
 
 
 def test_the_checkpoint_of_two_workers_can_be_exported_and_continued_by_one(
@@ -753,16 +768,14 @@ def test_the_checkpoint_of_two_workers_can_be_exported_and_continued_by_one(
     state, expected = raw_state(workers.run.last), raw_state(alone.last)
     assert set(state) == {f"module.{name}" for name in expected}
     for name, value in expected.items():
-        torch.testing.assert_close(state[f"module.{name}"], value, rtol=0, atol=1e-3)
+        torch.testing.assert_close(state[f"module.{name}"], value, rtol=0, atol=1e-2)
 
     carried = samespace.load(workers.run.last / "model")
     same(evaluate(carried, photos, "validation").figures, workers.notes[0]["metrics"])
     rebuilt = _rebuilt(workers.run.last, tmp_path / "raw")
     np.testing.assert_allclose(scores(rebuilt, photos), scores(carried, photos), atol=1e-7)
 
-    more = words(
-        photos, tmp_path / "model", "--resume", str(workers.run.last), epochs=EPOCHS + 1, trainable="last_conv"
-    )
+    more = words(photos, tmp_path / "model", "--resume", str(workers.run.last), epochs=EPOCHS + 1)
     assert model_def.main(more) == 0
     assert epochs_in(capsys.readouterr().out) == ["4/4"]
 

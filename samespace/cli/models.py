@@ -19,8 +19,8 @@ def compare(arguments: argparse.Namespace) -> None:
     draws these points.
     """
     from samespace.base.pictures import refuse_foreign_picture
+    from samespace.model.points import PROOF
     from samespace.search.explain import draw, find_proof, in_words
-    from samespace.search.points import PROOF
 
     photos = [arguments.photo0, arguments.photo1]
     if arguments.explain:  # before the work, not after it
@@ -62,15 +62,15 @@ def evaluate(arguments: argparse.Namespace) -> None:
     validation_loss cover pairs sampled as in training, which flatter the model. --split validation measures the
     spaces that training held out, and gives the figures that training reported.
     """
-    from samespace.model.evaluate import evaluate as evaluate_model
-    from samespace.model.evaluate import plot_precision_recall, refuse_foreign_plot
     from samespace.model.feature_bank import default_cache
+    from samespace.search.evaluate import evaluate as evaluate_model
+    from samespace.search.evaluate import plot, refuse_foreign_plot
 
     if arguments.plot:  # before the work, not after it
         refuse_foreign_plot(arguments.plot)
     evaluation = evaluate_model(samespace.load(arguments.model), arguments.root, arguments.split, default_cache())
     if arguments.plot:
-        plot_precision_recall(evaluation, arguments.plot)
+        plot(evaluation, arguments.plot)
     if arguments.json:
         print(json.dumps(evaluation.figures))
     else:
@@ -122,7 +122,12 @@ def evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", default="Test Data", help="folder of the data set, or `validation` (default: %(default)s)"
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also plot precision against recall")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE.png",
+        help="also plot precision, recall and calibration",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -208,7 +208,9 @@ def _scoring(
         return same_shot_scoring(photos.features(libraries, same_shot.Sketches()))
     assert extractor is not None, "same-space needs features"
     features = photos.features(libraries, extractor)
-    return model_scoring(features, model) if model else materials_scoring(features, photos.partners(libraries))
+    if model and not model.rooms:
+        return model_scoring(features, model)
+    return materials_scoring(features, photos.partners(libraries), model)
 
 
 def _all_the_same(first: Ints, _: Ints) -> Array:

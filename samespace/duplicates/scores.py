@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import arrays
-from samespace.base.arrays import Array, Ints, blocks
+from samespace.base.arrays import Array, Doubles, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.library.features import Features
 from samespace.model import projection
 from samespace.search import same_shot
 from samespace.search.evidence import CountPartners, Evidence, Weights
-from samespace.search.look import SHORTLIST
+from samespace.search.look import SHORTLIST, THRESHOLD
 from samespace.search.neighbours import Candidates, find_neighbours
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Between what rooms alone ask for and rooms among photos of anything else: the training rooms of NYU Depth v2, and with
 # Flickr8k among them. `benchmarks/same_room.py --fit` prints either.
-WEIGHTS = Weights(likeness=7.0, proof=4.0, bias=-5.9)
+WEIGHTS = Weights(likeness=9.0, proof=2.0, bias=-7.0)
 FEWEST = 30  # photos: whitening learns from the library's own what they have in common
 _FITTED = 4096  # photos that it learns from at most
 _AT_ONCE = 4096  # photos whose materials are in memory
@@ -89,18 +89,34 @@ def model_scoring(features: JoinedFeatures, model: Model) -> Scoring:
     return Scoring(found._replace(full=np.zeros_like(found.full)), score)
 
 
-def materials_scoring(materials: JoinedFeatures, partners: CountPartners) -> Scoring:
-    """Return how `same-space` is scored without a model: by what these photos themselves say tells rooms apart."""
-    if len(materials) < FEWEST:
+def materials_scoring(materials: JoinedFeatures, partners: CountPartners, model: Model | None = None) -> Scoring:
+    """Return how `same-space` is scored: by what these photos, and those of a model, say tells rooms apart."""
+    if model is None and len(materials) < FEWEST:
         raise SameSpaceError(
             f"without a model, same-space learns from the photos themselves, and {len(materials)} are too few: give "
             f"--model DIR, a trained model, or at least {FEWEST} photos"
         )
     rows = np.arange(len(materials))
-    whiten = projection.fit(materials.take(projection.MATERIALS, rows[:: -(-len(rows) // projection.SAMPLE)]))
+    sample = materials.take(projection.MATERIALS, rows[:: max(1, -(-len(rows) // projection.SAMPLE))])
+    if model is None or model.rooms is None:
+        whiten, weights, sure = projection.fit(sample), WEIGHTS, THRESHOLD
+    else:
+        known, weights = model.rooms.known, Weights(*model.rooms.library.weights())
+        sure = model.thresholds("library").sure
+        whiten = projection.fit(np.concatenate([known.rows, sample]), known.rooms)
     vectors = [whiten(materials.take(projection.MATERIALS, rows[some])) for some in blocks(len(rows), _AT_ONCE)]
-    evidence = Evidence(np.concatenate(vectors), partners, WEIGHTS)
-    return Scoring(evidence.candidates, evidence)
+    evidence = Evidence(np.concatenate(vectors), partners, weights)
+    if model is None:
+        return Scoring(evidence.candidates, evidence)
+    return Scoring(evidence.candidates, lambda first, second: _with_sure_at_threshold(evidence(first, second), sure))
+
+
+def _with_sure_at_threshold(probabilities: Doubles, sure: float) -> Doubles:
+    """Return scores in the order of probabilities, where THRESHOLD stands for a model's `sure`.
+
+    So one threshold fits every model.
+    """
+    return np.interp(probabilities, [0, sure, 1], [0, THRESHOLD, 1])
 
 
 def _whitened(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]:

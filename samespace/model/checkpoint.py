@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from samespace.base.errors import SameSpaceError
-from samespace.model.backbone import make_unfilled_backbone
+from samespace.model.backbone import Backbone, make_unfilled_backbone
 from samespace.model.network import TwinNetwork
-from samespace.model.saved import Model, describe, load
+from samespace.model.room_network import rebuilt
+from samespace.model.saved import Model, Network, describe, load
 from samespace.model.weights import UNPICKLES_SAFELY
 
 
@@ -32,8 +33,7 @@ def _rebuild(checkpoint: Path) -> Model:
     try:
         hparams = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
         backbone = make_unfilled_backbone(hparams["backbone"])
-        network = TwinNetwork(backbone, hparams["head"], hparams.get("trainable"))
-        network.load_state_dict(_read_state(checkpoint / "state_dict.pth"))
+        network = _network(backbone, hparams, _read_state(checkpoint / "state_dict.pth"))
     except FileNotFoundError as error:
         raise SameSpaceError(
             f"{checkpoint} is not a checkpoint of SameSpace: it lacks {Path(error.filename).name}"
@@ -41,6 +41,14 @@ def _rebuild(checkpoint: Path) -> Model:
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise SameSpaceError(f"{checkpoint} is damaged or not a checkpoint of SameSpace: download it again") from error
     return Model(network, describe(network, metrics={}, data={}))
+
+
+def _network(backbone: Backbone, hparams: dict[str, Any], state: dict[str, Tensor]) -> Network:
+    if "matrix" in state:
+        return rebuilt(backbone, state)
+    network = TwinNetwork(backbone, hparams["head"], hparams.get("trainable"))
+    network.load_state_dict(state)
+    return network
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

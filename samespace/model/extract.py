@@ -22,7 +22,9 @@ from samespace.model import materials
 from samespace.model.backbone import SIZE, Backbone, make_backbone
 from samespace.model.colours import DIM, colours
 from samespace.model.feature_bank import frozen_maps
+from samespace.model.network import TwinNetwork
 from samespace.model.projection import MATERIALS
+from samespace.model.room_network import RoomNetwork
 from samespace.model.saved import Model, load
 
 _REPORTER = "openvino_telemetry"
@@ -44,11 +46,13 @@ class NetworkExtractor:
         fields: Fields,
         fingerprint: str,
         former: Callable[[], tuple[str, ...]] = tuple,
+        of_materials: str = "",
     ) -> None:
         """Take a network for photos (N, S, S, 3) of 0..255, and what makes the columns of `fields` from its output.
 
         `finish` gets the photos beside the output. A column of colours is added, for which no network is needed.
-        `former` returns the fingerprints that earlier versions gave to the same numbers.
+        `former` returns the fingerprints that earlier versions gave to the same numbers. A field of materials has a
+        fingerprint of its own, `of_materials`.
         """
         self._network, self._finish = network, finish
         self._columns: Fields = {"colours": ((DIM,), "uint8"), **fields}
@@ -62,7 +66,7 @@ class NetworkExtractor:
         # A CPU core's cache holds the maps of about four photos.
         self._chunk = 4 if on_cpu else 128
         self.batch = max(32, 2 * self._chunk * self._workers)
-        self.materials = Materials(self, fields[MATERIALS]) if MATERIALS in fields else None
+        self.materials = Materials(self, fields[MATERIALS], of_materials) if MATERIALS in fields else None
 
     @property
     def name(self) -> str:
@@ -150,13 +154,14 @@ class NetworkExtractor:
 class Materials:
     """An extractor of what photos are made of (see materials.py), from the pass that gives their vectors.
 
-    Its fingerprint is its own, because libraries of 0.1 have vectors without it.
+    Its fingerprint is its own, because libraries of 0.1 have vectors without it, and models share it that share a
+    backbone.
     """
 
-    def __init__(self, source: NetworkExtractor, field: tuple[tuple[int, ...], str]) -> None:
+    def __init__(self, source: NetworkExtractor, field: tuple[tuple[int, ...], str], fingerprint: str) -> None:
         self._source, self.batch = source, source.batch
         self.fields: Fields = {MATERIALS: field}
-        self.fingerprint = hashlib.sha256(f"{materials.VERSION} {source.fingerprint}".encode()).hexdigest()[:16]
+        self.fingerprint = fingerprint
 
     def extract(self, pixels: Pixels) -> dict[str, Array]:
         """Return the materials of photos (N, S, S, 3), (N, D)."""
@@ -169,31 +174,51 @@ def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
     It computes in float32 on every processor, so that vectors from several machines fit together. Earlier versions used
     bfloat16 on CPUs that multiply it, twice as fast, and gave each precision a fingerprint of its own.
     """
-    backbone = make_backbone(name, weights).to(_device())
-    network = _Embedding(backbone)
-    with torch.no_grad():
-        vectors, *maps = network(torch.zeros(1, SIZE, SIZE, 3, device=_device_of(backbone)))
-    fields: Fields = {
-        "vectors": ((vectors.shape[1],), "float16"),
-        MATERIALS: ((materials.length(materials.Maps(*maps)),), "int8"),
-    }
+    return of_backbone(make_backbone(name, weights).to(_device()))
+
+
+def of_backbone(backbone: Backbone) -> NetworkExtractor:
+    """Return the extractor of this backbone's vectors."""
 
     def finish(columns: Columns, pixels: Pixels) -> Columns:
         vectors, *maps = columns
         return vectors.half(), torch.from_numpy(materials.describe(materials.Maps(*maps), pixels))
 
-    def fingerprint(kind: str) -> str:
-        return _fingerprint(kind, backbone, backbone.state_dict())
-
     def former() -> tuple[str, ...]:
-        return fingerprint("trunk float32"), fingerprint("trunk bfloat16")
+        return tuple(_fingerprint(kind, backbone, state) for kind in ("trunk float32", "trunk bfloat16"))
 
-    return NetworkExtractor(network, finish, fields, fingerprint("trunk"), former)
+    state = backbone.state_dict()
+    network = _Embedding(backbone)
+    dim, width = _measure(network)
+    fields: Fields = {"vectors": ((dim,), "float16"), MATERIALS: ((width,), "int8")}
+    fingerprint = _fingerprint("trunk", backbone, state)
+    return NetworkExtractor(network, finish, fields, fingerprint, former, _of_materials(backbone))
 
 
 def for_model(model: Model | str | Path) -> NetworkExtractor:
     """Return the extractor of what `Model.embed` returns, for a model or its folder."""
     network = (model if isinstance(model, Model) else load(model, _device())).network
+    return _for_rooms(network) if isinstance(network, RoomNetwork) else _for_twins(network)
+
+
+def _for_rooms(network: RoomNetwork) -> NetworkExtractor:
+    """Return the extractor of a model's vectors, and of the materials that they are made from."""
+
+    def finish(columns: Columns, pixels: Pixels) -> Columns:
+        rows = materials.describe(materials.Maps(*columns[1:]), pixels)
+        return torch.from_numpy(network.project(rows)), torch.from_numpy(rows)
+
+    backbone = network.backbone
+    seen = _Embedding(backbone)
+    _, width = _measure(seen)
+    fields: Fields = {"vectors": ((network.matrix.shape[1],), "float16"), MATERIALS: ((width,), "int8")}
+    # The odds weigh what was kept, so with others nothing needs to be extracted again.
+    kept = {**backbone.state_dict(), **dict(network.named_buffers(recurse=False))}
+    fingerprint = _fingerprint("rooms", backbone, kept)
+    return NetworkExtractor(seen, finish, fields, fingerprint, of_materials=_of_materials(backbone))
+
+
+def _for_twins(network: TwinNetwork) -> NetworkExtractor:
     backbone = network.backbone
 
     def finish(maps: Columns, _: Pixels) -> Columns:
@@ -210,6 +235,19 @@ def for_model(model: Model | str | Path) -> NetworkExtractor:
     # The head compares what was kept, so with another head nothing needs to be extracted again.
     kept = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
     return NetworkExtractor(_Maps(backbone), finish, fields, _fingerprint("model", backbone, kept))
+
+
+def _of_materials(backbone: Backbone) -> str:
+    """Return the fingerprint of materials that a backbone sees."""
+    trunk = _fingerprint("trunk", backbone, backbone.state_dict())
+    return hashlib.sha256(f"{materials.VERSION} {trunk}".encode()).hexdigest()[:16]
+
+
+@torch.no_grad()
+def _measure(network: _Embedding) -> tuple[int, int]:
+    """Return how many numbers a vector has, and a photo's materials."""
+    vectors, *maps = network(torch.zeros(1, SIZE, SIZE, 3, device=_device_of(network.backbone)))
+    return vectors.shape[1], materials.length(materials.Maps(*maps))
 
 
 class _Embedding(nn.Module):

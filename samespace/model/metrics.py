@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from samespace.base.arrays import Array, Doubles
+from samespace.base.arrays import Array, Doubles, Ints, ranks
 
 PRECISION = 0.99
+BINS = 10  # ranges of probability
+UNLISTED = 30.0  # by how much pairs that were not looked at come after those that were
 RANKING = ("average_precision", "recall_at_99_precision", "roc_auc")
+LIBRARY = (*RANKING, "validation_loss", "balanced_accuracy", "calibration_error")
 NAMES = (*RANKING, "validation_loss", "balanced_accuracy", *(f"balanced_{name}" for name in RANKING))
 
 
@@ -64,6 +67,91 @@ def of_all_pairs(logits: Array, labels: Array) -> dict[str, float]:
         "recall_at_99_precision": recall_at_precision(logits, labels),
         "roc_auc": roc_auc(logits, labels),
     }
+
+
+def of_library(logits: Array, labels: Array, listed: Array) -> dict[str, float]:
+    """Return the figures of all pairs of a library, of which those that are `listed` were looked at."""
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(LIBRARY, float("nan"))
+    found = as_found(logits, listed)
+    return {
+        **of_all_pairs(found, labels),
+        "validation_loss": loss(logits[listed == 1], labels[listed == 1]),
+        "balanced_accuracy": balanced_accuracy(found, labels, even_threshold(found, labels)),
+        "calibration_error": calibration_error(logits[listed == 1], labels[listed == 1]),
+    }
+
+
+def as_found(logits: Array, listed: Array) -> Doubles:
+    """Return logits in which pairs that were not looked at come after all that were."""
+    return np.where(listed == 1, logits, logits - UNLISTED)
+
+
+def thresholds(logits: Array, labels: Array) -> dict[str, float]:
+    """Return two probabilities: from which on 99 % of pairs are of one space, and with the best balanced accuracy.
+
+    The first is 0.9 at least: few photos are easily told apart, and nobody has only few.
+    """
+    sure, even = (1 / (1 + np.exp(-at)) for at in (sure_threshold(logits, labels), even_threshold(logits, labels)))
+    return {"sure": max(0.9, float(sure)), "even": float(even)}
+
+
+def balanced_accuracy(logits: Array, labels: Array, threshold: float) -> float:
+    """Return the mean share of right answers on pairs of one space and on others."""
+    above = logits >= threshold
+    return float((above[labels == 1].mean() + (~above)[labels != 1].mean()) / 2)
+
+
+def even_threshold(logits: Array, labels: Array) -> float:
+    """Return the logit with the best balanced accuracy."""
+    precision, recall = precision_recall(logits, labels)
+    with np.errstate(divide="ignore"):
+        wrong = recall * (1 / precision - 1)  # others found, as a multiple of all pairs of one space
+    same = (labels == 1).sum()
+    balance = recall - wrong * same / max(1, len(labels) - same)
+    return _just_below(logits, int(np.argmax(balance)))
+
+
+def sure_threshold(logits: Array, labels: Array) -> float:
+    """Return the lowest logit from which on 99 % of pairs are of one space; above all of them if there is none."""
+    precisions, _ = precision_recall(logits, labels)
+    precise = np.flatnonzero(precisions >= PRECISION)
+    return _just_below(logits, int(precise[-1])) if len(precise) else float(logits.max()) + 1
+
+
+def _just_below(logits: Array, place: int) -> float:
+    """Return what lies between a distinct logit, by its place from the highest down, and the next: rounding is safe."""
+    distinct = np.unique(logits)[::-1]
+    return float(distinct[place : place + 2].mean()) if place + 1 < len(distinct) else float(distinct[place]) - 1
+
+
+def among_nearest(listed: Ints, logits: Array, same: int, most: int = 20) -> float:
+    """Return the share of `same` pairs of one space in which one photo is among the other's `most` nearest.
+
+    `listed` pairs, rows (P, 3) of two photos and their label, are those that were looked at.
+    """
+    photo, score = np.concatenate([listed[:, 0], listed[:, 1]]), np.concatenate([logits, logits])
+    order = np.lexsort((-score, photo))
+    near = np.zeros(len(photo), bool)
+    near[order] = ranks(photo[order]) < most
+    either = near[: len(listed)] | near[len(listed) :]
+    return float(either[listed[:, 2] == 1].sum() / max(1, same))
+
+
+def calibration_error(logits: Array, labels: Array) -> float:
+    """Return how far probabilities are from what they promise, on average over ten equal ranges."""
+    promised, kept, count = reliability(logits, labels)
+    return float((abs(promised - kept) * count).sum() / max(1, count.sum()))
+
+
+def reliability(logits: Array, labels: Array) -> tuple[Doubles, Doubles, Doubles]:
+    """Return the mean probability, the share of one space and the number of pairs of each range that has any, (R,)."""
+    probability = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
+    count = np.bincount(bins, minlength=BINS).astype(float)
+    there = count > 0
+    sums = [np.bincount(bins, column, BINS)[there] / count[there] for column in (probability, labels == 1)]
+    return sums[0], sums[1], count[there]
 
 
 def of_balanced_pairs(logits: Array, labels: Array) -> dict[str, float]:

@@ -271,12 +271,8 @@ def make_pairs(photos: Photos, *, same_space_type: bool = False, seed: int = 0) 
     named, same, different = photos.named(), _judged_pairs(photos, 1), _judged_pairs(photos, 0)
     spaces = photos.spaces(same_space_type)[named]
     of_names = named[_same_space_pairs(spaces)].astype(np.int32)
-    if len(of_names) == len(named) and not len(same):
-        raise SameSpaceError(
-            _too_few(photos, "same", "no space twice: add a second photo of some space, same city and id")
-        )
-    if len(of_names) == len(named) ** 2 and not len(different):
-        raise SameSpaceError(_too_few(photos, "different", "a single space: add photos of another city or room id"))
+    has_same = len(of_names) > len(named) or len(same) > 0
+    check_both_labels(photos, has_same, len(of_names) < len(named) ** 2 or len(different) > 0)
     kinds = len(VARIANTS)
     every = np.indices((kinds, kinds), np.int8).reshape(2, -1)
     count = kinds**2 * (len(of_names) + max(0, len(same) - len(different)))
@@ -289,6 +285,16 @@ def make_pairs(photos: Photos, *, same_space_type: bool = False, seed: int = 0) 
     first_variant, second_variant = np.concatenate(variants, axis=1)
     label = np.repeat(np.array([1, 0, 0], np.int8), [len(part) for part in pairs])
     return Pairs(first, second, first_variant, second_variant, label)
+
+
+def check_both_labels(photos: Photos, has_same: bool, has_different: bool) -> None:
+    """Refuse photos without a pair of one space, or without one of two spaces."""
+    if not has_same:
+        raise SameSpaceError(
+            _too_few(photos, "same", "no space twice: add a second photo of some space, same city and id")
+        )
+    if not has_different:
+        raise SameSpaceError(_too_few(photos, "different", "a single space: add photos of another city or room id"))
 
 
 def _too_few(photos: Photos, said: str, shown: str) -> str:

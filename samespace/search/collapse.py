@@ -13,7 +13,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.library.features import Features
 from samespace.library.library import Library, Photo
 from samespace.search import same_shot
-from samespace.search.look import SHORTLIST, THRESHOLD, Look
+from samespace.search.look import SHORTLIST, Look
 from samespace.search.pair_scores import Remembered, recalled_scores
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Collapse:
         if self._sketches is not None:
             tests.append(_PairTest(self._maybe_copies(contents), self.same_shot, same_shot.THRESHOLD))
         if self._look.model is not None:
-            tests.append(_PairTest(self._maybe_one_space(contents), self.same_space, THRESHOLD))
+            tests.append(_PairTest(self._maybe_one_space(contents), self.same_space, self._look.threshold or 1.0))
         heads = min((_affordable(test.likely) for test in tests), default=1)
         matches: dict[int, set[int]] = {content: set() for content in contents[:heads].tolist()}
         for test in tests:

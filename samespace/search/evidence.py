@@ -2,7 +2,7 @@
 
 A room has more than two photos, often. So a photo is compared with its nearest neighbours beside it: two photos that
 share neither a wall nor a thing have a third one between them. And proof travels: what is proved of A and B, and of B
-and C, is proved of A and C.
+and C, is proved of A and C. Photos that proof joins are compared as one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from samespace.base.arrays import Doubles, Floats, Ints, blocks, ranks, unit
+from samespace.model.points import strength
 from samespace.search.neighbours import Candidates, find_neighbours
-from samespace.search.points import CHANCE
 
 BESIDE = 3  # neighbours that are compared with a photo: rooms with fewer photos lose little by it
 SHORTLIST = 20  # candidates of each photo
 PROVED = 8  # of these, to how many a proof is looked for: more find hardly any
 LIKELY = 0.4  # likeness: of 178 pairs that were proved, 175 had as much, and of the others half
-_SURE = 64  # partners beyond which more say nothing
 _ROWS = 4096
 
 CountPartners = Callable[[Ints, Ints], Ints]  # of pairs of photos, (n,) each
@@ -41,12 +40,13 @@ class Evidence:
         """Take vectors (N, d) of length 1; `count_partners` proves the most likely pairs."""
         self._weights = weights
         self._vectors = beside_neighbours(vectors)
-        found = find_neighbours(self._vectors, 0.0, SHORTLIST)
-        self.candidates: Candidates = found._replace(full=np.zeros_like(found.full))
-        first, second = nearest_pairs(found, PROVED)
+        first, second = nearest_pairs(find_neighbours(self._vectors, 0.0, PROVED), PROVED)
         likely = self._likeness(first, second) >= LIKELY
         first, second = first[likely], second[likely]
         self._proof = Chains(len(vectors), first, second, count_partners(first, second))
+        self._vectors = self._proof.shared(self._vectors)
+        found = find_neighbours(self._vectors, 0.0, SHORTLIST)
+        self.candidates: Candidates = found._replace(full=np.zeros_like(found.full))
 
     def __call__(self, first: Ints, second: Ints) -> Doubles:
         """Return the probability that pairs of photos show one room, (n,)."""
@@ -95,18 +95,27 @@ class Chains:
 
     def __init__(self, count: int, first: Ints, second: Ints, partners: Ints) -> None:
         """Take pairs of photos (n,) and how many `partners` each has."""
-        links = np.minimum(partners, _SURE) - CHANCE
-        self._groups: dict[int, Ints] = {}  # by strength: for each photo, the number of those it is joined to
+        links = strength(partners)
+        self._groups: dict[float, Ints] = {}  # by strength: for each photo, the number of those it is joined to
         group = np.arange(count)
-        for strength in np.unique(links[links > 0])[::-1].tolist():
-            for one, other in zip(first[links == strength].tolist(), second[links == strength].tolist(), strict=True):
+        for least in np.unique(links[links > 0])[::-1].tolist():
+            for one, other in zip(first[links == least].tolist(), second[links == least].tolist(), strict=True):
                 if group[one] != group[other]:
                     group = np.where(group == group[other], group[one], group)
-            self._groups[strength] = group.copy()
+            self._groups[least] = group.copy()
+
+    def shared(self, vectors: Floats) -> Floats:
+        """Return vectors (N, d) of length 1, the mean of all that chains join in place of each of them."""
+        if not self._groups:
+            return vectors
+        _, group = np.unique(self._groups[min(self._groups)], return_inverse=True)
+        means = np.zeros((group.max() + 1, vectors.shape[1]), np.float32)
+        np.add.at(means, group, vectors)
+        return unit(means[group])
 
     def __call__(self, first: Ints, second: Ints) -> Doubles:
-        """Return the logarithm of how strong the best chain between each pair is, (n,): 0 for none."""
+        """Return the strength of the best chain between each pair, (n,): 0 for none."""
         strongest = np.zeros(len(first))
-        for strength, group in reversed(self._groups.items()):
-            strongest[group[first] == group[second]] = strength
-        return np.log1p(strongest)
+        for least, group in reversed(self._groups.items()):
+            strongest[group[first] == group[second]] = least
+        return strongest

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from samespace.base.arrays import Array, Floats
 from samespace.base.photos import opened
 from samespace.base.pictures import save_picture
-from samespace.search.points import PROOF, SIDE, partners, points_of
+from samespace.model.points import PROOF, SIDE, partners, points_of
 
 _HEIGHT = 480  # pixels, of each photo in the picture
 _GAP = 12

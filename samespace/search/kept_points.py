@@ -11,8 +11,8 @@ from samespace.base.arrays import Array, Doubles, Ints, blocks
 from samespace.base.photos import in_threads
 from samespace.library.library import Library, Photo
 from samespace.library.read_photos import AT_ONCE, Rows
+from samespace.model.points import Points, count_partners, find_points
 from samespace.search.pair_scores import Remembered, Remembrance, Scored, recalled_scores, remember_scores
-from samespace.search.points import Points, count_partners, find_points
 
 PARTNERS = Remembrance(Points(), "partners-1")
 PAIRS = 2048  # whose counts are remembered together

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from samespace.model.saved import Model
 
 
-# The probability from which two photos show one space. A trained model supposes as many such pairs as others, and in a
-# folder nearly all are others: on training spaces held out, 0.9 is right for 99 % of the pairs it finds.
-THRESHOLD = 0.9
+THRESHOLD = 0.9  # the score from which two photos of a library show one space: 99 % of such pairs should
 SHORTLIST = 16  # on training spaces held out, and among 400 other photos, these hold every photo of the same space
 
 
@@ -56,18 +54,22 @@ class Look(NamedTuple):
 
     @property
     def deciding(self) -> Extractor:
-        """Return the extractor of what tells if two photos show one space: of materials, for a backbone."""
+        """Return the extractor of what tells if two photos show one space: of materials, where the look has any."""
         return getattr(self.extractor, MATERIALS, None) or self.extractor
 
     @property
     def is_unit(self) -> bool:
         """Return True if the rows of `field` are kept at length 1."""
-        return self.meaning == "same shot" or (self.model is not None and self.model.has_parts)
+        if self.model is not None:
+            return self.model.rooms is not None or self.model.has_parts
+        return self.meaning == "same shot"
 
     @property
     def threshold(self) -> float | None:
         """Return the score from which two photos are the same; None for a backbone's cosine, which has no such mark."""
-        return {"same shot": same_shot.THRESHOLD, "probability": THRESHOLD}.get(self.meaning)
+        if self.model is not None:
+            return self.model.thresholds("alone").sure
+        return same_shot.THRESHOLD if self.meaning == "same shot" else None
 
 
 def look_for_copies() -> Look:

@@ -27,9 +27,9 @@ from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.model.extract import for_backbone
 from samespace.model.pairs import TEST, find_photos
+from samespace.model.points import PROOF
 from samespace.search.compression import fit_pca
 from samespace.search.look import choose_look, compare_pair
-from samespace.search.points import PROOF
 from samespace.search.same_shot import Sketches
 from samespace.words.matcher import Matcher
 from samespace.words.stored_captions import LibraryCaptions

@@ -178,7 +178,7 @@ def test_a_truncated_description_is_refused(content: bytes, folder: Path) -> Non
     assert refusal(folder) == f"{folder / 'model.json'} is damaged: export the model again"
 
 
-@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"format": 2}', '{"format": "1"}'])
+@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"format": 3}', '{"format": "1"}'])
 def test_another_format_is_refused(content: str, folder: Path) -> None:
     (folder / "model.json").write_text(content)
     assert "is not of format 1" in refusal(folder)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samespace.base.arrays import unit
-from samespace.search.evidence import CHANCE, PROVED, Chains, Evidence, Weights, beside_neighbours
+from samespace.model.points import CHANCE
+from samespace.search.evidence import PROVED, Chains, Evidence, Weights, beside_neighbours
 
 WEIGHTS = Weights(8, 3, -5)
 
@@ -89,9 +90,22 @@ def test_proof_confirms_and_never_refutes() -> None:
     rows = unit(np.random.default_rng(1).standard_normal((60, 4)).astype(np.float32))
     first, second = np.triu_indices(60, 1)
     without = Evidence(rows, no_proof, WEIGHTS)(first, second)
-    proved = Evidence(rows, lambda one, other: np.where((one + other) % 7 == 0, 40, 0), WEIGHTS)(first, second)
-    assert (proved >= without).all() and (proved > without).any()
+    evidence = Evidence(rows, lambda one, other: np.where((one + other) % 7 == 0, 40, 0), WEIGHTS)
+    proved, (_, proof) = evidence(first, second), evidence.pieces(first, second)
+    assert (proved >= without)[proof > 0].all() and (proved > without)[proof > 0].any()
     assert (without > 0).all() and (proved < 1.0000001).all()
+
+
+def test_photos_that_proof_joins_are_as_like_others_as_each_other() -> None:
+    rows = unit(np.random.default_rng(3).standard_normal((40, 6)).astype(np.float32))
+    evidence = Evidence(rows, lambda one, other: np.where((one + other) % 7 == 0, 40, 0), WEIGHTS)
+    first, second = np.triu_indices(40, 1)
+    _, proof = evidence.pieces(first, second)
+    one, other = first[proof > 0][0], second[proof > 0][0]
+    rest = np.setdiff1d(np.arange(40), [one, other])
+    likeness = [evidence.pieces(np.full(38, photo), rest)[0] for photo in (one, other)]
+    assert likeness[0] == pytest.approx(likeness[1])
+    assert evidence.pieces(np.array([one]), np.array([other]))[0] == pytest.approx(1)
 
 
 def test_either_way_round_and_one_photo() -> None:

@@ -11,9 +11,10 @@ import pytest
 from samespace.base.find import find
 from samespace.library.library import Library, Photo
 from samespace.library.scan import scan
-from samespace.search import kept_points, points
+from samespace.model import points
+from samespace.model.points import Points
+from samespace.search import kept_points
 from samespace.search.kept_points import partners_of
-from samespace.search.points import Points
 from samespace.search.same_shot import Sketches
 
 FIRST, SECOND = np.array([0, 0, 1]), np.array([1, 2, 2])

@@ -1,9 +1,9 @@
 """Prove that two photos show one place: by points of the one that are found again in the other, where a moved camera
 would see them.
 
-Points are SIFT's. A photo keeps 800 of them in 16 KB: where they lie, and 32 coefficients of each one's cosine
-transform in 4 bits, which find as many partners as the 128 numbers they stand for. Half as many points confirm a third
-fewer rooms; points of larger photos no more.
+Points are SIFT's. A photo keeps 800 of them in 16 KB: where they lie, which way they are turned, and 32 coefficients of
+each one's cosine transform in 4 bits, which find as many partners as the 128 numbers they stand for. Half as many
+points confirm a third fewer rooms; points of larger photos no more.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from samespace.base.arrays import Array, Floats, Ints
+from samespace.base.arrays import Array, Doubles, Floats, Ints
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
 
 MOST = 800
 SIDE = 400  # pixels of a photo's longer side
 _NUMBERS, _TOP = 32, 7  # coefficients of a point, each from -7 to 7
-_WIDTH = 4 + _NUMBERS // 2  # bytes of a point: two places of 16 bits, then two coefficients in each byte
-_UNIT = 64  # steps of a place in a pixel
+_WIDTH = 4 + _NUMBERS // 2  # bytes of a point: two places of 12 bits, 8 bits of angle, two coefficients in each byte
+_UNIT = 8  # steps of a place in a pixel
+_TURN = 256  # steps of an angle in a full turn
+_TURNED = _TURN // 8  # how far partners may be turned against each other: people hold cameras upright
 _FLATTEST = 0.01  # the contrast from which something is a point: plain walls have some of their own
-_RATIO = 0.8  # how much nearer a point must be to its partner than to any other; how much a second is worth
+_RATIO = 0.85  # how much nearer a point must be to its partner than to any other; how much a second is worth
 _NEAR = 0.94  # pixels off its line that a partner may be
 _TRIES = 1000
-# Of 5,244 pairs of photos of different rooms that look most alike, three had more partners than CHANCE, and none PROOF;
-# of 795 such pairs of one room, 236 and 184 had (NYU Depth v2).
-CHANCE, PROOF = 13, 20
+# Of 6,263 pairs of photos of different rooms that look most alike, seven had more partners than CHANCE, and none PROOF;
+# of 786 such pairs of one room, 260 and 215 had (NYU Depth v2).
+CHANCE, PROOF = 12, 18
+_SURE = 64  # partners beyond which more say nothing
 BYTES = MOST * _WIDTH
 
 
@@ -63,29 +66,32 @@ def points_of(photo: Image.Image) -> Array:
         return kept.ravel()
     order = np.argsort([-point.response for point in found], kind="stable")[:MOST]
     # One more than the place, because 0 stands for no point.
-    places = np.array([found[at].pt for at in order]) * _UNIT + 1
-    kept[: len(order), :4] = places.round().clip(1, 2**16 - 1).astype("<u2").view(np.uint8)
+    places = (np.array([found[at].pt for at in order]) * _UNIT + 1).round().clip(1, 2**12 - 1).astype("<u2")
+    angles = (np.array([found[at].angle for at in order]) / 360 * _TURN).round().astype(np.uint16) % _TURN
+    places |= np.stack([angles >> 4, angles & 15], 1) << 12
+    kept[: len(order), :4] = places.astype("<u2").view(np.uint8)
     coefficients = (_coefficients(histograms[order]) + 8).astype(np.uint8)
     kept[: len(order), 4:] = coefficients[:, ::2] | coefficients[:, 1::2] << 4
     return kept.ravel()
 
 
-def unpack(points: Array) -> tuple[Floats, Floats]:
-    """Return where a photo's points lie, (n, 2) in pixels, and their coefficients, (n, 32) of length 1."""
+def unpack(points: Array) -> tuple[Floats, Array, Floats]:
+    """Return where a photo's points lie, (n, 2) in pixels, their angles (n,), and coefficients (n, 32) of length 1."""
     rows = np.ascontiguousarray(points).reshape(MOST, _WIDTH)
-    places = np.ascontiguousarray(rows[:, :4]).view("<u2")
-    there = places[:, 0] > 0
-    halves = rows[there, 4:]
+    words = np.ascontiguousarray(rows[:, :4]).view("<u2")
+    there = words[:, 0] > 0
+    words, halves = words[there], rows[there, 4:]
+    angles = (words[:, 0] >> 12 << 4 | words[:, 1] >> 12).astype(np.uint8)
     coefficients = np.empty((len(halves), _NUMBERS), np.float32)
     coefficients[:, ::2], coefficients[:, 1::2] = halves & 15, halves >> 4
     coefficients -= 8
     coefficients /= np.maximum(np.linalg.norm(coefficients, axis=1, keepdims=True), 1)
-    return (places[there].astype(np.float32) - 1) / np.float32(_UNIT), coefficients
+    return ((words & 0xFFF).astype(np.float32) - 1) / np.float32(_UNIT), angles, coefficients
 
 
 def partners(first: Array, second: Array) -> tuple[Floats, Floats]:
     """Return where two photos show the same points, (n, 2) each: mutual nearest ones that one movement explains."""
-    (places0, points0), (places1, points1) = unpack(first), unpack(second)
+    (places0, angles0, points0), (places1, angles1, points1) = unpack(first), unpack(second)
     if min(len(points0), len(points1)) < 2:
         return places0[:0], places1[:0]
     alike = points0 @ points1.T
@@ -94,6 +100,7 @@ def partners(first: Array, second: Array) -> tuple[Floats, Floats]:
     best = alike[rows, there]
     alike[rows, there] = -1
     chosen = (back[there] == rows) & (1 - best < _RATIO**2 * (1 - alike.max(1)))
+    chosen &= np.abs((angles0 - angles1[there]).astype(np.int8).astype(np.int16)) <= _TURNED
     places0, places1 = places0[chosen], places1[there[chosen]]
     if len(places0) < 8:
         return places0[:0], places1[:0]
@@ -104,6 +111,11 @@ def partners(first: Array, second: Array) -> tuple[Floats, Floats]:
         explained = None
     inliers = np.zeros(len(places0), bool) if explained is None else explained.ravel() > 0
     return places0[inliers], places1[inliers]
+
+
+def strength(shared: Ints) -> Doubles:
+    """Return how much so many shared points prove, (n,): the logarithm of those beyond chance, 0 for none."""
+    return np.log1p((np.minimum(shared, _SURE) - CHANCE).clip(0))
 
 
 def count_partners(points_of: Callable[[int], Array], first: Ints, second: Ints) -> Ints:

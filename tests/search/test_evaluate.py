@@ -15,10 +15,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import read_pixels
-from samespace.model.evaluate import VALIDATION, Evaluation, evaluate, plot_precision_recall
 from samespace.model.feature_bank import fingerprint, frozen_maps, to_tensor, vary
 from samespace.model.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos, hold_out, make_pairs, splits
 from samespace.model.saved import Model, load
+from samespace.search.evaluate import VALIDATION, Evaluation, evaluate, plot
 
 FIGURES = [
     "average_precision",
@@ -163,12 +163,12 @@ def test_a_bank_in_the_cache_gives_the_same_figures(
 
 
 def test_a_plot_is_a_picture_in_a_folder_that_exists(evaluation: Evaluation, tmp_path: Path) -> None:
-    plot_precision_recall(evaluation, tmp_path / "curve.png")
+    plot(evaluation, tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as picture:
-        assert picture.format == "PNG" and picture.size == (750, 600)
+        assert picture.format == "PNG" and picture.size == (1350, 600)
     for path in (tmp_path / "nowhere" / "curve.png", tmp_path / "curve.docx"):
         with pytest.raises(SameSpaceError, match=f"cannot write {path}"):
-            plot_precision_recall(evaluation, path)
+            plot(evaluation, path)
 
 
 def test_an_unknown_split_is_named(models: dict[str, Model], rooms: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samespace.search import points
-from samespace.search.points import CHANCE, count_partners, find_points, partners, points_of, unpack
+from samespace.model import points
+from samespace.model.points import CHANCE, count_partners, find_points, partners, points_of, unpack
 
 
 def scene(seed: int) -> Image.Image:
@@ -50,10 +50,11 @@ def test_partners_lie_where_the_movement_puts_them() -> None:
 def test_points_are_packed_in_sixteen_kilobytes() -> None:
     packed = points_of(scene(1))
     assert packed.shape == (points.BYTES,) and points.BYTES <= 16_384
-    places, coefficients = unpack(packed)
+    places, angles, coefficients = unpack(packed)
     assert 300 < len(places) <= points.MOST and len(places) == len(coefficients)
     assert places.min() >= 0 and places.max() <= points.SIDE
     assert np.linalg.norm(coefficients, axis=1) == pytest.approx(1, abs=1e-5)
+    assert len(set((angles // 64).tolist())) == 4  # they are turned all ways
 
 
 def test_waves_are_at_right_angles() -> None:
