@@ -44,6 +44,11 @@ def loss(origin: Origin) -> int:
     return _LOSS.get(origin.format, max(_LOSS.values()))
 
 
+def _size(seen: Seen) -> float:
+    """Return a size that may be compared: by then one `loss` is left, and each format that loses anything has its own."""
+    return -seen.photo.size if loss(seen.origin) else 0
+
+
 def _steps(seen: Seen) -> float:
     """Round sharpness to doublings, which an eye notices; the next criterion decides within a step."""
     return round(log2(seen.sharpness + 1e-9))
@@ -51,7 +56,7 @@ def _steps(seen: Seen) -> float:
 
 _OF_CAMERAS = {"JPEG", "HEIF", "TIFF"}
 # HEIC is what phones write, and JPEG what it becomes on the way. WebP and AVIF are what the web makes of either.
-_LOSS = {"TIFF": 0, "PNG": 0, "BMP": 0, "HEIF": 1, "JPEG": 2, "WEBP": 3, "AVIF": 3, "JPEG in TIFF": 3, "GIF": 4}
+_LOSS = {"TIFF": 0, "PNG": 0, "BMP": 0, "HEIF": 1, "JPEG": 2, "JPEG in TIFF": 3, "WEBP": 4, "AVIF": 5, "GIF": 6, "": 7}
 
 _CAMERA = Criterion(
     lambda seen: -seen.origin.camera, "has camera data the others lack", "lacks camera data the other has"
@@ -66,11 +71,12 @@ _EXTRAS = Criterion(
 )
 _SHARPNESS = Criterion(lambda seen: -_steps(seen), "sharpest", "less sharp")
 _BYTES = Criterion(lambda seen: -seen.photo.size, "largest file", "smaller file")
+_BYTES_OF_FORMAT = Criterion(_size, "largest file", "smaller file")
 _OLDEST = Criterion(_taken, "oldest", "newer")
 _NEWEST = Criterion(lambda seen: -_taken(seen), "newest", "older")
 _SHORTEST = Criterion(lambda seen: len(bytes(seen.photo.path)), "shortest path", "longer path")
 # Sharpness comes late: the block noise of a harder compression passes for detail.
-_BEST = (_CAMERA, _RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS)
+_BEST = (_CAMERA, _RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS, _BYTES_OF_FORMAT)
 
 # The first criterion that differs decides; photos equal in all are decided by path.
 RULES: dict[str, tuple[Criterion, ...]] = {

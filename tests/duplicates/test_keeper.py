@@ -63,10 +63,20 @@ def test_an_export_in_another_format_does_not_beat_the_cameras_file() -> None:
     assert kept("best", original, seen("y", camera=3, format="HEIF", quality=0)) == ("y", "format that loses less")
 
 
-def test_bytes_count_for_nothing_but_where_they_are_asked_for() -> None:
-    small, large = seen("a", size=10), seen("b", size=2000)
+def test_bytes_of_two_formats_and_of_lossless_files_count_for_nothing() -> None:
+    small, large = (seen(name, format="PNG", quality=0, size=size) for name, size in (("a", 10), ("b", 2000)))
     assert kept("best", small, large) == ("a", "equally good; first by name")
     assert kept("largest", small, large) == ("b", "largest file")
+    webp, jpeg = seen("a", size=2000, format="WEBP", quality=0), seen("b", size=10)
+    assert kept("best", webp, jpeg) == ("b", "format that loses less")
+
+
+@pytest.mark.parametrize("lossy", ["JPEG", "WEBP", "AVIF", "HEIF", "GIF", ""])
+def test_of_one_lossy_format_the_largest_file_is_kept_in_the_end(lossy: str) -> None:
+    assert kept("best", *(seen(name, size=size, format=lossy) for name, size in (("a", 10), ("b", 20)))) == (
+        "b",
+        "largest file",
+    )
 
 
 def test_a_little_sharper_is_not_sharper() -> None:
