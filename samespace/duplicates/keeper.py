@@ -45,7 +45,7 @@ def loss(origin: Origin) -> int:
 
 
 def _size(seen: Seen) -> float:
-    """Return a size that may be compared: by then one `loss` is left, and each format that loses anything has its own."""
+    """Return a size to compare: by now one `loss` is left, and each format that loses anything has its own."""
     return -seen.photo.size if loss(seen.origin) else 0
 
 
