@@ -23,7 +23,7 @@ from samespace.model.projection import MATERIALS, fit
 from samespace.model.room_network import Known, choose_known
 from samespace.search.evidence import Evidence, Weights
 
-VERSION = "evidence 1"  # another one for whatever changes the numbers
+VERSION = "evidence 2"  # another one for whatever changes the numbers
 FOLDS, FEWEST = 3, 6  # libraries that are learnt from, and spaces that it takes
 _PLAIN = Weights(1, 1, 0)  # only the pieces are looked at
 
@@ -51,6 +51,12 @@ class Pieces(NamedTuple):
     def rows(self) -> Floats:
         """Return one table, (P, 6): the evidence, 1 for one room, 1 for the short list."""
         return np.column_stack([self.evidence, self.same, self.listed]).astype(np.float32)
+
+
+def joined(parts: Sequence[Pieces]) -> Pieces:
+    """Return the pairs of all parts."""
+    evidence, same, listed = zip(*parts, strict=True)
+    return Pieces(np.concatenate(evidence), np.concatenate(same), np.concatenate(listed))
 
 
 def learn_from(
@@ -190,4 +196,4 @@ def gather_in_folds(seen: Seen, photos: Photos, same_space_type: bool) -> Pieces
         known = choose_known(seen.materials[others], spaces[others])
         pairs = known_pairs(photos.take(asked), same_space_type, RANKED)
         parts.append(gather(seen.take(asked), known, pairs))
-    return Pieces(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return joined(parts)

@@ -27,15 +27,15 @@ def vectors(angles: list[float]) -> np.ndarray:
 def test_two_photos_with_a_third_between_them_are_alike() -> None:
     turned = vectors([0, 0.8, 1.6, 4.0])
     alone = float(turned[0] @ turned[2])
-    beside = beside_neighbours(turned)
+    beside = beside_neighbours(turned, 3)
     assert alone < 0 < float(beside[0] @ beside[2])
     assert np.linalg.norm(beside, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_photo_without_neighbours_stays_as_it_is() -> None:
     apart = np.eye(3, dtype=np.float32)
-    assert beside_neighbours(apart) == pytest.approx(apart, abs=1e-3)
-    assert beside_neighbours(apart[:1]) == pytest.approx(apart[:1])
+    assert beside_neighbours(apart, 3) == pytest.approx(apart, abs=1e-3)
+    assert beside_neighbours(apart[:1], 3) == pytest.approx(apart[:1])
 
 
 links = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.integers(0, 90)), max_size=14)
