@@ -576,6 +576,19 @@ def test_a_reference_folder_and_another_to_compare_with(run: Run, album: Path) -
     assert removed == {str(album / "first.png"), str(album / "small.png")}
 
 
+def test_a_preferred_folder_says_which_photo_is_kept(run: Run, album: Path) -> None:
+    _, out, _ = run("dedupe", album, "--prefer", album / "none of it", "--json")
+    assert out == ""
+    (album / "other").mkdir()
+    _, out, _ = run("dedupe", album, "--prefer", album / "other", "--prefer", album / "trip", "--json")
+    (group,) = json.loads(out)["groups"]
+    assert [(Path(each["path"]).parent.name, each["why"]) for each in group["members"] if each["keep"]] == [
+        ("trip", "in a preferred folder")
+    ]
+    plan = json.loads((album / ".samespace" / "plan.json").read_text())
+    assert {photo["why"] for group in plan["groups"] for photo in group["keep"]} == {"in a preferred folder"}
+
+
 def test_what_cannot_work_is_refused_before_anything_is_done(run: Run, album: Path, tmp_path: Path) -> None:
     run("scan", album)
     shutil.copytree(album, tmp_path / "copy")
@@ -589,6 +602,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(run: Run, album: Pa
         (["{album}", "--plan", "{here}/x", "--report", "{here}/x"], "{here}/x cannot be both"),
         (["{album}", "--against", "{album}"], "{album} is inside a folder of --reference or --against"),
         (["{album}/trip", "--reference", "{album}"], "{album}/trip is inside a folder of --reference"),
+        (["{album}/trip", "--prefer", "{here}"], "{here} of --prefer is in none of the folders searched"),
         (["{album}", "--library", "{album}"], "{album} would be inside its own library"),
         (["{album}/trip", "--library", "{album}"], "{album}/trip would be inside its own library"),
         (["{album}/.samespace"], "{album}/.samespace lies in the library"),

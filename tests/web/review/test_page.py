@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates import quarantine
+from samespace.duplicates.keeper import PREFERRED
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
@@ -95,6 +96,16 @@ def restarted(live: LiveLibrary, album: Path) -> tuple[TestClient, Token]:
 
 
 # Which groups
+
+
+def test_what_is_preferred_is_suggested_to_be_kept(client: TestClient, live: LiveLibrary, album: Path) -> None:
+    removed = group_of(client, 3)["members"][1]
+    assert not removed["keep"]
+    preferring = LiveLibrary(live.folder, [album], live.look, [live.snapshot.photos[removed["id"]].path])
+    preferring.refresh()
+    with TestClient(make_app(preferring, Guard()), base_url="http://127.0.0.1") as another:
+        keepers = {group["members"][0]["id"]: group["members"][0] for group in listed(another)["groups"]}
+    assert keepers[removed["id"]]["why"] == PREFERRED
 
 
 def test_the_groups_name_their_photos_and_say_why(client: TestClient) -> None:
