@@ -24,7 +24,7 @@ from samespace.model.room_network import Known, choose_known
 from samespace.search.evidence import Evidence, Weights
 
 VERSION = "evidence 2"  # another one for whatever changes the numbers
-FOLDS, FEWEST = 3, 6  # libraries that are learnt from, and spaces that it takes
+FOLDS, FEWEST = 3, 4  # libraries that are learnt from, if there are two spaces for each, and spaces that it takes
 _PLAIN = Weights(1, 1, 0)  # only the pieces are looked at
 
 
@@ -189,9 +189,10 @@ def gather_in_folds(seen: Seen, photos: Photos, same_space_type: bool) -> Pieces
             f"{photos.root} shows {spaces.max() + 1} spaces, and compare learns from {FEWEST} or more: add photos of "
             "other spaces, or train the head concat"
         )
-    fold = np.random.default_rng(0).permutation(spaces.max() + 1)[spaces] % FOLDS
+    folds = min(FOLDS, (spaces.max() + 1) // 2)
+    fold = np.random.default_rng(0).permutation(spaces.max() + 1)[spaces] % folds
     parts = []
-    for number in range(FOLDS):
+    for number in range(folds):
         asked, others = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         known = choose_known(seen.materials[others], spaces[others])
         pairs = known_pairs(photos.take(asked), same_space_type, RANKED)
