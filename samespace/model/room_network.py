@@ -6,6 +6,7 @@ these, so that what tells rooms apart is learnt from both.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -99,8 +100,11 @@ class RoomNetwork(nn.Module):
 
     def project(self, rows: Array) -> Array:
         """Return the vectors (N, d) of photos, by their materials (N, D); in half precision."""
-        whiten = Projection(self.mean.cpu().numpy(), self.matrix.cpu().float().numpy(), int(self.split))
-        return whiten(rows).astype(np.float16)
+        return self._whiten(rows).astype(np.float16)
+
+    @cached_property
+    def _whiten(self) -> Projection:
+        return Projection(self.mean.cpu().numpy(), self.matrix.cpu().float().numpy(), int(self.split))
 
     @torch.no_grad()
     def embed(self, pixels: Tensor) -> Embeddings:
