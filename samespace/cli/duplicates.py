@@ -56,11 +56,11 @@ def dedupe(arguments: argparse.Namespace) -> int:
     everywhere = outermost([*real(arguments.folders), *options.reference, *options.against])
     look = _look_of_kind(arguments)
     if options.thorough:
-        from samespace.model import learnt_points
+        from samespace.model.learnt_points import package
 
-        learnt_points.package()  # refuses before the scan
         if look.model and not look.model.rooms:
             raise SameSpaceError(NO_PROOF)
+        package()
     with ExitStack() as held:
         opened = libraries_of(everywhere, arguments.library)
         libraries = [library for library, _ in opened]
@@ -281,7 +281,7 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
     )
-    thorough_option(parser, "for same-space: look twice, and find more; takes minutes for 1,000 photos on a GPU")
+    thorough_option(parser, "for same-space: look twice at photos that may show one room, and find more")
     parser.add_argument("--threshold", type=float, metavar="P", help="lowest score of a duplicate, up to 1")
     parser.add_argument(
         "--against",

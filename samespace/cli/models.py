@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import samespace
+from samespace.cli.options import thorough_option
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -16,12 +17,17 @@ def compare(arguments: argparse.Namespace) -> None:
 
     With --model, prints the probability. Without one, prints the cosine similarity of ImageNet features, which were not
     trained to recognise rooms. Either way, photos that share enough points are proved to show one place; --explain
-    draws these points.
+    draws these points, and --thorough looks twice for them.
     """
     from samespace.base.pictures import refuse_foreign_picture
     from samespace.model.points import PROOF
     from samespace.search.explain import draw, find_proof, in_words
 
+    learnt = None
+    if arguments.thorough:
+        from samespace.model.learnt_points import LearntPoints
+
+        learnt = LearntPoints()
     photos = [arguments.photo0, arguments.photo1]
     if arguments.explain:  # before the work, not after it
         refuse_foreign_picture(arguments.explain)
@@ -39,7 +45,7 @@ def compare(arguments: argparse.Namespace) -> None:
         pixels = np.stack([read_pixels(photo, SIZE) for photo in photos])
         score, threshold = compare_pair(choose_look(None, arguments.backbone, arguments.weights), pixels)
         meaning = "cosine"
-    proof = find_proof(*photos)
+    proof = find_proof(arguments.photo0, arguments.photo1, learnt)
     same = score >= threshold or proof.shared >= PROOF
     if arguments.explain:
         draw(proof, arguments.explain)
@@ -111,6 +117,7 @@ def compare_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
     )
+    thorough_option(parser, "look twice for points that both photos show")
     parser.add_argument("--explain", type=Path, metavar="FILE.png", help="also draw the points that both photos show")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -110,7 +110,7 @@ def _explained(places0: Floats, places1: Floats) -> Any:
     return np.zeros(len(places0), bool) if explained is None else explained.ravel() > 0
 
 
-def as_sift(scores: Doubles) -> Ints:
+def as_sift(scores: Doubles | Floats) -> Ints:
     """Return how many of SIFT's points prove as much as learnt ones whose scores add up to these, (n,)."""
     return points.CHANCE + np.rint((scores - CHANCE).clip(0) * _WORTH).astype(np.int64)
 

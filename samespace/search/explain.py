@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from samespace.base.arrays import Array, Floats
 from samespace.base.photos import opened
 from samespace.base.pictures import save_picture
-from samespace.model.points import PROOF, SIDE, partners, points_of
+from samespace.model.learnt_points import LearntPoints, as_sift
+from samespace.model.points import PROOF, SIDE, partners, points_of, strength
 
 _HEIGHT = 480  # pixels, of each photo in the picture
 _GAP = 12
@@ -24,18 +25,21 @@ class Proof(NamedTuple):
 
     photos: tuple[Image.Image, Image.Image]
     places: tuple[Floats, Floats]
-
-    @property
-    def shared(self) -> int:
-        """Return how many points both photos show."""
-        return len(self.places[0])
+    shared: int  # how many points both show; learnt ones by how many of SIFT's they are worth
 
 
-def find_proof(photo0: Path, photo1: Path) -> Proof:
-    """Look for points that two photos share."""
+def find_proof(photo0: Path, photo1: Path, learnt: LearntPoints | None = None) -> Proof:
+    """Look for points that two photos share; if SIFT leaves it open, a second time for `learnt` ones."""
     (shown0, points0, scale0), (shown1, points1, scale1) = map(_look_at, (photo0, photo1))
     here, there = partners(points0, points1)
-    return Proof((shown0, shown1), (here * scale0, there * scale1))
+    if learnt and strength(np.array([len(here)]))[0] == 0:
+        seen0, seen1 = learnt.see([photo0, photo1])
+        if seen0 and seen1:
+            (again,) = learnt.partners([(seen0, seen1)])
+            scale0, scale1 = (np.float32(_HEIGHT / seen.size[1]) for seen in (seen0, seen1))
+            worth = int(as_sift(again.scores.sum(keepdims=True))[0])
+            return Proof((shown0, shown1), (again.here * scale0, again.there * scale1), worth)
+    return Proof((shown0, shown1), (here * scale0, there * scale1), len(here))
 
 
 def _look_at(path: Path) -> tuple[Image.Image, Array, np.float32]:
