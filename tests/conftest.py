@@ -36,10 +36,12 @@ from samespace.model.backbone import make_backbone
 from samespace.model.feature_bank import Maps, bank
 from samespace.model.network import CompareHead, TwinNetwork
 from samespace.model.pairs import AIRBNB, TRAINING, find_photos
+from samespace.model.room_network import Known, RoomNetwork
 from samespace.model.saved import Model, describe
 from samespace.rooms.dataset import SPACE_TYPES, make_room, viewpoints, write_dataset
 from samespace.rooms.dataset import describe as sentences
 from samespace.rooms.dataset import draw as draw_room
+from samespace.search.labelled import see
 from samespace.search.look import Look
 from samespace.search.same_shot import Sketches
 from samespace.words.caption_files import KARPATHY
@@ -147,16 +149,31 @@ def make_network(training_maps: Maps) -> Callable[..., TwinNetwork]:
 
 @pytest.fixture(scope="session")
 def model_folders(
-    tmp_path_factory: pytest.TempPathFactory, make_network: Callable[..., TwinNetwork]
+    tmp_path_factory: pytest.TempPathFactory, make_network: Callable[..., TwinNetwork], rooms: Path
 ) -> dict[str, Path]:
-    """A saved model for each head; never write to these."""
+    """A saved model of format 1 for each head, and of format 2 as "rooms"; never write to these."""
     folders = {}
     for head in ("compare", "concat"):
         network = make_network(head)
         folders[head] = tmp_path_factory.mktemp("models") / head
         data = {"held_out": 0.3, "same_space_type": False}
         Model(network, describe(network, {"validation_loss": 0.5}, data)).save(folders[head])
+    known = Known(find_materials(rooms), find_photos(rooms, TRAINING).spaces())
+    model = Model(network := RoomNetwork(make_backbone(BACKBONE, "none"), known), describe(network, {}, data))
+    model.description["thresholds"] = {
+        "library": {"sure": 0.9, "even": 0.1},
+        "alone": {"sure": 0.95, "even": 0.3},
+    }
+    folders["rooms"] = tmp_path_factory.mktemp("models") / "rooms"
+    model.save(folders["rooms"])
     return folders
+
+
+def find_materials(rooms: Path) -> np.ndarray:
+    """What the drawn rooms' photos to train on are made of, to a network on random weights."""
+    extractor = extract.of_backbone(make_backbone(BACKBONE, "none")).materials
+    assert extractor is not None
+    return see(find_photos(rooms, TRAINING).paths, extractor).materials
 
 
 # Processes

@@ -22,7 +22,9 @@ from samespace.cli.options import (
     library_option,
     open_library,
     outermost,
+    prefer_option,
     real,
+    refuse_elsewhere,
     say_if_outdated,
     thorough_option,
 )
@@ -99,6 +101,7 @@ def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
         arguments.keep,
         tuple(real(arguments.reference)),
         tuple(real(arguments.against)),
+        tuple(real(arguments.prefer)),
         arguments.thorough,
     )
 
@@ -231,6 +234,7 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
             raise SameSpaceError(
                 f"{each} is inside a folder of --reference or --against, where nothing may be removed: name another DIR"
             )
+    refuse_elsewhere(arguments.prefer, real([*arguments.folders, *arguments.reference, *arguments.against]))
     if arguments.model and arguments.kind != "same-space":
         raise SameSpaceError(f"--model cannot find {arguments.kind} duplicates: add --kind same-space")
     for path, is_ours in ((arguments.plan, is_plan), (arguments.report, is_report)):
@@ -299,11 +303,13 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="search these folders too; remove nothing from them",
     )
+    prefer_option(parser)
     parser.add_argument(
         "--keep",
         choices=("best", "largest", "oldest", "newest", "shortest-path"),
         default="best",
-        help="which photo of a group to keep; best: most pixels, then sharpest, then most bytes (default: %(default)s)",
+        help="which photo of a group to keep; best: the camera's original before what was made from it "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--grouping",

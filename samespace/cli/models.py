@@ -21,19 +21,24 @@ def compare(arguments: argparse.Namespace) -> None:
     """
     from samespace.base.pictures import refuse_foreign_picture
     from samespace.model.points import PROOF
-    from samespace.search.explain import draw, find_proof, in_words
+    from samespace.search.explain import draw, find_proof, in_words, see
 
-    learnt = None
-    if arguments.thorough:
-        from samespace.model.learnt_points import LearntPoints
-
-        learnt = LearntPoints()
     photos = [arguments.photo0, arguments.photo1]
     if arguments.explain:  # before the work, not after it
         refuse_foreign_picture(arguments.explain)
+    proof = find_proof(*map(see, photos))
+    if arguments.thorough:
+        from samespace.model.learnt_points import LearntPoints
+        from samespace.search.second_look import prove_again
+
+        proof = prove_again(proof, photos, LearntPoints())
+    spoke = []
     if arguments.model:
         model = samespace.load(arguments.model)
-        score, threshold, meaning = model.compare(*photos), model.threshold, "probability"
+        score, likeness = model.compare_knowing(arguments.photo0, arguments.photo1, proof.shared)
+        threshold, meaning = model.threshold, "probability"
+        if model.rooms:
+            spoke.append(f"materials and light: {likeness:.2f} alike")
     else:
         print("no --model: comparing ImageNet features, which were not trained to recognise rooms", file=sys.stderr)
         import numpy as np
@@ -45,10 +50,9 @@ def compare(arguments: argparse.Namespace) -> None:
         pixels = np.stack([read_pixels(photo, SIZE) for photo in photos])
         score, threshold = compare_pair(choose_look(None, arguments.backbone, arguments.weights), pixels)
         meaning = "cosine"
-    proof = find_proof(arguments.photo0, arguments.photo1, learnt)
     same = score >= threshold or proof.shared >= PROOF
     if arguments.explain:
-        draw(proof, arguments.explain)
+        draw(proof, photos, arguments.explain)
     if arguments.json:
         found = {meaning: score, "threshold": threshold, "shared_points": proof.shared, "same_space": same}
         print(json.dumps(found))
@@ -56,17 +60,18 @@ def compare(arguments: argparse.Namespace) -> None:
     if proof.shared >= PROOF and score < threshold:
         print(f"same space ({in_words(proof.shared)}; {meaning} {score:.4f})")
         return
-    print(f"{'same space' if same else 'different spaces'} ({meaning} {score:.4f}; same if {threshold:g} or more)")
+    print(f"{'same space' if same else 'different spaces'} ({meaning} {score:.4f}; same if {threshold:.2g} or more)")
     if arguments.explain:
-        print(in_words(proof.shared))
+        print(*spoke, in_words(proof.shared), sep="\n")
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Measure a model on labelled photos.
 
-    average_precision, recall_at_99_precision and roc_auc cover every pair of distinct photos. balanced_… and
-    validation_loss cover pairs sampled as in training, which flatter the model. --split validation measures the
-    spaces that training held out, and gives the figures that training reported.
+    A model of `compare` takes the photos for one library and scores them as `dedupe --kind same-space` does: a short
+    list for each, then the evidence; pairs that are not on it count as found last. Other models score every pair of
+    distinct photos; their balanced_… figures and validation_loss cover pairs sampled as in training, which flatter.
+    --split validation measures the spaces that training held out, and gives the figures that training reported.
     """
     from samespace.model.feature_bank import default_cache
     from samespace.search.evaluate import evaluate as evaluate_model

@@ -51,6 +51,19 @@ def look_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def prefer_option(parser: argparse.ArgumentParser) -> None:
+    """Add --prefer."""
+    parser.add_argument(
+        "--prefer",
+        type=folder,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="of each group keep the photo in here, whatever else speaks for another; the first DIR comes first",
+    )
+
+
 def matcher_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Add --matcher."""
     parser.add_argument("--matcher", type=Path, metavar="FILE", help=meaning)
@@ -89,6 +102,13 @@ def real(folders: Sequence[Path]) -> list[Path]:
         if not each.is_dir():
             raise SameSpaceError(f"{each} is not a folder: give the folder that holds the photos")
     return [Path(os.path.realpath(each)) for each in folders]
+
+
+def refuse_elsewhere(preferred: Sequence[Path], searched: Sequence[Path]) -> None:
+    """Refuse folders of --prefer that lie in none of the folders searched."""
+    for each, whole in zip(preferred, real(preferred), strict=True):
+        if not any(whole.is_relative_to(other) for other in searched):
+            raise SameSpaceError(f"{each} of --prefer is in none of the folders searched: name it as a DIR, too")
 
 
 def outermost(folders: Sequence[Path]) -> list[Path]:

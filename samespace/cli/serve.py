@@ -8,7 +8,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
-from samespace.cli.options import folder, libraries_of, library_option, look_of, look_options, open_library, real
+from samespace.cli.options import (
+    folder,
+    libraries_of,
+    library_option,
+    look_of,
+    look_options,
+    open_library,
+    prefer_option,
+    real,
+    refuse_elsewhere,
+)
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -32,7 +42,9 @@ def serve(arguments: argparse.Namespace) -> None:
         else:
             library = open_library(arguments.library)
             roots = library.roots
-        server.serve(door, library.folder, roots, look_of(arguments, library), arguments.host, token)
+        refuse_elsewhere(arguments.prefer, roots)
+        look, prefer = look_of(arguments, library), real(arguments.prefer)
+        server.serve(door, library.folder, roots, look, arguments.host, token, prefer)
 
 
 def serve_options(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +71,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     tokens.add_argument(
         "--token", help="ask for this password; other users of this computer can read it in the list of processes"
     )
+    prefer_option(parser)
     look_options(parser)
 
 

@@ -60,6 +60,7 @@ class DedupeOptions(NamedTuple):
     keep: str = "best"
     reference: tuple[Path, ...] = ()  # nothing in these folders is removed
     against: tuple[Path, ...] = ()  # nor in these, and other photos are only compared with those in here
+    prefer: tuple[Path, ...] = ()  # of a group, a photo in the first of these folders is kept, else in the second, …
     thorough: bool = False  # look at photos of one room a second time, by learnt points
 
 

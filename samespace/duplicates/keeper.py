@@ -1,4 +1,4 @@
-"""Decide which photo of a group is kept, by a rule that fits into a sentence."""
+"""Decide which photo of a group is kept: the camera's original before whatever was made from it."""
 
 from __future__ import annotations
 
@@ -7,41 +7,81 @@ from datetime import datetime
 from math import log2
 from typing import NamedTuple
 
+from samespace.base.origin import UNKNOWN, Origin
 from samespace.library.library import Photo
+
+
+class Seen(NamedTuple):
+    """A photo and what is known of it; its origin and sharpness matter only if it may share a group."""
+
+    photo: Photo
+    origin: Origin = UNKNOWN
+    sharpness: float = 0.0
 
 
 class Criterion(NamedTuple):
     """One thing that photos are compared by; the lowest value is best."""
 
-    value: Callable[[Photo, float], float]  # of a photo and its sharpness
+    value: Callable[[Seen], float]
     best: str
     worse: str
 
 
-def _taken(photo: Photo, _: float) -> float:
+def _taken(seen: Seen) -> float:
     """Return when a photo was taken or, if it does not say, when its file was last changed: seconds."""
-    if photo.taken is None:
-        return photo.mtime_ns / 1e9
-    return datetime.strptime(photo.taken, "%Y-%m-%d %H:%M:%S").timestamp()
+    if seen.photo.taken is None:
+        return seen.photo.mtime_ns / 1e9
+    return datetime.strptime(seen.photo.taken, "%Y-%m-%d %H:%M:%S").timestamp()
 
 
-def _steps(sharpness: float) -> float:
-    """Round sharpness to steps of a fifth, which an eye may notice; the next criterion decides within a step."""
-    return round(4 * log2(sharpness + 1e-9))
+def _is_export(seen: Seen) -> float:
+    """Return 1 for camera data in a format that cameras do not write: it came along into an export."""
+    return seen.origin.camera > 0 and seen.origin.format not in _OF_CAMERAS
 
 
-_RESOLUTION = Criterion(lambda photo, _: -photo.width * photo.height, "highest resolution", "fewer pixels")
-_SHARPNESS = Criterion(lambda _, sharpness: -_steps(sharpness), "sharpest", "less sharp")
-_BYTES = Criterion(lambda photo, _: -photo.size, "largest file", "smaller file")
+def loss(origin: Origin) -> int:
+    """Return how much a format loses; what of that depends on the quality is another criterion."""
+    return _LOSS.get(origin.format, max(_LOSS.values()))
+
+
+def _size(seen: Seen) -> float:
+    """Return a size to compare: by now one `loss` is left, and each format that loses anything has its own."""
+    return -seen.photo.size if loss(seen.origin) else 0
+
+
+def _steps(seen: Seen) -> float:
+    """Round sharpness to doublings, which an eye notices; the next criterion decides within a step."""
+    return round(log2(seen.sharpness + 1e-9))
+
+
+_OF_CAMERAS = {"JPEG", "HEIF", "TIFF"}
+# HEIC is what phones write, and JPEG what it becomes on the way. WebP and AVIF are what the web makes of either.
+_LOSS = {"TIFF": 0, "PNG": 0, "BMP": 0, "HEIF": 1, "JPEG": 2, "JPEG in TIFF": 3, "WEBP": 4, "AVIF": 5, "GIF": 6, "": 7}
+
+_CAMERA = Criterion(
+    lambda seen: -seen.origin.camera, "has camera data the others lack", "lacks camera data the other has"
+)
+_RESOLUTION = Criterion(lambda seen: -seen.photo.width * seen.photo.height, "more pixels", "fewer pixels")
+_EXPORT = Criterion(_is_export, "in a camera's format", "in a format that cameras do not write")
+_FORMAT = Criterion(lambda seen: loss(seen.origin), "format that loses less", "format that loses more")
+_QUALITY = Criterion(lambda seen: -seen.origin.quality, "less compressed", "more compressed")
+_RESAVED = Criterion(lambda seen: seen.origin.resaved, "the others were made from it", "the other saved again")
+_EXTRAS = Criterion(
+    lambda seen: -seen.origin.extras, "has a place or rating the others lack", "lacks a place or rating the other has"
+)
+_SHARPNESS = Criterion(lambda seen: -_steps(seen), "sharpest", "less sharp")
+_BYTES = Criterion(lambda seen: -seen.photo.size, "largest file", "smaller file")
+_BYTES_OF_FORMAT = Criterion(_size, "largest file", "smaller file")
 _OLDEST = Criterion(_taken, "oldest", "newer")
-_NEWEST = Criterion(lambda photo, _: -_taken(photo, _), "newest", "older")
-_SHORTEST = Criterion(lambda photo, _: len(bytes(photo.path)), "shortest path", "longer path")
-_BEST = (_RESOLUTION, _SHARPNESS, _BYTES)
+_NEWEST = Criterion(lambda seen: -_taken(seen), "newest", "older")
+_SHORTEST = Criterion(lambda seen: len(bytes(seen.photo.path)), "shortest path", "longer path")
+# Sharpness comes late: the block noise of a harder compression passes for detail.
+_BEST = (_CAMERA, _RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS, _BYTES_OF_FORMAT)
 
 # The first criterion that differs decides; photos equal in all are decided by path.
 RULES: dict[str, tuple[Criterion, ...]] = {
     "best": _BEST,
-    "largest": (_BYTES, _RESOLUTION, _SHARPNESS),
+    "largest": (_BYTES, *_BEST),
     "oldest": (_OLDEST, *_BEST),
     "newest": (_NEWEST, *_BEST),
     "shortest-path": (_SHORTEST, *_BEST),
@@ -49,44 +89,50 @@ RULES: dict[str, tuple[Criterion, ...]] = {
 
 
 PROTECTED = "in a protected folder"  # nothing there is ever removed
+PREFERRED = "in a preferred folder"
 
 
 class Standing(NamedTuple):
     """A photo as a rule sees it; the one with the lowest key is kept."""
 
     protected: bool
+    preference: int  # the number of the preferred folder that it lies in; all others have one number, the highest
     values: tuple[float, ...]
     path: bytes
 
-    def key(self) -> tuple[bool, tuple[float, ...], bytes]:
+    def key(self) -> tuple[bool, int, tuple[float, ...], bytes]:
         """Return what to sort by, the photo to keep first."""
-        return not self.protected, self.values, self.path
+        return not self.protected, self.preference, self.values, self.path
 
 
-def standing(photo: Photo, sharpness: float, protected: bool, rule: str) -> Standing:
+def standing(seen: Seen, rule: str, protected: bool = False, preference: int = 0) -> Standing:
     """Return how a photo stands by a rule; its sharpness matters only if it `is_tied` with another."""
-    values = tuple(criterion.value(photo, sharpness) for criterion in RULES[rule])
-    return Standing(protected, values, bytes(photo.path))
+    values = tuple(criterion.value(seen) for criterion in RULES[rule])
+    return Standing(protected, preference, values, bytes(seen.photo.path))
 
 
-def is_tied(photo0: Photo, photo1: Photo, rule: str) -> bool:
+def is_tied(one: Standing, other: Standing, rule: str) -> bool:
     """Return whether two photos are equal in every criterion before sharpness."""
-    before = RULES[rule][: RULES[rule].index(_SHARPNESS)]
-    return all(criterion.value(photo0, 0) == criterion.value(photo1, 0) for criterion in before)
+    before = RULES[rule].index(_SHARPNESS)
+    return one.values[:before] == other.values[:before]
 
 
 def why_kept(keeper: Standing, runner_up: Standing, rule: str) -> str:
     """Say what makes the keeper better than the next best photo."""
     if keeper.protected:
         return PROTECTED
+    if keeper.preference != runner_up.preference:
+        return PREFERRED
     decisive = _decisive(keeper, runner_up, rule)
-    return decisive.best if decisive else "identical; first by name"
+    return decisive.best if decisive else "equally good; first by name"
 
 
 def why_removed(other: Standing, keeper: Standing, rule: str) -> str:
     """Say what makes a photo worse than the keeper."""
     if keeper.protected:
         return f"the other is {PROTECTED}"
+    if keeper.preference != other.preference:
+        return f"the other is {PREFERRED}"
     decisive = _decisive(keeper, other, rule)
     return decisive.worse if decisive else "later by name"
 

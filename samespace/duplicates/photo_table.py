@@ -32,7 +32,7 @@ class PhotoTable:
 
     def __init__(self, libraries: Sequence[Library], folders: Sequence[Path], options: DedupeOptions) -> None:
         self.kind, self.rule, self.thorough = options.kind, options.keep, options.thorough
-        self.against = bool(options.against)
+        self.against, self._prefer = bool(options.against), options.prefer
         self.all: dict[Path, Photo] = {}
         self.rows: dict[str, int] = {}  # by content
         self.copies: list[list[Photo]] = []  # the photos of each row
@@ -136,6 +136,11 @@ class PhotoTable:
             return scores
 
         return allowed_score
+
+    def preference(self, photo: Photo) -> int:
+        """Return the number of the first preferred folder that a photo lies in; how many there are, if in none."""
+        numbers = (number for number, folder in enumerate(self._prefer) if is_below(photo.path, [folder]))
+        return next(numbers, len(self._prefer))
 
     def inode(self, photo: Photo) -> object:
         """Return what hard links to one file, and no other photos, share; each file is asked once."""

@@ -11,9 +11,11 @@ import numpy as np
 
 from samespace.base.arrays import Flags, Ints
 from samespace.base.damage import decodes_with_warnings, have_nearly_equal_bytes
-from samespace.duplicates.keeper import Standing, is_tied, standing
+from samespace.base.origin import UNKNOWN
+from samespace.duplicates.keeper import Seen, Standing, is_tied, standing
+from samespace.duplicates.origins import origins_of
 from samespace.duplicates.photo_table import Columns, PhotoTable, look_alike
-from samespace.library.library import Library, Photo
+from samespace.library.library import Library
 
 
 class Standings:
@@ -25,17 +27,21 @@ class Standings:
     """
 
     def __init__(self, photos: PhotoTable, libraries: Sequence[Library], similar: Columns, candidates: Columns) -> None:
-        """Decode similar rows that are equally good to keep but for their sharpness, and candidates that look alike.
+        """Learn the origins of similar rows; decode those that are equally good so far, and candidates that look alike.
 
         `similar` holds each pair both ways, `candidates` once.
         """
         self._photos = photos
-        self.by_facts = {path: self._standing(photo, 0.0) for path, photo in photos.all.items()}
+        origins = origins_of(photos, similar)
+        seen = {
+            path: Seen(photo, origins.get(photos.rows[photo.content], UNKNOWN)) for path, photo in photos.all.items()
+        }
+        self.by_facts = {path: self._standing(each) for path, each in seen.items()}
         self.ties = self._ties()
         nearly_equal = self._nearly_equal(*similar)
         photos.decode(libraries, self._worth_decoding(similar, candidates, nearly_equal))
         self.by_sharpness = self.by_facts | {
-            photo.path: self._standing(photo, details.sharpness)
+            photo.path: self._standing(seen[photo.path]._replace(sharpness=details.sharpness))
             for row, details in photos.details.items()
             for photo in photos.copies[row]
         }
@@ -45,14 +51,16 @@ class Standings:
         self.damaged = self._damaged(nearly_equal)
         self.suspicions = {row: self._suspicion(row) for row in self.damaged}
 
-    def _standing(self, photo: Photo, sharpness: float) -> Standing:
-        return standing(photo, sharpness, photo.path in self._photos.protected, self._photos.rule)
+    def _standing(self, seen: Seen) -> Standing:
+        photos, photo = self._photos, seen.photo
+        return standing(seen, photos.rule, photo.path in photos.protected, photos.preference(photo))
 
     def _ties(self) -> Ints:
         """Number the rows; those with one number are equally good to keep but for their sharpness: (N,)."""
         firsts = self._photos.firsts()
-        order = sorted(range(len(firsts)), key=lambda row: self.by_facts[firsts[row].path].values)
-        apart = [not is_tied(firsts[one], firsts[other], self._photos.rule) for one, other in pairwise(order)]
+        facts = [self.by_facts[photo.path] for photo in firsts]
+        order = sorted(range(len(firsts)), key=lambda row: facts[row].values)
+        apart = [not is_tied(facts[one], facts[other], self._photos.rule) for one, other in pairwise(order)]
         ties = np.zeros(len(firsts), np.intp)
         ties[order[1:]] = np.cumsum(apart)
         return ties

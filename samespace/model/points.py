@@ -91,6 +91,13 @@ def unpack(points: Array) -> tuple[Floats, Array, Floats]:
 
 def partners(first: Array, second: Array) -> tuple[Floats, Floats]:
     """Return where two photos show the same points, (n, 2) each: mutual nearest ones that one movement explains."""
+    if first.tobytes() > second.tobytes():  # the search for a movement would find another one the other way round
+        there, here = _partners(second, first)
+        return here, there
+    return _partners(first, second)
+
+
+def _partners(first: Array, second: Array) -> tuple[Floats, Floats]:
     (places0, angles0, points0), (places1, angles1, points1) = unpack(first), unpack(second)
     if min(len(points0), len(points1)) < 2:
         return places0[:0], places1[:0]

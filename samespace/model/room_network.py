@@ -21,8 +21,8 @@ from samespace.model.projection import Projection, fit
 
 MOST = 1024  # photos that a model carries: 9 MB; more tell hardly more, and whitening takes the cube of their number
 PRIOR = 20.0  # pairs that stand against as much surprise
-USUAL = (9.0, 2.0)  # what likeness and proof count before anything is learnt
-LIBRARY, ALONE = -6.0, -3.5  # the bias, where most pairs are of two rooms, and where half are
+USUAL = (7.5, 2.0)  # what likeness and proof count before anything is learnt
+LIBRARY, ALONE = -6.0, -3.0  # the bias, where most pairs are of two rooms, and where half are
 
 
 class Known(NamedTuple):

@@ -112,10 +112,16 @@ class Model:
 
     def compare(self, photo0: str | Path | Image.Image, photo1: str | Path | Image.Image) -> float:
         """Return the probability that two photos show the same space."""
+        shared = len(partners(*map(_points, (photo0, photo1)))[0]) if self.rooms else 0
+        return self.compare_knowing(photo0, photo1, shared)[0]
+
+    def compare_knowing(
+        self, photo0: str | Path | Image.Image, photo1: str | Path | Image.Image, shared: int
+    ) -> tuple[float, float]:
+        """Return the probability, and the cosine of their vectors, of two photos that share so many points."""
         both = self.embed([photo0, photo1])
         first, second = (both.take(torch.tensor([at])) for at in (0, 1))
-        shared = len(partners(*map(_points, (photo0, photo1)))[0]) if self.rooms else 0
-        return float(self.score(first, second, shared)[0])
+        return float(self.score(first, second, shared)[0]), float(first.vectors.float() @ second.vectors.float().T)
 
     def save(self, folder: Path) -> None:
         """Write the folder so that a reader finds a whole model at any moment: this one or the one before."""

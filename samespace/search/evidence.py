@@ -2,7 +2,7 @@
 
 A room has more than two photos, often. So a photo is compared with its nearest neighbours beside it: two photos that
 share neither a wall nor a thing have a third one between them. And proof travels: what is proved of A and B, and of B
-and C, is proved of A and C. Photos that proof joins are compared as one.
+and C, is proved of A and C. Photos that proof joins are compared as one, and then beside their neighbours once more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from samespace.base.arrays import Doubles, Floats, Ints, blocks, ranks, unit
 from samespace.model.points import strength
 from samespace.search.neighbours import Candidates, find_neighbours
 
-BESIDE = 3  # neighbours that are compared with a photo: rooms with fewer photos lose little by it
+# Neighbours that are compared with a photo, before and after proof; rooms with fewer photos lose little by it. After
+# it, the cubes of cosines decide how much each counts.
+BESIDE, AROUND = 3, 10
 SHORTLIST = 20  # candidates of each photo
 PROVED = 8  # of these, to how many a proof is looked for: more find hardly any
 LIKELY = 0.4  # likeness: of 178 pairs that were proved, 175 had as much, and of the others half
@@ -39,12 +41,12 @@ class Evidence:
     def __init__(self, vectors: Floats, count_partners: CountPartners, weights: Weights) -> None:
         """Take vectors (N, d) of length 1; `count_partners` proves the most likely pairs."""
         self._weights = weights
-        self._vectors = beside_neighbours(vectors)
+        self._vectors = beside_neighbours(vectors, BESIDE)
         first, second = nearest_pairs(find_neighbours(self._vectors, 0.0, PROVED), PROVED)
         likely = self._likeness(first, second) >= LIKELY
         first, second = first[likely], second[likely]
         self._proof = Chains(len(vectors), first, second, count_partners(first, second))
-        self._vectors = self._proof.shared(self._vectors)
+        self._vectors = beside_neighbours(self._proof.shared(self._vectors), AROUND, 3)
         found = find_neighbours(self._vectors, 0.0, SHORTLIST)
         self.candidates: Candidates = found._replace(full=np.zeros_like(found.full))
 
@@ -65,12 +67,12 @@ class Evidence:
         return likeness
 
 
-def beside_neighbours(vectors: Floats) -> Floats:
-    """Add to each vector (N, d) its nearest neighbours', as far as they are alike; the sums have length 1."""
-    photos, neighbours, cosines = _nearest(find_neighbours(vectors, 0.0, BESIDE), BESIDE)
+def beside_neighbours(vectors: Floats, most: int, power: int = 1) -> Floats:
+    """Add to each vector (N, d) its nearest neighbours', by a power of how alike they are; the sums have length 1."""
+    photos, neighbours, cosines = _nearest(find_neighbours(vectors, 0.0, most), most)
     sums = vectors.astype(np.float32)
     for some in blocks(len(photos), _ROWS):
-        np.add.at(sums, photos[some], vectors[neighbours[some]] * cosines[some, None])
+        np.add.at(sums, photos[some], vectors[neighbours[some]] * cosines[some, None] ** power)
     return unit(sums)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from samespace.base import progress
 from samespace.base.arrays import Array, Doubles, Ints, blocks
+from samespace.base.errors import SameSpaceError
 from samespace.base.photos import in_threads
 from samespace.library.library import Library, Photo
 from samespace.library.read_photos import AT_ONCE, Rows
@@ -39,6 +40,14 @@ def partners_of(libraries: Sequence[Library], photos: Sequence[tuple[int, Photo]
     contents = [photo.content for _, photo in photos]
     score = score_and_remember(libraries, contents, PARTNERS, count_new, PAIRS)
     return lambda first, second: np.nan_to_num(score(first, second)).astype(np.int64)
+
+
+def kept_points(library: Library, photo: Photo) -> Array | None:
+    """Return the points that a library keeps of a photo, (BYTES,), or None if it keeps none or they are damaged."""
+    try:
+        return library.features(Points(), [photo]).take("points")[0]
+    except SameSpaceError:
+        return None
 
 
 def _points(library: Library, photos: Sequence[Photo]) -> list[Array | None]:

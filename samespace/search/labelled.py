@@ -23,8 +23,8 @@ from samespace.model.projection import MATERIALS, fit
 from samespace.model.room_network import Known, choose_known
 from samespace.search.evidence import Evidence, Weights
 
-VERSION = "evidence 1"  # another one for whatever changes the numbers
-FOLDS, FEWEST = 3, 6  # libraries that are learnt from, and spaces that it takes
+VERSION = "evidence 2"  # another one for whatever changes the numbers
+FOLDS, FEWEST = 3, 4  # libraries that are learnt from, if there are two spaces for each, and spaces that it takes
 _PLAIN = Weights(1, 1, 0)  # only the pieces are looked at
 
 
@@ -51,6 +51,12 @@ class Pieces(NamedTuple):
     def rows(self) -> Floats:
         """Return one table, (P, 6): the evidence, 1 for one room, 1 for the short list."""
         return np.column_stack([self.evidence, self.same, self.listed]).astype(np.float32)
+
+
+def joined(parts: Sequence[Pieces]) -> Pieces:
+    """Return the pairs of all parts."""
+    evidence, same, listed = zip(*parts, strict=True)
+    return Pieces(np.concatenate(evidence), np.concatenate(same), np.concatenate(listed))
 
 
 def learn_from(
@@ -183,11 +189,12 @@ def gather_in_folds(seen: Seen, photos: Photos, same_space_type: bool) -> Pieces
             f"{photos.root} shows {spaces.max() + 1} spaces, and compare learns from {FEWEST} or more: add photos of "
             "other spaces, or train the head concat"
         )
-    fold = np.random.default_rng(0).permutation(spaces.max() + 1)[spaces] % FOLDS
+    folds = min(FOLDS, (spaces.max() + 1) // 2)
+    fold = np.random.default_rng(0).permutation(spaces.max() + 1)[spaces] % folds
     parts = []
-    for number in range(FOLDS):
+    for number in range(folds):
         asked, others = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         known = choose_known(seen.materials[others], spaces[others])
         pairs = known_pairs(photos.take(asked), same_space_type, RANKED)
         parts.append(gather(seen.take(asked), known, pairs))
-    return Pieces(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return joined(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from samespace.library.library import Library, Photo
 from samespace.model.learnt_points import LearntPoints, Seen, as_sift
 from samespace.model.points import Points, strength
 from samespace.search.evidence import CountPartners
+from samespace.search.explain import Proof
 from samespace.search.pair_scores import Remembrance, score_and_remember
 
 SCORES = Remembrance(Points(), "learnt-1")  # beside the points that were compared first
@@ -63,6 +65,21 @@ def looking_twice(
         return shared
 
     return count
+
+
+def prove_again(proof: Proof, photos: Sequence[Path], learnt: LearntPoints) -> Proof:
+    """Return what learnt points prove of two photos, or `proof` if that does not leave it open, or they prove nothing."""
+    if strength(np.array([proof.shared]))[0] > 0:
+        return proof
+    here, there = learnt.see(photos)
+    if not (here and there):
+        return proof
+    (partners,) = learnt.partners([(here, there)])
+    worth = as_sift(partners.scores.sum(keepdims=True))
+    if strength(worth)[0] == 0:
+        return proof
+    places0, places1 = partners.here / np.array(here.size), partners.there / np.array(there.size)
+    return Proof(places0.astype(np.float32), places1.astype(np.float32), int(worth[0]))
 
 
 def side_by_side(first: Ints, second: Ints) -> Ints:

@@ -20,7 +20,7 @@ from samespace.web.guard import Guard
 from samespace.web.library import page as library
 from samespace.web.library import photo_map, scan_job
 from samespace.web.render import on_crash, on_hang_up, on_mistake
-from samespace.web.review import decisions
+from samespace.web.review import decisions, evidence
 from samespace.web.review import page as review
 from samespace.web.search import answer, captions
 from samespace.web.search import page as search
@@ -29,7 +29,7 @@ from samespace.web.state import LiveLibrary
 
 STATIC = Path(__file__).parent / "static"
 PARTS = (
-    *(review, decisions, search, answer, captions, library, photo_map, scan_job, pictures),
+    *(review, decisions, evidence, search, answer, captions, library, photo_map, scan_job, pictures),
     *(compare, changes, login, openapi),
 )
 

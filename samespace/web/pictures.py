@@ -33,7 +33,7 @@ _MISSING = (
 )
 
 
-class _NotThere(SameSpaceError):
+class NotThere(SameSpaceError):
     """The file has gone, or is another one than was scanned."""
 
 
@@ -50,7 +50,7 @@ async def _thumbnail(request: Request) -> Response:
 
 
 def _make(live: LiveLibrary, photo: Photo) -> bytes:
-    _check(photo)
+    check(photo)
     return make_thumbnail(live.folder, photo.content, photo.path)
 
 
@@ -61,8 +61,8 @@ async def _whole(request: Request) -> Response:
     if _is_known(request, photo):
         return Response(status_code=304, headers=_kept(request, photo))
     try:
-        seen = await run_in_threadpool(_check, photo)
-    except _NotThere:
+        seen = await run_in_threadpool(check, photo)
+    except NotThere:
         return _missing(410)
     if seen.kind is None:
         return await _made(request, photo, "image/jpeg", lambda: converted(photo.path))
@@ -72,7 +72,7 @@ async def _whole(request: Request) -> Response:
 async def _made(request: Request, photo: Photo, kind: str, make: Callable[[], bytes]) -> Response:
     try:
         content = await asyncio.get_running_loop().run_in_executor(_makers, make)
-    except _NotThere:
+    except NotThere:
         return _missing(410)
     except SameSpaceError:  # it opened when it was scanned
         return _missing(422)
@@ -89,15 +89,15 @@ class _Seen(NamedTuple):
     kind: str | None  # media type, None if browsers do not show it
 
 
-def _check(photo: Photo) -> _Seen:
+def check(photo: Photo) -> _Seen:
     """Refuse a file that is not the one that was scanned: a link may be in its place by now, and lead anywhere."""
     try:
         with photo.path.open("rb") as file:
             status, head = os.fstat(file.fileno()), file.read(16)
     except OSError as error:
-        raise _NotThere(f"{photo.path} has gone") from error
+        raise NotThere(f"{photo.path} has gone") from error
     if (status.st_size, status.st_mtime_ns) != (photo.size, photo.mtime_ns):
-        raise _NotThere(f"{photo.path} has changed")
+        raise NotThere(f"{photo.path} has changed")
     return _Seen(status, _kind(head))
 
 

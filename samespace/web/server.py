@@ -49,10 +49,18 @@ def open_door(host: str, port: int, token: str | None) -> socket.socket:
         raise SameSpaceError(f"cannot listen at {host}, port {port} ({why}): give another --host or --port") from error
 
 
-def serve(door: socket.socket, folder: Path, roots: Sequence[Path], look: Look, host: str, token: str | None) -> None:
-    """Serve the app until somebody ends it. `folder` is the library's."""
+def serve(
+    door: socket.socket,
+    folder: Path,
+    roots: Sequence[Path],
+    look: Look,
+    host: str,
+    token: str | None,
+    prefer: Sequence[Path] = (),
+) -> None:
+    """Serve the app until somebody ends it. `folder` is the library's; of a group, photos in `prefer` are kept."""
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused
-    live = LiveLibrary(folder, roots, look)
+    live = LiveLibrary(folder, roots, look, prefer)
     live.refresh()
     compile_pages()
     sys.setswitchinterval(0.001)  # photos are compared in a thread of this process, and pages come first

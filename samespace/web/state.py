@@ -58,8 +58,9 @@ class LibraryAway(SameSpaceError):
 class LiveLibrary:
     """The library for requests. Each opens a connection of its own, because one belongs to one thread."""
 
-    def __init__(self, folder: Path, roots: Sequence[Path], look: Look) -> None:
+    def __init__(self, folder: Path, roots: Sequence[Path], look: Look, prefer: Sequence[Path] = ()) -> None:
         self.folder, self.roots, self.look = folder, list(roots), look
+        self.prefer = tuple(prefer)  # folders whose photos are suggested to be kept
         self.gone: frozenset[Path] = frozenset()  # removed since the snapshot: no page shows them
         self._refreshing, self._removing = threading.Lock(), threading.Lock()
         self.snapshot = Snapshot(0, {}, [], None, "Nothing has been scanned yet.")

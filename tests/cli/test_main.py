@@ -75,6 +75,18 @@ def test_compare_prints_what_the_model_says(run: Run, model_folders: dict[str, P
     assert run("compare", *photos[:2], "--model", folder) == (0, expected, "")
 
 
+def test_compare_says_which_evidence_spoke(
+    run: Run, model_folders: dict[str, Path], photos: tuple[Path, ...], tmp_path: Path
+) -> None:
+    words = ("compare", photos[0], photos[0], "--model", model_folders["rooms"], "--explain", tmp_path / "proof.png")
+    status, out, err = run(*words)
+    verdict, materials, proof = out.splitlines()
+    assert (status, err) == (0, "")
+    assert verdict.startswith("same space (probability 1.0000") and verdict.endswith("; same if 0.3 or more)")
+    assert materials == "materials and light: 1.00 alike" and proof.startswith("proof: ")
+    assert samespace.load(model_folders["rooms"]).compare(photos[0], photos[0]) > 0.99
+
+
 def test_compare_in_json(run: Run, model_folders: dict[str, Path], photos: tuple[Path, ...]) -> None:
     status, out, err = run("compare", photos[0], photos[0], "--model", model_folders["compare"], "--json")
     answer = json.loads(out)
@@ -171,6 +183,13 @@ def test_evaluate_prints_a_table_or_json_and_plots(
     assert list(rows) == list(figures)
     assert rows["average_precision"] == f"{figures['average_precision']:.4f}" and rows["pairs"] == "91"
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_scores_as_the_tool_does(run: Run, model_folders: dict[str, Path], rooms: Path) -> None:
+    _, out, _ = run("evaluate", model_folders["rooms"], rooms, "--json")
+    figures = json.loads(out)
+    assert {"calibration_error", "among_nearest_20", "precision_when_sure", "recall_when_sure"} <= figures.keys()
+    assert figures["sure_threshold"] == 0.9 and figures["photos"] == 14 and figures["average_precision"] > 0.5
 
 
 def test_evaluate_keeps_the_bank_for_the_next_time(
@@ -601,6 +620,19 @@ def test_a_reference_folder_and_another_to_compare_with(run: Run, album: Path) -
     assert removed == {str(album / "first.png"), str(album / "small.png")}
 
 
+def test_a_preferred_folder_says_which_photo_is_kept(run: Run, album: Path) -> None:
+    _, out, _ = run("dedupe", album, "--prefer", album / "none of it", "--json")
+    assert out == ""
+    (album / "other").mkdir()
+    _, out, _ = run("dedupe", album, "--prefer", album / "other", "--prefer", album / "trip", "--json")
+    (group,) = json.loads(out)["groups"]
+    assert [(Path(each["path"]).parent.name, each["why"]) for each in group["members"] if each["keep"]] == [
+        ("trip", "in a preferred folder")
+    ]
+    plan = json.loads((album / ".samespace" / "plan.json").read_text())
+    assert {photo["why"] for group in plan["groups"] for photo in group["keep"]} == {"in a preferred folder"}
+
+
 def test_what_cannot_work_is_refused_before_anything_is_done(run: Run, album: Path, tmp_path: Path) -> None:
     run("scan", album)
     shutil.copytree(album, tmp_path / "copy")
@@ -614,6 +646,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(run: Run, album: Pa
         (["{album}", "--plan", "{here}/x", "--report", "{here}/x"], "{here}/x cannot be both"),
         (["{album}", "--against", "{album}"], "{album} is inside a folder of --reference or --against"),
         (["{album}/trip", "--reference", "{album}"], "{album}/trip is inside a folder of --reference"),
+        (["{album}/trip", "--prefer", "{here}"], "{here} of --prefer is in none of the folders searched"),
         (["{album}", "--library", "{album}"], "{album} would be inside its own library"),
         (["{album}/trip", "--library", "{album}"], "{album}/trip would be inside its own library"),
         (["{album}/.samespace"], "{album}/.samespace lies in the library"),

@@ -22,6 +22,7 @@ from samespace.base.photos import UnreadablePhoto, open_photo
 from samespace.duplicates.find import Comparison, find_duplicates
 from samespace.duplicates.group import GROUPINGS, THRESHOLDS, DedupeOptions, Duplicates, Group
 from samespace.duplicates.keeper import PROTECTED, RULES
+from samespace.duplicates.scores import FEWEST
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
 from samespace.library.scan import scan
@@ -230,7 +231,7 @@ def test_equal_in_all_goes_by_path(folder: Path) -> None:
     os.utime(folder / "0.png", (NOON, NOON))
     (group,) = search(folder).groups
     assert [(member.photo.path.name, member.why) for member in group.members] == [
-        ("0.png", "identical; first by name"),
+        ("0.png", "equally good; first by name"),
         ("a.png", "same bytes, later by name"),
     ]
 
@@ -347,6 +348,21 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
                 (expected,) = model.score(*(embedded.take(torch.tensor(row)) for row in rows))
                 assert member.score == pytest.approx(float(expected), abs=0.02)
                 assert member.score >= 0.5
+
+
+def test_same_space_by_a_model_that_weighs_evidence(
+    rooms: Path, tmp_path: Path, model_folders: dict[str, Path]
+) -> None:
+    model, extractor = load(model_folders["rooms"]), for_model(model_folders["rooms"]).materials
+    with contextlib.closing(Library(tmp_path / "library", create=True)) as library:
+        scan(library, [rooms], [same_shot.Sketches(), extractor])
+        found = find_duplicates([library], [rooms], DedupeOptions("same-space"), extractor, model)
+        right = [
+            room(member.photo) == room(group.members[0].photo) for group in found.groups for member in group.members[1:]
+        ]
+        assert len(right) >= 10 and np.mean(right) > 0.9
+        few = [find_photos(rooms, TEST).paths[0].parent]
+        assert find_duplicates([library], few, DedupeOptions("same-space"), extractor, model).photos < FEWEST
 
 
 def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_path: Path) -> None:
@@ -514,11 +530,10 @@ def test_a_look_that_a_lower_threshold_asked_for_changes_nothing(folder: Path) -
     photo = open_photo(folder / "a.png")
     (folder / "a.png").unlink()
     width, height = photo.size
-    save(photo, folder / "sharp.jpg")
+    save(photo, folder / "sharp.bmp")
     save(photo.crop((0, 0, round(width * 0.94), height)), folder / "between.jpg", quality=50)
-    save(
-        photo.crop((0, 0, round(width * 0.88), height)).resize(photo.size).filter(ImageFilter.BLUR), folder / "soft.bmp"
-    )
+    soft = photo.crop((0, 0, round(width * 0.88), height)).resize(photo.size).filter(ImageFilter.BLUR)
+    save(soft, folder / "a soft one.bmp")
     library = Library(folder / FOLDER, create=True)
     scan(library, [folder], [same_shot.Sketches()])
     given, chained = Scanned(library, folder), DedupeOptions("near", 0.1, "components")
@@ -527,8 +542,8 @@ def test_a_look_that_a_lower_threshold_asked_for_changes_nothing(folder: Path) -
     (low,), (high,) = comparison.at().groups, comparison.at(threshold).groups
     assert len(low.members) == len(high.members) == 3
     assert [(group.members[0].photo.path.name, group.members[0].why) for group in (low, high)] == [
-        ("sharp.jpg", "sharpest"),
-        ("soft.bmp", "largest file"),
+        ("sharp.bmp", "sharpest"),
+        ("a soft one.bmp", "equally good; first by name"),
     ]
     assert outline(comparison.at(threshold)) == outline(given.find(chained._replace(threshold=threshold)))
 

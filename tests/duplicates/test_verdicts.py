@@ -341,9 +341,9 @@ def test_training_reads_rows_of_the_verdicts(album: Library, root: Path) -> None
 def test_a_model_learns_from_verdicts_alone(
     tmp_path: Path, album: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    groups = ("abcd", "efgh")
-    same = [pair for group in groups for pair in combinations(group, 2)]
-    say(album, " ".join([*map("".join, same), *(f"{one}{other}!" for one in groups[0] for other in groups[1])]))
+    groups = ("ab", "cd", "ef", "gh")
+    different = (f"{one}{other}!" for group, rest in combinations(groups, 2) for one in group for other in rest)
+    say(album, " ".join([*groups, *different]))
     root = tmp_path / "root"
     export_verdicts(album, root)
     test = tmp_path / "root" / AIRBNB / "Test Data" / "kitchen"

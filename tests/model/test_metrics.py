@@ -97,3 +97,59 @@ def test_one_name_is_one_figure_over_whichever_pairs_it_names() -> None:
 
 def test_where_no_pair_is_a_duplicate_figures_are_numbers() -> None:
     assert set(metrics.of_all_pairs(np.array([1.0, 2.0]), np.array([0, 0])).values()) == {0.0}
+
+
+@given(tied | spread)
+def test_the_even_threshold_has_the_best_balanced_accuracy(pairs: Scored) -> None:
+    logits, labels = pairs
+    best = metrics.balanced_accuracy(logits, labels, metrics.even_threshold(logits, labels))
+    for threshold in (*logits, logits.max() + 1):
+        assert metrics.balanced_accuracy(logits, labels, threshold) <= best + 1e-9
+
+
+@given(tied | spread)
+def test_from_the_sure_threshold_on_99_percent_are_right(pairs: Scored) -> None:
+    logits, labels = pairs
+    sure = logits >= metrics.sure_threshold(logits, labels)
+    recall = metrics.recall_at_precision(logits, labels)
+    assert not sure.any() or labels[sure].mean() >= metrics.PRECISION
+    assert (sure & (labels == 1)).sum() / labels.sum() == pytest.approx(recall)
+
+
+def test_few_photos_that_are_easily_told_apart_do_not_lower_what_is_sure() -> None:
+    logits, labels = np.array([0.1, 0.2, -3.0, -4.0]), np.array([1, 1, 0, 0])
+    assert metrics.thresholds(logits, labels)["sure"] == 0.8
+    assert -3 < math.log(1 / (1 / metrics.thresholds(logits, labels)["even"] - 1)) < 0.1
+
+
+@given(spread)
+def test_calibration_error_is_how_far_promises_are_off(pairs: Scored) -> None:
+    logits, labels = pairs
+    probability = 1 / (1 + np.exp(-logits))
+    by_hand = 0.0
+    for low in range(10):
+        some = np.minimum((probability * 10).astype(int), 9) == low
+        if some.any():
+            by_hand += abs(probability[some].mean() - labels[some].mean()) * some.mean()
+    assert metrics.calibration_error(logits, labels) == pytest.approx(by_hand, abs=1e-9)
+    promised, kept, count = metrics.reliability(logits, labels)
+    assert count.sum() == len(logits) and ((promised >= 0) & (promised <= 1) & (kept >= 0) & (kept <= 1)).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_among_the_nearest_is_counted_by_hand(seed: int, most: int) -> None:
+    random = np.random.default_rng(seed)
+    first, second = np.triu_indices(7, 1)
+    score, same = random.permutation(21).astype(float), random.integers(0, 2, 21)
+    listed = np.column_stack([first, second, same])
+    found = 0
+    for (one, other, label), value in zip(listed.tolist(), score.tolist(), strict=True):
+        better = [int((score[(first == photo) | (second == photo)] > value).sum()) for photo in (one, other)]
+        found += label == 1 and min(better) < most
+    share = metrics.among_nearest(listed, score, int(same.sum()), most)
+    assert share == pytest.approx(found / max(1, same.sum()))
+
+
+def test_scores_that_are_no_numbers_are_reported_as_such() -> None:
+    found = metrics.of_library(np.array([math.nan, 1.0]), np.array([1, 0]), np.array([1, 1]))
+    assert set(found) == set(metrics.LIBRARY) and all(math.isnan(value) for value in found.values())

@@ -26,6 +26,7 @@ from samespace.model.pairs import TEST, find_photos
 from samespace.model.saved import Model, describe, load
 
 HEADS = ("compare", "concat")
+KINDS = (*HEADS, "rooms")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_a_saved_model_scores_as_before(
     assert np.array_equal(before.score(first, second), after.score(first, second))
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", KINDS)
 def test_comparing_does_not_mind_the_order(head: str, models: dict[str, Model], photos: tuple[Path, ...]) -> None:
     model = models[head]
     one_way, other_way = model.compare(photos[0], photos[1]), model.compare(photos[1], photos[0])

@@ -27,15 +27,15 @@ def vectors(angles: list[float]) -> np.ndarray:
 def test_two_photos_with_a_third_between_them_are_alike() -> None:
     turned = vectors([0, 0.8, 1.6, 4.0])
     alone = float(turned[0] @ turned[2])
-    beside = beside_neighbours(turned)
+    beside = beside_neighbours(turned, 3)
     assert alone < 0 < float(beside[0] @ beside[2])
     assert np.linalg.norm(beside, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_photo_without_neighbours_stays_as_it_is() -> None:
     apart = np.eye(3, dtype=np.float32)
-    assert beside_neighbours(apart) == pytest.approx(apart, abs=1e-3)
-    assert beside_neighbours(apart[:1]) == pytest.approx(apart[:1])
+    assert beside_neighbours(apart, 3) == pytest.approx(apart, abs=1e-3)
+    assert beside_neighbours(apart[:1], 3) == pytest.approx(apart[:1])
 
 
 links = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.integers(0, 90)), max_size=14)
@@ -90,9 +90,22 @@ def test_proof_confirms_and_never_refutes() -> None:
     rows = unit(np.random.default_rng(1).standard_normal((60, 4)).astype(np.float32))
     first, second = np.triu_indices(60, 1)
     without = Evidence(rows, no_proof, WEIGHTS)(first, second)
-    proved = Evidence(rows, lambda one, other: np.where((one + other) % 7 == 0, 40, 0), WEIGHTS)(first, second)
-    assert (proved >= without).all() and (proved > without).any()
+    evidence = Evidence(rows, lambda one, other: np.where((one + other) % 7 == 0, 40, 0), WEIGHTS)
+    proved, (_, proof) = evidence(first, second), evidence.pieces(first, second)
+    assert (proved >= without)[proof > 0].all() and (proved > without)[proof > 0].any()
     assert (without > 0).all() and (proved < 1.0000001).all()
+
+
+def test_photos_that_proof_joins_are_as_like_others_as_each_other() -> None:
+    rows = unit(np.random.default_rng(3).standard_normal((40, 6)).astype(np.float32))
+    evidence = Evidence(rows, lambda one, other: np.where((one + other) % 7 == 0, 40, 0), WEIGHTS)
+    first, second = np.triu_indices(40, 1)
+    _, proof = evidence.pieces(first, second)
+    one, other = first[proof > 0][0], second[proof > 0][0]
+    rest = np.setdiff1d(np.arange(40), [one, other])
+    likeness = [evidence.pieces(np.full(38, photo), rest)[0] for photo in (one, other)]
+    assert likeness[0] == pytest.approx(likeness[1])
+    assert evidence.pieces(np.array([one]), np.array([other]))[0] == pytest.approx(1)
 
 
 def test_either_way_round_and_one_photo() -> None:

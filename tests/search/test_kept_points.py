@@ -86,6 +86,17 @@ def test_points_that_are_damaged_are_found_again(library: Library, left: int) ->
     assert file.read_bytes() == kept
 
 
+def test_damaged_points_of_a_photo_are_not_read(library: Library) -> None:
+    photo = library.photos()[0]
+    assert kept_points.kept_points(library, photo) is None
+    counted(library)
+    points_of_photo = kept_points.kept_points(library, photo)
+    assert points_of_photo is not None and (points_of_photo == points.find_points(photo.path)).all()
+    file = library.features_folder(Points.fingerprint) / "points"
+    file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
+    assert kept_points.kept_points(library, photo) is None
+
+
 def test_nothing_is_kept_while_somebody_else_holds_the_library(library: Library) -> None:
     with Library(library.folder).hold():
         counted(library)

@@ -81,6 +81,22 @@ def test_a_model_is_remembered_by_its_folder(head: str, library: Library, model_
     assert is_as(again, chosen) and again.model is not None
 
 
+def test_a_model_that_weighs_evidence_keeps_materials_as_its_backbone_does(
+    library: Library, model_folders: dict[str, Path]
+) -> None:
+    chosen = choose_look(model_folders["rooms"])
+    assert (chosen.name, chosen.meaning, chosen.threshold) == ("the model rooms", "probability", 0.95)
+    assert chosen.is_unit and chosen.extractors == [chosen.extractor, chosen.deciding]
+    backbone = choose_look(backbone=TRUNK, weights="none")
+    assert chosen.deciding.fingerprint == backbone.deciding.fingerprint
+    assert chosen.extractor.fingerprint != backbone.extractor.fingerprint
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8)
+    lengths = np.linalg.norm(chosen.extractor.extract(pixels)[chosen.field].astype(np.float32), axis=1)
+    assert lengths == pytest.approx(1, abs=1e-3)
+    remember_look(library, chosen)
+    assert is_as(remembered_look(library), chosen)
+
+
 def test_what_was_scanned_with_last_is_remembered(library: Library) -> None:
     remember_look(library, choose_look(backbone="mobilenet_v2", weights="none"))
     remember_look(library, choose_look(backbone=TRUNK, weights="none"))

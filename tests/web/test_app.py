@@ -163,6 +163,9 @@ def review(client: TestClient, token: dict[str, str]) -> Iterator[Answer]:
     yield "get", "/api/groups", client.get("/api/groups?threshold=2")
     yield "get", "/api/groups/counts", client.get("/api/groups/counts")
     one, other = ([member["id"] for member in group["members"]] for group in groups.json()["groups"][:2])
+    pair = {"photo0": one[0], "photo1": one[1]}
+    yield "get", "/api/evidence", client.get("/api/evidence", params=pair)
+    yield "get", "/api/evidence", client.get("/api/evidence", params={**pair, "photo1": "0123456789abcdef"})
     verdict = {"photo0": one[0], "photo1": one[1], "said": "different"}
     yield "post", "/api/verdicts", client.post("/api/verdicts", json=verdict, headers=token)
     yield "post", "/api/verdicts", client.post("/api/verdicts", json={}, headers=token)

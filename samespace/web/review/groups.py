@@ -108,7 +108,7 @@ def _compare(live: LiveLibrary, snapshot: Snapshot, kind: str) -> Comparison:
     folders = sorted({photo.root for photo in snapshot.photos.values()})
     look = live.look if kind == "same-space" else None
     with live.library() as library:
-        search = DedupeOptions(kind, LOWEST[kind])
+        search = DedupeOptions(kind, LOWEST[kind], prefer=live.prefer)
         comparison = Comparison([library], folders, search, look and look.deciding, look.model if look else None)
         comparison.at(THRESHOLDS[kind], without=live.gone)  # groups have pairs to score as well, the first time
         comparison.remember([library])

@@ -1,4 +1,7 @@
-// The compare view: two photos side by side, under a divider, or subtracted. Zoom and pan move both; every action has a key.
+// The compare view: two photos side by side, under a divider, subtracted, or with the points that both show. Zoom and pan
+// move both; every action has a key.
+
+import { ask } from "./app.js";
 
 const $ = (id) => document.getElementById(id);
 const dialog = $("compare"), stage = $("stage"), divider = $("divider"), canvas = $("difference");
@@ -10,6 +13,8 @@ let group, at, actions; // the group's members on the page, which one is compare
 let mode = "side", wipe = 50;
 let look = { ...FIT }; // how often as large as it just fits; the point in the middle, as a share of either photo's sides
 let drawn = ""; // the two photos that the difference shows
+let proof = null; // the points that the two photos share and what they prove, as far as the server has told
+let turn = Promise.resolve(); // one pair is asked for after the other: a quick hand passes many
 
 /** Open on a group's first photo and member `number`; `does` is {isKept, toggle}. */
 export function openCompare(members, number, does) {
@@ -29,7 +34,9 @@ function show(number) {
   $("previous").disabled = at <= 1;
   $("next").disabled = at >= group.length - 1;
   look = { ...FIT };
-  drawn = $("how-different").textContent = "";
+  drawn = "";
+  proof = null;
+  tell("");
   facts();
   place();
 }
@@ -65,6 +72,9 @@ function facts() {
 
 function setMode(to) {
   mode = dialog.dataset.mode = to;
+  dialog.classList.toggle("beside", isBeside());
+  drawn = "";
+  tell("");
   for (const button of dialog.querySelectorAll(".modes button")) button.setAttribute("aria-pressed", button.dataset.mode === to);
   place();
 }
@@ -75,7 +85,18 @@ function setWipe(to) {
   place();
 }
 
-function swap(yes) { dialog.classList.toggle("swapped", yes); }
+function swap(yes) {
+  dialog.classList.toggle("swapped", yes);
+  place(); // the lines have other ends
+}
+
+const isBeside = () => mode === "side" || mode === "points";
+
+/** Say what was found, once: a screen reader reads it whenever it is written. */
+function tell(words) {
+  const finding = $("finding");
+  if (finding.textContent !== words) finding.textContent = words;
+}
 
 // Where each photo is drawn
 
@@ -116,7 +137,7 @@ function tellScale(left, right) {
 function place() {
   if (!dialog.open) return;
   // Over each other, the second photo takes the first's shape, so that the same things are in the same place.
-  const left = fitted(leftView, sides(group[0])), right = mode === "side" ? fitted(rightView, sides(group[at])) : left;
+  const left = fitted(leftView, sides(group[0])), right = isBeside() ? fitted(rightView, sides(group[at])) : left;
   settle(leftView, left);
   lay($("left-photo"), leftView, left);
   lay($("right-photo"), rightView, right);
@@ -125,6 +146,7 @@ function place() {
   rightView.style.clipPath = mode === "wipe" ? `inset(0 0 0 ${wipe}%)` : "";
   tellScale(left, right);
   if (mode === "difference") subtract();
+  if (mode === "points") prove();
 }
 
 /** Keep the view within the photo; a photo smaller than the view stays in the middle. */
@@ -182,7 +204,44 @@ function subtract() {
   for (let i = 0; i < one.length; i += 1) result.data[i] = i % 4 === 3 ? 255 : Math.abs(one[i] - other[i]) * brighter;
   context.putImageData(result, 0, 0);
   const share = (mean / 255) * 100;
-  $("how-different").textContent = !mean ? "No difference" : `${share < 0.1 ? "Less than 0.1" : share.toFixed(1)}% difference on average${brighter > 1 ? `, shown ${brighter} times brighter` : ""}`;
+  tell(!mean ? "No difference" : `${share < 0.1 ? "Less than 0.1" : share.toFixed(1)}% difference on average${brighter > 1 ? `, shown ${brighter} times brighter` : ""}`);
+}
+
+// Shared points
+
+/** Show the points that both photos show, and say what they prove, as soon as the server has found them. */
+function prove() {
+  if (!proof) {
+    const mine = proof = { points: [], words: "Looking for points that both photos show…" };
+    const pair = new URLSearchParams({ photo0: group[0].dataset.id, photo1: group[at].dataset.id });
+    turn = turn.then(async () => {
+      if (mine !== proof) return; // other photos are compared by now
+      await ask("GET", `/api/evidence?${pair}`).then((found) => Object.assign(mine, found), (error) => { mine.words = error.message; });
+      place();
+    });
+  }
+  tell(proof.words);
+  connect(proof.points);
+}
+
+/** Draw the points in sight, and a line for each that is in sight in both photos. */
+function connect(points) {
+  const from = stage.getBoundingClientRect();
+  const [inLeft, inRight] = [leftView, rightView].map((view) => {
+    const seen = view.getBoundingClientRect(), photo = view.querySelector("img").getBoundingClientRect();
+    return (shareX, shareY) => {
+      const x = photo.left + shareX * photo.width, y = photo.top + shareY * photo.height;
+      return x >= seen.left && x <= seen.right && y >= seen.top && y <= seen.bottom ? `${x - from.left} ${y - from.top}` : null;
+    };
+  });
+  let dots = "", lines = "";
+  for (const { x0, y0, x1, y1 } of points) {
+    const here = inLeft(x0, y0), there = inRight(x1, y1);
+    if (here) dots += `M${here}h0`;
+    if (there) dots += `M${there}h0`;
+    if (here && there) lines += `M${here}L${there}`;
+  }
+  for (const path of $("points").children) path.setAttribute("d", path.matches(".line") ? lines : dots);
 }
 
 // Events
@@ -191,7 +250,7 @@ const stepTo = (by) => { if (group[at + by] && at + by >= 1) show(at + by); };
 const decide = (member) => { actions.toggle(member); facts(); };
 
 const keys = {
-  j: () => stepTo(1), k: () => stepTo(-1), s: () => setMode("side"), w: () => setMode("wipe"), d: () => setMode("difference"),
+  j: () => stepTo(1), k: () => stepTo(-1), s: () => setMode("side"), w: () => setMode("wipe"), d: () => setMode("difference"), p: () => setMode("points"),
   "+": () => zoom(STEP), "=": () => zoom(STEP), "-": () => zoom(1 / STEP), "0": fit, z: () => (isOneToOne() ? fit() : toOneToOne()),
   1: () => decide(group[0]), 2: () => decide(group[at]), " ": () => swap(true), "?": () => $("help").showModal(),
   ArrowLeft: (event) => sideways(event, -1), ArrowRight: (event) => sideways(event, 1),
@@ -226,7 +285,7 @@ for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) $("swa
 
 /** Return a pointer's place in its view, each from -0.5 to 0.5. */
 function within(event) {
-  const box = (mode === "side" && event.clientX >= rightView.getBoundingClientRect().left && event.clientY >= rightView.getBoundingClientRect().top ? rightView : leftView).getBoundingClientRect();
+  const box = (isBeside() && event.clientX >= rightView.getBoundingClientRect().left && event.clientY >= rightView.getBoundingClientRect().top ? rightView : leftView).getBoundingClientRect();
   return [(event.clientX - box.left) / box.width - 0.5, (event.clientY - box.top) / box.height - 0.5];
 }
 

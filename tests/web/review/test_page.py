@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates import quarantine
+from samespace.duplicates.keeper import PREFERRED
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
@@ -95,6 +96,16 @@ def restarted(live: LiveLibrary, album: Path) -> tuple[TestClient, Token]:
 
 
 # Which groups
+
+
+def test_what_is_preferred_is_suggested_to_be_kept(client: TestClient, live: LiveLibrary, album: Path) -> None:
+    removed = group_of(client, 3)["members"][1]
+    assert not removed["keep"]
+    preferring = LiveLibrary(live.folder, [album], live.look, [live.snapshot.photos[removed["id"]].path])
+    preferring.refresh()
+    with TestClient(make_app(preferring, Guard()), base_url="http://127.0.0.1") as another:
+        keepers = {group["members"][0]["id"]: group["members"][0] for group in listed(another)["groups"]}
+    assert keepers[removed["id"]]["why"] == PREFERRED
 
 
 def test_the_groups_name_their_photos_and_say_why(client: TestClient) -> None:
@@ -296,6 +307,7 @@ KEYS = {  # on the sheet, and the test that presses them
     "u": "test_ten_groups_by_keyboard_alone_and_all_of_it_undone",
     "c": "test_comparing_by_keyboard",
     "s w d": "test_comparing_by_keyboard",
+    "p": "test_shared_points_by_keyboard",
     "Space": "test_comparing_by_keyboard",
     "+ − 0": "test_zoom_and_pan_in_step",
     "z": "test_one_pixel_of_the_photo_is_one_of_the_screen",
@@ -862,13 +874,67 @@ def test_zoom_and_pan_in_step(compared: Any, album: Path) -> None:
         name = compared.locator("#right-photo").get_attribute("alt")
         photos = [Image.open(album / each).convert("RGB").resize((320, 240)) for each in (keeper, name)]
         mean = np.abs(np.subtract(*[np.asarray(photo, float) for photo in photos])).mean()
-        told = compared.locator("#how-different")
+        told = compared.locator("#finding")
         expect(compared.locator("#right-photo")).to_have_attribute("src", re.compile(r"/photos/\w+\?"))
         expect(told).to_contain_text("difference")
         share, brighter = re.match(r"([\d.]+)% difference on average, shown (\d+) times", told.inner_text()).groups()  # type: ignore[union-attr]
         assert float(share) == pytest.approx(mean / 2.55, rel=0.25)
         assert compared.evaluate(brightness) == pytest.approx(float(share) * 2.55 * int(brighter), rel=0.2)
         assert_in_step(compared)
+
+
+def drawn_lines(page: Any) -> Any:
+    """Where the lines end, (n, 4): shares of the left photo's width and height, then of the right photo's."""
+    return np.array(
+        page.evaluate(
+            """() => {
+              const box = (id) => document.getElementById(id).getBoundingClientRect();
+              const from = box("stage"), photos = [box("left-photo"), box("right-photo")];
+              const lines = document.querySelector("#points .line").getAttribute("d").match(/M[^M]+/g) || [];
+              return lines.map((line) => line.match(/[\\d.]+/g).map((at, i) => {
+                const to = photos[i >> 1];
+                return i % 2 ? (+at + from.top - to.top) / to.height : (+at + from.left - to.left) / to.width;
+              }));
+            }"""
+        )
+    )
+
+
+def test_shared_points_by_keyboard(compared: Any, album: Path, complaints: list[str]) -> None:
+    dialog, keys, finding = compared.get_by_role("dialog"), compared.keyboard, compared.locator("#finding")
+    with compared.expect_response("**/api/evidence?*") as answered:
+        keys.press("p")
+    found = answered.value.json()
+    assert found["shared"] >= found["needed"]
+    expect(dialog.get_by_role("button", name="Shared points")).to_have_attribute("aria-pressed", "true")
+    expect(dialog.get_by_role("status").get_by_text(found["words"])).to_be_visible()
+    places = np.array([[point[name] for name in ("x0", "y0", "x1", "y1")] for point in found["points"]])
+    assert drawn_lines(compared) == pytest.approx(places, abs=0.003)
+    keys.down("Space")
+    assert drawn_lines(compared) == pytest.approx(places, abs=0.003)
+    keys.up("Space")
+    for _ in range(4):
+        keys.press("+")
+    zoomed = drawn_lines(compared)  # those whose ends are both in sight
+    assert 0 < len(zoomed) < len(places)
+    assert np.abs(zoomed[:, None] - places).max(2).min(1).max() < 0.003
+    keys.press("s")
+    expect(finding).to_be_hidden()
+    expect(compared.locator("#points")).to_be_hidden()
+    # It says that it looks, and why it found nothing.
+    held: list[Any] = []
+    compared.route("**/api/evidence?*", lambda route: held.append(route))
+    with compared.expect_request("**/api/evidence?*"):
+        keys.press("j")
+        keys.press("p")
+    expect(finding).to_have_text("Looking for points that both photos show…")
+    assert not len(drawn_lines(compared))
+    name = compared.locator("#right-photo").get_attribute("alt")
+    (album / name).unlink()
+    held[0].continue_()
+    expect(finding).to_have_text(f"The photo {name} has gone or changed since it was scanned: scan again.")
+    compared.unroute("**/api/evidence?*")
+    complaints.clear()
 
 
 def test_copies_byte_by_byte_cannot_be_told_apart(live: LiveLibrary, album: Path, browser: Any) -> None:

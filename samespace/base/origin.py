@@ -1,0 +1,93 @@
+"""Tell from a photo's header where it comes from: what a camera wrote, its format, how hard it was compressed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from samespace.base.decode import identified
+
+_MAKE, _MODEL, _RATING = 0x010F, 0x0110, 0x4746
+_EXIF_FOLDER, _TAKEN, _LENS = 0x8769, 0x9003, (0xA432, 0xA433, 0xA434)
+_GPS_FOLDER, _LATITUDE = 0x8825, 2
+_XMP_RATING = re.compile(rb"xmp:Rating\s*(?:=\s*[\"']|>)\s*[1-5]")
+
+# The sum of the luminance table that the JPEG standard suggests, which libjpeg calls quality 50.
+_STANDARD = 3688
+
+
+class Origin(NamedTuple):
+    """What a header tells; of a file that cannot be read, nothing."""
+
+    camera: int = 0  # 0: nothing; 1: a place or a rating; one more for each of camera, lens and date
+    extras: int = 0  # how many of place and rating it has, which people add later as well
+    format: str = ""  # Pillow's name, such as JPEG
+    quality: int = 0  # of a JPEG, from 1 to 100, by libjpeg's scale; 0 for other formats
+    resaved: bool = False  # format and quality are those of the photo that this one was made of: see `resaved.py`
+
+
+UNKNOWN = Origin()
+
+
+def origin_of(path: Path) -> Origin:
+    """Return what the header of a photo tells of its origin; its pixels are not decoded.
+
+    What an editor or a messenger writes, such as its own name, is no sign of a camera.
+    """
+    try:
+        with path.open("rb") as file, identified(file) as image:
+            return _origin(image)
+    except Exception:  # as many ways to be damaged as decoders have; the scan says of which photos it is
+        return UNKNOWN
+
+
+def _origin(image: Image.Image) -> Origin:
+    # PNG's own method would decode the photo, for EXIF that may follow the pixels.
+    exif = Image.Image.getexif(image)
+    inner = _folder(exif, _EXIF_FOLDER)
+    written = [
+        _is_said(exif.get(_MAKE)) or _is_said(exif.get(_MODEL)),
+        any(_is_said(inner.get(tag)) for tag in _LENS),
+        _is_said(inner.get(_TAKEN)),
+    ]
+    extras = (_LATITUDE in _folder(exif, _GPS_FOLDER)) + _is_rated(image, exif)
+    camera = 1 + sum(written) if extras or any(written) else 0
+    return Origin(camera, extras, _format(image), _quality(image))
+
+
+def _folder(exif: Image.Exif, tag: int) -> dict[int, object]:
+    try:
+        return dict(exif.get_ifd(tag))
+    except Exception:  # damaged
+        return {}
+
+
+def _is_said(value: object) -> bool:
+    """Return whether a tag holds more than blanks and zeros, as of a clock that was never set."""
+    return bool(str(value).strip(" 0:.,()\0")) if value is not None else False
+
+
+def _is_rated(image: Image.Image, exif: Image.Exif) -> bool:
+    stars, xmp = exif.get(_RATING), image.info.get("xmp", b"")
+    text = xmp if isinstance(xmp, bytes) else str(xmp).encode()
+    return (isinstance(stars, int) and stars > 0) or bool(_XMP_RATING.search(text))
+
+
+def _format(image: Image.Image) -> str:
+    """Return the format by name; TIFF only if nothing was lost in it."""
+    name = image.format or ""
+    if name == "TIFF" and "jpeg" in str(image.info.get("compression")):
+        return "JPEG in TIFF"
+    return "JPEG" if name == "MPO" else name
+
+
+def _quality(image: Image.Image) -> int:
+    """Estimate how hard a JPEG was compressed from its own luminance table; 0 for other formats."""
+    tables: dict[int, list[int]] = getattr(image, "quantization", None) or {}
+    if not tables:
+        return 0
+    percent = 100 * sum(tables[min(tables)]) / _STANDARD
+    return max(1, round(100 - percent / 2 if percent < 100 else 5000 / percent))
