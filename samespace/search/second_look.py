@@ -68,7 +68,7 @@ def looking_twice(
 
 
 def prove_again(proof: Proof, photos: Sequence[Path], learnt: LearntPoints) -> Proof:
-    """Return what learnt points prove of two photos, or `proof` if that does not leave it open, or they prove nothing."""
+    """Return what learnt points prove of two photos; `proof` if it leaves nothing open, or if they prove nothing."""
     if strength(np.array([proof.shared]))[0] > 0:
         return proof
     here, there = learnt.see(photos)
