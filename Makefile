@@ -15,7 +15,7 @@ demo: $(READY)
 	@echo
 	@# A real training run stops where ImageNet weights cannot be fetched; the demo goes on without.
 	@if $(BIN)/python -m samespace.model.backbone mobilenet_v3_large; then weights=imagenet; else weights=none; \
-	  echo "the demo goes on with random weights: expect a weaker model"; fi; \
+	  echo "the demo goes on with random weights, which do for drawn rooms"; fi; \
 	set -x; $(BIN)/python model_def.py --data demo/rooms --epochs 5 --output demo/model --config hyperparameters.weights=$$weights
 	@echo
 	$(BIN)/samespace evaluate demo/model demo/rooms --plot demo/precision-recall.png

@@ -179,7 +179,9 @@ class CompareTrial(SameSpaceTrial):
         self.unseen = joined([training, held_out])
         rows = training.rows()
         rows = rows[rows[:, 5] == 1]
-        self.share = float(rows[:, 4].mean())
+        if not len(rows):
+            raise SameSpaceError(f"no two photos in {self.settings['dir']} look alike enough to learn from: add photos")
+        self.share = float(rows[:, 4].mean().clip(0.01, 0.99))  # of pairs of one room
         self.start(rows, held_out.rows())
         self.learn(RoomNetwork(backbone, known).to(context.device))
 

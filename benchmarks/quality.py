@@ -4,8 +4,8 @@
     python benchmarks/quality.py ROOT [--weights FILE --backbone NAME] --select
 
 `model_def.py` trains the heads on the Training Data and chooses their best epoch on held-out training spaces. Each row
-is then measured on all unordered pairs of distinct photos of the Test Data. `--select` never opens the Test Data: it
-compares each head's `trainable` on held-out training spaces, which is where `DEFAULT_TRAINABLE` comes from.
+is then measured on all unordered pairs of distinct photos of the Test Data. `--select` never opens the Test Data: on
+held-out training spaces it measures `compare`, and `concat` with each `trainable`, of which the better is its default.
 """
 
 from __future__ import annotations

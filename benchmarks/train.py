@@ -1,10 +1,11 @@
-"""Time training from the feature bank beside looping over images: the same pairs, batches and machine.
+"""Time training from the feature bank beside looping over images: the same batches and machine.
 
     python benchmarks/train.py [--data ROOT] [--json]
 
 The bank's side is the real trial, run by Determined's trainer as `python3 model_def.py` runs it; an epoch's time leaves
 out validation. The loop does what a port of the published model does: it opens, squeezes and turns both photos of a
-pair, and runs both through the whole backbone. `speedup_head` and `speedup_last_conv` are those of the slower head.
+pair, and runs both through the whole backbone; for `compare`, it looks at the materials of both, and at no points.
+`speedup_head` is that of the slower head, `speedup_last_conv` that of `concat`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Draw the pictures of the README and the docs into this folder.
 
-python images/draw.py                                                               all but parts.png
-python images/draw.py rooms architecture                                            only these
-python images/draw.py parts --weights mobilenet_v2.pth --backbone mobilenet_v2      with weights that know photos
+python images/draw.py                        all of them
+python images/draw.py rooms architecture     only these
 """
 
 from __future__ import annotations
@@ -94,6 +93,8 @@ def draw_pairs() -> Image.Image:
 
 ROWS = (124, 222)  # the middle of either photo's row
 FLOOR = 336  # where the heads begin
+ELBOW = 306  # where lines turn towards them
+EARLY, MIDDLE, EMBEDDED = 277, 457, 822  # the middle of what these layers give
 
 
 def draw_network() -> Image.Image:
@@ -106,23 +107,25 @@ def draw_network() -> Image.Image:
 
 
 def _draw_tower(canvas: Canvas) -> None:
-    canvas.bracket(164, 544, 44, 8, FROZEN.edge)
-    canvas.text((354, 24), "frozen, computed once: the feature bank", 15, FROZEN.edge, bold=True)
+    canvas.bracket(160, 652, 44, 8, FROZEN.edge)
+    canvas.text((406, 24), "frozen, computed once: the feature bank", 15, FROZEN.edge, bold=True)
+    arrows = ((140, 156), (230, 244), (310, 326), (400, 426), (490, 506), (580, 612), (652, 666), (784, 808))
     for photo, row in zip(photos("bedroom", 23, 2, 120), ROWS, strict=True):
         canvas.photo(photo, (16, row - 45))
-        for left, right in ((140, 160), (260, 282), (356, 374), (470, 492), (546, 564), (686, 710)):
+        for left, right in arrows:
             canvas.arrow((left, row), (right, row))
-        _draw_map(canvas, photo, (286, row - 32), 64, 16)
-        _draw_map(canvas, photo, (496, row - 22), 44, 8)
-        _draw_vector(canvas, (714, row - 32), 64)
-    for left, words in ((164, "early\nlayers"), (376, "middle\nlayers")):
-        canvas.box((left, 76, left + 92, 270), FROZEN, words=words)
-    canvas.striped_box((566, 76, 684, 270), FROZEN, LEARNS)
-    canvas.text((625, 173), "last\nconvolution\nand pooling")
-    for x, words in ((320, "16 by 16 parts"), (520, "8 by 8")):
+        _draw_map(canvas, photo, (EARLY - 32, row - 32), 64, 32)
+        _draw_map(canvas, photo, (MIDDLE - 26, row - 26), 52, 16)
+        _draw_map(canvas, photo, (616, row - 16), 32, 8)
+        _draw_vector(canvas, (EMBEDDED - 8, row - 32), 64)
+    for left, words in ((160, "early\nlayers"), (330, "middle\nlayers"), (510, "late\nlayers")):
+        canvas.box((left, 76, left + 70, 270), FROZEN, words=words)
+    canvas.striped_box((670, 76, 784, 270), FROZEN, LEARNS)
+    canvas.text((727, 173), "last\nconvolution\nand pooling")
+    for x, words in ((EARLY, "32 by 32"), (MIDDLE, "16 by 16"), (632, "8 by 8")):
         canvas.text((x, 64), words, 13, GREY)
-    canvas.text((742, 173), "embeddings, 1280-d", 13, GREY, "lm")
-    canvas.text((520, 287), "twin tower: both photos pass through the same weights", 13, GREY)
+    canvas.text((840, 173), "embeddings,\n1280-d", 13, GREY, "lm")
+    canvas.text((640, 288), "both photos pass through the same weights", 13, GREY)
 
 
 def _draw_map(canvas: Canvas, photo: Image.Image, at: Point, side: int, cells: int) -> None:
@@ -147,25 +150,33 @@ def _draw_vector(canvas: Canvas, at: Point, height: int, cells: int = 8) -> None
 
 
 def _draw_compare(canvas: Canvas, box: Box) -> None:
-    from samespace.model.network import DEFAULT_TRAINABLE, PART_DIM, VECTOR_DIM
+    from samespace.model.points import MOST
+    from samespace.model.projection import DIM
 
     canvas.box(box, PANEL, 10)
-    parts, whole, middle = 146, 406, 276
+    points, whole, middle = 146, 406, 276
     canvas.text((middle, FLOOR + 24), "head: compare", 17, bold=True)
-    canvas.text((middle, FLOOR + 54), f"the default, with\ntrainable: {DEFAULT_TRAINABLE['compare']}", 13, GREY)
-    canvas.line([(318, ROWS[0] + 34), (318, ROWS[1] - 39)])
-    canvas.arrow((318, ROWS[1] + 34), (318, 306), (parts, 306), (parts, 412))
-    for x, kept, step in (
-        (parts, f"256 parts, {PART_DIM}-d, int8", "mutual nearest neighbours,\ncubed cosines summed"),
-        (whole, f"{VECTOR_DIM}-d", "cosine"),
-    ):
-        canvas.box((x - 112, 414, x + 112, 450), FITTED, words="whitening")
-        canvas.arrow((x, 452), (x, 490))
-        canvas.text((x + 10, 470), kept, 13, GREY, "lm")
-        canvas.box((x - 112, 492, x + 112, 544), PLAIN, words=step)
-        canvas.arrow((x, 546), (x, 576))
-    canvas.box((parts - 112, 578, whole + 112, 614), LEARNS, words="both pieces of evidence, weighed")
-    _draw_answer(canvas, middle, "logit")
+    canvas.text((middle, FLOOR + 46), "the default", 13, GREY)
+    for x, high in ((EARLY, 32), (MIDDLE, 26)):
+        canvas.line([(x, ROWS[0] + high + 2), (x, ROWS[1] - high - 7)])
+        canvas.line([(x, ROWS[1] + high + 2), (x, ELBOW), (whole, ELBOW)])
+    canvas.arrow((whole, ELBOW), (whole, 400))
+    canvas.arrow((76, ROWS[1] + 47), (76, ELBOW), (points, ELBOW), (points, 400))
+    columns = (
+        (points, PLAIN, f"up to {MOST} points of a photo", PLAIN, "those found again where\na moved camera sees them"),
+        (whole, PLAIN, "materials: textures, colours", FITTED, f"projection, up to {DIM}-d"),
+    )
+    for x, tint0, words0, tint1, words1 in columns:
+        canvas.box((x - 112, 402, x + 112, 436), tint0, words=words0)
+        canvas.arrow((x, 438), (x, 458))
+        canvas.box((x - 112, 460, x + 112, 504), tint1, words=words1)
+        canvas.arrow((x, 506), (x, 526))
+        canvas.arrow((x, 574), (x, 594))
+    canvas.box((points - 112, 528, points + 112, 572), PLAIN, words="proof, along chains")
+    canvas.box((whole - 112, 528, whole + 112, 572), PLAIN, words="cosine, each photo\nbeside its neighbours")
+    canvas.arrow((points + 114, 550), (whole - 114, 550))
+    canvas.box((points - 112, 596, whole + 112, 630), LEARNS, words="both pieces of evidence, weighed")
+    _draw_answer(canvas, middle, 632, "logit")
 
 
 def _draw_concat(canvas: Canvas, box: Box) -> None:
@@ -175,9 +186,8 @@ def _draw_concat(canvas: Canvas, box: Box) -> None:
     middle = 722
     canvas.text((742, FLOOR + 24), "head: concat", 17, anchor="lm", bold=True)
     canvas.text((742, FLOOR + 54), f"the classic, with\ntrainable: {DEFAULT_TRAINABLE['concat']}", 13, GREY, "lm")
-    canvas.line([(middle, ROWS[0] + 33), (middle, ROWS[1] - 33)])
-    canvas.arrow((middle, ROWS[1] + 33), (middle, 412))
-    canvas.arrow((middle, 306), (406, 306), (406, 412))
+    canvas.line([(EMBEDDED, ROWS[0] + 33), (EMBEDDED, ROWS[1] - 33)])
+    canvas.arrow((EMBEDDED, ROWS[1] + 33), (EMBEDDED, ELBOW), (middle, ELBOW), (middle, 412))
     canvas.line([(middle, 420), (middle, 600)])
     layers = (
         ("1280 + 1280, side by side", 196, PLAIN, ""),
@@ -191,12 +201,12 @@ def _draw_concat(canvas: Canvas, box: Box) -> None:
         top = 414 + 35 * row
         canvas.box((middle - width / 2, top, middle + width / 2, top + 25), tint, 5, words, 13)
         canvas.text((middle + width / 2 + 8, top + 12.5), after, 13, GREY, "lm")
-    _draw_answer(canvas, middle, "logit, mean of both orders")
+    _draw_answer(canvas, middle, 616, "logit, mean of both orders")
 
 
-def _draw_answer(canvas: Canvas, x: float, words: str) -> None:
-    canvas.arrow((x, 616), (x, 660))
-    canvas.text((x + 10, 637), words, 13, GREY, "lm")
+def _draw_answer(canvas: Canvas, x: float, top: float, words: str) -> None:
+    canvas.arrow((x, top), (x, 660))
+    canvas.text((x + 10, (top + 658) / 2), words, 13, GREY, "lm")
     canvas.box((x - 62, 662, x + 62, 696), PLAIN, 17, "probability")
 
 
@@ -217,51 +227,26 @@ def _draw_legend(canvas: Canvas, y: float) -> None:
         left += 54 + ImageFont.load_default(13).getlength(words)
 
 
-# ---- what the network sees
+# ---- proof
 
 
-def draw_parts(weights: str, backbone: str) -> Image.Image:
-    width, height, gap = 400, 300, 16
-    views = photos("bedroom", 23, 2, width)
-    canvas = Canvas(2 * width + gap, height)
+def draw_proof() -> Image.Image:
+    from samespace.model.points import SIDE, partners, points_of
+
+    height, gap = SIDE * 3 // 4, 16
+    views = photos("bedroom", 8, 2, SIDE)  # as wide on the page as points are placed
+    canvas = Canvas(2 * SIDE + gap, height)
     for column, photo in enumerate(views):
-        canvas.photo(photo, (column * (width + gap), 0))
+        canvas.photo(photo, (column * (SIDE + gap), 0))
+    here, there = (places.tolist() for places in partners(*map(points_of, views)))
     colours = cycle(("#e8590c", "#1971c2", "#2f9e44", "#ae3ec9"))
-    for match, colour in zip(sorted(strongest_matches(views, weights, backbone, 25)), colours, strict=False):
-        (y0, x0), (y1, x1) = match
-        ends = ((x0 * width, y0 * height), (width + gap + x1 * width, y1 * height))
+    for ((x0, y0), (x1, y1)), colour in zip(sorted(zip(here, there, strict=True)), colours, strict=False):
+        ends = ((x0, y0), (SIDE + gap + x1, y1))
         canvas.line(ends, "white", 3)
         canvas.line(ends, colour)
         for end in ends:
             canvas.dot(end, 4, colour)
     return canvas.finished()
-
-
-def strongest_matches(views: list[Image.Image], weights: str, backbone: str, count: int) -> list[tuple[Point, Point]]:
-    """Return the places (down, across), 0..1, of the strongest pairs of parts in two views, whitened on other rooms."""
-    import torch
-
-    from samespace.base.photos import as_pixels
-    from samespace.model.backbone import SIZE, make_backbone
-    from samespace.model.feature_bank import bank, to_tensor
-    from samespace.model.network import CODE, TwinNetwork
-
-    network = TwinNetwork(make_backbone(backbone, weights)).eval()
-    with tempfile.TemporaryDirectory() as folder:
-        write_dataset(Path(folder) / "rooms", 60, 0)
-        network.fit(bank(sorted(Path(folder).rglob("*.jpg")), network.backbone))
-    parts = network.embed(to_tensor([as_pixels(view, SIZE) for view in views])).parts.float()
-    cosine = parts[0] @ parts[1].T / CODE**2
-    best, partner = cosine.max(1)
-    strength = torch.where(best >= cosine.amax(0)[partner], best, torch.zeros(()))
-    across = network.backbone.shapes()[0][2]
-    pairs = [(part, int(partner[part])) for part in strength.topk(count).indices.tolist()]
-    return [(_place(part0, across), _place(part1, across)) for part0, part1 in pairs]
-
-
-def _place(part: int, across: int) -> Point:
-    row, column = divmod(part, across)
-    return (row + 0.5) / across, (column + 0.5) / across
 
 
 # ---- drawing them
@@ -270,6 +255,7 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "architecture": draw_packages,
     "model-architecture": draw_network,
     "pairs": draw_pairs,
+    "proof": draw_proof,
     "rooms": draw_rooms,
     "same-or-not": draw_same_or_not,
 }
@@ -285,28 +271,18 @@ def save(picture: Image.Image, name: str) -> None:
     print(f"{path.name}: {picture.width} x {picture.height}, {path.stat().st_size // 1000} KB")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Draw the pictures of the README and the docs.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*PICTURES, 'parts'])}")
-    parser.add_argument("--weights", metavar="FILE", help="a backbone's state dict, which parts needs")
-    parser.add_argument("--backbone", default="mobilenet_v2", help="the backbone they are of (default: %(default)s)")
-    return parser
-
-
 def main(words: Sequence[str] | None = None) -> int:
-    chosen = _parser().parse_args(words)
-    return exit_status(lambda: _draw(chosen.names, chosen.weights, chosen.backbone))
+    parser = argparse.ArgumentParser(description="Draw the pictures of the README and the docs.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PICTURES)} (default: all)")
+    chosen = parser.parse_args(words)
+    return exit_status(lambda: _draw(chosen.names))
 
 
-def _draw(names: Sequence[str], weights: str | None, backbone: str) -> None:
-    pictures = dict(PICTURES)
-    if weights:
-        pictures["parts"] = lambda: draw_parts(weights, backbone)
-    for name in names or pictures:
-        if name not in pictures:
-            drawable = ", ".join(PICTURES)
-            raise SameSpaceError(f"cannot draw {name!r}: choose of {drawable}, or parts with --weights FILE")
-        save(pictures[name](), name)
+def _draw(names: Sequence[str]) -> None:
+    for name in names or PICTURES:
+        if name not in PICTURES:
+            raise SameSpaceError(f"cannot draw {name!r}: choose of {', '.join(PICTURES)}")
+        save(PICTURES[name](), name)
 
 
 if __name__ == "__main__":

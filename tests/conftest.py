@@ -49,6 +49,7 @@ from samespace.words.caption_set import Captioned, CaptionSet
 from samespace.words.feature_files import unit_rows
 from samespace.words.photo_features import Featured, FeatureSource
 from tests import killing
+from tests.format_1 import fit_head, fit_network
 from tests.killing import Children
 
 if TYPE_CHECKING:
@@ -136,11 +137,11 @@ def make_network(training_maps: Maps) -> Callable[..., TwinNetwork]:
     def fitted(head: str, trainable: str | None, seed: int) -> TwinNetwork:
         torch.manual_seed(seed)
         network = TwinNetwork(make_backbone(BACKBONE, "none"), head, trainable)
-        network.fit(training_maps)
+        fit_network(network, training_maps)
         if isinstance(network.head, CompareHead):
             photos = network.tower(network.freeze(*training_maps))
             first, second = torch.randint(0, len(photos.vectors), (2, 500))
-            network.head.fit(network.head.evidence(photos.take(first), photos.take(second)))
+            fit_head(network.head, network.head.evidence(photos.take(first), photos.take(second)))
             torch.nn.init.uniform_(network.head.weight, 0.5, 1.5)  # as if it had learnt something
         return network.eval()
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import arrays
-from samespace.base.arrays import Array, Doubles, Ints, blocks
+from samespace.base.arrays import Array, Doubles, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.library.features import Features
 from samespace.model import projection
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # Flickr8k among them. `benchmarks/same_room.py --fit` prints either.
 WEIGHTS = Weights(likeness=8.0, proof=2.5, bias=-7.2)
 FEWEST = 30  # photos: whitening learns from the library's own what they have in common
-_FITTED = 4096  # photos that it learns from at most
 _AT_ONCE = 4096  # photos whose materials are in memory
 
 
@@ -119,14 +118,8 @@ def _with_sure_at_threshold(probabilities: Doubles, sure: float) -> Doubles:
     return np.interp(probabilities, [0, sure, 1], [0, THRESHOLD, 1])
 
 
-def _whitened(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float16]:
-    """Return (N, D) vectors whitened on a sample of themselves: (N, up to 512), of length 1."""
-    import torch
-
-    from samespace.model.network import VECTOR_DIM, Whitening
-
-    whitening = Whitening(vectors.shape[1], min(VECTOR_DIM, vectors.shape[1]))
-    sample = vectors[:: max(1, len(vectors) // _FITTED)]
-    whitening.fit(torch.from_numpy(sample.astype(np.float32))[:, None])
-    blocks = torch.split(torch.from_numpy(vectors), 2048)
-    return np.concatenate([arrays.unit(whitening(block.float()).numpy()).astype(np.float16) for block in blocks])
+def _whitened(vectors: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Return (N, D) vectors whitened on a sample of themselves: (N, d), of length 1."""
+    if len(vectors) < 2:
+        return arrays.unit(vectors.astype(np.float32))
+    return projection.fit(vectors[:: max(1, -(-len(vectors) // projection.SAMPLE))])(vectors)

@@ -1,4 +1,4 @@
-"""Define the twin network: one tower that both photos pass through, and a head that compares the results."""
+"""Define the twin network of `concat`, and of models of format 1: one tower for both photos, and a head."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
 from samespace.model.backbone import Backbone
-from samespace.model.feature_bank import Maps, frozen_maps
+from samespace.model.feature_bank import frozen_maps
 
 HEADS = ("compare", "concat")
 TRAINABLE = ("head", "last_conv")
@@ -49,7 +49,7 @@ class Embeddings(NamedTuple):
 
 
 class Whitening(nn.Module):
-    """A map that gives all axes equal spread, so that no common trait decides a cosine; fitted in closed form."""
+    """A map that gives all axes equal spread, so that no common trait decides a cosine."""
 
     mean: Tensor
     matrix: Tensor
@@ -59,49 +59,15 @@ class Whitening(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("matrix", torch.eye(dim, kept))
 
-    @torch.no_grad()
-    def fit(self, samples: Tensor) -> None:
-        """Fit it to samples (N, V, dim): N photos, or places in photos, in V variants.
-
-        An axis is shortened by how much photos differ along it, and by how much one photo's variants do: what a flip
-        changes says little about a room. At most a third as many axes are kept as there are samples; the rest is zero.
-        """
-        samples = samples.double()
-        rows = samples.flatten(0, 1)
-        mean = rows.mean(0)
-        spread, axes = torch.linalg.eigh(_covariance(rows - mean))
-        kept = min(self.matrix.shape[1], max(1, len(rows) // 3))
-        spread, axes = spread.flip(0)[:kept], axes.flip(1)[:, :kept]
-        # An axis without spread, scaled up, would be rounding noise.
-        kept = int((spread > 1e-9 * spread[0]).sum())
-        projection = axes[:, :kept] / spread[:kept].sqrt()
-        if samples.shape[1] > 1:
-            within_photos = (samples - samples.mean(1, keepdim=True)).flatten(0, 1) @ projection
-            projection = projection @ _inverse_root(1, within_photos)
-        self.mean.copy_(mean)
-        self.matrix.zero_()
-        self.matrix[:, :kept] = projection
-
     def forward(self, samples: Tensor) -> Tensor:
         """Map samples (..., dim) to (..., kept), of length 1."""
         return F.normalize((samples - self.mean) @ self.matrix, dim=-1)
 
 
-def _covariance(centred: Tensor) -> Tensor:
-    return centred.T @ centred / len(centred)
-
-
-def _inverse_root(ridge: float, centred: Tensor) -> Tensor:
-    """Return (ridge + covariance)^(-1/2)."""
-    spread, axes = torch.linalg.eigh(_covariance(centred))
-    root: Tensor = (axes / (ridge + spread.clamp(min=0)).sqrt()) @ axes.T
-    return root
-
-
 class CompareHead(nn.Module):
-    """A head that weighs two pieces of evidence: the cosine of the whole photos, and how well their parts pair up.
+    """The head of `compare` in models of format 1, which still answer as they did.
 
-    It is symmetric, and cannot forget how to rank: it only learns how much each piece counts.
+    It weighs two pieces of evidence: the cosine of the whole photos, and how well their parts pair up.
     """
 
     centre: Tensor
@@ -119,12 +85,6 @@ class CompareHead(nn.Module):
         """Return the evidence on N pairs, (N, 2): cosine, and how well parts pair up."""
         cosine = (first.vectors * second.vectors).sum(1)
         return torch.stack([cosine, paired_parts(first.parts, second.parts)], 1)
-
-    @torch.no_grad()
-    def fit(self, evidence: Tensor) -> None:
-        """Bring both pieces of sample evidence, (N, 2), to one scale, so that one learning rate suits both."""
-        self.centre.copy_(evidence.mean(0))
-        self.spread.copy_(evidence.std(0).clamp(min=1e-6))
 
     def weigh(self, evidence: Tensor) -> Tensor:
         """Turn evidence, (N, 2), into logits (N,)."""
@@ -201,17 +161,6 @@ class TwinNetwork(nn.Module):
         return self.trunk
 
     @torch.no_grad()
-    def fit(self, maps: Maps) -> None:
-        """Fit what has a closed form, the two whitenings of `compare`, to the training photos' maps."""
-        if isinstance(self.head, CompareHead):
-            # A photo has one vector and hundreds of parts, so a few photos show how parts vary.
-            parts = _spread_out(maps.parts, 256)[:, 0].to(self._device).float()
-            self.whiten_parts.fit(parts.flatten(2).transpose(1, 2).reshape(-1, 1, parts.shape[1]))
-            seen = _spread_out(maps.seen, 4096)
-            vectors = torch.cat([self._last(photos) for photos in torch.split(seen.flatten(0, 1), BLOCK)])
-            self.whiten_vectors.fit(vectors.view(*seen.shape[:2], -1))
-
-    @torch.no_grad()
     def freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
         """Return the tower's inputs, N or N·V rows, for maps of shape (N, C, h, w) or (N, V, C, h, w)."""
         parts, seen = (maps.flatten(0, -4) for maps in (parts, seen))
@@ -256,8 +205,3 @@ class TwinNetwork(nn.Module):
             for both in zip(torch.split(frozen.start, BLOCK), torch.split(frozen.parts, BLOCK), strict=True)
         ]
         return Embeddings(*(torch.cat(column) for column in zip(*blocks, strict=True)))
-
-
-def _spread_out(photos: Tensor, most: int) -> Tensor:
-    """Return about `most` of N photos, evenly spaced."""
-    return photos[:: max(1, len(photos) // most)]

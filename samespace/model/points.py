@@ -30,9 +30,10 @@ _FLATTEST = 0.01  # the contrast from which something is a point: plain walls ha
 _RATIO = 0.85  # how much nearer a point must be to its partner than to any other; how much a second is worth
 _NEAR = 0.94  # pixels off its line that a partner may be
 _TRIES = 1000
-# Of 6,263 pairs of photos of different rooms that look most alike, seven had more partners than CHANCE, and none PROOF;
-# of 786 such pairs of one room, 260 and 215 had (NYU Depth v2).
-CHANCE, PROOF = 12, 18
+_CELL = 16  # pixels: of partners so near to each other one counts, for many on a small spot are a watermark, no room
+# Of 6,263 pairs of photos of different rooms that look most alike none had more partners than CHANCE; of 786 such pairs
+# of one room 217 had, and 204 had PROOF (NYU Depth v2; nor had any pair of the Houses data set, with its watermarks).
+CHANCE, PROOF = 11, 13
 _SURE = 64  # partners beyond which more say nothing
 BYTES = MOST * _WIDTH
 
@@ -116,8 +117,18 @@ def _partners(first: Array, second: Array) -> tuple[Floats, Floats]:
         _, explained = cv2.findFundamentalMat(places0, places1, cv2.USAC_MAGSAC, _NEAR, 0.999, _TRIES)
     except cv2.error:  # points on one line
         explained = None
-    inliers = np.zeros(len(places0), bool) if explained is None else explained.ravel() > 0
-    return places0[inliers], places1[inliers]
+    if explained is None:
+        return places0[:0], places1[:0]
+    apart = _apart(places0, places1, np.flatnonzero(explained))
+    return places0[apart], places1[apart]
+
+
+def _apart(places0: Floats, places1: Floats, rows: Ints) -> Ints:
+    """Return rows of partners of which no two lie in one cell of either photo."""
+    for places in (places0, places1):
+        _, first = np.unique((places[rows] // _CELL).astype(np.int64), axis=0, return_index=True)
+        rows = rows[np.sort(first)]
+    return rows
 
 
 def strength(shared: Ints) -> Doubles:

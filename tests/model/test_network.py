@@ -21,7 +21,6 @@ from samespace.model.network import (
     Embeddings,
     Frozen,
     TwinNetwork,
-    Whitening,
     paired_parts,
 )
 
@@ -79,48 +78,6 @@ def test_a_photo_pairs_best_with_itself(make_network: MakeNetwork, training_maps
     assert table.diagonal().min() > 0.9 * parts.shape[1]
 
 
-# ---- whitening
-
-
-def test_whitened_samples_spread_equally_along_all_axes() -> None:
-    torch.manual_seed(0)
-    samples = torch.randn(500, 12) @ torch.randn(12, 12) + 5
-    whitening = Whitening(12, 8)
-    whitening.fit(samples[:, None])
-    whitened = (samples - whitening.mean) @ whitening.matrix
-    assert torch.allclose(whitened.mean(0), torch.zeros(8), atol=1e-4)
-    assert torch.allclose(whitened.T @ whitened / len(samples), torch.eye(8), atol=1e-3)
-    assert torch.allclose(whitening(samples).norm(dim=1), torch.ones(500))
-
-
-def test_axes_along_which_variants_differ_count_less() -> None:
-    torch.manual_seed(0)
-    samples = torch.randn(300, 1, 2).repeat(1, VARIANT_COUNT, 1)
-    samples[..., 1] += 2 * torch.randn(300, VARIANT_COUNT)  # the second axis tells variants apart, not photos
-    whitening = Whitening(2, 2)
-    whitening.fit(samples)
-    lengths = whitening.matrix @ whitening.matrix.T
-    assert lengths[1, 1] * samples[..., 1].var() < 0.7 * lengths[0, 0] * samples[..., 0].var()
-
-
-@pytest.mark.parametrize("count", [1, 2, 7])
-def test_few_samples_leave_the_other_axes_at_zero(count: int) -> None:
-    torch.manual_seed(0)
-    samples = torch.randn(count, VARIANT_COUNT, 30)
-    whitening = Whitening(30, 20)
-    whitening.fit(samples)
-    kept = (whitening.matrix != 0).any(0)
-    assert whitening.matrix.isfinite().all()
-    assert kept.sum() <= count * VARIANT_COUNT // 3 and not kept[count * VARIANT_COUNT // 3 :].any()
-    assert whitening(torch.randn(5, 30)).abs().max() <= 1
-
-
-def test_samples_that_are_all_the_same_say_nothing() -> None:
-    whitening = Whitening(4, 3)
-    whitening.fit(torch.ones(9, VARIANT_COUNT, 4))
-    assert whitening(torch.randn(5, 4)).isfinite().all()
-
-
 # ---- heads
 
 
@@ -151,16 +108,6 @@ def test_the_concat_head_takes_the_mean_of_both_orders_in_use_only() -> None:
     one_way, other_way = head.train()(first, second), head(second, first)
     assert not torch.allclose(one_way, other_way)
     assert torch.allclose(head.eval()(first, second), (one_way + other_way) / 2)
-
-
-def test_evidence_is_brought_to_one_scale() -> None:
-    torch.manual_seed(0)
-    head = CompareHead()
-    evidence = torch.randn(200, 2) * torch.tensor([0.01, 30.0]) + torch.tensor([0.2, 90.0])
-    head.fit(evidence)
-    scaled = (evidence - head.centre) / head.spread
-    assert torch.allclose(scaled.mean(0), torch.zeros(2), atol=1e-4)
-    assert torch.allclose(scaled.std(0), torch.ones(2), atol=1e-4)
 
 
 def test_dropouts_are_used_in_training_only() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from samespace.model import points
-from samespace.model.points import CHANCE, count_partners, find_points, partners, points_of, unpack
+from samespace.model.points import CHANCE, PROOF, count_partners, find_points, partners, points_of, unpack
 
 
 def scene(seed: int) -> Image.Image:
@@ -45,6 +45,24 @@ def test_partners_lie_where_the_movement_puts_them() -> None:
     scales = [points.SIDE / 800, points.SIDE / 720]
     moved = (here / scales[0] - [80, 50]) * scales[1]
     assert len(here) > 50 and np.median(np.abs(moved - there)) < 1
+
+
+def test_a_watermark_proves_nothing() -> None:
+    logo = scene(3).resize((100, 75))
+    photos = [scene(1), scene(2)]
+    for photo in photos:
+        photo.paste(logo, (photo.width - 120, photo.height - 90))
+    here, _ = partners(*map(points_of, photos))
+    on_logo = (here > [(800 - 120) / 2, (600 - 90) / 2]).all(1)
+    assert 2 <= on_logo.sum() <= len(here) <= CHANCE
+    assert len(partners(points_of(photos[0]), points_of(scene(1)))[0]) > 5 * PROOF
+
+
+def test_no_two_partners_lie_in_one_cell_of_a_photo() -> None:
+    photo = scene(1)
+    for places in partners(points_of(photo), points_of(seen_askew(photo))):
+        cells = {tuple(cell) for cell in (places // 16).astype(int).tolist()}
+        assert len(cells) == len(places) > PROOF
 
 
 def test_points_are_packed_in_sixteen_kilobytes() -> None:
