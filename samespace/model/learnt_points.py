@@ -28,7 +28,7 @@ _FAINTEST = 0.01  # the score from which something is a point
 _NEAR = 1.5  # pixels off its line that a partner may be
 _TRIES = 1000
 # What the scores of partners that lie apart add up to by chance. Of 580 pairs of different rooms that look most alike,
-# and that SIFT leaves open, three have CHANCE and none 19; of 466 such pairs of one room 106 and 44 have (NYU Depth v2).
+# and that SIFT leaves open, three have CHANCE and none 19; of 466 such pairs of one room 106 and 44 have (NYU Depth).
 CHANCE = 9
 _WORTH = 0.5  # how many of SIFT's points one more is worth
 

@@ -89,8 +89,8 @@ def test_only_what_sift_leaves_open_is_looked_at_again(library: Library, folder:
 
 
 def test_scores_are_worth_points_beyond_chance() -> None:
-    scores = np.array([0, CHANCE, CHANCE + 2, CHANCE + 2 * (PROOF - CHANCE_OF_SIFT), 400.0])
-    assert as_sift(scores).tolist() == [CHANCE_OF_SIFT, CHANCE_OF_SIFT, CHANCE_OF_SIFT + 1, PROOF, 206]
+    scores = np.array([0, CHANCE, CHANCE + 2, CHANCE + 2 * (PROOF - CHANCE_OF_SIFT), CHANCE + 390])
+    assert as_sift(scores).tolist() == [CHANCE_OF_SIFT, CHANCE_OF_SIFT, CHANCE_OF_SIFT + 1, PROOF, CHANCE_OF_SIFT + 195]
 
 
 def test_nothing_is_looked_at_a_third_time(library: Library, folder: Path) -> None:
