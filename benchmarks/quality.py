@@ -38,7 +38,7 @@ from samespace.search.evaluate import evaluate
 PROJECT = Path(__file__).resolve().parent.parent
 Figures = dict[str, float]
 
-# An MLP of seven million weights takes smaller steps than a head of three.
+# An MLP of seven million weights takes smaller steps than a head of three numbers.
 CONCAT = {"head": "concat", "learning_rate": "0.0001"}
 
 

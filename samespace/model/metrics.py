@@ -95,10 +95,10 @@ def as_found(logits: Array, listed: Array) -> Doubles:
 def thresholds(logits: Array, labels: Array) -> dict[str, float]:
     """Return two probabilities: from which on 99 % of pairs are of one space, and with the best balanced accuracy.
 
-    The first is 0.8 at least: few photos are easily told apart, and nobody has only few.
+    The first is 0.8 at least and the second a half at most: few photos are easily told apart, and nobody has only few.
     """
     sure, even = (1 / (1 + np.exp(-at)) for at in (sure_threshold(logits, labels), even_threshold(logits, labels)))
-    return {"sure": max(0.8, float(sure)), "even": float(even)}
+    return {"sure": max(0.8, float(sure)), "even": min(0.5, float(even))}
 
 
 def balanced_accuracy(logits: Array, labels: Array, threshold: float) -> float:
