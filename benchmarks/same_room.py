@@ -1,6 +1,6 @@
 """Measure how well photos of one room are found without a model, by materials, neighbours and proof.
 
-    python benchmarks/same_room.py ROOT [--among FOLDER] [--split training] --backbone NAME --weights FILE [--json]
+    python benchmarks/same_room.py ROOT [--among FOLDER] [--split training] --backbone NAME --weights FILE [--thorough]
 
 All photos of a split are one library, whitened by itself, and are scored as `samespace dedupe --kind same-space` does:
 a short list for each photo, then the evidence. Pairs that are not on the list count as found last. `--among` mixes in
@@ -25,10 +25,12 @@ from samespace.duplicates.scores import JoinedFeatures, Scoring, materials_scori
 from samespace.library.library import Library
 from samespace.library.scan import scan
 from samespace.model import metrics
+from samespace.model.learnt_points import LearntPoints
 from samespace.model.pairs import AIRBNB, TEST, TRAINING, find_photos
 from samespace.search.evidence import Evidence, Weights
 from samespace.search.kept_points import partners_of
 from samespace.search.look import THRESHOLD, Look, choose_look
+from samespace.search.second_look import looking_twice
 
 NEAREST = 20
 BINS = 10
@@ -36,7 +38,7 @@ SPLITS = {"test": TEST, "training": TRAINING}
 Figures = dict[str, float]
 
 
-def measure(root: Path, split: str, among: Path | None, look: Look, fit: bool) -> Figures:
+def measure(root: Path, split: str, among: Path | None, look: Look, fit: bool, thorough: bool) -> Figures:
     """Return the figures of one split, or the weights that its pairs ask for."""
     photos = find_photos(root, SPLITS[split])
     place = dict(zip((path.resolve() for path in photos.paths), photos.spaces(), strict=True))
@@ -46,7 +48,11 @@ def measure(root: Path, split: str, among: Path | None, look: Look, fit: bool) -
         everything = library.photos()
         start = time.perf_counter()
         features = JoinedFeatures([library.features(look.deciding, everything)])
-        scoring = materials_scoring(features, partners_of([library], [(0, photo) for photo in everything]))
+        numbered = [(0, photo) for photo in everything]
+        count = partners_of([library], numbered)
+        if thorough:
+            count = looking_twice(count, [library], numbered, LearntPoints())
+        scoring = materials_scoring(features, count)
         spaces = np.array([place.get(photo.path, -1 - at) for at, photo in enumerate(everything)])
         if fit:
             return fitted(scoring, spaces)
@@ -122,13 +128,14 @@ def main() -> int:
     parser.add_argument("--backbone", default="mobilenet_v3_large")
     parser.add_argument("--weights", default="imagenet", help="imagenet, none or the path of a state dict")
     parser.add_argument("--fit", action="store_true", help="print the weights that these pairs ask for")
+    parser.add_argument("--thorough", action="store_true", help="look twice, as --thorough of dedupe does")
     parser.add_argument("--json", action="store_true")
     return exit_status(lambda: show(parser.parse_args()))
 
 
 def show(arguments: argparse.Namespace) -> None:
     look = choose_look(backbone=arguments.backbone, weights=arguments.weights)
-    figures = measure(arguments.root, arguments.split, arguments.among, look, arguments.fit)
+    figures = measure(arguments.root, arguments.split, arguments.among, look, arguments.fit, arguments.thorough)
     if arguments.json:
         print(json.dumps(figures))
     else:

@@ -26,6 +26,7 @@ from samespace.cli.options import (
     real,
     refuse_elsewhere,
     say_if_outdated,
+    thorough_option,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     """
     from samespace.base.photos import EXTENSIONS
     from samespace.cli import show
-    from samespace.duplicates.find import find_duplicates
+    from samespace.duplicates.find import NO_PROOF, find_duplicates
     from samespace.duplicates.group import threshold_of
     from samespace.duplicates.plan import make_plan, write_plan
     from samespace.words.scan import scan_folders
@@ -56,6 +57,12 @@ def dedupe(arguments: argparse.Namespace) -> int:
     threshold_of(options)  # refuses one out of range before the scan
     everywhere = outermost([*real(arguments.folders), *options.reference, *options.against])
     look = _look_of_kind(arguments)
+    if options.thorough:
+        from samespace.model.learnt_points import package
+
+        if look.model and not look.model.rooms:
+            raise SameSpaceError(NO_PROOF)
+        package()
     with ExitStack() as held:
         opened = libraries_of(everywhere, arguments.library)
         libraries = [library for library, _ in opened]
@@ -95,6 +102,7 @@ def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
         tuple(real(arguments.reference)),
         tuple(real(arguments.against)),
         tuple(real(arguments.prefer)),
+        arguments.thorough,
     )
 
 
@@ -277,6 +285,7 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
     )
+    thorough_option(parser, "for same-space: look twice at photos that may show one room, and find more")
     parser.add_argument("--threshold", type=float, metavar="P", help="lowest score of a duplicate, up to 1")
     parser.add_argument(
         "--against",

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import samespace
+from samespace.cli.options import thorough_option
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -16,7 +17,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
     With --model, prints the probability. Without one, prints the cosine similarity of ImageNet features, which were not
     trained to recognise rooms. Either way, photos that share enough points are proved to show one place; --explain
-    draws these points.
+    draws these points, and --thorough looks twice for them.
     """
     from samespace.base.pictures import refuse_foreign_picture
     from samespace.model.points import PROOF
@@ -26,6 +27,11 @@ def compare(arguments: argparse.Namespace) -> None:
     if arguments.explain:  # before the work, not after it
         refuse_foreign_picture(arguments.explain)
     proof = find_proof(*map(see, photos))
+    if arguments.thorough:
+        from samespace.model.learnt_points import LearntPoints
+        from samespace.search.second_look import prove_again
+
+        proof = prove_again(proof, photos, LearntPoints())
     spoke = []
     if arguments.model:
         model = samespace.load(arguments.model)
@@ -116,6 +122,7 @@ def compare_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
     )
+    thorough_option(parser, "look twice for points that both photos show")
     parser.add_argument("--explain", type=Path, metavar="FILE.png", help="also draw the points that both photos show")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

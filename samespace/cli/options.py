@@ -69,6 +69,11 @@ def matcher_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("--matcher", type=Path, metavar="FILE", help=meaning)
 
 
+def thorough_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add --thorough."""
+    parser.add_argument("--thorough", action="store_true", help=meaning)
+
+
 def folder(word: str) -> Path:
     """Return the path that was typed; refuse an empty one, which an unset shell variable leaves."""
     if not word:

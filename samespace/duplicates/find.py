@@ -24,6 +24,8 @@ from samespace.search.pair_scores import Remembered, recalled_scores, remember_s
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
+NO_PROOF = "--thorough looks for more proof, and a model of this kind looks for none: leave it out"
+
 _NO_ROWS = np.empty(0, np.intp)
 
 
@@ -209,6 +211,8 @@ def _scoring(
     assert extractor is not None, "same-space needs features"
     features = photos.features(libraries, extractor)
     if model and not model.rooms:
+        if photos.thorough:
+            raise SameSpaceError(NO_PROOF)
         return model_scoring(features, model)
     return materials_scoring(features, photos.partners(libraries), model)
 

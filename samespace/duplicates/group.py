@@ -61,6 +61,7 @@ class DedupeOptions(NamedTuple):
     reference: tuple[Path, ...] = ()  # nothing in these folders is removed
     against: tuple[Path, ...] = ()  # nor in these, and other photos are only compared with those in here
     prefer: tuple[Path, ...] = ()  # of a group, a photo in the first of these folders is kept, else in the second, …
+    thorough: bool = False  # look at photos of one room a second time, by learnt points
 
 
 def threshold_of(options: DedupeOptions) -> float:
@@ -77,4 +78,6 @@ def threshold_of(options: DedupeOptions) -> float:
         raise SameSpaceError(f"a threshold of {threshold:g} is out of range: use a number above 0, up to 1")
     if options.min_samples < 1:
         raise SameSpaceError(f"--min-samples {options.min_samples} is out of range: use 1 or more")
+    if options.thorough and options.kind != "same-space":
+        raise SameSpaceError(f"--thorough finds no more {options.kind} duplicates: add --kind same-space")
     return threshold

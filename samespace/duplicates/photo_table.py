@@ -31,7 +31,7 @@ class PhotoTable:
     """The photos of some libraries that lie in some folders, each file once, as N rows of equal content."""
 
     def __init__(self, libraries: Sequence[Library], folders: Sequence[Path], options: DedupeOptions) -> None:
-        self.kind, self.rule = options.kind, options.keep
+        self.kind, self.rule, self.thorough = options.kind, options.keep, options.thorough
         self.against, self._prefer = bool(options.against), options.prefer
         self.all: dict[Path, Photo] = {}
         self.rows: dict[str, int] = {}  # by content
@@ -73,7 +73,14 @@ class PhotoTable:
     def partners(self, libraries: Sequence[Library]) -> Callable[[Ints, Ints], Ints]:
         """Return a function that counts the points that pairs of rows share."""
         brought = {photo.content: number for number, some in enumerate(self._by_library) for photo in some}
-        return partners_of(libraries, [(brought[photo.content], photo) for photo in self.firsts()])
+        firsts = [(brought[photo.content], photo) for photo in self.firsts()]
+        count = partners_of(libraries, firsts)
+        if not self.thorough:
+            return count
+        from samespace.model.learnt_points import LearntPoints  # which imports torch
+        from samespace.search.second_look import looking_twice
+
+        return looking_twice(count, libraries, firsts, LearntPoints())
 
     def decode(self, libraries: Sequence[Library], rows: Sequence[int]) -> None:
         """Learn the details of these rows, each of which its library decodes in full once."""

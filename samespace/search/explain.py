@@ -32,11 +32,7 @@ class Proof(NamedTuple):
 
     here: Floats
     there: Floats
-
-    @property
-    def shared(self) -> int:
-        """Return how many points both photos show."""
-        return len(self.here)
+    shared: int  # how many points both show; of learnt ones, how many of SIFT's they are worth
 
 
 def see(path: Path) -> Seen:
@@ -48,7 +44,7 @@ def see(path: Path) -> Seen:
 def find_proof(first: Seen, second: Seen) -> Proof:
     """Find the points that two photos share."""
     here, there = partners(first.points, second.points)
-    return Proof(_shares(here, first.size), _shares(there, second.size))
+    return Proof(_shares(here, first.size), _shares(there, second.size), len(here))
 
 
 def _shares(places: Floats, size: tuple[int, int]) -> Floats:

@@ -13,7 +13,7 @@ from samespace.base.photos import in_threads
 from samespace.library.library import Library, Photo
 from samespace.library.read_photos import AT_ONCE, Rows
 from samespace.model.points import Points, count_partners, find_points
-from samespace.search.pair_scores import Remembered, Remembrance, Scored, recalled_scores, remember_scores
+from samespace.search.pair_scores import Remembrance, score_and_remember
 
 PARTNERS = Remembrance(Points(), "partners-1")
 PAIRS = 2048  # whose counts are remembered together
@@ -24,21 +24,6 @@ def partners_of(libraries: Sequence[Library], photos: Sequence[tuple[int, Photo]
 
     Photos are given by the number of their library. A photo that has gone shares none, and that is not remembered.
     """
-    contents = [photo.content for _, photo in photos]
-
-    def count(first: Ints, second: Ints) -> Ints:
-        before = recalled_scores(libraries, contents, PARTNERS)
-        remembered = Remembered(count_new, len(photos), before)
-        found, kept = np.empty(len(first)), len(before.scores)
-        for some in blocks(len(first), PAIRS):  # a search that is stopped has to do little of it again
-            found[some] = remembered(first[some], second[some])
-            one, other, scores = remembered.known
-            told = np.isfinite(scores)
-            if told.sum() > kept:
-                kept = told.sum()
-                for library in libraries:
-                    remember_scores(library, contents, Scored(one[told], other[told], scores[told]), PARTNERS)
-        return np.nan_to_num(found).astype(np.int64)
 
     def count_new(first: Ints, second: Ints) -> Doubles:
         rows = np.unique(np.concatenate([first, second])).tolist()
@@ -52,7 +37,9 @@ def partners_of(libraries: Sequence[Library], photos: Sequence[tuple[int, Photo]
         found[both] = count_partners(lambda row: np.asarray(points[row]), first[both], second[both])
         return found
 
-    return count
+    contents = [photo.content for _, photo in photos]
+    score = score_and_remember(libraries, contents, PARTNERS, count_new, PAIRS)
+    return lambda first, second: np.nan_to_num(score(first, second)).astype(np.int64)
 
 
 def kept_points(library: Library, photo: Photo) -> Array | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import progress
-from samespace.base.arrays import Doubles, Ints, blocks
+from samespace.base.arrays import Doubles, Flags, Ints, blocks
 from samespace.base.files import write_whole
 from samespace.library.features import Kept
 from samespace.library.library import Library
@@ -56,6 +56,11 @@ class Remembered:
         """Return all pairs that have a score, each once."""
         pairs, scores = self._known
         return Scored(pairs[:-1] // self.count, pairs[:-1] % self.count, scores[:-1])
+
+    def lacks(self, first: Ints, second: Ints) -> Flags:
+        """Return which pairs have no score yet, (n,)."""
+        pairs, (known, _) = self._numbers(first, second), self._known
+        return known[np.searchsorted(known, pairs)] != pairs
 
     def _numbers(self, first: Ints, second: Ints) -> Ints:
         """Return each pair as one number, whichever photo comes first."""
@@ -129,6 +134,39 @@ def remember_scores(library: Library, contents: Sequence[str], scored: Scored, w
             there = np.sort(_keys(list(library.rows(which.kept))))
             ours = (_places(pairs["first"], there) >= 0) & (_places(pairs["second"], there) >= 0)
             _write(_path(library, which), pairs[ours])
+
+
+def score_and_remember(
+    libraries: Sequence[Library],
+    contents: Sequence[str],
+    which: Remembrance,
+    score_new: ScorePairs,
+    at_once: int,
+    doing: str = "",
+) -> Callable[[Ints, Ints], Doubles]:
+    """Return a function that scores pairs of `contents`, by `score_new` those that no library remembers.
+
+    Libraries remember new ones, `at_once` together: a search that is stopped has to do little of it again. NaN, for a
+    pair that cannot be scored, is not remembered. Progress is shown if it has a name.
+    """
+
+    def score(first: Ints, second: Ints) -> Doubles:
+        before = recalled_scores(libraries, contents, which)
+        remembered, kept = Remembered(score_new, len(contents), before), len(before.scores)
+        new = np.flatnonzero(remembered.lacks(first, second))
+        with progress.bar(doing, len(new), " pairs", disable=not (doing and len(new))) as bar:
+            for some in blocks(len(new), at_once):
+                remembered(first[new[some]], second[new[some]])
+                one, other, scores = remembered.known
+                told = np.isfinite(scores)
+                if told.sum() > kept:
+                    kept = told.sum()
+                    for library in libraries:
+                        remember_scores(library, contents, Scored(one[told], other[told], scores[told]), which)
+                bar.update(len(new[some]))
+        return remembered(first, second)
+
+    return score
 
 
 def _as_pairs(keys: Keys, scored: Scored) -> Pairs:

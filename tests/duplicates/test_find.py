@@ -7,7 +7,7 @@ import itertools
 import os
 import random
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,9 @@ from samespace.duplicates.scores import FEWEST
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
 from samespace.library.scan import scan
+from samespace.model import learnt_points
 from samespace.model.extract import for_backbone, for_model
+from samespace.model.learnt_points import Partners, Seen
 from samespace.model.pairs import TEST, TRAINING, find_photos
 from samespace.model.saved import Model, load
 from samespace.search import same_shot
@@ -379,6 +381,26 @@ def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_pat
     assert np.mean(right) > 2 * by_chance
 
 
+def test_a_second_look_finds_more(rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Everything:
+        """Proves of any two photos that they show one room."""
+
+        def see(self, paths: list[Path]) -> list[Seen]:
+            return [Seen(torch.empty(0), torch.empty(0), (1, 1)) for _ in paths]
+
+        def partners(self, pairs: Collection[tuple[Seen, Seen]]) -> list[Partners]:
+            return [Partners(np.empty((1, 2)), np.empty((1, 2)), np.array([400], np.float32))] * len(pairs)
+
+    monkeypatch.setattr(learnt_points, "LearntPoints", Everything)
+    extractor = for_backbone("mobilenet_v3_small", "none").materials
+    library, options = Library(tmp_path / "library", create=True), DedupeOptions("same-space", threshold=0.5)
+    scan(library, [rooms], [same_shot.Sketches(), extractor])
+    once = find_duplicates([library], [rooms], options, extractor)
+    twice = find_duplicates([library], [rooms], options._replace(thorough=True), extractor)
+    assert twice.duplicates > once.duplicates
+    assert find_duplicates([library], [rooms], options, extractor) == once
+
+
 def room(photo: Photo) -> str:
     return photo.path.stem.rpartition("_")[0]
 
@@ -399,6 +421,7 @@ def test_few_photos_are_too_few_without_a_model(folder: Path) -> None:
         ({"threshold": 1.2}, "threshold of 1.2 is out of range"),
         ({"threshold": 0.0}, "threshold of 0 "),
         ({"min_samples": 0}, "--min-samples"),
+        ({"thorough": True}, "--thorough finds no more near duplicates"),
     ],
 )
 def test_a_search_that_makes_no_sense(options: dict[str, Any], said: str, folder: Path) -> None:
