@@ -95,8 +95,8 @@ class LearntPoints:
         places0, places1 = here.places.cpu().numpy()[rows[:, 0]], there.places.cpu().numpy()[rows[:, 1]]
         moved = np.flatnonzero(_explained(places0, places1))
         surest = moved[np.argsort(-scores[moved], kind="stable")]
-        apart = points._apart(places0, places1, surest)  # as SIFT's: a watermark proves no room
-        return Partners(places0[apart], places1[apart], scores[apart])
+        few = points.apart(places0, places1, surest)  # as SIFT's: a watermark proves no room
+        return Partners(places0[few], places1[few], scores[few])
 
 
 def _bytes(seen: Seen) -> bytes:

@@ -119,11 +119,11 @@ def _partners(first: Array, second: Array) -> tuple[Floats, Floats]:
         explained = None
     if explained is None:
         return places0[:0], places1[:0]
-    apart = _apart(places0, places1, np.flatnonzero(explained))
-    return places0[apart], places1[apart]
+    few = apart(places0, places1, np.flatnonzero(explained))
+    return places0[few], places1[few]
 
 
-def _apart(places0: Floats, places1: Floats, rows: Ints) -> Ints:
+def apart(places0: Floats, places1: Floats, rows: Ints) -> Ints:
     """Return rows of partners of which no two lie in one cell of either photo."""
     for places in (places0, places1):
         _, first = np.unique((places[rows] // _CELL).astype(np.int64), axis=0, return_index=True)
