@@ -138,8 +138,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         share = len(self.validation_pairs) // self.context.distributed.get_size()
         return self.validation_pairs.loader(batch_size=min(VALIDATION_BATCH, share))
 
-    @staticmethod
-    def metrics_of(scores: list[Any]) -> Metrics:
+    def metrics_of(self, scores: list[Any]) -> Metrics:
         """Return the metrics over the pairs of all workers; a mean over batches would overrate the last, short one."""
         raise NotImplementedError
 
@@ -205,23 +204,26 @@ class CompareTrial(SameSpaceTrial):
         self.scores.update((logits.double().cpu().numpy(), batch[:, 4].cpu().numpy(), batch[:, 5].cpu().numpy()))
         return {}  # all metrics come from `metrics_of`
 
-    @staticmethod
-    def metrics_of(scores: list[Any]) -> Metrics:
+    def metrics_of(self, scores: list[Any]) -> Metrics:
         with np.errstate(invalid="ignore"):  # the log finds NaN
-            return metrics.of_library(*(np.concatenate(column) for column in zip(*scores, strict=True)))
+            logits, same, listed = (np.concatenate(column) for column in zip(*scores, strict=True))
+            return metrics.of_library(logits, same, listed, self.thresholds()["library"]["even"])
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "thresholds": self.thresholds()}
 
     @torch.no_grad()
-    def describe(self) -> dict[str, Any]:
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        """Return those of a library and of two photos alone, by the network as it stands."""
         # Few pairs of one room make thresholds a matter of chance, so the folds' count as well: the projection that
         # compared them had not seen their rooms either.
         pieces, same, listed = self.unseen
         logits = self.network(torch.tensor(pieces, device=self.context.device))
         library, alone = (each.double().cpu().numpy() for each in logits)
-        marks = {
+        return {
             "library": metrics.thresholds(metrics.as_found(library, listed), same),
             "alone": metrics.thresholds(alone, same),
         }
-        return {**super().describe(), "thresholds": marks}
 
 
 class ConcatTrial(SameSpaceTrial):
@@ -262,8 +264,7 @@ class ConcatTrial(SameSpaceTrial):
         self.scores.update((logits.double().cpu().numpy(), labels.cpu().numpy(), ranked.cpu().numpy()))
         return {}  # all metrics come from `metrics_of`
 
-    @staticmethod
-    def metrics_of(scores: list[Any]) -> Metrics:
+    def metrics_of(self, scores: list[Any]) -> Metrics:
         logits, labels, ranked = (np.concatenate(column) for column in zip(*scores, strict=True))
         balanced, ranked = ranked == 0, ranked == 1
         with np.errstate(invalid="ignore"):  # the log finds NaN

@@ -74,17 +74,25 @@ def of_all_pairs(logits: Array, labels: Array) -> dict[str, float]:
     }
 
 
-def of_library(logits: Array, labels: Array, listed: Array) -> dict[str, float]:
-    """Return the figures of all pairs of a library, of which those that are `listed` were looked at."""
+def of_library(logits: Array, labels: Array, listed: Array, even: float) -> dict[str, float]:
+    """Return the figures of all pairs of a library, of which those that are `listed` were looked at.
+
+    Pairs of the probability `even` or more count as of one space.
+    """
     if not np.isfinite(logits).all():
         return dict.fromkeys(LIBRARY, float("nan"))
     found = as_found(logits, listed)
     return {
         **of_all_pairs(found, labels),
         "validation_loss": loss(logits[listed == 1], labels[listed == 1]),
-        "balanced_accuracy": balanced_accuracy(found, labels, even_threshold(found, labels)),
+        "balanced_accuracy": balanced_accuracy(found, labels, logit(even)),
         "calibration_error": calibration_error(logits[listed == 1], labels[listed == 1]),
     }
+
+
+def logit(probability: float) -> float:
+    """Return the logarithm of the odds."""
+    return float(np.log(probability) - np.log1p(-probability)) if 0 < probability < 1 else np.inf * (probability - 0.5)
 
 
 def as_found(logits: Array, listed: Array) -> Doubles:
@@ -97,6 +105,8 @@ def thresholds(logits: Array, labels: Array) -> dict[str, float]:
 
     The first is 0.8 at least and the second a half at most: few photos are easily told apart, and nobody has only few.
     """
+    if not np.isfinite(logits).all():  # the network has diverged: it is sure of nothing
+        return {"sure": 1.0, "even": 0.5}
     sure, even = (1 / (1 + np.exp(-at)) for at in (sure_threshold(logits, labels), even_threshold(logits, labels)))
     return {"sure": max(0.8, float(sure)), "even": min(0.5, float(even))}
 

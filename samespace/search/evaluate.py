@@ -70,20 +70,15 @@ def _evaluate_rooms(model: Model, photos: Photos, known: Ints, cache: Path | Non
     with torch.no_grad():
         logits = model.rooms(torch.tensor(pieces.evidence, device=model.device))[0].double().cpu().numpy()
     found, marks = metrics.as_found(logits, pieces.listed), model.thresholds("library")
-    sure = found >= _logit(marks.sure)
+    sure = found >= metrics.logit(marks.sure)
     figures: dict[str, float | int] = {
-        **metrics.of_library(logits, known[:, 2], pieces.listed),
-        "balanced_accuracy": metrics.balanced_accuracy(found, known[:, 2], _logit(marks.even)),
+        **metrics.of_library(logits, known[:, 2], pieces.listed, marks.even),
         "among_nearest_20": metrics.among_nearest(known[pieces.listed], logits[pieces.listed], pieces.same.sum()),
         "sure_threshold": marks.sure,
         "precision_when_sure": float(pieces.same[sure].mean()) if sure.any() else 1.0,
         "recall_when_sure": float(sure[pieces.same].mean()),
     }
     return Evaluation(figures, found, known[:, 2], pieces.listed)
-
-
-def _logit(probability: float) -> float:
-    return float(np.log(probability) - np.log1p(-probability)) if 0 < probability < 1 else np.inf * (probability - 0.5)
 
 
 def _evaluate_twins(model: Model, photos: Photos, known: Ints, pairs: Pairs, cache: Path | None) -> Evaluation:

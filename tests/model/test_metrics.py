@@ -151,5 +151,5 @@ def test_among_the_nearest_is_counted_by_hand(seed: int, most: int) -> None:
 
 
 def test_scores_that_are_no_numbers_are_reported_as_such() -> None:
-    found = metrics.of_library(np.array([math.nan, 1.0]), np.array([1, 0]), np.array([1, 1]))
+    found = metrics.of_library(np.array([math.nan, 1.0]), np.array([1, 0]), np.array([1, 1]), 0.5)
     assert set(found) == set(metrics.LIBRARY) and all(math.isnan(value) for value in found.values())

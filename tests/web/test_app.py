@@ -283,7 +283,7 @@ def test_serve_finds_the_library_of_the_folder_it_is_started_in(
 ) -> None:
     monkeypatch.chdir(album / "2023")
     assert main.main(["serve", "--port", "0"]) == 0
-    ((_, folder, roots, look, host, token),) = served_with
+    ((_, folder, roots, look, host, token, _),) = served_with
     assert (folder, roots, look.meaning, host, token) == (album / FOLDER, [album], "same shot", "127.0.0.1", None)
 
 
@@ -341,7 +341,7 @@ def test_the_token_comes_from_where_others_cannot_read_it(
     assert main.main(["serve", str(album), "--port", "0", "--token-file", str(tmp_path / "token")]) == 0
     monkeypatch.setenv("SAMESPACE_TOKEN", "")
     assert main.main(["serve", str(album), "--port", "0"]) == 0
-    assert [given[-1] for given in served_with] == [TOKEN, f"{TOKEN}-of-a-file", None]
+    assert [given[5] for given in served_with] == [TOKEN, f"{TOKEN}-of-a-file", None]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.5"])

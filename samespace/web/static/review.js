@@ -199,11 +199,12 @@ async function catchUp() {
 
 /** Put a newer version in a group's place; its marks stay. */
 function exchange(old, group) {
-  const focused = old.contains(document.activeElement), marks = new Map(members(old).map((member) => [member.dataset.id, isKept(member)]));
+  const spots = (one) => [one, ...one.querySelectorAll("a, button, summary")];
+  const focused = spots(old).indexOf(document.activeElement), marks = new Map(members(old).map((member) => [member.dataset.id, isKept(member)]));
   for (const member of members(group)) if (marks.has(member.dataset.id) && marks.get(member.dataset.id) !== isKept(member)) { member.classList.toggle("keep"); member.classList.toggle("remove"); }
   if (old === current()) group.classList.add("current");
   old.replaceWith(group);
-  if (focused) group.focus({ preventScroll: true });
+  if (focused >= 0) (spots(group)[focused] || group).focus({ preventScroll: true });
 }
 document.addEventListener("changed", () => inTurn(catchUp));
 
