@@ -77,7 +77,7 @@ def check(hparams: dict[str, Any], workers: int = 1) -> None:
 
 
 class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined has no types
-    """What training either head shares: photos, batches of pairs, RMSProp, and the export."""
+    """Hold what training either head shares: photos, batches of pairs, RMSProp, and the export."""
 
     names: Sequence[str]  # of a validation's metrics
 

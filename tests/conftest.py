@@ -171,7 +171,7 @@ def model_folders(
 
 
 def find_materials(rooms: Path) -> np.ndarray:
-    """What the drawn rooms' photos to train on are made of, to a network on random weights."""
+    """Return what the drawn rooms' photos to train on are made of, to a network on random weights."""
     extractor = extract.of_backbone(make_backbone(BACKBONE, "none")).materials
     assert extractor is not None
     return see(find_photos(rooms, TRAINING).paths, extractor).materials

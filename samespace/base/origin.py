@@ -20,7 +20,7 @@ _STANDARD = 3688
 
 
 class Origin(NamedTuple):
-    """What a header tells; of a file that cannot be read, nothing."""
+    """Hold what a header tells; of a file that cannot be read, nothing."""
 
     camera: int = 0  # 0: nothing; 1: a place or a rating; one more for each of camera, lens and date
     extras: int = 0  # how many of place and rating it has, which people add later as well

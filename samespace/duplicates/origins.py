@@ -1,4 +1,4 @@
-"""What is known of where similar photos come from: what their headers tell, and which are others saved again."""
+"""Learn where similar photos come from: from their headers, and by which of them are others saved again."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,11 +107,7 @@ def _bank_in_memory(paths: Sequence[Path], backbone: Backbone, device: str) -> M
 
 
 def _write_bank(folder: Path, paths: Sequence[Path], backbone: Backbone, device: str) -> None:
-    """Write a bank beside its place and rename it, so that a folder of that name is always a whole bank."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
+    with written_whole(folder) as partial:
         arrays = [
             _new_array(partial / f"{name}.npy", (len(paths), len(VARIANTS), *shape))
             for name, shape in zip(Maps._fields, backbone.shapes()[:2], strict=True)
@@ -118,6 +115,16 @@ def _write_bank(folder: Path, paths: Sequence[Path], backbone: Backbone, device:
         _fill(Maps(*(torch.from_numpy(array) for array in arrays)), paths, backbone, device)
         for array in arrays:
             array.flush()
+
+
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """Give a folder to write a bank into, and rename it in the end: one of the name `folder` is always a whole bank."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        yield partial
         partial.replace(folder)
     except OSError as error:
         raise SameSpaceError(

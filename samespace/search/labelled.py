@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,7 +15,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.once import compute_once
 from samespace.base.photos import UnreadablePhoto, in_threads, read_many
 from samespace.library.read_photos import SIZE, Extractor
-from samespace.model.feature_bank import fingerprint
+from samespace.model.feature_bank import fingerprint, written_whole
 from samespace.model.pairs import RANKED, Photos, check_both_labels, known_pairs
 from samespace.model.points import BYTES, Points, count_partners, find_points, strength
 from samespace.model.projection import MATERIALS, fit
@@ -29,7 +28,7 @@ _PLAIN = Weights(1, 1, 0)  # only the pieces are looked at
 
 
 class Seen(NamedTuple):
-    """What N photos are compared by: materials (N, D) of int8, and points (N, BYTES) of uint8."""
+    """Hold what N photos are compared by: materials (N, D) of int8, and points (N, BYTES) of uint8."""
 
     materials: Array
     points: Array
@@ -112,25 +111,14 @@ def _kept(
     folder: Path, what: str, photos: int, kind: type[Kept], compute: Callable[[], Kept], tell: Callable[[str], None]
 ) -> Kept:
     """Return what a folder keeps as arrays, computed once by one process while others wait."""
-    compute_once(folder, what, photos, lambda: _keep(folder, compute()), tell)
+
+    def keep() -> None:
+        with written_whole(folder) as partial:
+            for name, array in zip(kind._fields, compute(), strict=True):
+                np.save(partial / f"{name}.npy", array)
+
+    compute_once(folder, what, photos, keep, tell)
     return kind(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in kind._fields))
-
-
-def _keep(folder: Path, arrays: Kept) -> None:
-    """Write arrays beside their place and rename it, so that a folder of that name is always whole."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
-        for name, array in zip(arrays._fields, arrays, strict=True):
-            np.save(partial / f"{name}.npy", array)
-        partial.replace(folder)
-    except OSError as error:
-        raise SameSpaceError(
-            f"cannot keep a feature bank in {folder.parent} ({error.strerror}): make room there, or make it writable"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _see(paths: Sequence[Path], extractor: Extractor) -> Seen:

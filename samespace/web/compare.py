@@ -41,7 +41,6 @@ def _compare(request: Request, photos: dict[str, Pixels]) -> Compared:
     look = live_of(request).look
     score, threshold = compare_pair(look, np.stack([photos["photo0"], photos["photo1"]]))
     same = score >= threshold
-    same = score >= threshold
     answer: dict[str, Any] = {"meaning": look.meaning, "score": score, "threshold": threshold, "same": same}
     return ComparedByModel(**answer, probability=score) if look.model else Compared(**answer)
 

@@ -1,4 +1,4 @@
-"""Of real files the camera's original is kept, whatever was made from it and however often that was saved."""
+"""Keep the camera's original of real files, whatever was made from it and however often that was saved."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def numbered(library: Library) -> list[tuple[int, Photo]]:
 
 
 def counted(library: Library, told: Told, sift: list[int] | None = None) -> list[int]:
-    """How many partners each of the six pairs has, if SIFT finds those, or none."""
+    """Count the partners of each of the six pairs, if SIFT finds those, or none."""
 
     def first_look(first: Ints, second: Ints) -> Ints:
         return np.array(sift or [0] * len(first))

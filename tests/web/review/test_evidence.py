@@ -1,4 +1,4 @@
-"""What proves that two photos of the library show one place, as a program is told."""
+"""Tell programs what proves that two photos of the library show one place."""
 
 from __future__ import annotations
 
