@@ -91,7 +91,8 @@ class Embedder(experimental.TorchBatchProcessor):  # type: ignore[misc]  # Deter
 def extractors(hparams: dict[str, Any]) -> list[Extractor]:
     """Return what a scan with this model or this backbone runs on each photo."""
     if hparams.get("model"):
-        return [Sketches(), extract.for_model(hparams["model"])]
+        extractor = extract.for_model(hparams["model"])
+        return [Sketches(), extractor, *([extractor.materials] if extractor.materials else [])]
     look = choose_look(backbone=hparams["backbone"], weights=hparams.get("weights") or "imagenet")
     return [Sketches(), *look.extractors]
 

@@ -224,6 +224,12 @@ def test_a_model_is_embedded_as_a_scan_would(model_folders: dict[str, Path]) -> 
     assert model.fingerprint == extract.for_model(folder).fingerprint
 
 
+def test_of_a_model_that_weighs_evidence_materials_come_home_too(model_folders: dict[str, Path]) -> None:
+    look = choose_look(model_folders["rooms"])
+    found = embed.extractors({**BACKBONE, "model": str(model_folders["rooms"])})
+    assert [each.fingerprint for each in found[1:]] == [each.fingerprint for each in look.extractors]
+
+
 # Mistakes
 
 
