@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from samespace.cli.main import main
+from samespace.duplicates.plan_files import plan_files
 from tests.conftest import ROOT
 from tests.duplicates.conftest import snapshot, undo_all
 
