@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from samespace.base.errors import SameSpaceError
 from samespace.duplicates import obstacles
 from samespace.duplicates.apply import Applied, apply
 from samespace.duplicates.quarantine import runs
@@ -31,7 +32,7 @@ def alike(folder: Folder, plan: object = None) -> Applied:
     return wet
 
 
-def nothing_moves(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Path]]:
+def renamed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Path]]:
     """Note which photos are renamed; return a function that tells."""
     moved: list[Path] = []
     rename = Path.rename
@@ -47,7 +48,7 @@ def nothing_moves(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Path]]:
 def test_a_folder_that_cannot_be_changed_is_found_before_a_photo_moves(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved = nothing_moves(monkeypatch)
+    moved = renamed(monkeypatch)
     trial = obstacles.why_not_writable
     locked = folder.root / "b"
     monkeypatch.setattr(obstacles, "why_not_writable", lambda each: f"no: {each}" if each == locked else trial(each))
@@ -149,7 +150,7 @@ def test_a_folder_between_that_became_a_link_is_found_before(folder: Folder, tmp
 def test_a_library_that_cannot_be_written_is_said_by_both(folder: Folder) -> None:
     (folder.library.folder / "quarantine").write_bytes(b"in the way")
     for dry_run in (True, False):
-        with pytest.raises(Exception, match="quarantine cannot be written: .*; nothing was moved"):
+        with pytest.raises(SameSpaceError, match=r"quarantine cannot be written: .*; nothing was moved"):
             apply(folder.plan, dry_run=dry_run)
     assert folder.back()
 
