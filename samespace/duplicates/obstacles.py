@@ -68,7 +68,7 @@ def why_not_writable(folder: Path) -> str:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # a move out of it needs no room
             return ""
-        return f"its folder {folder} cannot be changed ({error.strerror}): make it writable, then apply again"
+        return f"its folder {folder} cannot be changed ({error.strerror}): make it writable, then try again"
 
 
 def why_locked(path: Path) -> str:
@@ -80,7 +80,7 @@ def why_locked(path: Path) -> str:
         path.rmdir()  # which removes no file: it fails in any case, and first because of permissions
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES, errno.EROFS):
-            return f"it is locked in its folder ({error.strerror}): unlock it, then apply again"
+            return f"it is locked in its folder ({error.strerror}): unlock it, then try again"
     return ""
 
 
@@ -122,8 +122,8 @@ def _fitting(ready: Sequence[Checked], quarantines: Mapping[str, _Quarantine]) -
         quarantine = quarantines[each.victim.library]
         if _is_copied(each, quarantine):
             needed[quarantine.device] += _on_disk(each)
-    free = {each.device: free_bytes(each.folder) - NOTES for each in quarantines.values() if each.device in needed}
-    left = dict(free)
+    free = {each.device: free_bytes(each.folder) for each in quarantines.values() if each.device in needed}
+    left = {device: room - NOTES for device, room in free.items()}
     fitting, skipped = [], []
     for each in ready:
         quarantine = quarantines[each.victim.library]
@@ -134,7 +134,7 @@ def _fitting(ready: Sequence[Checked], quarantines: Mapping[str, _Quarantine]) -
             left[device] -= _on_disk(each)
             fitting.append(each)
         else:
-            room = f"{size_words(needed[device])} are needed there, and {size_words(max(0, free[device]))} are free"
+            room = f"{size_words(needed[device] + NOTES)} are needed there, and {size_words(free[device])} are free"
             skipped.append(Skipped(each.victim.path, f"no room to copy it to {quarantine.folder / QUARANTINE}: {room}"))
     return fitting, skipped
 

@@ -103,17 +103,17 @@ def test_a_quarantine_on_a_disk_too_full_takes_what_fits(
     tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Folder(elsewhere / "photos", tmp_path / "library")
-    big = [write(folder.root / f"{name}.jpg", name.encode() * 10_000) for name in "xyz"]
+    big = [write(folder.root / f"{name}.jpg", name.encode() * 1_000_000) for name in "xyz"]
     plan = make_plan(folder.library, folder.root, ([folder.a], big), ([folder.two], [folder.linked]))
     folder.start = snapshot(folder.root)
-    monkeypatch.setattr(obstacles, "free_bytes", lambda _: obstacles.NOTES + 25_000)
+    monkeypatch.setattr(obstacles, "free_bytes", lambda _: obstacles.NOTES + 2_100_000)
     applied = alike(folder, plan)
     assert applied.photos == 2
     link, full = applied.skipped
     assert link == (folder.linked, obstacles.HARD_LINK)
     assert full.path == big[2]
     assert full.reason == (
-        f"no room to copy it to {folder.library.folder}/quarantine: 36.9 kB are needed there, and 25.0 kB are free"
+        f"no room to copy it to {folder.library.folder}/quarantine: 4.1 MB are needed there, and 3.1 MB are free"
     )
     undo_all(folder.library.folder)
     assert folder.back()
