@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Tell whether two photos are copies of one shot, or show the same space.
+    """Tell if two photos are copies, or show the same space.
 
     Without --model and --backbone, tells copies, and downloads nothing. With --model, prints the probability that both
     show the same space; with --backbone, the cosine similarity of ImageNet features, which were not trained to
