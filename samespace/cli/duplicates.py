@@ -204,8 +204,8 @@ def verdict(arguments: argparse.Namespace) -> None:
     for path in photos:
         if not path.is_file():
             raise SameSpaceError(f"{path}: no such file")
-    folders = {above for path in photos for above in libraries_above(path.parent)}
-    libraries = [Library(each) for each in ([arguments.library] if arguments.library else sorted(folders))]
+    above = [] if arguments.library else sorted({each for path in photos for each in libraries_above(path.parent)})
+    libraries = [Library(each) for each in ([arguments.library] if arguments.library else above)]
     contents = [_content(photo, libraries) for photo in photos]
     for library in libraries:
         library.add_verdict(contents[0], contents[1], arguments.verdict == "same")

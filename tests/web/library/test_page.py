@@ -77,7 +77,7 @@ def test_commands_on_the_page_work_from_anywhere(
     client: TestClient, live: LiveLibrary, album: Path, token: Token
 ) -> None:
     assert "samespace apply" not in client.get("/library").text
-    assert main(["dedupe", str(album), "--kind", "exact"]) == 11
+    assert main(["dedupe", str(album)]) == 11
     remove_duplicates(client, token, 1)
     page = html.unescape(client.get("/library").text)
     (plan,) = client.get("/api/library").json()["plans"]
