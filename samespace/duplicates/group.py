@@ -44,9 +44,14 @@ class Group(NamedTuple):
     weakest: float  # the lowest score of any two members; above 200 members, of a sample: see `grouping.weakest`
     answer: str = COPIES
 
+    @property
+    def title(self) -> str:
+        """Return what to call the group: its kind, unless a person must tell whether these are duplicates at all."""
+        return self.answer if self.answer in (BURST, LOOK_TWICE) else self.kind
+
 
 class Duplicates(NamedTuple):
-    """The groups of duplicates among some photos; those that free most bytes come first."""
+    """The groups of duplicates among some photos: those that free most bytes come first, doubtful ones last."""
 
     kind: str
     threshold: float
