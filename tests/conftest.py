@@ -152,24 +152,26 @@ def make_network(training_maps: Maps) -> Callable[..., TwinNetwork]:
 
 @pytest.fixture(scope="session")
 def model_folders(
-    tmp_path_factory: pytest.TempPathFactory, make_network: Callable[..., TwinNetwork], rooms: Path
+    tmp_path_factory: pytest.TempPathFactory, rooms: Path, request: pytest.FixtureRequest
 ) -> dict[str, Path]:
     """A saved model of format 1 for each head, and of format 2 as "rooms"; never write to these."""
-    folders = {}
-    for head in ("compare", "concat"):
-        network = make_network(head)
-        folders[head] = tmp_path_factory.mktemp("models") / head
+
+    def make(folder: Path) -> None:
+        make_network = request.getfixturevalue("make_network")  # a process that finds the models needs none
         data = {"held_out": 0.3, "same_space_type": False}
-        Model(network, describe(network, {"validation_loss": 0.5}, data)).save(folders[head])
-    known = Known(find_materials(rooms), find_photos(rooms, TRAINING).spaces())
-    model = Model(network := RoomNetwork(make_backbone(BACKBONE, "none"), known), describe(network, {}, data))
-    model.description["thresholds"] = {
-        "library": {"sure": 0.9, "even": 0.1},
-        "alone": {"sure": 0.95, "even": 0.3},
-    }
-    folders["rooms"] = tmp_path_factory.mktemp("models") / "rooms"
-    model.save(folders["rooms"])
-    return folders
+        for head in ("compare", "concat"):
+            network = make_network(head)
+            Model(network, describe(network, {"validation_loss": 0.5}, data)).save(folder / head)
+        known = Known(find_materials(rooms), find_photos(rooms, TRAINING).spaces())
+        model = Model(network := RoomNetwork(make_backbone(BACKBONE, "none"), known), describe(network, {}, data))
+        model.description["thresholds"] = {
+            "library": {"sure": 0.9, "even": 0.1},
+            "alone": {"sure": 0.95, "even": 0.3},
+        }
+        model.save(folder / "rooms")
+
+    folder = made_once("models", make, tmp_path_factory)
+    return {name: folder / name for name in ("compare", "concat", "rooms")}
 
 
 def find_materials(rooms: Path) -> np.ndarray:
