@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import importlib.util
 import os
 import pickle
@@ -68,8 +69,18 @@ Floats = npt.NDArray[np.float32]
 
 
 # How long an example may take is no promise of ours, and a busy machine would break it.
-settings.register_profile("unhurried", deadline=None)
+settings.register_profile("unhurried", deadline=None, max_examples=50)
 settings.load_profile("unhurried")
+
+# Torch and all that tests import are a million objects for good: looking through them for cycles again and again took
+# a twentieth of the suite's time.
+gc.set_threshold(10_000, 20, 20)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of every search for cycles."""
+    gc.collect()
+    gc.freeze()
 
 # The threads of one small operation wait for each other: on a busy machine that takes ten times as long.
 os.environ["OMP_NUM_THREADS"] = "1"
