@@ -82,6 +82,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
 
+
 # The threads of one small operation wait for each other: on a busy machine that takes ten times as long.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
