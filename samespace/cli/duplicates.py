@@ -49,7 +49,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     from samespace.cli import show
     from samespace.cli.plans import write
     from samespace.duplicates.find import NO_PROOF, find_duplicates
-    from samespace.duplicates.group import threshold_of
+    from samespace.duplicates.group import COPIES, SAME_SPACE, threshold_of
     from samespace.duplicates.plan import make_plan
     from samespace.words.scan import scan_folders
 
@@ -87,7 +87,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         print(json.dumps(show.as_json(found, plan)))
     else:
         show.show_found(found, plan, arguments.report, "samespace " + show.words(arguments.typed))
-    return FOUND if found.groups else 0
+    return FOUND if any(group.answer in (COPIES, SAME_SPACE) for group in found.groups) else 0
 
 
 def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
@@ -104,6 +104,7 @@ def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
         tuple(real(arguments.against)),
         tuple(real(arguments.prefer)),
         arguments.thorough,
+        arguments.mark_all,
     )
 
 
@@ -313,6 +314,7 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
         help="search these folders too; remove nothing from them",
     )
     prefer_option(parser)
+    parser.add_argument("--mark-all", action="store_true", help="mark all but one of each group, not only copies")
     parser.add_argument(
         "--keep",
         choices=("best", "largest", "oldest", "newest", "shortest-path"),
