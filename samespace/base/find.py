@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.kinds import label
+from samespace.base.kinds import SIDECARS, label
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
 
 DATABASE = "library.sqlite"  # a folder that holds this is a library's own
@@ -19,7 +19,7 @@ class Beside(NamedTuple):
     """A video or RAW file."""
 
     entry: os.DirEntry[str]
-    has_photo: bool  # of the same name in the same folder, as RAW + JPEG and Live Photos are
+    has_partner: bool  # a photo of the same name, as RAW + JPEG and Live Photos have, or a sidecar
 
 
 class Walk(NamedTuple):
@@ -63,14 +63,14 @@ def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool 
             continue
         if any(entry.name == DATABASE for entry in entries):
             continue
-        names_of_photos = {_stem(entry) for entry in entries if entry.name.lower().endswith(EXTENSIONS)}
+        partners = {_stem(entry) for entry in entries if entry.name.lower().endswith((*EXTENSIONS, *SIDECARS))}
         for entry in entries:
             if _is_folder(entry, follow_links):
                 (linked if entry.is_symlink() else folders).append(entry.path)
             elif entry.name.lower().endswith(wanted) and _is_file(entry, follow_links):
                 found.files.append(entry)
             elif label(entry.name) and _is_file(entry, follow_links):
-                found.beside.append(Beside(entry, _stem(entry) in names_of_photos))
+                found.beside.append(Beside(entry, not partners.isdisjoint((_stem(entry), entry.name.casefold()))))
     return found
 
 

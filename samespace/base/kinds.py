@@ -13,6 +13,13 @@ RAW = (
     *(".pef", ".srw", ".x3f", ".3fr", ".iiq", ".kdc", ".dcr", ".mos", ".rwl", ".erf"),
 )
 
+SIDECARS = (".xmp", ".aae", ".thm", ".json", ".pp3", ".dop", ".srt")  # edits and facts, in a file of their own
+
+
+def is_album_file(name: str) -> bool:
+    """Return whether a scan lists a file of this name: a photo, a video or a RAW file that is not hidden."""
+    return not name.startswith(".") and (name.lower().endswith(EXTENSIONS) or bool(label(name)))
+
 
 def label(name: str) -> str:
     """Return the extension of a video or RAW file in capitals; nothing for any other file."""

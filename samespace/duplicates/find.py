@@ -10,6 +10,7 @@ import numpy as np
 
 from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
+from samespace.duplicates.equal_files import EqualFiles
 from samespace.duplicates.group import DedupeOptions, Duplicates, Group, Verdicts, threshold_of
 from samespace.duplicates.grouping import Similar, by_components, by_dbscan, by_keeper, listed, weakest
 from samespace.duplicates.photo_table import PhotoTable, RowPairs, is_below
@@ -67,6 +68,7 @@ class Comparison:
         self.lowest = threshold_of(options)
         self.verdicts = _joint_verdicts(libraries)
         self._photos = photos = PhotoTable(libraries, folders, options)
+        self._equal_files = EqualFiles(libraries, folders, options)
         self._unreadable = [
             error for library in libraries for error in library.unreadable() if is_below(error.path, folders)
         ]
@@ -98,7 +100,8 @@ class Comparison:
         threshold = self._checked(threshold)
         same, different = self._photos.verdict_pairs(self.verdicts if verdicts is None else verdicts)
         ranking, clusters = self._clusters(threshold, same, different, without)
-        groups = self._groups(ranking, clusters, same)
+        groups = [*self._groups(ranking, clusters, same), *self._equal_files.groups(without)]
+        groups.sort(key=lambda group: (-ranking.bytes_freed([group]), bytes(group.members[0].photo.path)))
         return Duplicates(
             kind=self.options.kind,
             threshold=threshold,
@@ -108,6 +111,7 @@ class Comparison:
             duplicates=sum(not member.keep for group in groups for member in group.members),
             bytes_freed=ranking.bytes_freed(groups),
             unreadable=self._unreadable,
+            not_compared=self._equal_files.not_compared,
         )
 
     def counts(
@@ -118,7 +122,7 @@ class Comparison:
         counted = []
         for threshold in thresholds:
             ranking, clusters = self._clusters(self._checked(threshold), same, different, without)
-            counted.append(ranking.count(clusters))
+            counted.append(ranking.count(clusters) + self._equal_files.count(without))
         return counted
 
     def remember(self, libraries: Sequence[Library]) -> None:
@@ -156,7 +160,7 @@ class Comparison:
         return ranking, [*clusters, *alone[:, None]]
 
     def _groups(self, ranking: Ranking, clusters: Sequence[Ints], same: RowPairs) -> list[Group]:
-        """Return the clusters that leave something to remove as groups of photos, most bytes freed first."""
+        """Return the clusters that leave something to remove as groups of photos."""
         joins = self._joins(clusters, same)
         large = [cluster for cluster in clusters if len(cluster) > 2]
         keepers = [int(cluster[0]) for cluster in large]
@@ -168,7 +172,7 @@ class Comparison:
             group = ranking.group({row: joins[row] for row in rows}, score)
             if group:
                 groups.append(group)
-        return sorted(groups, key=lambda group: (-ranking.bytes_freed([group]), bytes(group.members[0].photo.path)))
+        return groups
 
     def _joins(self, clusters: Sequence[Ints], same: RowPairs) -> dict[int, Join]:
         """Return the kind and score that join each row to its cluster's first, the keeper's."""

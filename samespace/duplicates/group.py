@@ -48,6 +48,7 @@ class Duplicates(NamedTuple):
     duplicates: int  # photos to remove
     bytes_freed: int  # by removing them
     unreadable: list[UnreadablePhoto]
+    not_compared: dict[str, int]  # videos and RAW files, by their extensions in capitals; those of equal bytes too
 
 
 class DedupeOptions(NamedTuple):

@@ -20,7 +20,7 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS others (
     root INTEGER NOT NULL, path BLOB NOT NULL, -- relative to the root
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    has_photo INTEGER NOT NULL, -- of the same name beside it
+    has_partner INTEGER NOT NULL, -- a photo of the same name beside it, or a sidecar
     content TEXT, -- SHA-256 of the bytes, NULL until somebody asks
     PRIMARY KEY (root, path)
 ) WITHOUT ROWID
@@ -35,7 +35,7 @@ class OtherFile(NamedTuple):
     below: bytes  # path below the root
     size: int
     mtime_ns: int
-    has_photo: bool  # of the same name in the same folder
+    has_partner: bool  # a photo of the same name in the same folder, or a sidecar
     content: str | None  # SHA-256 of the file's bytes, if somebody has asked for it
 
     @property
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
     size: int
     mtime_ns: int
-    has_photo: bool
+    has_partner: bool
 
 
 class OtherFiles:
@@ -61,10 +61,10 @@ class OtherFiles:
         """Return the files below these roots, sorted by the bytes of their paths."""
         if not self._is_made():
             return []
-        rows = self._db.query("SELECT root, path, size, mtime_ns, has_photo, content FROM others")
+        rows = self._db.query("SELECT root, path, size, mtime_ns, has_partner, content FROM others")
         files = [
-            OtherFile(roots[number], number, path, size, mtime_ns, bool(has_photo), content)
-            for number, path, size, mtime_ns, has_photo, content in rows
+            OtherFile(roots[number], number, path, size, mtime_ns, bool(has_partner), content)
+            for number, path, size, mtime_ns, has_partner, content in rows
             if number in roots  # an older version, which does not know this table, may have replaced a root
         ]
         return sorted(files, key=lambda file: os.fsencode(file.path))
@@ -79,7 +79,7 @@ class OtherFiles:
         """
         before: dict[bytes, Seen] = {}
         if self._is_made():
-            rows = self._db.query("SELECT path, size, mtime_ns, has_photo FROM others WHERE root = ?", root)
+            rows = self._db.query("SELECT path, size, mtime_ns, has_partner FROM others WHERE root = ?", root)
             before = {path: Seen(size, at, bool(has)) for path, size, at, has in rows if path.startswith(prefix)}
         gone = [path for path in before if path not in found and not path.startswith(unlisted)]
         changed = [(path, seen) for path, seen in found.items() if before.get(path) != seen]
@@ -89,8 +89,8 @@ class OtherFiles:
             self._db.run(_TABLE)
             self._db.run_many("DELETE FROM others WHERE root = ? AND path = ?", ((root, path) for path in gone))
             self._db.run_many(
-                "INSERT INTO others (root, path, size, mtime_ns, has_photo) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (root, path) DO UPDATE SET has_photo = excluded.has_photo, "
+                "INSERT INTO others (root, path, size, mtime_ns, has_partner) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (root, path) DO UPDATE SET has_partner = excluded.has_partner, "
                 "content = CASE WHEN (size, mtime_ns) = (excluded.size, excluded.mtime_ns) THEN content END, "
                 "size = excluded.size, mtime_ns = excluded.mtime_ns",
                 [(root, path, *seen) for path, seen in changed],

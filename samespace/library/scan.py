@@ -115,8 +115,8 @@ def _view(library: Library, folder: Path, walked: Walk, follow_links: bool) -> _
             "disk it should show, or if they are gone put any other file there and scan again"
         )
     others = {
-        os.fsencode(entry.path)[start:]: Seen(*_stamp(entry, follow_links), has_photo)
-        for entry, has_photo in walked.beside
+        os.fsencode(entry.path)[start:]: Seen(*_stamp(entry, follow_links), has_partner)
+        for entry, has_partner in walked.beside
     }
     return _View(subtree, before, found, walked.unlisted, others)
 
