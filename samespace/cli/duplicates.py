@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -28,6 +29,7 @@ from samespace.cli.options import (
     say_if_outdated,
     thorough_option,
 )
+from samespace.cli.scanned import photoless, say_photoless
 
 if TYPE_CHECKING:
     from samespace.duplicates.group import DedupeOptions
@@ -42,8 +44,8 @@ def dedupe(arguments: argparse.Namespace) -> int:
 
     Reads new photos first, writes a plan, and removes nothing. Kinds of duplicates: exact, the same bytes or pixels;
     near, the same photo re-encoded, resized, lightly cropped or re-lit; same-space, another photo of the same room, by
-    --model or else by ImageNet features. Exits with 0 if there are no duplicates, with 11 if there are some, with 1
-    after an error.
+    --model or else by ImageNet features. Of videos and RAW files, copies with equal bytes are found. Exits with 0 if
+    there are no duplicates or no photos, with 11 if there are some duplicates, with 1 after an error.
     """
     from samespace.base.photos import EXTENSIONS
     from samespace.cli import show
@@ -63,19 +65,23 @@ def dedupe(arguments: argparse.Namespace) -> int:
         if look.model and not look.model.rooms:
             raise SameSpaceError(NO_PROOF)
         package()
+    extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
+    without = photoless(everywhere, arguments.library, extensions, arguments.follow_links)
+    say_photoless(without, everywhere, extensions, sys.stderr if arguments.json else sys.stdout)
+    everywhere = [each for each in everywhere if each not in without]
     with ExitStack() as held:
-        opened = libraries_of(everywhere, arguments.library)
+        opened = libraries_of(everywhere, arguments.library) if everywhere else []
         libraries = [library for library, _ in opened]
         _refuse_copies(libraries)
         for library in sorted(libraries, key=lambda library: library.id):
             held.enter_context(library.hold())
-        extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
         for library, below in opened:
             say_if_outdated(library, look)
             scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
         found = find_duplicates(libraries, everywhere, options, look.deciding, look.model)
-        plan = arguments.plan or libraries[0].folder / "plan.json"
-        write_plan(plan, make_plan(found, libraries))
+        plan = arguments.plan or (libraries[0].folder / "plan.json" if libraries else None)
+        if plan:
+            write_plan(plan, make_plan(found, libraries))
     if arguments.report:
         from samespace.cli.report import write_report
         from samespace.words.stored_captions import captions_of
@@ -84,7 +90,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         write_report(arguments.report, found, arguments.folders, plan, captions)
     if arguments.json:
         print(json.dumps(show.as_json(found, plan)))
-    else:
+    elif plan and libraries:
         show.show_found(found, plan, arguments.report, "samespace " + show.words(arguments.typed))
     return FOUND if found.groups else 0
 

@@ -19,6 +19,7 @@ from samespace.cli.options import (
     real,
     refuse_elsewhere,
 )
+from samespace.cli.scanned import photoless
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -35,6 +36,7 @@ def serve(arguments: argparse.Namespace) -> None:
     from samespace.web import server
 
     progress.off()
+    _refuse_photoless(arguments)
     token = _token(arguments)
     with server.open_door(arguments.host, arguments.port, token) as door:
         if arguments.folder:
@@ -45,6 +47,16 @@ def serve(arguments: argparse.Namespace) -> None:
         refuse_elsewhere(arguments.prefer, roots)
         look, prefer = look_of(arguments, library), real(arguments.prefer)
         server.serve(door, library.folder, roots, look, arguments.host, token, prefer)
+
+
+def _refuse_photoless(arguments: argparse.Namespace) -> None:
+    """Refuse a folder without photos, unless a library remembers it."""
+    from samespace.base.kinds import no_photos
+    from samespace.base.photos import EXTENSIONS
+
+    folders = real([arguments.folder] if arguments.folder else [])
+    for others in photoless(folders, arguments.library, EXTENSIONS).values():
+        raise SameSpaceError(f"{no_photos(others)} Name a DIR that holds photos")
 
 
 def serve_options(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from samespace.search.neighbours import from_pairs
 
 
 class EqualFiles:
-    """Videos and RAW files, ranked as photos are. Those with a partner, a photo of their name or a sidecar, are left out.
+    """Videos and RAW files, ranked as photos are; those with a photo or a sidecar of their name are left out.
 
     Made in the thread that opened the libraries; after that any threads may use it at once.
     """

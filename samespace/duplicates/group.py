@@ -36,6 +36,11 @@ class Group(NamedTuple):
     members: tuple[Member, ...]
     weakest: float  # the lowest score of any two members; above 200 members, of a sample: see `grouping.weakest`
 
+    @property
+    def noun(self) -> str:
+        """Return what to call a member: a file, if it is a video or RAW file."""
+        return "photo" if self.members[0].photo.width else "file"
+
 
 class Duplicates(NamedTuple):
     """The groups of duplicates among some photos; those that free most bytes come first."""

@@ -1,0 +1,70 @@
+"""Say what a scan saw, and which folders have no photos: no library is made for those."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from samespace.base.text import count, readable
+
+if TYPE_CHECKING:
+    from samespace.library.scan import Scan
+
+
+def photoless(
+    folders: Sequence[Path], chosen: Path | None, extensions: Sequence[str], follow_links: bool = False
+) -> dict[Path, dict[str, int]]:
+    """Return the folders without photos that no library remembers yet, each with what else is there, by `by_label`.
+
+    With a chosen library that is yet to be made, videos and RAW files are enough: somebody wants one for them.
+    """
+    from samespace.base.find import DATABASE, walk
+    from samespace.base.kinds import by_label
+    from samespace.library.library import FOLDER
+    from samespace.library.scan import refuse_own_folders
+
+    refuse_own_folders(folders)
+    found: dict[Path, dict[str, int]] = {}
+    for folder in folders:
+        if ((chosen or folder / FOLDER) / DATABASE).is_file():
+            continue
+        walked = walk(folder, extensions, follow_links)
+        if not walked.files and not walked.unlisted:
+            found[folder] = by_label(each.entry.name for each in walked.beside)
+    if chosen and (len(found) < len(folders) or any(found.values())):
+        return {}  # one library for all of them
+    return found
+
+
+def say_photoless(
+    found: dict[Path, dict[str, int]], folders: Sequence[Path], extensions: Sequence[str], to: TextIO
+) -> None:
+    """Say what was looked for in vain; of several folders, in which."""
+    from samespace.base.kinds import no_photos
+
+    for folder, others in found.items():
+        where = f"{readable(os.fspath(folder))}: " if len(folders) > 1 else ""
+        print(where + no_photos(others, extensions), file=to)
+
+
+def scan_lines(scan: Scan, extensions: Sequence[str]) -> list[str]:
+    """Return what a scan found, and what has changed since the last one."""
+    from samespace.base.kinds import no_photos, not_compared
+
+    if not scan.photos:
+        return [no_photos(scan.not_compared, extensions), _changes(scan)]
+    rate = f", {scan.photos / scan.seconds:,.0f} a second" if scan.seconds >= 1 else ""
+    lines = [f"{count(scan.photos, 'photo')} in {scan.seconds:.1f} s{rate}", _changes(scan)]
+    return [*lines, *([not_compared(scan.not_compared)] if scan.not_compared else [])]
+
+
+def _changes(scan: Scan) -> str:
+    """Return what has changed since the last scan: 1,326 new files, 3 moved, 1 missing."""
+    parts: list[str] = []
+    changes = ((scan.new, "new"), (scan.changed, "changed"), (scan.moved, "moved"), (scan.forgotten, "missing"))
+    for number, name in changes:
+        if number:
+            parts.append(f"{number:,} {name}" if parts else count(number, f"{name} file"))
+    return ", ".join(parts) or "no changes since the last scan"
