@@ -29,7 +29,7 @@ from samespace.cli.options import (
     say_if_outdated,
     thorough_option,
 )
-from samespace.cli.scanned import photoless, say_photoless
+from samespace.cli.scanned import added, photoless, say_photoless
 
 if TYPE_CHECKING:
     from samespace.duplicates.group import DedupeOptions
@@ -79,6 +79,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
             say_if_outdated(library, look)
             scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
         found = find_duplicates(libraries, everywhere, options, look.deciding, look.model)
+        found = found._replace(not_compared=added([found.not_compared, *without.values()]))
         plan = arguments.plan or (libraries[0].folder / "plan.json" if libraries else None)
         if plan:
             write_plan(plan, make_plan(found, libraries))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -36,6 +37,14 @@ def photoless(
     if chosen and (len(found) < len(folders) or any(found.values())):
         return {}  # one library for all of them
     return found
+
+
+def added(counted: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return the sums of what `by_label` counted in several folders."""
+    sums: Counter[str] = Counter()
+    for some in counted:
+        sums.update(some)
+    return dict(sorted(sums.items()))
 
 
 def say_photoless(

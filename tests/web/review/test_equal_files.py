@@ -18,7 +18,7 @@ def films(client: TestClient, live: LiveLibrary, album: Path, monkeypatch: pytes
     monkeypatch.setattr(comparing, "PATIENCE", 60)
     for name in ("one.mov", "two/one.MOV"):
         write(album / name, b"film" * 500_000)
-    rescan(live)
+    rescan(live, album)
     return client
 
 
@@ -59,6 +59,6 @@ def test_a_scan_that_finds_one_more_is_noticed(films: TestClient, album: Path, l
     live.catch_up(moved=False)
     assert live.snapshot.number == number
     write(album / "three.mov", b"film" * 500_000)
-    rescan(live)
+    rescan(live, album)
     (group,) = [group for group in listed(films)["groups"] if names(group)[0].endswith("mov")]
     assert len(group["members"]) == 3
