@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from samespace.base.kinds import by_label
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import readable, shell_word
 from samespace.duplicates import quarantine
@@ -101,6 +102,7 @@ class Overview(Answer):
     look: Look
     quarantine: list[Run] = Field(description="the newest first")
     unreadable: list[Unreadable] = Field(description="the most frequent reason first")
+    not_compared: dict[str, int] = Field(description="videos and RAW files, by their extensions in capitals")
 
 
 def tree(photos: Collection[Photo]) -> Folder:
@@ -192,6 +194,7 @@ def overview(live: LiveLibrary) -> Overview:
         look=_look(live, snapshot),
         quarantine=_runs(live.folder),
         unreadable=_unreadable(snapshot.unreadable, base),
+        not_compared=by_label(file.path.name for file in (snapshot.others or {}).values() if file.path not in gone),
     )
 
 
