@@ -1,4 +1,4 @@
-"""A library remembers the videos and RAW files that a scan passes over; libraries of before do so from their next scan."""
+"""A library remembers the videos and RAW files that a scan passes over; older ones do so from their next scan."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_is_gone_is_forgotten_and_what_cannot_be_listed_is_not(album: Path)
 def test_hashes_are_kept_until_a_file_changes(album: Path) -> None:
     scanned(album, album / FOLDER)
     library = Library(album / FOLDER)
-    raw, film = library.others()
+    _, film = library.others()
     content = library.other_files.contents([film])
     assert known(album / FOLDER) == {"raw.NEF": None, "film.mov": content[0]}
     (album / "film.jpg").write_bytes((album / "a.jpg").read_bytes())
