@@ -29,7 +29,7 @@ from samespace.cli.options import (
     say_if_outdated,
     thorough_option,
 )
-from samespace.cli.scanned import added, photoless, say_photoless
+from samespace.cli.scanned import added, photoless, photoless_lines
 
 if TYPE_CHECKING:
     from samespace.duplicates.group import DedupeOptions
@@ -67,7 +67,8 @@ def dedupe(arguments: argparse.Namespace) -> int:
         package()
     extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
     without = photoless(everywhere, arguments.library, extensions, arguments.follow_links)
-    say_photoless(without, everywhere, extensions, sys.stderr if arguments.json else sys.stdout)
+    for line in photoless_lines(without, everywhere, extensions):
+        print(line, file=sys.stderr if arguments.json else sys.stdout)
     everywhere = [each for each in everywhere if each not in without]
     with ExitStack() as held:
         opened = libraries_of(everywhere, arguments.library) if everywhere else []

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
 from samespace.cli.options import folder_options, libraries_of, matcher_option, real, say_if_outdated
-from samespace.cli.scanned import photoless, say_photoless
+from samespace.cli.scanned import photoless, photoless_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +38,8 @@ def scan(arguments: argparse.Namespace) -> None:
     if arguments.imported and len(folders) > 1:
         raise SameSpaceError("--import takes over one folder: name only the DIR that was embedded")
     without = photoless(folders, arguments.library, extensions, arguments.follow_links)
-    say_photoless(without, folders, extensions, sys.stdout)
+    for line in photoless_lines(without, folders, extensions):
+        print(line)
     folders = [each for each in folders if each not in without]
     if not folders:
         return

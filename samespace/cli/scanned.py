@@ -6,8 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
+from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
 
 if TYPE_CHECKING:
@@ -47,15 +48,22 @@ def added(counted: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(sorted(sums.items()))
 
 
-def say_photoless(
-    found: dict[Path, dict[str, int]], folders: Sequence[Path], extensions: Sequence[str], to: TextIO
-) -> None:
-    """Say what was looked for in vain; of several folders, in which."""
+def photoless_lines(
+    found: Mapping[Path, Mapping[str, int]], folders: Sequence[Path], extensions: Sequence[str]
+) -> list[str]:
+    """Return what was looked for in vain; of several folders, in which."""
     from samespace.base.kinds import no_photos
 
-    for folder, others in found.items():
-        where = f"{readable(os.fspath(folder))}: " if len(folders) > 1 else ""
-        print(where + no_photos(others, extensions), file=to)
+    names = {folder: f"{readable(os.fspath(folder))}: " if len(folders) > 1 else "" for folder in found}
+    return [names[folder] + no_photos(others, extensions) for folder, others in found.items()]
+
+
+def refuse_photoless(
+    folders: Sequence[Path], chosen: Path | None, extensions: Sequence[str], follow_links: bool = False
+) -> None:
+    """Refuse folders without photos that no library remembers."""
+    for line in photoless_lines(photoless(folders, chosen, extensions, follow_links), folders, extensions):
+        raise SameSpaceError(f"{line} Name a DIR that holds photos")
 
 
 def scan_lines(scan: Scan, extensions: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from samespace.cli.options import (
     real,
     refuse_elsewhere,
 )
-from samespace.cli.scanned import photoless
+from samespace.cli.scanned import refuse_photoless
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -33,10 +33,12 @@ def serve(arguments: argparse.Namespace) -> None:
     if missing:
         raise SameSpaceError(f"{missing[0]} is not installed: pip install 'samespace[web]'")
     from samespace.base import progress
+    from samespace.base.photos import EXTENSIONS
     from samespace.web import server
 
     progress.off()
-    _refuse_photoless(arguments)
+    if arguments.folder:
+        refuse_photoless(real([arguments.folder]), arguments.library, EXTENSIONS)
     token = _token(arguments)
     with server.open_door(arguments.host, arguments.port, token) as door:
         if arguments.folder:
@@ -47,16 +49,6 @@ def serve(arguments: argparse.Namespace) -> None:
         refuse_elsewhere(arguments.prefer, roots)
         look, prefer = look_of(arguments, library), real(arguments.prefer)
         server.serve(door, library.folder, roots, look, arguments.host, token, prefer)
-
-
-def _refuse_photoless(arguments: argparse.Namespace) -> None:
-    """Refuse a folder without photos, unless a library remembers it."""
-    from samespace.base.kinds import no_photos
-    from samespace.base.photos import EXTENSIONS
-
-    folders = real([arguments.folder] if arguments.folder else [])
-    for others in photoless(folders, arguments.library, EXTENSIONS).values():
-        raise SameSpaceError(f"{no_photos(others)} Name a DIR that holds photos")
 
 
 def serve_options(parser: argparse.ArgumentParser) -> None:

@@ -55,6 +55,14 @@ def test_serve_refuses_it(run: Run, unseen: Path) -> None:
     assert not (unseen / ".samespace").exists()
 
 
+def test_a_search_in_it_is_refused(run: Run, unseen: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "album" / "a.jpg", 1)
+    status, out, err = run("search", "--like", tmp_path / "album", "--in", unseen)
+    assert (status, out) == (1, "")
+    assert err == f"error: {unseen}: {LOOKED_FOR} {NOT_LOOKED_AT} Name a DIR that holds photos\n"
+    assert not (unseen / ".samespace").exists()
+
+
 def test_json_a_plan_and_a_report_are_written_all_the_same(run: Run, unseen: Path, tmp_path: Path) -> None:
     plan, report = tmp_path / "plan.json", tmp_path / "report.html"
     status, out, err = run("dedupe", unseen, "--json", "--plan", plan, "--report", report)
