@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
 from samespace.cli.options import folder_options, libraries_of, matcher_option, real, say_if_outdated
-from samespace.cli.scanned import photoless, photoless_lines
+from samespace.cli.scanned import with_photos
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +38,7 @@ def scan(arguments: argparse.Namespace) -> None:
         look = look_for(arguments.matcher, look)
     if arguments.imported and len(folders) > 1:
         raise SameSpaceError("--import takes over one folder: name only the DIR that was embedded")
-    without = photoless(folders, arguments.library, extensions, arguments.follow_links)
-    for line in photoless_lines(without, folders, extensions):
-        print(line)
-    folders = [each for each in folders if each not in without]
+    folders, _ = with_photos(folders, arguments.library, extensions, arguments.follow_links, sys.stdout)
     if not folders:
         return
     for library, below in libraries_of(folders, arguments.library):

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
@@ -56,6 +56,16 @@ def photoless_lines(
 
     names = {folder: f"{readable(os.fspath(folder))}: " if len(folders) > 1 else "" for folder in found}
     return [names[folder] + no_photos(others, extensions) for folder, others in found.items()]
+
+
+def with_photos(
+    folders: Sequence[Path], chosen: Path | None, extensions: Sequence[str], follow_links: bool, to: TextIO
+) -> tuple[list[Path], dict[str, int]]:
+    """Leave out folders without photos that no library remembers, and say so; return what else is in these, too."""
+    without = photoless(folders, chosen, extensions, follow_links)
+    for line in photoless_lines(without, folders, extensions):
+        print(line, file=to)
+    return [folder for folder in folders if folder not in without], added(without.values())
 
 
 def refuse_photoless(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from samespace.base.kinds import no_photos, not_compared
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
-from samespace.base.text import count, readable, score_words, shell_word, size_words
+from samespace.base.text import count, full_path, readable, score_words, shell_word, size_words
 from samespace.cli.scanned import scan_lines
 from samespace.duplicates.apply import Applied
 from samespace.duplicates.group import Duplicates, Group, Member
@@ -73,7 +73,7 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
         print(f"\nreport of all groups: {words([report])}")
     if not found.duplicates:
         return
-    apply = f"samespace apply {words([plan])}"
+    apply = f"samespace apply {full_path(plan)}"
     look = {} if report else {f"{rerun} --report report.html": "look at all groups first"}
     _show_next({**look, apply: f"move {count(found.duplicates, 'duplicate')} to quarantine"})
 
@@ -289,7 +289,7 @@ def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
         left = "would be left" if dry_run else "was left"
         print(f"a {to} to the keeper {left} in place of each")
     _show_skipped(applied.skipped)
-    _show_next({f"samespace undo {words([run])}": "bring all of them back" for run in applied.runs})
+    _show_next({f"samespace undo {full_path(run)}": "bring all of them back" for run in applied.runs})
 
 
 def show_undone(undone: Undone) -> None:

@@ -6,6 +6,7 @@ What a manifest intends is on the disk before the first photo moves. From there 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -32,6 +33,7 @@ from samespace.duplicates.manifest import (
     write_manifest,
 )
 from samespace.duplicates.move import move_to_quarantine
+from samespace.duplicates.obstacles import movable
 from samespace.duplicates.plan import Plan, refuse_contradictions
 from samespace.library.library import Library
 
@@ -48,7 +50,8 @@ class Applied(NamedTuple):
 def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
     """Check every photo to remove and its keeper, then move the photos; `to` can leave a link to the keeper.
 
-    A photo that is not as planned is left alone, and so is a group whose keeper is not as planned; the rest is done.
+    A photo that is not as planned, or cannot be moved, is left alone, and so is a group whose keeper is not as planned;
+    the rest is done. A dry run stops before the first move, and finds all that can be found before it.
     """
     if to not in WAYS:
         raise SameSpaceError(f"cannot remove photos to {to!r}: choose {', '.join(WAYS)}")
@@ -58,9 +61,14 @@ def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
         checked, skipped = check_plan(plan)
         if to == "hardlink":
             _refuse_other_file_systems(checked)
-        if dry_run or not checked:
-            return Applied(len(checked), bytes_to_free(each.victim_seen for each in checked), (), tuple(skipped))
-        return _carry_out(_begin(libraries, checked, to), skipped)
+        checked, hindered = movable(checked, {library: opened.folder for library, opened in libraries.items()})
+        skipped += hindered
+        begun = _begin(libraries, checked, to)
+        if not dry_run:
+            return _carry_out(begun, skipped)
+        for manifest, _ in begun:
+            _leave_no_trace(manifest.folder)
+        return Applied(len(checked), bytes_to_free(each.victim_seen for each in checked), (), tuple(skipped))
 
 
 def _open(library: str, folder: Path) -> Library:
@@ -104,6 +112,12 @@ def _begin(libraries: dict[str, Library], checked: Sequence[Checked], to: str) -
         raise SameSpaceError(f"{quarantine} cannot be written: {error.strerror}; nothing was moved") from error
     manifests = [read_manifest(quarantine / name) for quarantine in quarantines]
     return list(zip(manifests, by_library.values(), strict=True))
+
+
+def _leave_no_trace(run: Path) -> None:
+    discard(run)
+    with contextlib.suppress(OSError):  # it holds other runs
+        run.parent.rmdir()
 
 
 def _free_name(quarantines: Sequence[Path], made: datetime) -> str:
