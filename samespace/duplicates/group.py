@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.partners import Partner, going
 from samespace.base.photos import UnreadablePhoto
 from samespace.duplicates.keeper import RULES
 from samespace.library.library import Photo
@@ -27,6 +28,7 @@ class Member(NamedTuple):
     keep: bool
     why: str
     damaged: bool = False  # or a nearly equal photo is: both are kept
+    partners: tuple[Partner, ...] = ()
 
 
 class Group(NamedTuple):
@@ -35,6 +37,18 @@ class Group(NamedTuple):
     kind: str  # the loosest that joins a member to the keeper
     members: tuple[Member, ...]
     weakest: float  # the lowest score of any two members; above 200 members, of a sample: see `grouping.weakest`
+
+
+def partners_that_go(members: Iterable[Member]) -> list[Partner]:
+    """Return the partners that go with the photos to remove, each once."""
+    removed = {member.photo.path: member for member in members if not member.keep}
+    return going((partner for member in removed.values() for partner in member.partners), removed)
+
+
+def bytes_freed(group: Group) -> int:
+    """Return what removing the duplicates of a group frees, partners included."""
+    photos = sum(member.photo.size for member in group.members if not member.keep)
+    return photos + sum(partner.size for partner in partners_that_go(group.members))
 
 
 class Duplicates(NamedTuple):
@@ -46,7 +60,7 @@ class Duplicates(NamedTuple):
     photos: int
     groups: list[Group]
     duplicates: int  # photos to remove
-    bytes_freed: int  # by removing them
+    bytes_freed: int  # by removing them and their partners
     unreadable: list[UnreadablePhoto]
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from samespace.base.arrays import Ints
-from samespace.duplicates.group import KINDS, Group, Member
+from samespace.duplicates.group import KINDS, Group, Member, partners_that_go
 from samespace.duplicates.grouping import Similar
 from samespace.duplicates.keeper import PROTECTED, Standing, why_kept, why_removed
 from samespace.duplicates.photo_table import PhotoTable
@@ -72,15 +72,23 @@ class Ranking:
         keeper, *rest = ranked
         suspects = self._suspects(ranked)
         why = suspects.get(keeper.path) or why_kept(self._standing(keeper), self._standing(rest[0]), self._photos.rule)
+        kept = {keeper.path, *(photo.path for photo in rest if self._is_kept(photo, suspects))}
+        beside = self._standings.beside
+        needed = beside.needed((photo.path for photo in rest if photo.path not in kept), kept)
         others = []
         for photo in rest:
             join = joins[self._photos.rows[photo.content]]
-            keep = photo.path in self._photos.protected or photo.path in suspects
-            why_other = suspects.get(photo.path) or self._why(photo, keeper, join.kind)
-            others.append(Member(photo, join.score, keep, why_other, photo.path in suspects))
+            keep = photo.path in kept or photo.path in needed
+            why_other = suspects.get(photo.path) or needed.get(photo.path) or self._why(photo, keeper, join.kind)
+            damaged = photo.path in suspects
+            others.append(Member(photo, join.score, keep, why_other, damaged, beside.of(photo.path)))
         others.sort(key=lambda member: (-member.score, bytes(member.photo.path)))
         loosest = max((join.kind for join in joins.values()), key=KINDS.index)
-        return Group(loosest, (Member(keeper, 1.0, True, why, keeper.path in suspects), *others), weakest)
+        first = Member(keeper, 1.0, True, why, keeper.path in suspects, beside.of(keeper.path))
+        return Group(loosest, (first, *others), weakest)
+
+    def _is_kept(self, photo: Photo, suspects: Mapping[Path, str]) -> bool:
+        return photo.path in self._photos.protected or photo.path in suspects
 
     def _ranked(self, rows: Iterable[int]) -> list[Photo]:
         """Return the photos of these rows, the one to keep first; none if that leaves nothing to remove."""
@@ -119,8 +127,13 @@ class Ranking:
         return f"{joined_by}, {why_removed(self._standing(photo), self._standing(keeper), self._photos.rule)}"
 
     def bytes_freed(self, groups: Sequence[Group]) -> int:
-        """Return what removing the duplicates frees: each file once, and nothing for a hard link to a kept photo."""
+        """Return what removing the duplicates frees, and their partners.
+
+        Each file counts once, and a hard link to a kept photo for nothing.
+        """
         members = [(self._photos.inode(member.photo), member) for group in groups for member in group.members]
         kept = {inode for inode, member in members if member.keep}
         removed = {inode: member.photo.size for inode, member in members if not member.keep}
-        return sum(size for inode, size in removed.items() if inode not in kept)
+        partners = partners_that_go(member for _, member in members)
+        photos = sum(size for inode, size in removed.items() if inode not in kept)
+        return photos + sum(partner.size for partner in partners)
