@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ class Beside:
 
     def __init__(self) -> None:
         self._partners = Partners()
-        self._looks: dict[Path, tuple[int, bytes]] = {}
+        self._looks: dict[Path, str] = {}
 
     def of(self, photo: Path) -> tuple[Partner, ...]:
         """Return the partners of a photo."""
@@ -51,22 +52,22 @@ class Beside:
 
     def _look_equal(self, one: Partner, other: Partner) -> bool:
         looks = [self._look(each) for each in (one, other)]
-        return looks[0] == looks[1] != (0, b"")
+        return looks[0] == looks[1] != ""
 
-    def _look(self, partner: Partner) -> tuple[int, bytes]:
-        """Return the size of a file and its beginning, middle and end; (0, b"") if it cannot be read."""
+    def _look(self, partner: Partner) -> str:
         if partner.path not in self._looks:
-            self._looks[partner.path] = _look(partner)
+            self._looks[partner.path] = _hash_of_parts(partner)
         return self._looks[partner.path]
 
 
-def _look(partner: Partner) -> tuple[int, bytes]:
-    parts = []
+def _hash_of_parts(partner: Partner) -> str:
+    """Return a hash of the beginning, the middle and the end of a file; "" if it cannot be read."""
+    digest = hashlib.sha256()
     try:
         with partner.path.open("rb") as file:
             for start in (0, (partner.size - _PART) // 2, partner.size - _PART):
                 file.seek(max(0, start))
-                parts.append(file.read(_PART))
+                digest.update(file.read(_PART))
     except OSError:
-        return 0, b""
-    return partner.size, b"".join(parts)
+        return ""
+    return digest.hexdigest()
