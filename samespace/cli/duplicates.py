@@ -152,7 +152,7 @@ def undo(arguments: argparse.Namespace) -> int:
     if run is None:
         library = arguments.library or library_above()
         runs = quarantine.runs(library)
-        held = [run for run in runs if run.photos or run.strays]
+        held = [run for run in runs if run.holds]
         if not held:
             broken = [run.folder for run in runs if run.state == "unreadable"]
             why = f"holds runs without a manifest, {show.words(broken)}" if broken else "is empty"

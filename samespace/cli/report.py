@@ -18,9 +18,10 @@ from PIL import Image
 
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
+from samespace.base.partners import labels
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
-from samespace.duplicates.group import Duplicates, Group, Member
+from samespace.duplicates.group import Duplicates, Group, Member, bytes_freed
 
 SIDE = 176  # pixels of a thumbnail's longer side
 
@@ -198,7 +199,7 @@ def _unreadable(errors: Sequence[UnreadablePhoto]) -> str:
 
 
 def _group_head(number: int, group: Group, threshold: float) -> str:
-    freed = sum(member.photo.size for member in group.members if not member.keep)
+    freed = bytes_freed(group)
     size, kind = len(group.members), _text(group.kind)
     return (
         f'<article id="g{number}" class="group" style="--photos:{size}" tabindex="-1" aria-labelledby="h{number}"'
@@ -233,8 +234,16 @@ def _photo(
         f'<p class="fate"><b>{fate}</b>{score}</p><p class="why">{_text(member.why)}</p>'
         f'<p class="name"><span>{_text(folder + os.sep if folder else "")}</span>{_text(last)}</p>'
         f'<p class="facts"><span>{photo.width} × {photo.height}</span> <span>{size_words(photo.size)}</span>'
-        f"<time>{_text((photo.taken or 'no date')[:16])}</time></p></li>\n"
+        f"<time>{_text((photo.taken or 'no date')[:16])}</time></p>{_beside(member)}</li>\n"
     )
+
+
+def _beside(member: Member) -> str:
+    """Return the files that belong to a photo: + CR2, XMP."""
+    if not member.partners:
+        return ""
+    names = _text(", ".join(partner.path.name for partner in member.partners))
+    return f'<p class="beside" title="{names}">+ {_text(labels(member.partners))}</p>'
 
 
 def thumbnail_html(shown: Thumbnail | UnreadablePhoto, words: str) -> str:

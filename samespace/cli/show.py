@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samespace.base.partners import labels
 from samespace.base.photos import UnreadablePhoto
-from samespace.base.text import count, readable, score_words, shell_word, size_words
+from samespace.base.text import count, count_with, readable, score_words, shell_word, size_words
 from samespace.duplicates.apply import Applied
 from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.duplicates.manifest import Skipped
@@ -91,7 +92,8 @@ def _show_group(group: Group) -> None:
         score = "" if member is group.members[0] else score_words(member.score)
         facts = f"{member.photo.width}×{member.photo.height}, {size_words(member.photo.size)}"
         path = readable(from_here(member.photo.path))
-        print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}: {member.why}")
+        beside = f" + {readable(labels(member.partners))}" if member.partners else ""
+        print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}{beside}: {member.why}")
 
 
 def as_json(found: Duplicates, plan: Path) -> dict[str, Any]:
@@ -124,6 +126,7 @@ def _member_as_json(member: Member) -> dict[str, Any]:
         "size": photo.size,
         "taken": photo.taken,
         "damaged": member.damaged,
+        "partners": [{"path": os.fspath(partner.path), "size": partner.size} for partner in member.partners],
     }
 
 
@@ -288,7 +291,7 @@ def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
     """Show what `apply` moved, or with `dry_run` would move."""
     moved = "would move" if dry_run else "moved"
     size = size_words(applied.bytes_to_free)
-    print(f"{moved} {count(applied.photos, 'photo')} to quarantine: emptying it frees {size}")
+    print(f"{moved} {count_with(applied.photos, 'photo', applied.partners)} to quarantine: emptying it frees {size}")
     if to != "quarantine":
         left = "would be left" if dry_run else "was left"
         print(f"a {to} to the keeper {left} in place of each")
@@ -298,7 +301,7 @@ def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
 
 def show_undone(undone: Undone) -> None:
     """Show what `undo` brought back."""
-    print(f"{count(undone.photos, 'photo')} back in place")
+    print(f"{count_with(undone.photos, 'photo', undone.partners)} back in place")
     _show_skipped(undone.skipped)
 
 
@@ -322,7 +325,8 @@ def show_misdated(runs: Sequence[Run]) -> None:
 
 def held(runs: Sequence[Run]) -> str:
     """Return what runs hold: 12 photos, 34 MB,"""
-    return f"{count(sum(run.photos for run in runs), 'photo')}, {size_words(sum(run.bytes_to_free for run in runs))},"
+    photos, partners = sum(run.photos for run in runs), sum(run.partners for run in runs)
+    return f"{count_with(photos, 'photo', partners)}, {size_words(sum(run.bytes_to_free for run in runs))},"
 
 
 def asks(question: str) -> bool:
@@ -333,7 +337,7 @@ def asks(question: str) -> bool:
 
 def show_deleted(deleted: Deleted) -> None:
     """Show what `empty-quarantine` deleted."""
-    print(f"deleted {count(deleted.photos, 'photo')}, freed {size_words(deleted.bytes_freed)}")
+    print(f"deleted {count_with(deleted.photos, 'photo', deleted.partners)}, freed {size_words(deleted.bytes_freed)}")
     _show_skipped(deleted.skipped)
 
 

@@ -215,14 +215,9 @@ def _parted(manifest: Manifest, belonging: Mapping[Path, tuple[Path, ...]]) -> l
     """Return the partners in quarantine whose photos are back in their places."""
     parted = []
     for move in held_photos(manifest):
-        for photo in belonging.get(move.path, ()):
-            if os.path.lexists(photo):
-                undo = f"`samespace undo {shell_word(str(manifest.folder))}`"
-                parted.append(
-                    Skipped(
-                        manifest.folder / move.quarantined, f"it belongs to {photo}, which stays: {undo} brings it back"
-                    )
-                )
+        if back := next(filter(os.path.lexists, belonging.get(move.path, ())), None):
+            bring = f"`samespace undo {shell_word(str(manifest.folder))}` brings it back"
+            parted.append(Skipped(manifest.folder / move.quarantined, f"it belongs to {back}, which stays: {bring}"))
     return parted
 
 
