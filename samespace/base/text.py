@@ -82,10 +82,10 @@ def score_words(score: float) -> str:
 
 def count_with(number: int, noun: str, partners: int) -> str:
     """Return a number of photos with that of their partners: 2 photos and 3 files that belong to them."""
+    if not partners:
+        return count(number, noun)
     belonging = "file that belongs" if partners == 1 else "files that belong"
-    return count(number, noun) + (
-        f" and {partners:,} {belonging} to {'it' if number == 1 else 'them'}" if partners else ""
-    )
+    return f"{count(number, noun)} and {partners:,} {belonging} to {'it' if number == 1 else 'them'}"
 
 
 def count(number: int, noun: str) -> str:

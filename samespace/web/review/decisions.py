@@ -330,7 +330,8 @@ def _offer(folder: Path) -> Undone:
     """Say what undoing a run from before the start would bring back."""
     run = next(run for run in quarantine.runs(folder.parent.parent) if run.folder == folder)
     made = run.made.astimezone().strftime("%Y-%m-%d %H:%M")
-    words = f"Nothing was decided since SameSpace started. Bring back {count_with(run.photos, 'photo', run.partners)} removed on {made}?"
+    held = count_with(run.photos, "photo", run.partners)
+    words = f"Nothing was decided since SameSpace started. Bring back {held} removed on {made}?"
     return Undone(undone=None, run=folder.name, groups=[], photos=[], skipped=[], words=words)
 
 
