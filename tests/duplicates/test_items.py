@@ -227,8 +227,8 @@ def test_a_partner_that_the_plan_removes_or_keeps_by_itself_is_left_to_that(pair
     assert apply(plan).partners == 0
     undo_all(pair.library.folder)
     groups = make_plan(pair.library, pair.root, ([pair.kept], [pair.photo]), ([clip], [kept_clip])).groups
-    apply(pair.plan._replace(groups=(groups[0]._replace(remove=(photo,)), groups[1])))
-    assert (clip.exists(), kept_clip.exists()) == (True, False)
+    applied = apply(pair.plan._replace(groups=(groups[0]._replace(remove=(photo,)), groups[1])))
+    assert (pair.photo.exists(), applied.partners, clip.exists()) == (False, 0, True)
 
 
 def test_emptying_deletes_partners_with_their_photo(pair: Pair) -> None:
