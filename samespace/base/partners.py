@@ -129,8 +129,8 @@ def _partner(folder: Path, name: str, photos: Iterable[str]) -> Partner | None:
 
 def _parted(name: str) -> tuple[str, str]:
     """Return the stem of a name, and its extension in lower case."""
-    path = Path(name)
-    return path.stem, path.suffix.lower()
+    stem, dot, kind = name.rpartition(".")
+    return (stem, dot + kind.lower()) if stem else (name, "")
 
 
 def _rank(name: str) -> tuple[int, bytes]:

@@ -119,8 +119,9 @@ def _look_of_kind(arguments: argparse.Namespace) -> Look:
 def apply(arguments: argparse.Namespace) -> int:
     """Carry out a plan: move duplicates to quarantine.
 
-    Checks every photo and its keeper first, and leaves alone what has changed since. --to hardlink or symlink leaves a
-    link to the keeper in place of each duplicate. `samespace undo` brings everything back.
+    Checks every photo and its keeper first, and leaves alone what has changed since. A photo's RAW file, video and
+    sidecars go with it. --to hardlink or symlink leaves a link to the keeper in place of each duplicate, and those
+    files beside it. `samespace undo` brings everything back.
     """
     from samespace.cli import show
     from samespace.duplicates.apply import apply as carry_out
