@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,10 +68,11 @@ def check_items(plan: Plan, checked: Sequence[Checked]) -> tuple[list[Item], lis
             skipped.append(Skipped(each.victim.path, reason))
         else:
             found.append((each, mine))
+    leaving = {*victims, *(planned.path for _, mine in found for planned, _ in mine)}
     read = _read_all(planned for _, mine in found for planned, _ in mine)
     items = []
     for each, mine in found:
-        reason = next(filter(None, (_why_not(planned, read) for planned, _ in mine)), "")
+        reason = next(filter(None, (_why_not(planned, read, leaving) for planned, _ in mine)), "")
         if reason:
             skipped.append(Skipped(each.victim.path, reason))
         else:
@@ -98,7 +99,7 @@ def _read(path: Path) -> _Read | str:
         return f"cannot be read: {error.strerror}"
 
 
-def _why_not(planned: PlannedPartner, read: dict[Path, _Read | str]) -> str:
+def _why_not(planned: PlannedPartner, read: dict[Path, _Read | str], leaving: Collection[Path]) -> str:
     """Return why a partner must stay; "" if it may go."""
     mine = read[planned.path]
     if isinstance(mine, str):
@@ -106,6 +107,8 @@ def _why_not(planned: PlannedPartner, read: dict[Path, _Read | str]) -> str:
     kept = read[planned.keeper] if planned.keeper else mine
     if isinstance(kept, str):
         return f"the file kept for {planned.path.name}, {planned.keeper}, {kept}"
+    if planned.keeper in leaving:
+        return f"the file kept for {planned.path.name}, {planned.keeper}, is to be removed as well"
     if kept.content != mine.content:
         return f"the file kept for {planned.path.name}, {planned.keeper}, has other bytes"
     return ""

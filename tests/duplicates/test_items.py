@@ -231,6 +231,17 @@ def test_a_partner_that_the_plan_removes_or_keeps_by_itself_is_left_to_that(pair
     assert (pair.photo.exists(), applied.partners, clip.exists()) == (False, 0, True)
 
 
+def test_a_plan_edited_to_remove_what_a_partner_was_kept_for_leaves_that_item(pair: Pair) -> None:
+    third = write(pair.root / "c" / "1.jpg", b"photo")
+    plan = make_plan(pair.library, pair.root, ([third], [pair.photo, pair.kept]))
+    photo, kept = plan.groups[0].remove
+    edited = (pair.named(photo, {pair.raw: pair.kept_raw}), pair.named(kept, {pair.kept_raw: None}))
+    applied = apply(plan._replace(groups=(plan.groups[0]._replace(remove=edited),)))
+    assert (applied.photos, applied.partners, [each.path for each in applied.skipped]) == (1, 1, [pair.photo])
+    assert applied.skipped[0].reason.endswith("is to be removed as well")
+    assert pair.raw.exists()
+
+
 def test_emptying_deletes_partners_with_their_photo(pair: Pair) -> None:
     applied = apply(pair.plan)
     deleted = delete_runs(runs(pair.library.folder))
