@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from samespace.base.partners import labels
 from samespace.base.photos import UnreadablePhoto
-from samespace.base.text import count, count_with, readable, score_words, shell_word, size_words
+from samespace.base.text import count, count_with, full_path, readable, score_words, shell_word, size_words
 from samespace.duplicates.apply import Applied
-from samespace.duplicates.group import Duplicates, Group, Member
+from samespace.duplicates.group import Duplicates, Group
 from samespace.duplicates.manifest import Skipped
 from samespace.duplicates.quarantine import Deleted, Run
 from samespace.duplicates.undo import Undone
@@ -80,7 +80,7 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
         print(f"\nreport of all groups: {words([report])}")
     if not found.duplicates:
         return
-    apply = f"samespace apply {words([plan])}"
+    apply = f"samespace apply {full_path(plan)}"
     look = {} if report else {f"{rerun} --report report.html": "look at all groups first"}
     _show_next({**look, apply: f"move {count(found.duplicates, 'duplicate')} to quarantine"})
 
@@ -94,40 +94,6 @@ def _show_group(group: Group) -> None:
         path = readable(from_here(member.photo.path))
         beside = f" + {readable(labels(member.partners))}" if member.partners else ""
         print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}{beside}: {member.why}")
-
-
-def as_json(found: Duplicates, plan: Path) -> dict[str, Any]:
-    """Return the groups that were found, for a program."""
-    return {
-        "kind": found.kind,
-        "threshold": found.threshold,
-        "grouping": found.grouping,
-        "photos": found.photos,
-        "duplicates": found.duplicates,
-        "bytes_freed": found.bytes_freed,
-        "plan": os.fspath(plan),
-        "groups": [
-            {"kind": group.kind, "weakest": group.weakest, "members": [_member_as_json(each) for each in group.members]}
-            for group in found.groups
-        ],
-        "unreadable": [{"path": os.fspath(error.path), "reason": error.reason} for error in found.unreadable],
-    }
-
-
-def _member_as_json(member: Member) -> dict[str, Any]:
-    photo = member.photo
-    return {
-        "path": os.fspath(photo.path),
-        "keep": member.keep,
-        "score": member.score,
-        "why": member.why,
-        "width": photo.width,
-        "height": photo.height,
-        "size": photo.size,
-        "taken": photo.taken,
-        "damaged": member.damaged,
-        "partners": [{"path": os.fspath(partner.path), "size": partner.size} for partner in member.partners],
-    }
 
 
 def show_answers(answers: Sequence[Answer], asked: int, space: Space, threshold: float | None, top: int) -> None:
@@ -296,7 +262,7 @@ def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
         left = "would be left" if dry_run else "was left"
         print(f"a {to} to the keeper {left} in place of each")
     _show_skipped(applied.skipped)
-    _show_next({f"samespace undo {words([run])}": "bring all of them back" for run in applied.runs})
+    _show_next({f"samespace undo {full_path(run)}": "bring all of them back" for run in applied.runs})
 
 
 def show_undone(undone: Undone) -> None:

@@ -6,6 +6,7 @@ What a manifest intends is on the disk before the first photo moves. From there 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -34,6 +35,7 @@ from samespace.duplicates.manifest import (
     write_manifest,
 )
 from samespace.duplicates.move import move_item
+from samespace.duplicates.obstacles import movable
 from samespace.duplicates.plan import Plan, refuse_contradictions
 from samespace.library.library import Library
 
@@ -51,7 +53,8 @@ class Applied(NamedTuple):
 def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
     """Check every photo to remove and its keeper, then move the photos; `to` can leave a link to the keeper.
 
-    A photo that is not as planned is left alone, and so is a group whose keeper is not as planned; the rest is done.
+    A photo that is not as planned, or cannot be moved, is left alone, and so is a group whose keeper is not as planned;
+    the rest is done. A dry run stops before the first move, and finds all that can be found before it.
     """
     if to not in WAYS:
         raise SameSpaceError(f"cannot remove photos to {to!r}: choose {', '.join(WAYS)}")
@@ -63,16 +66,37 @@ def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
             _refuse_other_file_systems(checked)
         items = [Item(each) for each in checked]
         if to == "quarantine":  # a link leaves the photo's name in place, and so its partners
-            items, left = check_items(plan, checked)
-            skipped += left
-        if dry_run or not items:
-            return _applied([file for item in items for file in item.files], len(items), (), skipped)
-        return _carry_out(_begin(libraries, items, to), skipped)
+            items, changed = check_items(plan, checked)
+            skipped += changed
+        items, hindered = _movable(items, {library: opened.folder for library, opened in libraries.items()})
+        skipped += hindered
+        begun = _begin(libraries, items, to)
+        if not dry_run:
+            return _carry_out(begun, skipped)
+        for manifest, _ in begun:
+            _leave_no_trace(manifest.folder)
+        return _applied([file for item in items for file in item.files], len(items), (), skipped)
 
 
 def _applied(moved: Sequence[Checked], photos: int, runs: Sequence[Path], skipped: Sequence[Skipped]) -> Applied:
     to_free = bytes_to_free(each.victim_seen for each in moved)
     return Applied(photos, to_free, tuple(runs), tuple(skipped), len(moved) - photos)
+
+
+def _movable(items: Sequence[Item], libraries: dict[str, Path]) -> tuple[list[Item], list[Skipped]]:
+    """Return the items of which every file can be moved, and why the others cannot."""
+    _, hindered = movable([file for item in items for file in item.files], libraries)
+    reasons = {each.path: each.reason for each in hindered}
+    ready, skipped = [], []
+    for item in items:
+        photo = item.photo.victim.path
+        stuck = next((file.victim.path for file in item.files if file.victim.path in reasons), None)
+        if stuck is None:
+            ready.append(item)
+        else:
+            belongs = "" if stuck == photo else f"{stuck.name}, which belongs to it: "
+            skipped.append(Skipped(photo, belongs + reasons[stuck]))
+    return ready, skipped
 
 
 def _open(library: str, folder: Path) -> Library:
@@ -116,6 +140,12 @@ def _begin(libraries: dict[str, Library], items: Sequence[Item], to: str) -> _Be
         raise SameSpaceError(f"{quarantine} cannot be written: {error.strerror}; nothing was moved") from error
     manifests = [read_manifest(quarantine / name) for quarantine in quarantines]
     return list(zip(manifests, by_library.values(), strict=True))
+
+
+def _leave_no_trace(run: Path) -> None:
+    discard(run)
+    with contextlib.suppress(OSError):  # it holds other runs
+        run.parent.rmdir()
 
 
 def _free_name(quarantines: Sequence[Path], made: datetime) -> str:
