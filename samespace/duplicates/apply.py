@@ -85,18 +85,14 @@ def _applied(moved: Sequence[Checked], photos: int, runs: Sequence[Path], skippe
 
 def _movable(items: Sequence[Item], libraries: dict[str, Path]) -> tuple[list[Item], list[Skipped]]:
     """Return the items of which every file can be moved, and why the others cannot."""
+    item_of = {file.victim.path: item for item in items for file in item.files}
     _, hindered = movable([file for item in items for file in item.files], libraries)
-    reasons = {each.path: each.reason for each in hindered}
-    ready, skipped = [], []
-    for item in items:
-        photo = item.photo.victim.path
-        stuck = next((file.victim.path for file in item.files if file.victim.path in reasons), None)
-        if stuck is None:
-            ready.append(item)
-        else:
-            belongs = "" if stuck == photo else f"{stuck.name}, which belongs to it: "
-            skipped.append(Skipped(photo, belongs + reasons[stuck]))
-    return ready, skipped
+    skipped: dict[Path, Skipped] = {}
+    for stuck in hindered:
+        photo = item_of[stuck.path].photo.victim.path
+        belongs = "" if stuck.path == photo else f"{stuck.path.name}, which belongs to it: "
+        skipped.setdefault(photo, Skipped(photo, belongs + stuck.reason))
+    return [item for item in items if item.photo.victim.path not in skipped], [*skipped.values()]
 
 
 def _open(library: str, folder: Path) -> Library:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from samespace.duplicates import obstacles
 from samespace.duplicates.apply import apply
 from samespace.duplicates.manifest import MANIFEST
 from samespace.duplicates.plan import Plan, PlannedPartner, read_plan, write_plan
@@ -309,3 +310,17 @@ def test_a_manifest_brings_no_file_that_is_nobodys_partner(pair: Pair) -> None:
     (run / "0" / "b" / "1.xmp").rename(run / "0" / "b" / "x.xmp")
     assert [each.reason.split(":")[0] for each in undo(run).skipped] == ["no scan finds a photo there"]
     assert not (pair.root / "b" / "x.xmp").exists()
+
+
+def test_a_dry_run_finds_that_a_partner_has_no_room(
+    pair: Pair, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(elsewhere / "library", create=True)
+    library.add_root(pair.root)
+    plan = make_plan(library, pair.root, ([pair.kept], [pair.photo]))
+    photo = pair.named(plan.groups[0].remove[0], {pair.raw: pair.kept_raw})
+    plan = plan._replace(groups=(plan.groups[0]._replace(remove=(photo,)),))
+    monkeypatch.setattr(obstacles, "free_bytes", lambda folder: obstacles.NOTES + 4096)  # one block
+    [skipped] = apply(plan, dry_run=True).skipped
+    assert (skipped.path, "no room to copy it" in skipped.reason) == (pair.photo, True)
+    assert pair.back()
