@@ -46,11 +46,10 @@ def dedupe(arguments: argparse.Namespace) -> int:
     after an error.
     """
     from samespace.base.photos import EXTENSIONS
-    from samespace.cli import show
-    from samespace.cli.found import as_json
+    from samespace.cli import found_json, show
     from samespace.cli.plans import write
     from samespace.duplicates.find import NO_PROOF, find_duplicates
-    from samespace.duplicates.group import threshold_of
+    from samespace.duplicates.group import COPIES, SAME_SPACE, threshold_of
     from samespace.duplicates.plan import make_plan
     from samespace.words.scan import scan_folders
 
@@ -85,10 +84,10 @@ def dedupe(arguments: argparse.Namespace) -> int:
         folders = [library.folder for library in libraries]
         write_report(arguments.report, found, arguments.folders, plan, captions, folders)
     if arguments.json:
-        print(json.dumps(as_json(found, plan)))
+        print(json.dumps(found_json.as_json(found, plan)))
     else:
         show.show_found(found, plan, arguments.report, "samespace " + show.words(arguments.typed))
-    return FOUND if found.groups else 0
+    return FOUND if any(group.answer in (COPIES, SAME_SPACE) for group in found.groups) else 0
 
 
 def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
@@ -105,6 +104,7 @@ def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
         tuple(real(arguments.against)),
         tuple(real(arguments.prefer)),
         arguments.thorough,
+        arguments.mark_all,
     )
 
 
@@ -121,10 +121,9 @@ def _look_of_kind(arguments: argparse.Namespace) -> Look:
 def apply(arguments: argparse.Namespace) -> int:
     """Carry out a plan: move duplicates to quarantine.
 
-    Checks every photo and its keeper first, and leaves alone what has changed since. A photo's RAW file, video and
-    sidecars go with it. --to hardlink or symlink leaves a link to the keeper in place of each duplicate, and those
-    files beside it. `samespace undo` brings everything back. Without PLAN, nothing is applied, and the plans of the
-    library at or above the current folder are listed.
+    Checks every photo and its keeper first, and leaves alone what has changed since. A photo's RAW, video and sidecars
+    go with it, unless --to hardlink or symlink leaves a link to the keeper. `samespace undo` brings everything back.
+    Without PLAN, nothing is applied, and the plans of the library at or above the current folder are listed.
     """
     from samespace.cli import show
     from samespace.cli.plans import show_plans, undo_commands
@@ -315,6 +314,7 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
         help="search these folders too; remove nothing from them",
     )
     prefer_option(parser)
+    parser.add_argument("--mark-all", action="store_true", help="mark all but one of each group, not only copies")
     parser.add_argument(
         "--keep",
         choices=("best", "largest", "oldest", "newest", "shortest-path"),

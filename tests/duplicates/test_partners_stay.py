@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from samespace.cli.found import as_json
+from samespace.cli.found_json import as_json
 from samespace.duplicates.apply import apply
 from samespace.duplicates.find import find_duplicates
 from samespace.duplicates.group import DedupeOptions, Duplicates

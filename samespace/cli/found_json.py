@@ -20,8 +20,7 @@ def as_json(found: Duplicates, plan: Path) -> dict[str, Any]:
         "bytes_freed": found.bytes_freed,
         "plan": os.fspath(plan),
         "groups": [
-            {"kind": group.kind, "weakest": group.weakest, "members": [_member_as_json(each) for each in group.members]}
-            for group in found.groups
+            {**group._asdict(), "members": [_member_as_json(each) for each in group.members]} for group in found.groups
         ],
         "unreadable": [{"path": os.fspath(error.path), "reason": error.reason} for error in found.unreadable],
     }
