@@ -13,12 +13,14 @@ import stat
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.attributes import attributes_of
 from samespace.duplicates.check import Checked, check_plan
+from samespace.duplicates.items import Item, check_items
 from samespace.duplicates.manifest import (
     QUARANTINE,
     WAYS,
@@ -32,7 +34,7 @@ from samespace.duplicates.manifest import (
     remove_run,
     write_manifest,
 )
-from samespace.duplicates.move import move_to_quarantine
+from samespace.duplicates.move import move_item
 from samespace.duplicates.obstacles import movable
 from samespace.duplicates.plan import Plan, refuse_contradictions
 from samespace.library.library import Library
@@ -45,6 +47,7 @@ class Applied(NamedTuple):
     bytes_to_free: int  # by emptying the quarantine: nothing is freed before, and nothing by a hard link
     runs: tuple[Path, ...]  # a folder in each library that lost photos; none in a dry run
     skipped: tuple[Skipped, ...]
+    partners: int = 0  # moved with their photos
 
 
 def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
@@ -61,14 +64,35 @@ def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
         checked, skipped = check_plan(plan)
         if to == "hardlink":
             _refuse_other_file_systems(checked)
-        checked, hindered = movable(checked, {library: opened.folder for library, opened in libraries.items()})
+        items = [Item(each) for each in checked]
+        if to == "quarantine":  # a link leaves the photo's name in place, and so its partners
+            items, changed = check_items(plan, checked)
+            skipped += changed
+        items, hindered = _movable(items, {library: opened.folder for library, opened in libraries.items()})
         skipped += hindered
-        begun = _begin(libraries, checked, to)
+        begun = _begin(libraries, items, to)
         if not dry_run:
             return _carry_out(begun, skipped)
         for manifest, _ in begun:
             _leave_no_trace(manifest.folder)
-        return Applied(len(checked), bytes_to_free(each.victim_seen for each in checked), (), tuple(skipped))
+        return _applied([file for item in items for file in item.files], len(items), (), skipped)
+
+
+def _applied(moved: Sequence[Checked], photos: int, runs: Sequence[Path], skipped: Sequence[Skipped]) -> Applied:
+    to_free = bytes_to_free(each.victim_seen for each in moved)
+    return Applied(photos, to_free, tuple(runs), tuple(skipped), len(moved) - photos)
+
+
+def _movable(items: Sequence[Item], libraries: dict[str, Path]) -> tuple[list[Item], list[Skipped]]:
+    """Return the items of which every file can be moved, and why the others cannot."""
+    item_of = {file.victim.path: item for item in items for file in item.files}
+    _, hindered = movable([file for item in items for file in item.files], libraries)
+    skipped: dict[Path, Skipped] = {}
+    for stuck in hindered:
+        photo = item_of[stuck.path].photo.victim.path
+        belongs = "" if stuck.path == photo else f"{stuck.path.name}, which belongs to it: "
+        skipped.setdefault(photo, Skipped(photo, belongs + stuck.reason))
+    return [item for item in items if item.photo.victim.path not in skipped], [*skipped.values()]
 
 
 def _open(library: str, folder: Path) -> Library:
@@ -92,20 +116,20 @@ def _refuse_other_file_systems(checked: Sequence[Checked]) -> None:
             )
 
 
-_Begun = list[tuple[Manifest, list[Checked]]]
+_Begun = list[tuple[Manifest, list[Item]]]
 
 
-def _begin(libraries: dict[str, Library], checked: Sequence[Checked], to: str) -> _Begun:
+def _begin(libraries: dict[str, Library], items: Sequence[Item], to: str) -> _Begun:
     """Write the manifests of a run, of one name in each library that will lose photos; or nothing at all."""
-    by_library: defaultdict[str, list[Checked]] = defaultdict(list)
-    for each in checked:
-        by_library[each.victim.library].append(each)
+    by_library: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_library[item.photo.victim.library].append(item)
     made = datetime.now(timezone.utc)
     quarantines = [libraries[library].folder / QUARANTINE for library in by_library]
     name = _free_name(quarantines, made)
     try:
         for quarantine, mine in zip(quarantines, by_library.values(), strict=True):
-            write_manifest(quarantine / name, made, to, _moves(mine))
+            write_manifest(quarantine / name, made, to, _moves([file for item in mine for file in item.files]))
     except OSError as error:
         for quarantine in quarantines:
             discard(quarantine / name)
@@ -131,7 +155,7 @@ def _free_name(quarantines: Sequence[Path], made: datetime) -> str:
 
 
 def _moves(checked: Sequence[Checked]) -> list[Move]:
-    """Return the move of each photo, to its path below its root in a folder numbered for that root."""
+    """Return the move of each file, to its path below its root in a folder numbered for that root."""
     roots = sorted({each.victim.root for each in checked})
     moves = []
     for number, each in enumerate(checked):
@@ -155,17 +179,19 @@ def _moves(checked: Sequence[Checked]) -> list[Move]:
 
 
 def _carry_out(begun: _Begun, skipped: list[Skipped]) -> Applied:
-    moved = []
-    stop = ""
-    for manifest, checked in begun:
-        for move, each in zip(manifest.moves, checked, strict=True):
+    moved: list[Checked] = []
+    photos, stop = 0, ""
+    for manifest, items in begun:
+        moves = iter(manifest.moves)
+        for item in items:
+            mine = list(islice(moves, len(item.files)))
             if stop:
-                skipped.append(Skipped(move.path, stop))
+                skipped.append(Skipped(item.photo.victim.path, stop))
                 continue
-            left, stop = move_to_quarantine(manifest, move, each)
+            went, (left, stop) = move_item(manifest, mine, item)
             if left:
-                skipped.append(Skipped(move.path, left))
+                skipped.append(Skipped(item.photo.victim.path, left))
             else:
-                moved.append(each)
-    runs = tuple(manifest.folder for manifest, _ in begun if not remove_run(manifest))
-    return Applied(len(moved), bytes_to_free(each.victim_seen for each in moved), runs, tuple(skipped))
+                moved += went
+                photos += 1
+    return _applied(moved, photos, [manifest.folder for manifest, _ in begun if not remove_run(manifest)], skipped)

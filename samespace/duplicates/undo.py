@@ -26,6 +26,7 @@ from samespace.duplicates.manifest import (
     no_run_at,
     note,
     partial_name,
+    photos_of,
     read_manifest,
 )
 from samespace.duplicates.mend import mend
@@ -38,6 +39,7 @@ class Undone(NamedTuple):
     photos: int  # back in their places
     removed: bool  # the run's folder
     skipped: tuple[Skipped, ...]
+    partners: int = 0  # back beside their photos
 
 
 def undo(run: Path) -> Undone:
@@ -58,21 +60,25 @@ def undo(run: Path) -> Undone:
         found = mend(manifest, scanned or homes)
         moves, broken = (*manifest.moves, *found.moves), max(0, manifest.broken - len(found.moves))
         manifest = manifest._replace(moves=moves, broken=broken)
-        photos, skipped = 0, list(found.left)
+        partners, back, skipped = photos_of(moves), 0, list(found.left)
+        photos = 0
         for move in progress.over(manifest.moves, "undoing"):
             held = os.path.lexists(run / move.quarantined)
-            reason = why_not_there(move.path, move.root, library, homes) if held else ""
+            reason = ""
+            if held:
+                reason = why_not_there(move.path, move.root, library, homes, move.path in partners)
             reason = reason or put_back(manifest, move)
             if not reason and not held:
                 reason = _loss(manifest, move)
             if reason:
                 skipped.append(Skipped(move.path, reason))
             elif held:
-                photos += 1
+                photos += move.path not in partners
+                back += move.path in partners
                 with contextlib.suppress(OSError):  # undo needs no notes, and must work on a full disk
                     note(manifest, move, "restored")
         removed, others = finish(manifest)
-        return Undone(photos, removed, (*skipped, *others))
+        return Undone(photos, removed, (*skipped, *others), back)
 
 
 def _loss(manifest: Manifest, move: Move) -> str:
