@@ -116,7 +116,7 @@ class Comparison:
         groups = [*self._groups(ranking, clusters, same, answer), *self._equal_files.groups(without)]
         groups.sort(key=lambda group: (-ranking.bytes_freed([group]), bytes(group.members[0].photo.path)))
         if self.options.kind == "near" and threshold > copies.LOOK_TWICE:
-            groups += self._doubtful_groups(different, without, clusters)
+            groups += self._doubtful_groups(threshold, different, without, clusters)
         return Duplicates(
             kind=self.options.kind,
             threshold=threshold,
@@ -139,7 +139,7 @@ class Comparison:
             ranking, clusters = self._clusters(self._checked(threshold), same, different, without)
             doubtful = 0
             if self.options.kind == "near" and threshold > copies.LOOK_TWICE:
-                doubtful = len(self._doubtful_groups(different, without, clusters))
+                doubtful = len(self._doubtful_groups(threshold, different, without, clusters))
             counted.append(ranking.count(clusters) + self._equal_files.count(without) + doubtful)
         return counted
 
@@ -198,9 +198,12 @@ class Comparison:
         alone = np.setdiff1d(np.flatnonzero(ranking.copied > 1), clustered)
         return ranking, [*clusters, *alone[:, None]]
 
-    def _doubtful_groups(self, different: RowPairs, without: Collection[Path], clusters: Sequence[Ints]) -> list[Group]:
+    def _doubtful_groups(
+        self, threshold: float, different: RowPairs, without: Collection[Path], clusters: Sequence[Ints]
+    ) -> list[Group]:
         """Return groups of photos that are alike and no copies, nor in a group of copies: bursts, and to look twice."""
-        similar = self._similar.at(copies.LOOK_TWICE, (), different)
+        # Copies that a higher threshold leaves out are copies all the same: nothing differs.
+        similar = self._similar.at(copies.LOOK_TWICE, (), different, below=min(threshold, same_shot.THRESHOLD))
         ranking = Ranking(self._photos, self._standings, similar, frozenset(without))
         order = ranking.order()
         order = order[~np.isin(order, np.concatenate([_NO_ROWS, *clusters]))]

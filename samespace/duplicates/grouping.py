@@ -6,6 +6,7 @@ other numbers and the groups, and their order, stay the same. A photo that `orde
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -60,18 +61,21 @@ class Similar:
         self._scored = _both_ways(first[clear], second[clear], scores[clear])
         self._settle(threshold, same, different)
 
-    def at(self, threshold: float, same: Pairs = (), different: Pairs = ()) -> Similar:
-        """Return the same at another threshold, no lower than the first, and with other verdicts; scores are kept."""
+    def at(self, threshold: float, same: Pairs = (), different: Pairs = (), below: float = math.inf) -> Similar:
+        """Return the same at another threshold, no lower than the first, and with other verdicts; scores are kept.
+
+        Pairs that score `below` or more are left out.
+        """
         other = copy(self)
-        other._settle(threshold, same, different)
+        other._settle(threshold, same, different, below)
         return other
 
-    def _settle(self, threshold: float, same: Pairs, different: Pairs) -> None:
-        self.threshold = threshold
+    def _settle(self, threshold: float, same: Pairs, different: Pairs, below: float = math.inf) -> None:
+        self.threshold, self.below = threshold, below
         self.same = _sides(same)
         self.different = _sides(different)
         first, second, scores = self._scored
-        clear = scores >= threshold
+        clear = (scores >= threshold) & (scores < below)
         same_first, same_second = _columns(self.same)
         different_first, different_second = _columns(self.different)
         judged_first, judged_second = np.append(same_first, different_first), np.append(same_second, different_second)
@@ -106,7 +110,8 @@ class Similar:
         if among is not None:
             near, same = near[among[near]], same[among[same]]
         scores = score_in_blocks(np.full(len(near), i), near, self.score_pairs)
-        near, scores = near[scores >= self.threshold], scores[scores >= self.threshold]
+        clear = (scores >= self.threshold) & (scores < self.below)
+        near, scores = near[clear], scores[clear]
         ids = np.append(near, same)
         order = np.argsort(ids)
         return ids[order], np.append(scores, np.ones(len(same)))[order]
