@@ -49,6 +49,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     from samespace.cli import show
     from samespace.duplicates.find import NO_PROOF, find_duplicates
     from samespace.duplicates.group import threshold_of
+    from samespace.duplicates.only_here import with_only_here
     from samespace.duplicates.plan import make_plan, write_plan
     from samespace.words.scan import scan_folders
 
@@ -73,7 +74,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         for library, below in opened:
             say_if_outdated(library, look)
             scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
-        found = find_duplicates(libraries, everywhere, options, look.deciding, look.model)
+        found = with_only_here(find_duplicates(libraries, everywhere, options, look.deciding, look.model))
         plan = arguments.plan or libraries[0].folder / "plan.json"
         write_plan(plan, make_plan(found, libraries))
     if arguments.report:
@@ -131,7 +132,7 @@ def apply(arguments: argparse.Namespace) -> int:
         print("nothing to do: this plan removes no photos")
         return 0
     try:
-        applied = carry_out(plan, arguments.to, arguments.dry_run)
+        applied = carry_out(plan, arguments.to, arguments.dry_run, arguments.merge_metadata)
     except KeyboardInterrupt:
         raise SameSpaceError("stopped: type `samespace undo` to bring back what was moved") from None
     show.show_applied(applied, arguments.to, arguments.dry_run)
@@ -152,7 +153,7 @@ def undo(arguments: argparse.Namespace) -> int:
     if run is None:
         library = arguments.library or library_above()
         runs = quarantine.runs(library)
-        held = [run for run in runs if run.photos or run.strays]
+        held = [run for run in runs if run.can_be_undone]
         if not held:
             broken = [run.folder for run in runs if run.state == "unreadable"]
             why = f"holds runs without a manifest, {show.words(broken)}" if broken else "is empty"
@@ -334,6 +335,12 @@ def apply_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `samespace apply`."""
     parser.add_argument("plan", type=Path, metavar="PLAN", help="the plan that `samespace dedupe` wrote")
     parser.add_argument("--dry-run", action="store_true", help="check everything, move nothing")
+    parser.add_argument(
+        "--merge-metadata",
+        action="store_true",
+        help="first write what only removed photos know (date, GPS, rating, keywords, caption, title) to an XMP "
+        "sidecar of the keeper",
+    )
     parser.add_argument(
         "--to",
         choices=("quarantine", "hardlink", "symlink"),

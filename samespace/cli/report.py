@@ -21,6 +21,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
 from samespace.duplicates.group import Duplicates, Group, Member
+from samespace.duplicates.only_here import loss_words
 
 SIDE = 176  # pixels of a thumbnail's longer side
 
@@ -72,7 +73,8 @@ def write_report(
                 page.write(_group_head(number, group, threshold))
                 for member in group.members:
                     caption = (captions or {}).get(member.photo.content)
-                    page.write(_photo(member, member is group.members[0], next(thumbnails), base, caption))
+                    shown, keeper = next(thumbnails), member is group.members[0]
+                    page.write(_photo(member, keeper, shown, base, caption, loss_words(member, group)))
                     bar.update()
                 page.write("</ul></article>\n")
         page.write(after)
@@ -218,7 +220,12 @@ def _least_similar(group: Group, threshold: float) -> str:
 
 
 def _photo(
-    member: Member, keeper: bool, shown: Thumbnail | UnreadablePhoto, base: str, caption: str | None = None
+    member: Member,
+    keeper: bool,
+    shown: Thumbnail | UnreadablePhoto,
+    base: str,
+    caption: str | None = None,
+    lost: str = "",
 ) -> str:
     photo, path = member.photo, os.fspath(member.photo.path)
     name = path[len(base) :] if path.startswith(base) else path
@@ -226,11 +233,12 @@ def _photo(
     fate = "Keep" if keeper else "Also keep" if member.keep else "Remove"
     score = "" if keeper else f'<span class="score"><span>score</span> {score_words(member.score)}</span>'
     word = "" if is_plain(path) else f' data-word="{_text(shell_word(path))}"'
+    only = f'<p class="only">{_text(lost)}</p>' if lost else ""
     return (
         f'<li class="{"keep" if member.keep else "remove"}">'
         f'<a href="{_text(photo.path.as_uri())}" title="{_text(path)}"{word}'
         f' aria-label="{_text(f"{fate}: {name}")}">{thumbnail_html(shown, caption or name)}</a>'
-        f'<p class="fate"><b>{fate}</b>{score}</p><p class="why">{_text(member.why)}</p>'
+        f'<p class="fate"><b>{fate}</b>{score}</p><p class="why">{_text(member.why)}</p>{only}'
         f'<p class="name"><span>{_text(folder + os.sep if folder else "")}</span>{_text(last)}</p>'
         f'<p class="facts"><span>{photo.width} × {photo.height}</span> <span>{size_words(photo.size)}</span>'
         f"<time>{_text((photo.taken or 'no date')[:16])}</time></p></li>\n"

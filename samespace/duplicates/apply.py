@@ -11,6 +11,7 @@ import sqlite3
 import stat
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.attributes import attributes_of
 from samespace.duplicates.check import Checked, check_plan
+from samespace.duplicates.homes import homes_of
 from samespace.duplicates.manifest import (
     QUARANTINE,
     WAYS,
@@ -27,12 +29,15 @@ from samespace.duplicates.manifest import (
     bytes_to_free,
     discard,
     hold_all,
+    note,
     read_manifest,
     remove_run,
     write_manifest,
 )
 from samespace.duplicates.move import move_to_quarantine
 from samespace.duplicates.plan import Plan, refuse_contradictions
+from samespace.duplicates.sidecar_record import Sidecar
+from samespace.duplicates.sidecars import Merge, Unwritten, is_written, plan_merges, take_back, write_sidecar
 from samespace.library.library import Library
 
 
@@ -43,12 +48,14 @@ class Applied(NamedTuple):
     bytes_to_free: int  # by emptying the quarantine: nothing is freed before, and nothing by a hard link
     runs: tuple[Path, ...]  # a folder in each library that lost photos; none in a dry run
     skipped: tuple[Skipped, ...]
+    sidecars: int = 0  # written beside kept photos
 
 
-def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
+def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False, merge_metadata: bool = False) -> Applied:
     """Check every photo to remove and its keeper, then move the photos; `to` can leave a link to the keeper.
 
     A photo that is not as planned is left alone, and so is a group whose keeper is not as planned; the rest is done.
+    `merge_metadata` writes what only removed photos know to a sidecar of the keeper, before they go.
     """
     if to not in WAYS:
         raise SameSpaceError(f"cannot remove photos to {to!r}: choose {', '.join(WAYS)}")
@@ -58,9 +65,14 @@ def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
         checked, skipped = check_plan(plan)
         if to == "hardlink":
             _refuse_other_file_systems(checked)
+        merges: list[Merge] = []
+        if merge_metadata:
+            checked, merges, more = plan_merges(plan, checked)
+            skipped += more
         if dry_run or not checked:
-            return Applied(len(checked), bytes_to_free(each.victim_seen for each in checked), (), tuple(skipped))
-        return _carry_out(_begin(libraries, checked, to), skipped)
+            freed = bytes_to_free(each.victim_seen for each in checked)
+            return Applied(len(checked), freed, (), tuple(skipped), len({merge.sidecar.path for merge in merges}))
+        return _carry_out(_begin(libraries, checked, to, merges), skipped)
 
 
 def _open(library: str, folder: Path) -> Library:
@@ -87,7 +99,7 @@ def _refuse_other_file_systems(checked: Sequence[Checked]) -> None:
 _Begun = list[tuple[Manifest, list[Checked]]]
 
 
-def _begin(libraries: dict[str, Library], checked: Sequence[Checked], to: str) -> _Begun:
+def _begin(libraries: dict[str, Library], checked: Sequence[Checked], to: str, merges: Sequence[Merge]) -> _Begun:
     """Write the manifests of a run, of one name in each library that will lose photos; or nothing at all."""
     by_library: defaultdict[str, list[Checked]] = defaultdict(list)
     for each in checked:
@@ -96,8 +108,10 @@ def _begin(libraries: dict[str, Library], checked: Sequence[Checked], to: str) -
     quarantines = [libraries[library].folder / QUARANTINE for library in by_library]
     name = _free_name(quarantines, made)
     try:
-        for quarantine, mine in zip(quarantines, by_library.values(), strict=True):
-            write_manifest(quarantine / name, made, to, _moves(mine))
+        for quarantine, (library, mine) in zip(quarantines, by_library.items(), strict=True):
+            moves = _moves(mine)
+            sidecars = _sidecars(moves, [merge for merge in merges if merge.library == library])
+            write_manifest(quarantine / name, made, to, moves, sidecars)
     except OSError as error:
         for quarantine in quarantines:
             discard(quarantine / name)
@@ -140,18 +154,60 @@ def _moves(checked: Sequence[Checked]) -> list[Move]:
     return moves
 
 
+def _sidecars(moves: Sequence[Move], merges: Sequence[Merge]) -> list[Sidecar]:
+    """Return the sidecars to write, with the numbers of the photos that know."""
+    numbers = {move.path: move.number for move in moves}
+    return [merge.sidecar._replace(moves=tuple(numbers[path] for path in merge.knowing)) for merge in merges]
+
+
 def _carry_out(begun: _Begun, skipped: list[Skipped]) -> Applied:
     moved = []
+    runs = []
+    sidecars = set()
     stop = ""
     for manifest, checked in begun:
+        reasons: dict[Path, str] = {}  # by sidecar, "" if it was written
+        gone = set()
         for move, each in zip(manifest.moves, checked, strict=True):
             if stop:
                 skipped.append(Skipped(move.path, stop))
                 continue
-            left, stop = move_to_quarantine(manifest, move, each)
+            left = _write_first(manifest, move, reasons)
+            if left:
+                with suppress(OSError):
+                    note(manifest, move, "left", left)
+            else:
+                left, stop = move_to_quarantine(manifest, move, each)
             if left:
                 skipped.append(Skipped(move.path, left))
             else:
                 moved.append(each)
-    runs = tuple(manifest.folder for manifest, _ in begun if not remove_run(manifest))
-    return Applied(len(moved), bytes_to_free(each.victim_seen for each in moved), runs, tuple(skipped))
+                gone.add(move.number)
+        tried = [sidecar for sidecar in manifest.sidecars if sidecar.path in reasons]
+        in_vain = [sidecar for sidecar in tried if gone.isdisjoint(sidecar.moves) and is_written(sidecar)]
+        unwritten = _take_back(manifest, in_vain)
+        skipped += unwritten.skipped
+        sidecars |= {sidecar.path for sidecar in tried if not gone.isdisjoint(sidecar.moves)}
+        if unwritten.again or not remove_run(manifest):
+            runs.append(manifest.folder)
+    freed = bytes_to_free(each.victim_seen for each in moved)
+    return Applied(len(moved), freed, tuple(runs), tuple(skipped), len(sidecars))
+
+
+def _write_first(manifest: Manifest, move: Move, reasons: dict[Path, str]) -> str:
+    """Write the sidecar that holds what a photo knows, unless it was written; return "", or why the photo must stay."""
+    for sidecar in manifest.sidecars:
+        if move.number in sidecar.moves:
+            if sidecar.path not in reasons:
+                reasons[sidecar.path] = write_sidecar(manifest, sidecar)
+            if reasons[sidecar.path]:
+                return f"what only it knows was not kept: {reasons[sidecar.path]}"
+    return ""
+
+
+def _take_back(manifest: Manifest, sidecars: Sequence[Sidecar]) -> Unwritten:
+    """Take back sidecars of photos that were all left in their places."""
+    if not sidecars:
+        return Unwritten(0, (), False)
+    library = manifest.folder.parent.parent
+    return take_back(manifest, sidecars, library, homes_of(library))

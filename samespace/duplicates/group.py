@@ -27,6 +27,7 @@ class Member(NamedTuple):
     keep: bool
     why: str
     damaged: bool = False  # or a nearly equal photo is: both are kept
+    only_here: tuple[str, ...] = ()  # by name what it knows and no kept photo does: see `only_here.py`
 
 
 class Group(NamedTuple):

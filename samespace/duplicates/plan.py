@@ -29,6 +29,7 @@ class PlannedPhoto(NamedTuple):
     content: str  # SHA-256 of the bytes
     why: str
     score: float | None = None  # with the keeper; None for photos that are kept
+    only_here: tuple[str, ...] | None = None  # by name what it knew and no kept photo did, for whoever reads the plan
 
 
 class PlannedGroup(NamedTuple):
@@ -69,7 +70,15 @@ def _planned(member: Member) -> PlannedPhoto:
     photo = member.photo
     score = None if member.keep else member.score
     return PlannedPhoto(
-        photo.path, photo.root, photo.library, photo.size, photo.mtime_ns, photo.content, member.why, score
+        photo.path,
+        photo.root,
+        photo.library,
+        photo.size,
+        photo.mtime_ns,
+        photo.content,
+        member.why,
+        score,
+        member.only_here or None,
     )
 
 
@@ -163,6 +172,7 @@ def _photo_from_json(record: Any) -> PlannedPhoto:
         content=get(record, "content", str),
         why=get(record, "why", str),
         score=float(get(record, "score", int, float)) if "score" in record else None,
+        only_here=tuple(map(str, get(record, "only_here", list))) if "only_here" in record else None,
     )
 
 

@@ -29,6 +29,7 @@ from samespace.duplicates.manifest import (
     read_manifest,
     strays,
 )
+from samespace.duplicates.sidecars import is_begun
 from samespace.library.own_folder import refuse_links
 
 CLOCKS_DIFFER = timedelta(minutes=5)  # a run takes its time, and a file system's clock may be another machine's
@@ -44,6 +45,12 @@ class Run(NamedTuple):
     state: str  # "complete", "interrupted" (by a kill), "undone in part", "emptied in part", "empty" or "unreadable"
     strays: int = 0  # photos that its damaged manifest does not name: `undo` brings them back, emptying leaves them
     since: datetime | None = None  # what its age counts from, if a clock was wrong when it was made: later than `made`
+    sidecars: int = 0  # to take back, of a run that was killed and holds no photo
+
+    @property
+    def can_be_undone(self) -> bool:
+        """Return whether `undo` has anything to do."""
+        return bool(self.photos or self.strays or self.sidecars)
 
 
 class Deleted(NamedTuple):
@@ -82,7 +89,8 @@ def _describe(folder: Path) -> Run:
     lost = len(strays(manifest))
     state = "unreadable" if lost else _state(manifest, len(held))
     since = _since(manifest, held.values())
-    return Run(folder, manifest.made, len(held), bytes_to_free(held.values()), state, lost, since)
+    sidecars = 0 if held else sum(is_begun(manifest, sidecar) for sidecar in manifest.sidecars)
+    return Run(folder, manifest.made, len(held), bytes_to_free(held.values()), state, lost, since, sidecars)
 
 
 def _since(manifest: Manifest, held: Iterable[os.stat_result]) -> datetime | None:
