@@ -46,7 +46,7 @@ def as_date(text: str) -> str | None:
 
 def as_place(north: float, east: float) -> tuple[float, float] | None:
     """Return a place on Earth; None for 0° 0°, which stands for none."""
-    is_there = -90 <= north <= 90 and -180 <= east <= 180 and (north or east)
+    is_there = -90 <= north <= 90 and -180 <= east <= 180 and max(abs(north), abs(east)) > 1e-6
     return (north, east) if is_there else None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, IptcImagePlugin
 
 from samespace.base.decode import decoded, identified
-from samespace.base.metadata import NOTHING, Metadata, as_date, as_place, clean, united
+from samespace.base.metadata import NOTHING, Metadata, as_date, as_place, clean, only_in, united
 from samespace.base.xmp import MOST, read_xmp
 
 _CAPTION, _RATING, _XP_TITLE, _XP_KEYWORDS = 0x010E, 0x4746, 0x9C9B, 0x9C9E
@@ -65,7 +65,7 @@ def _safely(read: Callable[[Image.Image], Metadata], image: Image.Image) -> Meta
         known = read(image)
     except Exception:  # damaged
         return NOTHING
-    return Metadata(*(value or None for value in known))._replace(keywords=known.keywords)
+    return only_in(known, NOTHING)
 
 
 def _xmp(image: Image.Image) -> Metadata:

@@ -133,7 +133,7 @@ def completed(sidecar: bytes, more: Metadata) -> bytes:
     if rest != NOTHING:
         inserted.append((places.rdf, _description(rest, places.about)))
     if keywords:
-        inserted.append((places.keywords or 0, _items(keywords)))
+        inserted.append((places.keywords or 0, _items(keywords, f' xmlns:rdf="{_RDF}"')))
     for place, text in sorted(inserted, reverse=True):
         if whole[place : place + 2] != b"</":
             raise CannotComplete("it is written in a way that cannot be added to")
@@ -209,8 +209,8 @@ def _written(known: Metadata) -> Iterator[tuple[str, str]]:
             yield name, f'<rdf:Alt><rdf:li xml:lang="x-default">{escape(text)}</rdf:li></rdf:Alt>'
 
 
-def _items(words: tuple[str, ...]) -> str:
-    return "".join(f'<rdf:li xmlns:rdf="{_RDF}">{escape(word)}</rdf:li>' for word in words)
+def _items(words: tuple[str, ...], declared: str = "") -> str:
+    return "".join(f"<rdf:li{declared}>{escape(word)}</rdf:li>" for word in words)
 
 
 def _angle(degrees: float, plus: str, minus: str) -> str:

@@ -34,7 +34,7 @@ class Sidecar(NamedTuple):
 
 def as_json(sidecar: Sidecar) -> dict[str, Any]:
     """Return the fields of a manifest's line. None is called path, which those of moves have."""
-    record = {
+    record: dict[str, Any] = {
         "sidecar": str(sidecar.path),
         "keeper": str(sidecar.keeper),
         "root": str(sidecar.root),

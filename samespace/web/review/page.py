@@ -305,8 +305,8 @@ def _group(one: Shown, captions: Mapping[str, Caption]) -> Group:
     members = []
     for member in group.members:
         photo = photo_as_json(member.photo, captions)
-        said = {"keep": member.keep, "why": member.why, "only_here": list(member.only_here)}
-        members.append(Member(**photo, score=round(member.score, 6), **said))
+        score, lost = round(member.score, 6), list(member.only_here)
+        members.append(Member(**photo, score=score, keep=member.keep, why=member.why, only_here=lost))
     return Group(id=one.id, kind=group.kind, weakest=round(group.weakest, 6), bytes=one.bytes_freed, members=members)
 
 
