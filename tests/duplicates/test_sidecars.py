@@ -154,7 +154,6 @@ def test_a_sidecar_stays_when_a_photo_that_knew_was_deleted(album: Album, to: st
 
 
 def test_emptying_the_quarantine_leaves_the_sidecar_alone(album: Album) -> None:
-    album.plain = album.garden  # the only one whose keeper has other pixels stays as a last copy
     [run] = apply(make_plan(album.library, album.root, ([album.keeper], [album.garden])), merge_metadata=True).runs
     delete_runs(runs(album.library.folder))
     assert not run.exists()
