@@ -157,10 +157,13 @@ def _next_step(found: Duplicates, folders: Sequence[Path], plan: Path | None) ->
             {command: "write a plan"}
         )
     word = shell_word(os.fspath(plan))
+    knowing = sum(bool(member.only_here) for group in found.groups for member in group.members)
+    merge = {f"samespace apply {word} --merge-metadata": f"and keep what only {knowing:,} of them know"}
     return "<p>Nothing has been changed yet. When the groups look right:</p>" + _commands(
         {
             f"samespace apply {word} --dry-run": "only check",
             f"samespace apply {word}": f"move {count(found.duplicates, 'duplicate')} to quarantine",
+            **(merge if knowing else {}),
             "samespace undo": "bring all of them back",
         }
     )

@@ -26,15 +26,16 @@ def with_losses(groups: Sequence[Shown], known: Known) -> list[Shown]:
 
 
 def has(known: Metadata) -> list[str]:
-    """Return what a photo has, keyword by keyword: what of it a page must not lose."""
-    return [name for field, name in FIELDS.items() if field != "keywords" and getattr(known, field)] + _words(known)
+    """Return what a photo has, keyword by keyword: a page must not lose any of it."""
+    return [thing for field in FIELDS if getattr(known, field) for thing in _things(known, field)]
 
 
 def says(known: Metadata) -> list[str]:
     """Return what a photo says something of, be it that there is none."""
-    fields = [name for field, name in FIELDS.items() if field != "keywords" and getattr(known, field) is not None]
-    return fields + _words(known)
+    return [thing for field in FIELDS if getattr(known, field) is not None for thing in _things(known, field)]
 
 
-def _words(known: Metadata) -> list[str]:
-    return [f"keywords:{word.casefold()}" for word in known.keywords]
+def _things(known: Metadata, field: str) -> list[str]:
+    if field == "keywords":
+        return [f"keywords:{word.casefold()}" for word in known.keywords]
+    return [FIELDS[field]]

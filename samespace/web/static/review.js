@@ -415,7 +415,12 @@ review.addEventListener("click", (event) => {
   else if (on(".unlike")) unlike(group);
   else if (on(".compare")) compare(group);
 });
-review.addEventListener("change", (event) => { if (event.target.id === "merge") localStorage.setItem(MERGE, event.target.checked ? "yes" : "no"); });
+// Before the form hears of it, which would ask for the groups again.
+review.addEventListener("change", (event) => {
+  if (event.target.id !== "merge") return;
+  event.stopPropagation();
+  localStorage.setItem(MERGE, event.target.checked ? "yes" : "no");
+}, true);
 review.addEventListener("focusin", (event) => { const group = event.target.closest(".group"); if (group) mark(group); });
 review.addEventListener("pointerover", (event) => { if (event.target.id === "threshold") learnCounts(); });
 review.addEventListener("input", async (event) => {
