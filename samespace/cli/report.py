@@ -21,7 +21,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
 from samespace.duplicates.group import Duplicates, Group, Member
-from samespace.duplicates.only_here import loss_words
+from samespace.duplicates.only_here import knowing_words, loss_words
 
 SIDE = 176  # pixels of a thumbnail's longer side
 
@@ -157,8 +157,8 @@ def _next_step(found: Duplicates, folders: Sequence[Path], plan: Path | None) ->
             {command: "write a plan"}
         )
     word = shell_word(os.fspath(plan))
-    knowing = sum(bool(member.only_here) for group in found.groups for member in group.members)
-    merge = {f"samespace apply {word} --merge-metadata": f"and keep what only {knowing:,} of them know"}
+    knowing = knowing_words(found)
+    merge = {f"samespace apply {word} --merge-metadata": f"and keep what only {knowing}"}
     return "<p>Nothing has been changed yet. When the groups look right:</p>" + _commands(
         {
             f"samespace apply {word} --dry-run": "only check",

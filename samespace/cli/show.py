@@ -13,7 +13,7 @@ from samespace.base.text import count, readable, score_words, shell_word, size_w
 from samespace.duplicates.apply import Applied
 from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.duplicates.manifest import Skipped
-from samespace.duplicates.only_here import loss_words
+from samespace.duplicates.only_here import knowing_words, loss_words
 from samespace.duplicates.quarantine import Deleted, Run
 from samespace.duplicates.undo import Undone
 from samespace.duplicates.verdicts import Exported
@@ -81,8 +81,8 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
         return
     apply = f"samespace apply {words([plan])}"
     look = {} if report else {f"{rerun} --report report.html": "look at all groups first"}
-    knowing = sum(bool(member.only_here) for member in members)
-    merge = {f"{apply} --merge-metadata": f"and keep what only {knowing:,} of them know"} if knowing else {}
+    knowing = knowing_words(found)
+    merge = {f"{apply} --merge-metadata": f"and keep what only {knowing}"} if knowing else {}
     _show_next({**look, apply: f"move {count(found.duplicates, 'duplicate')} to quarantine", **merge})
 
 

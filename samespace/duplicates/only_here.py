@@ -38,6 +38,12 @@ def loss_words(member: Member, group: Group) -> str:
     return in_words(alone, shared)
 
 
+def knowing_words(found: Duplicates) -> str:
+    """Say how many photos to remove know what would be lost: "2 of them know"; "" if none."""
+    knowing = sum(bool(member.only_here) for group in found.groups for member in group.members)
+    return f"{knowing:,} of them know{'s' if knowing == 1 else ''}" if knowing else ""
+
+
 def in_words(alone: Sequence[str], shared: Sequence[str]) -> str:
     """Say what one copy has alone, and what it shares with others that go as well."""
     parts = (("only this copy has", alone), ("only removed copies have", shared))
