@@ -62,6 +62,15 @@ def test_exif_is_read(tmp_path: Path, name: str) -> None:
     ) or (name == "a.tif" and known.caption == "In the garden" and known.rating == 4)
 
 
+def test_a_caption_in_exif_is_read_in_both_its_alphabets(tmp_path: Path) -> None:
+    for alphabet in ("utf-8", "latin-1"):
+        tags = Image.Exif()
+        tags[0x010E] = "Grüße".encode(alphabet)
+        SMALL.save(tmp_path / "a.jpg", exif=tags)
+        assert embedded_in(tmp_path / "a.jpg").caption == "Grüße"
+        (tmp_path / "a.jpg").unlink()
+
+
 def test_iptc_is_read_in_both_its_alphabets(tmp_path: Path) -> None:
     for name, alphabet in (("new.jpg", "utf-8"), ("old.jpg", "latin-1")):
         words = "Grüße".encode(alphabet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from itertools import count
@@ -125,6 +126,37 @@ def test_a_sidecar_that_a_person_changed_stays(album: Album) -> None:
     assert album.sidecar.read_bytes() == changed
 
 
+def test_while_a_sidecar_cannot_be_restored_the_run_stays(album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(album.sidecar, new_sidecar(Metadata(rating=1)), NOON - 5)
+    start = snapshot(album.root)
+    [run] = apply(album.plan, merge_metadata=True).runs
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sidecars, "_place", refuse)
+        undone = undo(run)
+    assert (undone.photos, undone.sidecars, undone.removed) == (3, 0, False)
+    assert undone.skipped == (Skipped(album.sidecar, "it cannot be taken back: Permission denied"),)
+    assert runs(album.library.folder)[0].can_be_undone
+    assert undo(run).sidecars == 1
+    assert snapshot(album.root) == start and not run.exists()
+
+
+def test_a_full_disk_leaves_the_photos_that_know(album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sidecars, "_place", refuse)
+    applied = apply(album.plan, merge_metadata=True)
+    assert (applied.photos, applied.sidecars) == (1, 0)
+    assert {skipped.reason for skipped in applied.skipped} == {
+        "what only it knows was not kept: one.jpg.xmp cannot be written: No space left on device"
+    }
+    assert album.garden.exists() and album.sea.exists() and not album.plain.exists()
+
+
 def test_a_sidecar_that_a_person_removed_does_not_come_back(album: Album) -> None:
     [run] = apply(album.plan, merge_metadata=True).runs
     album.sidecar.unlink()
@@ -191,7 +223,7 @@ def test_a_sidecar_that_comes_or_changes_meanwhile_is_not_overwritten(
         if before:
             album.sidecar.write_bytes(before)
         applied = apply(album.plan, merge_metadata=True)
-        assert [skipped.path for skipped in applied.skipped][:2] == [album.garden, album.sea]
+        assert [skipped.path for skipped in applied.skipped] == [album.garden, album.sea]
         assert "since it was checked" in applied.skipped[0].reason
         assert album.sidecar.read_bytes() == b"somebody's"
         undo_all(album.library.folder)
