@@ -39,7 +39,8 @@ def report_on(root: Path) -> Path:
     page = root.parent / "report.html"
     library = Library(root / FOLDER, create=True)
     scan(library, [root], [Sketches()])
-    write_report(page, find_duplicates([library], [root], DedupeOptions()), [Path(root.name)], Path("plan.json"))
+    plan, libraries = Path("album/.samespace/plans/near-2026-11-20-172940.json"), [Path("album/.samespace")]
+    write_report(page, find_duplicates([library], [root], DedupeOptions()), [Path(root.name)], plan, None, libraries)
     return page
 
 

@@ -60,6 +60,11 @@ def shell_word(text: str) -> str:
     return "$'" + "".join(_shell_escape(character) for character in text) + "'"
 
 
+def full_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as a shell takes it back in whatever folder it is typed."""
+    return shell_word(os.path.abspath(path))  # noqa: PTH100 - a path that a person typed, links and all
+
+
 def _shell_escape(character: str) -> str:
     if _unprintable(character):
         return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))

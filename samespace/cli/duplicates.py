@@ -47,10 +47,11 @@ def dedupe(arguments: argparse.Namespace) -> int:
     """
     from samespace.base.photos import EXTENSIONS
     from samespace.cli import show
+    from samespace.cli.plans import write
     from samespace.duplicates.find import NO_PROOF, find_duplicates
     from samespace.duplicates.group import threshold_of
     from samespace.duplicates.only_here import with_only_here
-    from samespace.duplicates.plan import make_plan, write_plan
+    from samespace.duplicates.plan import make_plan
     from samespace.words.scan import scan_folders
 
     _refuse_what_cannot_work(arguments)
@@ -75,14 +76,14 @@ def dedupe(arguments: argparse.Namespace) -> int:
             say_if_outdated(library, look)
             scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
         found = with_only_here(find_duplicates(libraries, everywhere, options, look.deciding, look.model))
-        plan = arguments.plan or libraries[0].folder / "plan.json"
-        write_plan(plan, make_plan(found, libraries))
+        plan = write(make_plan(found, libraries), arguments.plan, libraries[0].folder)
     if arguments.report:
         from samespace.cli.report import write_report
         from samespace.words.stored_captions import captions_of
 
         captions = {content: each.text for library in libraries for content, each in captions_of(library).items()}
-        write_report(arguments.report, found, arguments.folders, plan, captions)
+        folders = [library.folder for library in libraries]
+        write_report(arguments.report, found, arguments.folders, plan, captions, folders)
     if arguments.json:
         print(json.dumps(show.as_json(found, plan)))
     else:
@@ -121,12 +122,16 @@ def apply(arguments: argparse.Namespace) -> int:
     """Carry out a plan: move duplicates to quarantine.
 
     Checks every photo and its keeper first, and leaves alone what has changed since. --to hardlink or symlink leaves a
-    link to the keeper in place of each duplicate. `samespace undo` brings everything back.
+    link to the keeper in place of each duplicate. `samespace undo` brings everything back. Without PLAN, nothing is
+    applied, and the plans of the library at or above the current folder are listed.
     """
     from samespace.cli import show
+    from samespace.cli.plans import show_plans, undo_commands
     from samespace.duplicates.apply import apply as carry_out
     from samespace.duplicates.plan import read_plan
 
+    if arguments.plan is None:
+        return show_plans(arguments.library or library_above())
     plan = read_plan(arguments.plan)
     if not any(group.remove for group in plan.groups):
         print("nothing to do: this plan removes no photos")
@@ -134,7 +139,8 @@ def apply(arguments: argparse.Namespace) -> int:
     try:
         applied = carry_out(plan, arguments.to, arguments.dry_run, arguments.merge_metadata)
     except KeyboardInterrupt:
-        raise SameSpaceError("stopped: type `samespace undo` to bring back what was moved") from None
+        undos = "` and `".join(undo_commands(plan.libraries.values()))
+        raise SameSpaceError(f"stopped: type `{undos}` to bring back what was moved") from None
     show.show_applied(applied, arguments.to, arguments.dry_run)
     return 1 if applied.skipped else 0
 
@@ -199,8 +205,8 @@ def verdict(arguments: argparse.Namespace) -> None:
     for path in photos:
         if not path.is_file():
             raise SameSpaceError(f"{path}: no such file")
-    folders = {above for path in photos for above in libraries_above(path.parent)}
-    libraries = [Library(each) for each in ([arguments.library] if arguments.library else sorted(folders))]
+    above = [] if arguments.library else sorted({each for path in photos for each in libraries_above(path.parent)})
+    libraries = [Library(each) for each in ([arguments.library] if arguments.library else above)]
     contents = [_content(photo, libraries) for photo in photos]
     for library in libraries:
         library.add_verdict(contents[0], contents[1], arguments.verdict == "same")
@@ -226,6 +232,7 @@ def verdicts(arguments: argparse.Namespace) -> None:
 def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
     """Refuse before an hour of work, not after it."""
     from samespace.base.own_files import refuse_foreign
+    from samespace.cli.plans import refuse_other_kind
     from samespace.cli.report import is_report
     from samespace.duplicates.plan import is_plan
 
@@ -243,6 +250,8 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
             raise SameSpaceError(f"cannot write {path}: make the folder {path.parent} first")
         if path:
             refuse_foreign(path, is_ours, "one that dedupe wrote")
+    if arguments.plan:
+        refuse_other_kind(arguments.plan, arguments.kind)
     if arguments.plan and arguments.report and arguments.plan.resolve() == arguments.report.resolve():
         raise SameSpaceError(f"{arguments.plan} cannot be both the plan and the report: name two files")
 
@@ -333,7 +342,10 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
 
 def apply_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `samespace apply`."""
-    parser.add_argument("plan", type=Path, metavar="PLAN", help="the plan that `samespace dedupe` wrote")
+    parser.add_argument(
+        "plan", type=Path, nargs="?", metavar="PLAN", help="the plan that `samespace dedupe` wrote (default: list them)"
+    )
+    library_option(parser, "without PLAN: library whose plans to list")
     parser.add_argument("--dry-run", action="store_true", help="check everything, move nothing")
     parser.add_argument(
         "--merge-metadata",

@@ -6,18 +6,24 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import samespace
-from samespace.cli.options import thorough_option
+from samespace.base.text import score_words
+from samespace.cli.options import has_look, thorough_option
+
+if TYPE_CHECKING:
+    from samespace.search.explain import Proof
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Tell whether two photos show the same space.
+    """Tell if two photos are copies, or show the same space.
 
-    With --model, prints the probability. Without one, prints the cosine similarity of ImageNet features, which were not
-    trained to recognise rooms. Either way, photos that share enough points are proved to show one place; --explain
-    draws these points, and --thorough looks twice for them.
+    Without --model and --backbone, tells copies, and downloads nothing. With --model, prints the probability that both
+    show the same space; with --backbone, the cosine similarity of ImageNet features, which were not trained to
+    recognise rooms. In any case, photos that share enough points are proved to show one place; --explain draws these
+    points, and --thorough looks twice for them.
     """
     from samespace.base.pictures import refuse_foreign_picture
     from samespace.model.points import PROOF
@@ -33,6 +39,9 @@ def compare(arguments: argparse.Namespace) -> None:
 
         proof = prove_again(proof, photos, LearntPoints())
     spoke = []
+    if not has_look(arguments) and arguments.weights == "imagenet":
+        _compare_copies(arguments, proof)
+        return
     if arguments.model:
         model = samespace.load(arguments.model)
         score, likeness = model.compare_knowing(arguments.photo0, arguments.photo1, proof.shared)
@@ -48,7 +57,8 @@ def compare(arguments: argparse.Namespace) -> None:
         from samespace.search.look import choose_look, compare_pair
 
         pixels = np.stack([read_pixels(photo, SIZE) for photo in photos])
-        score, threshold = compare_pair(choose_look(None, arguments.backbone, arguments.weights), pixels)
+        backbone = arguments.backbone or "mobilenet_v3_large"
+        score, threshold = compare_pair(choose_look(None, backbone, arguments.weights), pixels)
         meaning = "cosine"
     same = score >= threshold or proof.shared >= PROOF
     if arguments.explain:
@@ -63,6 +73,32 @@ def compare(arguments: argparse.Namespace) -> None:
     print(f"{'same space' if same else 'different spaces'} ({meaning} {score:.4f}; same if {threshold:.2g} or more)")
     if arguments.explain:
         print(*spoke, in_words(proof.shared), sep="\n")
+
+
+def _compare_copies(arguments: argparse.Namespace, proof: Proof) -> None:
+    """Print whether two photos are copies, what their shared points prove, and how to ask for more."""
+    from samespace.model.points import PROOF
+    from samespace.search.copies import compare_photos, copies_in_words
+    from samespace.search.explain import draw, in_words
+    from samespace.search.same_shot import THRESHOLD
+
+    photos = [arguments.photo0, arguments.photo1]
+    score = compare_photos(*photos)
+    if arguments.explain:
+        draw(proof, photos, arguments.explain)
+    is_proved = proof.shared >= PROOF
+    if arguments.json:
+        # Different shots may show one space: without a network nobody can tell.
+        same_space = True if score >= THRESHOLD or is_proved else None
+        found = {"same_shot": score, "threshold": THRESHOLD, "answer": copies_in_words(score)}
+        print(json.dumps({**found, "shared_points": proof.shared, "same_space": same_space}))
+        return
+    print(f"{copies_in_words(score)}, {score_words(score)}")
+    if is_proved and score < THRESHOLD:
+        print(f"same space ({in_words(proof.shared)})")
+    elif arguments.explain or arguments.thorough:
+        print(in_words(proof.shared))
+    print("--model DIR or --backbone NAME says if they show the same room", file=sys.stderr)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -118,7 +154,7 @@ def compare_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo0", type=Path, metavar="A", help="a photo")
     parser.add_argument("photo1", type=Path, metavar="B", help="another photo")
     parser.add_argument("--model", type=Path, metavar="DIR", help="a trained model's folder")
-    parser.add_argument("--backbone", default="mobilenet_v3_large", help="used without --model (default: %(default)s)")
+    parser.add_argument("--backbone", metavar="NAME", help="without --model: compare the features of this backbone")
     parser.add_argument(
         "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
     )

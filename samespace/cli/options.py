@@ -127,11 +127,30 @@ def libraries_of(folders: Sequence[Path], chosen: Path | None) -> list[tuple[Lib
 
     refuse_own_folders(folders)
     if chosen is None:
+        for each in folders:
+            _say_if_synced(each)
         return [(Library(each / FOLDER, create=True), [each]) for each in folders]
     for each in folders:
         if each.is_relative_to(os.path.realpath(chosen)):
             raise SameSpaceError(f"{each} would be inside its own library: give another --library PATH")
     return [(Library(chosen, create=True), list(folders))]
+
+
+def _say_if_synced(folder: Path) -> None:
+    """Say on stderr, before a library is made in a synced folder, what that means and what to type instead."""
+    from samespace.base.find import DATABASE
+    from samespace.base.text import full_path
+    from samespace.library.library import FOLDER
+    from samespace.library.synced import synced_by
+
+    library = folder / FOLDER
+    if not (library / DATABASE).exists() and (client := synced_by(folder)):
+        outside = full_path(Path.home() / f"{folder.name}.samespace")
+        print(
+            f"{client} seems to sync {folder}, so it will also copy the database and the quarantine in {FOLDER}: to "
+            f"keep them out, delete {full_path(library)} and add --library {outside} to every command",
+            file=sys.stderr,
+        )
 
 
 def open_library(chosen: Path | None, *places: Path) -> Library:

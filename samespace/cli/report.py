@@ -20,6 +20,7 @@ from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
+from samespace.cli.plans import undo_commands
 from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.duplicates.only_here import knowing_words, loss_words
 
@@ -47,18 +48,20 @@ def write_report(
     folders: Sequence[Path],
     plan: Path | None = None,
     captions: Mapping[str, str] | None = None,
+    libraries: Sequence[Path] = (),
 ) -> None:
     """Write the page for what was found in these folders to `path`, whole or not at all.
 
-    `plan` is the plan file written for it. `captions`, by content, become the text that stands for a picture. A photo
-    that can no longer be opened is shown as a frame with the reason. Memory stays flat however many groups there are.
+    `plan` is the plan file written for it, and `libraries` are what `undo` brings photos back from. `captions`, by
+    content, become the text that stands for a picture. A photo that can no longer be opened is shown as a frame with
+    the reason. Memory stays flat however many groups there are.
     """
     groups, kind, threshold = found.groups, found.kind, found.threshold
     pieces = {
         "title": _text(f"Duplicates in {_listed(folders)}"),
         "searched": _searched(kind, threshold),
         "figures": _figures(found),
-        "next": _next_step(found, folders, plan) if groups else "",
+        "next": _next_step(found, folders, plan, libraries) if groups else "",
         "kinds": "".join(f"<option>{_text(kind)}</option>" for kind in sorted({group.kind for group in groups})),
         "empty": "" if groups else _empty(found),
         "unreadable": _unreadable(found.unreadable),
@@ -148,11 +151,11 @@ def _figures(found: Duplicates) -> str:
     return "".join(f"<div><dt>{name}</dt><dd>{figure}</dd></div>" for name, figure in figures.items())
 
 
-def _next_step(found: Duplicates, folders: Sequence[Path], plan: Path | None) -> str:
+def _next_step(found: Duplicates, folders: Sequence[Path], plan: Path | None, libraries: Sequence[Path]) -> str:
     if plan is None:
         sure = "" if found.kind == "exact" else f" --threshold {found.threshold:g}"
         words = " ".join(shell_word(os.fspath(folder)) for folder in folders)
-        command = f"samespace dedupe {words} --kind {found.kind}{sure} --plan plan.json"
+        command = f"samespace dedupe {words} --kind {found.kind}{sure}"
         return "<p>This page changes nothing. To remove duplicates, write a plan first:</p>" + _commands(
             {command: "write a plan"}
         )
@@ -164,7 +167,7 @@ def _next_step(found: Duplicates, folders: Sequence[Path], plan: Path | None) ->
             f"samespace apply {word} --dry-run": "only check",
             f"samespace apply {word}": f"move {count(found.duplicates, 'duplicate')} to quarantine",
             **(merge if knowing else {}),
-            "samespace undo": "bring all of them back",
+            **dict.fromkeys(undo_commands(libraries) or ["samespace undo"], "bring all of them back"),
         }
     )
 

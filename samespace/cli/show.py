@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samespace.base.photos import UnreadablePhoto
-from samespace.base.text import count, readable, score_words, shell_word, size_words
+from samespace.base.text import count, full_path, readable, score_words, shell_word, size_words
 from samespace.duplicates.apply import Applied
 from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.duplicates.manifest import Skipped
@@ -79,7 +79,7 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
         print(f"\nreport of all groups: {words([report])}")
     if not found.duplicates:
         return
-    apply = f"samespace apply {words([plan])}"
+    apply = f"samespace apply {full_path(plan)}"
     look = {} if report else {f"{rerun} --report report.html": "look at all groups first"}
     knowing = knowing_words(found)
     merge = {f"{apply} --merge-metadata": f"and keep what only {knowing}"} if knowing else {}
@@ -279,7 +279,7 @@ def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
         is_written = "would be written" if dry_run else "was written"
         print(f"what only they know {is_written} to XMP sidecars of {count(applied.sidecars, 'kept photo')}")
     _show_skipped(applied.skipped)
-    _show_next({f"samespace undo {words([run])}": "bring all of them back" for run in applied.runs})
+    _show_next({f"samespace undo {full_path(run)}": "bring all of them back" for run in applied.runs})
 
 
 def show_undone(undone: Undone) -> None:

@@ -6,6 +6,7 @@ What a manifest intends is on the disk before the first photo moves. From there 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -35,6 +36,7 @@ from samespace.duplicates.manifest import (
     write_manifest,
 )
 from samespace.duplicates.move import move_to_quarantine
+from samespace.duplicates.obstacles import movable
 from samespace.duplicates.plan import Plan, refuse_contradictions
 from samespace.duplicates.sidecar_record import Sidecar
 from samespace.duplicates.sidecars import Merge, Unwritten, is_written, plan_merges, take_back, write_sidecar
@@ -54,7 +56,8 @@ class Applied(NamedTuple):
 def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False, merge_metadata: bool = False) -> Applied:
     """Check every photo to remove and its keeper, then move the photos; `to` can leave a link to the keeper.
 
-    A photo that is not as planned is left alone, and so is a group whose keeper is not as planned; the rest is done.
+    A photo that is not as planned, or cannot be moved, is left alone, and so is a group whose keeper is not as planned;
+    the rest is done. A dry run stops before the first move, and finds all that can be found before it.
     `merge_metadata` writes what only removed photos know to a sidecar of the keeper, before they go.
     """
     if to not in WAYS:
@@ -65,14 +68,19 @@ def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False, merge_metad
         checked, skipped = check_plan(plan)
         if to == "hardlink":
             _refuse_other_file_systems(checked)
+        checked, hindered = movable(checked, {library: opened.folder for library, opened in libraries.items()})
+        skipped += hindered
         merges: list[Merge] = []
         if merge_metadata:
             checked, merges, more = plan_merges(plan, checked)
             skipped += more
-        if dry_run or not checked:
-            freed = bytes_to_free(each.victim_seen for each in checked)
-            return Applied(len(checked), freed, (), tuple(skipped), len({merge.sidecar.path for merge in merges}))
-        return _carry_out(_begin(libraries, checked, to, merges), skipped)
+        begun = _begin(libraries, checked, to, merges)
+        if not dry_run:
+            return _carry_out(begun, skipped)
+        for manifest, _ in begun:
+            _leave_no_trace(manifest.folder)
+        freed = bytes_to_free(each.victim_seen for each in checked)
+        return Applied(len(checked), freed, (), tuple(skipped), len({merge.sidecar.path for merge in merges}))
 
 
 def _open(library: str, folder: Path) -> Library:
@@ -118,6 +126,12 @@ def _begin(libraries: dict[str, Library], checked: Sequence[Checked], to: str, m
         raise SameSpaceError(f"{quarantine} cannot be written: {error.strerror}; nothing was moved") from error
     manifests = [read_manifest(quarantine / name) for quarantine in quarantines]
     return list(zip(manifests, by_library.values(), strict=True))
+
+
+def _leave_no_trace(run: Path) -> None:
+    discard(run)
+    with contextlib.suppress(OSError):  # it holds other runs
+        run.parent.rmdir()
 
 
 def _free_name(quarantines: Sequence[Path], made: datetime) -> str:

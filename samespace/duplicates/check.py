@@ -70,6 +70,8 @@ def _look(photo: PlannedPhoto) -> os.stat_result | str:
             return seen
         return "changed since the plan, though its size and date look the same"
     except (FileNotFoundError, NotADirectoryError):
+        if not photo.path.parent.is_dir():
+            return f"disappeared with its folder {photo.path.parent}: if its disk is not connected, connect it"
         return "disappeared since the plan"
     except OSError as error:
         return f"cannot be read: {error.strerror}"

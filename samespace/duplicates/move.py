@@ -21,6 +21,7 @@ from samespace.duplicates.manifest import (
     partial_name,
     same_file,
 )
+from samespace.duplicates.obstacles import HARD_LINK
 from samespace.duplicates.undo import put_back
 
 CHANGED = "changed since it was checked"
@@ -97,7 +98,7 @@ def take(move: Move, where: Path, seen: os.stat_result, partial: Path) -> None:
 def _take_by_copy(move: Move, where: Path, seen: os.stat_result, partial: Path) -> None:
     """Copy, and remove the original only when its copy is on the disk."""
     if seen.st_nlink > 1:
-        raise CannotMove("it is a hard link, and would come back as a copy: the quarantine is on another file system")
+        raise CannotMove(HARD_LINK)
     if copy_new(move.path, partial) != move.content:
         partial.unlink()
         raise CannotMove(CHANGED)

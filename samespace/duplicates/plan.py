@@ -128,6 +128,14 @@ def is_plan(file: BinaryIO) -> bool:
         return False
 
 
+def kind_of(path: Path) -> str:
+    """Return the kind of duplicates that a plan removes; "" if there is no plan."""
+    try:
+        return str(json.loads(path.read_bytes())["kind"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return ""
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())

@@ -63,7 +63,7 @@ class Deleted(NamedTuple):
 
 def runs(library: Path) -> list[Run]:
     """Return every run in the quarantine of the library at this folder, newest first."""
-    return sorted(map(_describe, _folders(library)), key=lambda run: (run.made, run.folder), reverse=True)
+    return sorted(map(_describe, _folders(library.absolute())), key=lambda run: (run.made, run.folder), reverse=True)
 
 
 def _folders(library: Path) -> list[Path]:

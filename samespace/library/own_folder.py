@@ -20,6 +20,7 @@ _OURS = (
     "holder.json",
     "lock",
     "plan.json",
+    "plans",
     "quarantine",
     "thumbnails",
     "verdicts.sqlite",

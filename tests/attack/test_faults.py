@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from samespace.cli.main import main
+from samespace.duplicates.plan_files import plan_files
 from tests.conftest import ROOT
 from tests.duplicates.conftest import snapshot, undo_all
 
@@ -55,7 +56,7 @@ def test_a_failing_call_loses_no_photo(rounds: Iterator[random.Random], album: P
     for chance in rounds:
         fault = f"{chance.choice(CALLS)}:{chance.choice(FAULTS)}:when={chance.randint(1, 12)}"
         print(fault)
-        with_fault(["apply", str(album / ".samespace" / "plan.json")], fault)
+        with_fault(["apply", str(plan_files(album / ".samespace")[0])], fault)
         assert photos_in(album) == photos
         if chance.random() < 0.5:
             with_fault(["undo", "--library", str(album / ".samespace")], fault)

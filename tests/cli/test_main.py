@@ -26,6 +26,7 @@ from samespace.base.metadata import Metadata
 from samespace.base.photos import open_photo, read_pixels
 from samespace.base.xmp import new_sidecar, read_xmp
 from samespace.cli.main import main
+from samespace.duplicates.plan_files import plan_files
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.model import learnt_points
@@ -108,6 +109,30 @@ def test_compare_without_a_model_says_how_little_that_means(run: Run, photos: tu
     answer = json.loads(out)
     assert answer.pop("shared_points") < PROOF
     assert answer == {"cosine": pytest.approx(cosine), "threshold": 0.9, "same_space": cosine >= 0.9}
+
+
+def test_compare_tells_copies_without_a_model(run: Run, photos: tuple[Path, ...], album: Path) -> None:
+    hint = "--model DIR or --backbone NAME says if they show the same room\n"
+    status, out, err = run("compare", album / "first.png", album / "small.png")
+    assert (status, err) == (0, hint) and re.fullmatch(r"same shot, (0\.9\d\d|1\.000)\n", out)
+    status, out, err = run("compare", album / "first.png", album / "last.png")
+    assert (status, err) == (0, hint) and re.fullmatch(r"different shots, 0\.[0-3]\d\d\n", out)
+    _, out, err = run("compare", album / "first.png", album / "last.png", "--json")
+    answer = json.loads(out)
+    assert err == "" and answer.pop("same_shot") < 0.4 and answer.pop("shared_points") < PROOF
+    assert answer == {"threshold": 0.6, "answer": "different shots", "same_space": None}
+    assert json.loads(run("compare", photos[0], photos[0], "--json")[1])["same_space"] is True
+
+
+def test_compare_proves_a_place_without_a_model(run: Run, photos: tuple[Path, ...], tmp_path: Path) -> None:
+    with Image.open(photos[0]) as photo:
+        wide = photo.convert("RGB").resize((900, 600))
+    wide.crop((0, 0, 600, 600)).save(tmp_path / "left.png")
+    wide.crop((300, 0, 900, 600)).save(tmp_path / "right.png")
+    _, out, _ = run("compare", tmp_path / "left.png", tmp_path / "right.png", "--explain", tmp_path / "proof.png")
+    copies, space = out.splitlines()
+    assert copies.startswith("different shots, ") and space.startswith("same space (proof: ")
+    assert (tmp_path / "proof.png").is_file()
 
 
 def test_compare_confirms_by_proof_and_draws_it(run: Run, photos: tuple[Path, ...], tmp_path: Path) -> None:
@@ -533,7 +558,7 @@ def test_dedupe_shows_what_it_found_and_changes_nothing(run: Run, album: Path) -
     assert figures == {"photos": "4", "groups": "1", "duplicates": "2", "unreadable": "1"}
     assert f"  keep           {album}/first.png  " in out
     assert ": same photo, fewer pixels\n" in out
-    assert next_command(out, "apply") == ["apply", f"{album}/.samespace/plan.json"]
+    assert next_command(out, "apply") == ["apply", str(plan_files(album / FOLDER)[0])]
     assert next_command(out, "dedupe") == ["dedupe", str(album), "--report", "report.html"]
     assert tree(album) == before
 
@@ -673,7 +698,7 @@ def test_a_preferred_folder_says_which_photo_is_kept(run: Run, album: Path) -> N
     assert [(Path(each["path"]).parent.name, each["why"]) for each in group["members"] if each["keep"]] == [
         ("trip", "in a preferred folder")
     ]
-    plan = json.loads((album / ".samespace" / "plan.json").read_text())
+    plan = json.loads(plan_files(album / FOLDER)[0].read_text())
     assert {photo["why"] for group in plan["groups"] for photo in group["keep"]} == {"in a preferred folder"}
 
 

@@ -241,12 +241,16 @@ def test_no_groups_is_good_news_with_a_hint(tmp_path: Path) -> None:
 
 def test_the_next_command_is_ready_to_be_typed(tmp_path: Path) -> None:
     groups = [group(drawn(tmp_path, "a.png", "b.png"), tmp_path)]
-    with_plan = Page(written(tmp_path / "r.html", groups, plan=Path("my plan.json"))).all("dl", "commands")
+    libraries = [Path("/all photos/.samespace")]
+    with_plan = Page(written(tmp_path / "r.html", groups, plan=Path("my plan.json"), libraries=libraries)).all(
+        "dl", "commands"
+    )
+    assert "samespace undo --library '/all photos/.samespace'" in with_plan[0]["text"]
     without = Page(written(tmp_path / "r.html", groups, plan=None, folders=[Path("a b"), Path("c")]))
     assert (
         "samespace apply 'my plan.json' --dry-run" in with_plan[0]["text"] and "1 duplicate to" in with_plan[0]["text"]
     )
-    command = "samespace dedupe 'a b' c --kind near --threshold 0.9 --plan plan.json"
+    command = "samespace dedupe 'a b' c --kind near --threshold 0.9"
     assert without.all("code")[0]["text"] == command
 
 

@@ -15,7 +15,16 @@ from samespace.library.scan import scan
 from tests.library.conftest import Mean, opened
 
 PLACES = (
-    *("library.sqlite", "captions.sqlite", "lock", "holder.json", "plan.json", ".plan.json.partial"),
+    *(
+        "library.sqlite",
+        "captions.sqlite",
+        "lock",
+        "holder.json",
+        "plan.json",
+        ".plan.json.partial",
+        "plans",
+        "plans/near.json",
+    ),
     *("features", "features/mean-1", "features/mean-1/mean", "features/mean-1/.index.partial"),
     *("quarantine", "quarantine/run", "quarantine/run/manifest.jsonl", "quarantine/run/0", "thumbnails/ab"),
 )

@@ -15,6 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from samespace.cli.main import main
+from samespace.duplicates.plan_files import plan_files
 from samespace.library.library import FOLDER, Library
 from samespace.web import changes
 from samespace.web.changes import Changes
@@ -38,7 +39,7 @@ def terminal(*words: object) -> None:
 
 def cleaned_up(album: Path) -> None:
     terminal("dedupe", album, "--library", album / FOLDER)
-    terminal("apply", album / FOLDER / "plan.json")
+    terminal("apply", plan_files(album / FOLDER)[0])
 
 
 def copied(album: Path) -> None:

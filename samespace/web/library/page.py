@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import Field
@@ -13,9 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from samespace.base.photos import UnreadablePhoto
-from samespace.base.text import readable, shell_word
-from samespace.duplicates import quarantine
-from samespace.library.library import Photo
+from samespace.base.text import full_path, readable
+from samespace.duplicates import plan_files, quarantine
+from samespace.library.library import FOLDER, Photo
 from samespace.web.address import Address
 from samespace.web.folders import base_of, deepest_of, name_from
 from samespace.web.render import live_of, page
@@ -73,6 +74,14 @@ class Run(Answer):
     state: str
 
 
+class Plan(Answer):
+    """A plan that `samespace dedupe` wrote."""
+
+    plan: str = Field(description="name of its file")
+    written: str
+    command: str = Field(description="that applies it, in a terminal")
+
+
 class File(Answer):
     """A file that could not be read."""
 
@@ -101,6 +110,7 @@ class Overview(Answer):
     look: Look
     quarantine: list[Run] = Field(description="the newest first")
     unreadable: list[Unreadable] = Field(description="the most frequent reason first")
+    plans: list[Plan] = Field(description="for a terminal, the newest first")
 
 
 def tree(photos: Collection[Photo]) -> Folder:
@@ -174,6 +184,18 @@ def _runs(folder: Path) -> list[Run]:
     ]
 
 
+def _plans(folder: Path) -> list[Plan]:
+    """List the plans that wait in the library, the newest first."""
+    return [
+        Plan(
+            plan=readable(path.name),
+            written=datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M"),
+            command=f"samespace apply {full_path(path)}",
+        )
+        for path in plan_files.plan_files(folder)[: plan_files.MANY]
+    ]
+
+
 def overview(live: LiveLibrary) -> Overview:
     """Describe the library; scans and the map have their own addresses."""
     snapshot, gone = live.snapshot, live.gone
@@ -192,6 +214,7 @@ def overview(live: LiveLibrary) -> Overview:
         look=_look(live, snapshot),
         quarantine=_runs(live.folder),
         unreadable=_unreadable(snapshot.unreadable, base),
+        plans=_plans(live.folder),
     )
 
 
@@ -208,8 +231,10 @@ def _show(request: Request) -> Response:
     described = overview(live)
     template = "library_about.html" if request.headers.get("hx-request") == "true" else "library.html"
     locked = request.app.state.guard.locked
-    commands = [f"samespace scan {shell_word(os.fspath(root))}" for root in live.roots]
+    elsewhere = "" if live.folder.name == FOLDER else f" --library {full_path(live.folder)}"
+    commands = [f"samespace scan {full_path(root)}{elsewhere}" for root in live.roots]
     words = {"backbone": BACKBONE, "scan": request.app.state.scans.latest, "locked": locked, "commands": commands}
+    words["undo"] = f"samespace undo --library {full_path(live.folder)}"
     return page(request, template, 200, told=described, **words)
 
 

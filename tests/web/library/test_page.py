@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import threading
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from samespace.base.photos import UnreadablePhoto
+from samespace.cli.main import main
 from samespace.library.library import Library, Photo
 from samespace.library.scan import scan
 from samespace.web.library import page as library_module
@@ -69,6 +71,24 @@ def test_the_figures_are_those_of_the_photos(client: TestClient, live: LiveLibra
     damaged = {"name": "2023/damaged.jpg", "more": ""}
     assert told["unreadable"] == [{"reason": "not an image this program knows", "number": 1, "files": [damaged]}]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", told["scanned"])
+
+
+def test_commands_on_the_page_work_from_anywhere(
+    client: TestClient, live: LiveLibrary, album: Path, token: Token
+) -> None:
+    assert "samespace apply" not in client.get("/library").text
+    assert main(["dedupe", str(album)]) == 11
+    remove_duplicates(client, token, 1)
+    page = html.unescape(client.get("/library").text)
+    (plan,) = client.get("/api/library").json()["plans"]
+    assert plan["command"] == f"samespace apply {live.folder}/plans/{plan['plan']}" and plan["command"] in page
+    assert f"<code>samespace undo --library {live.folder}</code>" in page
+    assert f"<code>samespace scan {album}</code>" in page
+
+
+def test_a_library_elsewhere_is_named_in_every_command(client: TestClient, unscanned: LiveLibrary, album: Path) -> None:
+    page = html.unescape(client.get("/library").text)
+    assert f"<code>samespace scan {album} --library {unscanned.folder}</code>" in page
 
 
 def test_the_page_reads_without_javascript(client: TestClient) -> None:
