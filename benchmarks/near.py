@@ -7,12 +7,15 @@ makes one copy of each photo by one edit, drawn from a generator that the photo'
 quality 95 unless the row says otherwise. A row searches all originals and its copies, the last row all copies together.
 Every pair of files counts; it is right if both come from one original.
 
-SameSpace is `samespace dedupe` at its defaults. All pairs in a group count as called copies, although members are only
-compared with the keeper. Of the peers, pairs above the default threshold of imagededup count: 64-bit hashes that differ
-in at most 10 bits, a cosine of 0.9. Without imagededup the hashes are ImageHash's. Its CNN fetches ImageNet weights for
-MobileNetV3-Small; --peer-backbone and --peer-weights put the globally pooled last convolution of another MobileNet in
-its place. `best threshold` is the best recall that any peer reaches at a precision of 0.99 if its threshold is chosen
-for the row with the truth known.
+A second table counts pairs of pictures that only look alike: photos in one frame, slides, bursts. `to look at` are
+those that SameSpace shows without marking any for removal.
+
+SameSpace is `samespace dedupe` at its defaults. All pairs in a group of copies count as called copies, although members
+are only compared with the keeper. Of the peers, pairs above the default threshold of imagededup count: 64-bit hashes
+that differ in at most 10 bits, a cosine of 0.9. Without imagededup the hashes are ImageHash's. Its CNN fetches ImageNet
+weights for MobileNetV3-Small; --peer-backbone and --peer-weights put the globally pooled last convolution of another
+MobileNet in its place. `best threshold` is the best recall that any peer reaches at a precision of 0.99 if its
+threshold is chosen for the row with the truth known.
 
 In a folder 'Airbnb Data' names say which room a photo shows. Two photos of one room may be nearly one shot, so whether
 they are copies is a matter of opinion, and in one search a copy may join either's group. A row is then several
@@ -39,6 +42,7 @@ from typing import Any, NamedTuple
 import imagehash
 import numpy as np
 import numpy.typing as npt
+from lookalikes import KINDS, framed, letterboxed
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from torch import nn
 from tqdm import tqdm
@@ -48,7 +52,7 @@ from samespace.base.find import find
 from samespace.base.hashes import hamming
 from samespace.base.photos import UnreadablePhoto, details, in_threads, open_photo
 from samespace.duplicates.find import find_duplicates
-from samespace.duplicates.group import DedupeOptions
+from samespace.duplicates.group import BURST, COPIES, LOOK_TWICE, DedupeOptions
 from samespace.library.library import Library
 from samespace.library.scan import scan
 from samespace.model.backbone import make_backbone
@@ -59,6 +63,7 @@ from samespace.search.same_shot import Sketches
 BITS, COSINE = 10, 0.9  # imagededup's defaults
 PRECISION = 0.99
 OURS = "SameSpace"
+ALIKE = 20  # pictures of a kind that only look alike
 MOBILENETS = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
 
 Rows = npt.NDArray[np.intp]
@@ -111,6 +116,30 @@ def stamped(photo: Image.Image, random: Random) -> Image.Image:
     return Image.composite(Image.new("RGB", photo.size, "white"), photo, layer)
 
 
+def quarter_turned(photo: Image.Image, random: Random) -> Image.Image:
+    return photo.transpose(random.choice((Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270)))
+
+
+def upside_down(photo: Image.Image, random: Random) -> Image.Image:
+    return photo.transpose(Image.Transpose.ROTATE_180)
+
+
+def mirrored(photo: Image.Image, random: Random) -> Image.Image:
+    return photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+
+def keep_area(share: float) -> Callable[[Image.Image, Random], Image.Image]:
+    """Return an edit that cuts out a window of this share of the area, anywhere: of the photo's shape or another."""
+
+    def crop(photo: Image.Image, random: Random) -> Image.Image:
+        wide = random.choice((share**0.5, random.uniform(share / 0.85, 0.85))) if share < 0.7 else share**0.5
+        width, height = round(photo.width * wide), round(photo.height * share / wide)
+        left, top = random.randint(0, photo.width - width), random.randint(0, photo.height - height)
+        return photo.crop((left, top, left + width, top + height))
+
+    return crop
+
+
 class Edit(NamedTuple):
     kind: str
     change: Callable[[Image.Image, Random], Image.Image] | None  # None: the file is copied, byte by byte
@@ -128,6 +157,13 @@ EDITS = {
     "grey": Edit("near", grey),
     "turned by 3 to 5°": Edit("near", turned),
     "watermark": Edit("near", stamped),
+    "turned by 90°": Edit("near", quarter_turned),
+    "turned by 180°": Edit("near", upside_down),
+    "mirrored": Edit("near", mirrored),
+    "crop, 75 % of the area": Edit("near", keep_area(0.75)),
+    "crop, 50 % of the area": Edit("near", keep_area(0.5)),
+    "white frame": Edit("near", lambda photo, random: framed(photo)),
+    "letterboxed": Edit("near", lambda photo, random: letterboxed(photo)),
 }
 ALL = "all of these"
 
@@ -239,16 +275,23 @@ class Ours:
     def together(self, rows: Rows, kind: str) -> Flags:
         """Tell which of these files, all that their folders hold, share a group: (n, n)."""
         start = time.perf_counter()
-        folders = sorted({self._files.paths[row].parent for row in rows})
-        found = find_duplicates([self._library], folders, DedupeOptions(kind))
-        place = {self._files.paths[row]: place for place, row in enumerate(rows)}
-        groups = np.arange(len(rows))
-        for group in found.groups:
+        paths = [self._files.paths[row] for row in rows]
+        shared = grouped(self._library, paths, kind, COPIES)
+        self.seconds += time.perf_counter() - start
+        return shared
+
+
+def grouped(library: Library, paths: Sequence[Path], kind: str, answer: str) -> Flags:
+    """Tell which of these photos, all that their folders hold, share a group with this answer: (n, n)."""
+    found = find_duplicates([library], sorted({path.parent for path in paths}), DedupeOptions(kind))
+    place = {path: place for place, path in enumerate(paths)}
+    groups = np.arange(len(paths))
+    for group in found.groups:
+        if group.answer == answer:
             members = [place[member.photo.path] for member in group.members]
             groups[members] = members[0]
-        self.seconds += time.perf_counter() - start
-        shared: Flags = groups[:, None] == groups
-        return shared
+    shared: Flags = groups[:, None] == groups
+    return shared
 
 
 def peers(files: Files, backbone: str | None, weights: str) -> dict[str, Peer | None]:
@@ -325,6 +368,33 @@ def of_one_room(files: Files, ours: Ours, others: dict[str, Peer]) -> dict[str, 
     return {"pairs": int(same_room.sum()), **{name: int(found[same_room].sum()) for name, found in called.items()}}
 
 
+def of_different_pictures(originals: Sequence[Path], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Count the pairs of pictures that only look alike, by kind, and how many of them each method calls copies."""
+    counted: dict[str, Any] = {}
+    chosen = [originals[place] for place in np.linspace(0, len(originals) - 1, ALIKE).astype(int)]
+    photos = [open_photo(path) for path in chosen]
+    for kind, make in KINDS.items():
+        below = folder / kind
+        below.mkdir(parents=True)
+        pictures = make(photos, Random(kind))
+        paths = [below / f"{number:03}.jpg" for number in range(len(pictures))]
+        for picture, path in zip(pictures, paths, strict=True):
+            picture.save(path, quality=95)
+        none = np.zeros(len(paths), np.intp)
+        files = Files(below, paths, np.arange(len(paths)), np.arange(len(paths)), none)
+        library = Library(folder / f"library of {kind}", create=True)
+        scan(library, [below], [Sketches()])
+        pairs = np.triu_indices(len(paths), 1)
+        twice = grouped(library, paths, "near", LOOK_TWICE) | grouped(library, paths, "near", BURST)
+        row = {"pairs": len(pairs[0]), OURS: int(grouped(library, paths, "near", COPIES)[pairs].sum())}
+        row["to look at"] = int(twice[pairs].sum())
+        for name, peer in peers(files, arguments.peer_backbone, arguments.peer_weights).items():
+            if peer:
+                row[name] = int((peer.score(np.arange(len(paths))) >= peer.threshold)[pairs].sum())
+        counted[kind] = row
+    return counted
+
+
 def kind_of(edit: str) -> str:
     return "near" if edit == ALL else EDITS[edit].kind
 
@@ -356,6 +426,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         ours = Ours(files, folder / "library")
         rows = {edit: judge(files, edit, ours, others) for edit in [*EDITS, ALL]}
         one_room = of_one_room(files, ours, others)
+        different = of_different_pictures(files.paths[: len(files.originals())], folder / "different", arguments)
     seconds = {OURS: ours.seconds, **{name: peer.seconds for name, peer in others.items()}}
     return {
         "photos": len(files.originals()),
@@ -363,6 +434,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "rows": rows,
         "broken": {edit: faults for edit, row in rows.items() if (faults := broken(row))},
         "of_one_room": one_room,
+        "of_different_pictures": different,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "missing": [name for name in everybody if name not in others],
     }
@@ -385,6 +457,14 @@ def print_table(result: dict[str, Any]) -> None:
     pairs, *calls = result["of_one_room"].items()
     if pairs[1]:
         print(f"Of {pairs[1]} pairs of one room, copies to: {', '.join(f'{name} {count}' for name, count in calls)}.")
+    print("\nPairs of different pictures that are called copies, of 1,000:\n")
+    for number, (alike, counts) in enumerate(result["of_different_pictures"].items()):
+        methods = [name for name in counts if name != "pairs"]
+        if not number:
+            print(f"| pictures | pairs | {' | '.join(methods)} |")
+            print("|---" * (len(methods) + 2) + "|")
+        shares = [f"{1000 * counts[name] / counts['pairs']:.0f}" for name in methods]
+        print(f"| {alike} | {counts['pairs']} | {' | '.join(shares)} |")
     times = ", ".join(f"{name} {seconds:.0f}" for name, seconds in result["seconds"].items())
     print(f"Seconds for all files, reading included: {times}.")
 

@@ -1,10 +1,9 @@
-"""Find duplicates, carry out a plan, undo it, empty the quarantine; record and list verdicts."""
+"""Find duplicates, carry out a plan, undo it, and empty the quarantine."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -16,11 +15,9 @@ from samespace.cli.options import (
     folder,
     folder_options,
     has_look,
-    libraries_above,
     libraries_of,
     library_above,
     library_option,
-    open_library,
     outermost,
     prefer_option,
     real,
@@ -49,7 +46,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     from samespace.cli import show
     from samespace.cli.plans import write
     from samespace.duplicates.find import NO_PROOF, find_duplicates
-    from samespace.duplicates.group import threshold_of
+    from samespace.duplicates.group import COPIES, SAME_SPACE, threshold_of
     from samespace.duplicates.only_here import with_only_here
     from samespace.duplicates.plan import make_plan
     from samespace.words.scan import scan_folders
@@ -88,7 +85,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         print(json.dumps(show.as_json(found, plan)))
     else:
         show.show_found(found, plan, arguments.report, "samespace " + show.words(arguments.typed))
-    return FOUND if found.groups else 0
+    return FOUND if any(group.answer in (COPIES, SAME_SPACE) for group in found.groups) else 0
 
 
 def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
@@ -105,6 +102,7 @@ def _options_of(arguments: argparse.Namespace) -> DedupeOptions:
         tuple(real(arguments.against)),
         tuple(real(arguments.prefer)),
         arguments.thorough,
+        arguments.mark_all,
     )
 
 
@@ -193,42 +191,6 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
     return 1 if deleted.skipped else 0
 
 
-def verdict(arguments: argparse.Namespace) -> None:
-    """Record whether two photos are the same.
-
-    Photos that you call different are never again reported as duplicates of each other. Photos that you call the same
-    count as one space from now on.
-    """
-    from samespace.library.library import Library
-
-    photos = [Path(os.path.realpath(path)) for path in (arguments.photo0, arguments.photo1)]
-    for path in photos:
-        if not path.is_file():
-            raise SameSpaceError(f"{path}: no such file")
-    above = [] if arguments.library else sorted({each for path in photos for each in libraries_above(path.parent)})
-    libraries = [Library(each) for each in ([arguments.library] if arguments.library else above)]
-    contents = [_content(photo, libraries) for photo in photos]
-    for library in libraries:
-        library.add_verdict(contents[0], contents[1], arguments.verdict == "same")
-    print(f"remembered: {arguments.verdict}")
-
-
-def verdicts(arguments: argparse.Namespace) -> None:
-    """List verdicts, or export them as labelled pairs.
-
-    --export writes the photos and their labels to a data set, for training with `model_def.py --data ROOT`. Unjudged
-    pairs are not exported.
-    """
-    from samespace.cli import show
-    from samespace.duplicates.verdicts import export_verdicts, list_verdicts
-
-    library = open_library(arguments.library)
-    if arguments.export:
-        show.show_exported(export_verdicts(library, arguments.export), arguments.export)
-    else:
-        show.show_verdicts(list_verdicts(library))
-
-
 def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
     """Refuse before an hour of work, not after it."""
     from samespace.base.own_files import refuse_foreign
@@ -267,18 +229,6 @@ def _refuse_copies(libraries: Sequence[Library]) -> None:
         places[library.id] = library.folder
 
 
-def _content(photo: Path, libraries: Sequence[Library]) -> str:
-    """Return the content that the first library which knows this photo has for it."""
-    for library in libraries:
-        for known in library.photos():
-            if known.path == photo:
-                return known.content
-        for error in library.unreadable():
-            if error.path == photo:
-                raise SameSpaceError(f"{photo} cannot be judged: {error.reason}")
-    raise SameSpaceError(f"{photo} has not been scanned: scan its folder first")
-
-
 def dedupe_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `samespace dedupe`."""
     folder_options(parser)
@@ -314,6 +264,7 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
         help="search these folders too; remove nothing from them",
     )
     prefer_option(parser)
+    parser.add_argument("--mark-all", action="store_true", help="mark all but one of each group, not only copies")
     parser.add_argument(
         "--keep",
         choices=("best", "largest", "oldest", "newest", "shortest-path"),
@@ -389,17 +340,3 @@ def _age(word: str) -> timedelta:
         return timedelta(**{units[word[-1]]: int(word[:-1])})
     except OverflowError as error:
         raise argparse.ArgumentTypeError(f"{word!r} is out of range: give a shorter time") from error
-
-
-def verdict_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `samespace verdict`."""
-    parser.add_argument("photo0", type=Path, metavar="A", help="a photo")
-    parser.add_argument("photo1", type=Path, metavar="B", help="another photo")
-    parser.add_argument("verdict", choices=("same", "different"), metavar="same|different", help="what they are")
-    library_option(parser, "library to record it in (default: all at or above A and B)")
-
-
-def verdicts_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `samespace verdicts`."""
-    library_option(parser, "library whose verdicts to list (default: the nearest at or above the current folder)")
-    parser.add_argument("--export", type=Path, metavar="ROOT", help="folder of the data set to write them to")

@@ -62,7 +62,7 @@ def write_report(
         "searched": _searched(kind, threshold),
         "figures": _figures(found),
         "next": _next_step(found, folders, plan, libraries) if groups else "",
-        "kinds": "".join(f"<option>{_text(kind)}</option>" for kind in sorted({group.kind for group in groups})),
+        "kinds": "".join(f"<option>{_text(kind)}</option>" for kind in sorted({group.title for group in groups})),
         "empty": "" if groups else _empty(found),
         "unreadable": _unreadable(found.unreadable),
     }
@@ -207,12 +207,12 @@ def _unreadable(errors: Sequence[UnreadablePhoto]) -> str:
 
 def _group_head(number: int, group: Group, threshold: float) -> str:
     freed = sum(member.photo.size for member in group.members if not member.keep)
-    size, kind = len(group.members), _text(group.kind)
+    size, kind = len(group.members), _text(group.title)
     return (
         f'<article id="g{number}" class="group" style="--photos:{size}" tabindex="-1" aria-labelledby="h{number}"'
         f' data-kind="{kind}" data-weakest="{group.weakest:.6f}" data-bytes="{freed}" data-photos="{size}">'
         f'<header><h2 id="h{number}">Group {number:,}</h2><span class="kind">{kind}</span>'
-        f"<span>{count(size, 'photo')}</span><span>frees {size_words(freed)}</span>"
+        f"<span>{count(size, 'photo')}</span><span>{f'frees {size_words(freed)}' if freed else 'all kept'}</span>"
         f"{_least_similar(group, threshold)}</header><ul>\n"
     )
 

@@ -64,6 +64,7 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
         ("groups", f"{len(found.groups):,}"),
         ("duplicates", f"{found.duplicates:,}"),
         ("frees", size_words(found.bytes_freed)),
+        ("to look at", f"{sum(all(each.keep for each in group.members) for group in found.groups):,}"),
         ("unreadable", f"{len(found.unreadable):,}"),
     ]
     for name, figure in rows:
@@ -78,6 +79,8 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
     if report:
         print(f"\nreport of all groups: {words([report])}")
     if not found.duplicates:
+        if found.groups:
+            _show_next({f"{rerun} --mark-all": "mark all but one photo of each group for removal"})
         return
     apply = f"samespace apply {full_path(plan)}"
     look = {} if report else {f"{rerun} --report report.html": "look at all groups first"}
@@ -88,7 +91,7 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
 
 def _show_group(group: Group) -> None:
     weakest = f", least similar two: {score_words(group.weakest)}" if len(group.members) > 2 else ""
-    print(f"\n{group.kind}, {count(len(group.members), 'photo')}{weakest}")
+    print(f"\n{group.title}, {count(len(group.members), 'photo')}{weakest}")
     for member in group.members:
         score = "" if member is group.members[0] else score_words(member.score)
         facts = f"{member.photo.width}×{member.photo.height}, {size_words(member.photo.size)}"
@@ -109,8 +112,7 @@ def as_json(found: Duplicates, plan: Path) -> dict[str, Any]:
         "bytes_freed": found.bytes_freed,
         "plan": os.fspath(plan),
         "groups": [
-            {"kind": group.kind, "weakest": group.weakest, "members": [_member_as_json(each) for each in group.members]}
-            for group in found.groups
+            {**group._asdict(), "members": [_member_as_json(each) for each in group.members]} for group in found.groups
         ],
         "unreadable": [{"path": os.fspath(error.path), "reason": error.reason} for error in found.unreadable],
     }

@@ -10,16 +10,28 @@ import numpy as np
 
 from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
-from samespace.duplicates.group import DedupeOptions, Duplicates, Group, Verdicts, threshold_of
+from samespace.duplicates.bursts import is_burst
+from samespace.duplicates.group import (
+    BURST,
+    COPIES,
+    LOOK_TWICE,
+    SAME_SPACE,
+    DedupeOptions,
+    Duplicates,
+    Group,
+    Verdicts,
+    threshold_of,
+)
 from samespace.duplicates.grouping import Similar, by_components, by_dbscan, by_keeper, listed, weakest
 from samespace.duplicates.photo_table import PhotoTable, RowPairs, is_below
 from samespace.duplicates.ranking import Join, Ranking
-from samespace.duplicates.scores import Scoring, materials_scoring, model_scoring, same_shot_score, same_shot_scoring
+from samespace.duplicates.scores import Scoring, copies_scoring, materials_scoring, model_scoring
 from samespace.duplicates.standings import Standings
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
-from samespace.search import same_shot
-from samespace.search.pair_scores import Remembered, recalled_scores, remember_scores
+from samespace.search import copies, same_shot
+from samespace.search.copies import REMEMBRANCE
+from samespace.search.pair_scores import Remembered, recalled_scores, remember_scores, searched
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model
@@ -70,22 +82,21 @@ class Comparison:
         self._unreadable = [
             error for library in libraries for error in library.unreadable() if is_below(error.path, folders)
         ]
-        candidates, score = _scoring(photos, libraries, extractor, model)
-        known = None if options.kind == "exact" else recalled_scores(libraries, list(photos.rows))
-        self._recalled = len(known.scores) if known else 0
-        self._score = Remembered(score, len(photos), known if options.kind == "near" else None)
+        contents = list(photos.rows)
+        self._known = recalled_scores(libraries, contents, REMEMBRANCE)
+        self._searched = searched(libraries, contents, REMEMBRANCE)
+        candidates, score = self._scoring(libraries, extractor, model)
+        self._score = Remembered(score, len(photos), self._known if options.kind == "near" else None)
         self._same_shot = self._score
         if options.kind == "same-space" and photos.all:
-            sketches = photos.features(libraries, same_shot.Sketches())
-            self._same_shot = Remembered(
-                lambda first, second: same_shot_score(sketches, first, second), len(photos), known
-            )
+            self._same_shot = Remembered(self._copies(libraries, search=False).score, len(photos), self._known)
         first, second = pairs = listed(candidates)
         allowed = ~photos.barred(first, second)
         self._score(first[allowed], second[allowed])  # all in one go: from here on they are remembered
-        self._similar = Similar(candidates, photos.unless_barred(self._score), self.lowest)
+        lowest = min(self.lowest, copies.LOOK_TWICE) if options.kind == "near" else self.lowest
+        self._similar = Similar(candidates, photos.unless_barred(self._score), lowest)
         same, _ = photos.verdict_pairs(self.verdicts)
-        similar = self._similar.at(self.lowest, same)
+        similar = self._similar.at(lowest, same)
         self._standings = Standings(photos, libraries, (similar.first, similar.second), pairs)
 
     def at(
@@ -98,7 +109,9 @@ class Comparison:
         threshold = self._checked(threshold)
         same, different = self._photos.verdict_pairs(self.verdicts if verdicts is None else verdicts)
         ranking, clusters = self._clusters(threshold, same, different, without)
-        groups = self._groups(ranking, clusters, same)
+        groups = self._groups(ranking, clusters, same, SAME_SPACE if self.options.kind == "same-space" else COPIES)
+        if self.options.kind == "near" and threshold > copies.LOOK_TWICE:
+            groups += self._doubtful_groups(threshold, different, without, clusters)
         return Duplicates(
             kind=self.options.kind,
             threshold=threshold,
@@ -118,15 +131,39 @@ class Comparison:
         counted = []
         for threshold in thresholds:
             ranking, clusters = self._clusters(self._checked(threshold), same, different, without)
-            counted.append(ranking.count(clusters))
+            doubtful = 0
+            if self.options.kind == "near" and threshold > copies.LOOK_TWICE:
+                doubtful = len(self._doubtful_groups(threshold, different, without, clusters))
+            counted.append(ranking.count(clusters) + doubtful)
         return counted
 
     def remember(self, libraries: Sequence[Library]) -> None:
         """Store the scores of pairs in the libraries, for the next comparison to know."""
-        scored = self._same_shot.known
-        if self.options.kind != "exact" and len(scored.scores) > self._recalled:
+        scored, searched_all = self._same_shot.known, self.options.kind == "near"
+        is_new = len(scored.scores) > len(self._known.scores) or (searched_all and not self._searched.all())
+        if self.options.kind != "exact" and is_new:
             for library in libraries:
-                remember_scores(library, list(self._photos.rows), scored)
+                remember_scores(library, list(self._photos.rows), scored, REMEMBRANCE, searched_all)
+
+    def _scoring(self, libraries: Sequence[Library], extractor: Extractor | None, model: Model | None) -> Scoring:
+        photos = self._photos
+        if photos.kind == "exact" or not photos.all:
+            return Scoring(photos.same_pixels(libraries), _all_the_same)
+        if photos.kind == "near":
+            return self._copies(libraries, search=True)
+        assert extractor is not None, "same-space needs features"
+        features = photos.features(libraries, extractor)
+        if model and not model.rooms:
+            if photos.thorough:
+                raise SameSpaceError(NO_PROOF)
+            return model_scoring(features, model)
+        return materials_scoring(features, photos.partners(libraries), model)
+
+    def _copies(self, libraries: Sequence[Library], search: bool) -> Scoring:
+        """Return how copies are scored; only a `search` for them looks for turned and cropped ones."""
+        fresh = ~self._searched if search else np.zeros(len(self._photos), np.bool_)
+        sketches = self._photos.features(libraries, same_shot.Sketches())
+        return copies_scoring(sketches, self._photos.firsts(), self._known, fresh)
 
     def _checked(self, threshold: float | None) -> float:
         if threshold is None:
@@ -155,7 +192,24 @@ class Comparison:
         alone = np.setdiff1d(np.flatnonzero(ranking.copied > 1), clustered)
         return ranking, [*clusters, *alone[:, None]]
 
-    def _groups(self, ranking: Ranking, clusters: Sequence[Ints], same: RowPairs) -> list[Group]:
+    def _doubtful_groups(
+        self, threshold: float, different: RowPairs, without: Collection[Path], clusters: Sequence[Ints]
+    ) -> list[Group]:
+        """Return groups of photos that are alike and no copies, nor in a group of copies: bursts, and to look twice."""
+        similar = self._similar.at(copies.LOOK_TWICE, (), different)
+        ranking = Ranking(self._photos, self._standings, similar, frozenset(without))
+        order = ranking.order()
+        order = order[~np.isin(order, np.concatenate([_NO_ROWS, *clusters]))]
+        firsts = self._photos.firsts()
+        groups = []
+        for chain in by_components(order, similar):
+            if is_burst([firsts[row] for row in chain]):
+                groups += self._groups(ranking, [ranking.sharpest_first(chain)], [], BURST)
+            else:
+                groups += self._groups(ranking, by_keeper(chain, similar), [], LOOK_TWICE)
+        return groups
+
+    def _groups(self, ranking: Ranking, clusters: Sequence[Ints], same: RowPairs, answer: str) -> list[Group]:
         """Return the clusters that leave something to remove as groups of photos, most bytes freed first."""
         joins = self._joins(clusters, same)
         large = [cluster for cluster in clusters if len(cluster) > 2]
@@ -165,7 +219,7 @@ class Comparison:
         for cluster in clusters:
             rows = cluster.tolist()
             score = lowest[rows[0]].score if len(rows) > 2 else joins[rows[-1]].score
-            group = ranking.group({row: joins[row] for row in rows}, score)
+            group = ranking.group({row: joins[row] for row in rows}, score, answer)
             if group:
                 groups.append(group)
         return sorted(groups, key=lambda group: (-ranking.bytes_freed([group]), bytes(group.members[0].photo.path)))
@@ -199,22 +253,6 @@ def _joint_verdicts(libraries: Sequence[Library]) -> dict[frozenset[str], bool]:
         for pair, same in library.verdicts().items():
             verdicts[pair] = same and verdicts.get(pair, True)
     return verdicts
-
-
-def _scoring(
-    photos: PhotoTable, libraries: Sequence[Library], extractor: Extractor | None, model: Model | None
-) -> Scoring:
-    if photos.kind == "exact" or not photos.all:
-        return Scoring(photos.same_pixels(libraries), _all_the_same)
-    if photos.kind == "near":
-        return same_shot_scoring(photos.features(libraries, same_shot.Sketches()))
-    assert extractor is not None, "same-space needs features"
-    features = photos.features(libraries, extractor)
-    if model and not model.rooms:
-        if photos.thorough:
-            raise SameSpaceError(NO_PROOF)
-        return model_scoring(features, model)
-    return materials_scoring(features, photos.partners(libraries), model)
 
 
 def _all_the_same(first: Ints, _: Ints) -> Array:

@@ -30,16 +30,29 @@ class Member(NamedTuple):
     only_here: tuple[str, ...] = ()  # by name what it knows and no kept photo does: see `only_here.py`
 
 
+# What a group is said to be. Only copies are marked for removal: a person decides about all others.
+COPIES = "copies"
+BURST = "burst"  # taken one after the other
+LOOK_TWICE = "look twice"  # alike, but something differs
+SAME_SPACE = "same space"  # other views of a room
+
+
 class Group(NamedTuple):
     """Photos that are duplicates of the first, the keeper; the others by falling score, then by path."""
 
     kind: str  # the loosest that joins a member to the keeper
     members: tuple[Member, ...]
     weakest: float  # the lowest score of any two members; above 200 members, of a sample: see `grouping.weakest`
+    answer: str = COPIES
+
+    @property
+    def title(self) -> str:
+        """Return what to call the group: its kind, unless a person must tell whether these are duplicates at all."""
+        return self.answer if self.answer in (BURST, LOOK_TWICE) else self.kind
 
 
 class Duplicates(NamedTuple):
-    """The groups of duplicates among some photos; those that free most bytes come first."""
+    """The groups of duplicates among some photos: those that free most bytes come first, doubtful ones last."""
 
     kind: str
     threshold: float
@@ -63,6 +76,7 @@ class DedupeOptions(NamedTuple):
     against: tuple[Path, ...] = ()  # nor in these, and other photos are only compared with those in here
     prefer: tuple[Path, ...] = ()  # of a group, a photo in the first of these folders is kept, else in the second, …
     thorough: bool = False  # look at photos of one room a second time, by learnt points
+    mark_all: bool = False  # for removal: also bursts, photos to look at twice and other views of a room, but for one
 
 
 def threshold_of(options: DedupeOptions) -> float:

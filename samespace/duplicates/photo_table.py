@@ -32,6 +32,7 @@ class PhotoTable:
 
     def __init__(self, libraries: Sequence[Library], folders: Sequence[Path], options: DedupeOptions) -> None:
         self.kind, self.rule, self.thorough = options.kind, options.keep, options.thorough
+        self.marks_all = options.mark_all
         self.against, self._prefer = bool(options.against), options.prefer
         self.all: dict[Path, Photo] = {}
         self.rows: dict[str, int] = {}  # by content

@@ -9,13 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from samespace.base.arrays import Ints
-from samespace.duplicates.group import KINDS, Group, Member
+from samespace.duplicates.group import BURST, KINDS, LOOK_TWICE, SAME_SPACE, Group, Member
 from samespace.duplicates.grouping import Similar
 from samespace.duplicates.keeper import PROTECTED, Standing, why_kept, why_removed
 from samespace.duplicates.photo_table import PhotoTable
 from samespace.duplicates.standings import Standings
 from samespace.library.library import Photo
 
+_DOUBTS = {
+    BURST: "another photo of the burst",
+    LOOK_TWICE: "alike, but something differs",
+    SAME_SPACE: "another view of the space",
+}
 _JOINED_BY = {"exact": "same pixels", "near": "same photo", "same-space": "same space"}
 
 
@@ -64,28 +69,51 @@ class Ranking:
         unsure = [clusters[number] for number in np.flatnonzero(~sure).tolist()]
         return int(sure.sum()) + sum(bool(self._ranked(cluster.tolist())) for cluster in unsure)
 
-    def group(self, joins: Mapping[int, Join], weakest: float) -> Group | None:
+    def group(self, joins: Mapping[int, Join], weakest: float, answer: str) -> Group | None:
         """Return a group of all photos of these rows; None if that leaves nothing to remove and nothing to look at."""
-        ranked = self._ranked(joins)
+        ranked = self._ranked(joins, answer == BURST)
         if not ranked:
             return None
         keeper, *rest = ranked
         suspects = self._suspects(ranked)
-        why = suspects.get(keeper.path) or why_kept(self._standing(keeper), self._standing(rest[0]), self._photos.rule)
+        why = suspects.get(keeper.path) or self._why_first(keeper, rest[0], answer)
         others = []
         for photo in rest:
             join = joins[self._photos.rows[photo.content]]
-            keep = photo.path in self._photos.protected or photo.path in suspects
-            why_other = suspects.get(photo.path) or self._why(photo, keeper, join.kind)
+            doubt = "" if self._photos.marks_all else self._doubt(answer, join.kind)
+            keep = photo.path in self._photos.protected or photo.path in suspects or bool(doubt)
+            why_other = suspects.get(photo.path) or doubt or self._why(photo, keeper, join.kind)
             others.append(Member(photo, join.score, keep, why_other, photo.path in suspects))
         others.sort(key=lambda member: (-member.score, bytes(member.photo.path)))
         loosest = max((join.kind for join in joins.values()), key=KINDS.index)
-        return Group(loosest, (Member(keeper, 1.0, True, why, keeper.path in suspects), *others), weakest)
+        return Group(loosest, (Member(keeper, 1.0, True, why, keeper.path in suspects), *others), weakest, answer)
 
-    def _ranked(self, rows: Iterable[int]) -> list[Photo]:
-        """Return the photos of these rows, the one to keep first; none if that leaves nothing to remove."""
+    def _why_first(self, keeper: Photo, runner_up: Photo, answer: str) -> str:
+        rows = [self._photos.rows[photo.content] for photo in (keeper, runner_up)]
+        if answer == BURST and self._sharpness(rows[0]) > self._sharpness(rows[1]):
+            return "sharpest of the burst"
+        return why_kept(self._standing(keeper), self._standing(runner_up), self._photos.rule)
+
+    def _doubt(self, answer: str, kind: str) -> str:
+        """Say why a photo that this kind joins to the keeper is kept all the same; "" for a copy."""
+        if answer == SAME_SPACE and kind != "same-space":
+            return ""
+        return _DOUBTS.get(answer, "")
+
+    def sharpest_first(self, rows: Ints) -> Ints:
+        """Return these rows, the sharpest first; those that were not decoded last."""
+        return np.array(sorted(rows.tolist(), key=lambda row: -self._sharpness(row)), np.intp)
+
+    def _sharpness(self, row: int) -> float:
+        return self._photos.details[row].sharpness if row in self._photos.details else 0.0
+
+    def _ranked(self, rows: Iterable[int], sharpest: bool = False) -> list[Photo]:
+        """Return the photos of these rows, the one to keep or the `sharpest` first; none if no other may be removed."""
         left = [copy for row in rows for copy in self._photos.copies[row] if copy.path not in self._without]
-        keeper, *rest = sorted(left, key=lambda photo: self._standing(photo).key())
+        left.sort(key=lambda photo: self._standing(photo).key())
+        if sharpest:
+            left.sort(key=lambda photo: -self._sharpness(self._photos.rows[photo.content]))
+        keeper, *rest = left
         # A hard link to the keeper is the same file by another name: removing it frees nothing.
         kept = self._photos.inode(keeper)
         rest = [photo for photo in rest if self._photos.inode(photo) != kept]

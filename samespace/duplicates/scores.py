@@ -9,14 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import arrays
-from samespace.base.arrays import Array, Doubles, Floats, Ints, blocks
+from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
+from samespace.duplicates.bursts import are_two_shots
 from samespace.library.features import Features
+from samespace.library.library import Photo
 from samespace.model import projection
 from samespace.search import same_shot
+from samespace.search.copies import Copies
 from samespace.search.evidence import CountPartners, Evidence, Weights
 from samespace.search.look import SHORTLIST, THRESHOLD
 from samespace.search.neighbours import Candidates, find_neighbours
+from samespace.search.pair_scores import Scored
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model
@@ -57,16 +61,21 @@ class Scoring(NamedTuple):
     score: Callable[[Ints, Ints], Array]  # (n,) photos and (n,) others → (n,) of 0 to 1, either way round
 
 
-def same_shot_scoring(sketches: JoinedFeatures) -> Scoring:
-    """Return how `near` duplicates are scored: by the sketches of `same_shot.Sketches`."""
-    outlines = sketches.take("outline", np.arange(len(sketches)))
-    candidates = find_neighbours(outlines, same_shot.FLOOR)
-    return Scoring(candidates, lambda first, second: same_shot_score(sketches, first, second))
+def copies_scoring(sketches: JoinedFeatures, photos: Sequence[Photo], known: Scored, fresh: Flags) -> Scoring:
+    """Return how copies are scored: by the sketches of `same_shot.Sketches`, then by a closer look at the photos.
 
+    See `Copies` for what is `known` and `fresh`. Photos that a camera took at two times are no copies, however alike.
+    """
+    copies = Copies(sketches.take, [photo.path for photo in photos], len(photos), known, fresh)
 
-def same_shot_score(sketches: JoinedFeatures, first: Ints, second: Ints) -> Array:
-    """Return how surely each pair of photos is the same shot: (n,) of 0 to 1."""
-    return same_shot.same_shot(sketches.take("grey", first), sketches.take("grey", second))
+    def score(first: Ints, second: Ints) -> Array:
+        scores = copies(first, second)
+        for pair in np.flatnonzero(scores >= same_shot.THRESHOLD).tolist():
+            if are_two_shots(photos[first[pair]], photos[second[pair]]):
+                scores[pair] = same_shot.THRESHOLD - 0.01
+        return scores
+
+    return Scoring(copies.candidates, score)
 
 
 def model_scoring(features: JoinedFeatures, model: Model) -> Scoring:

@@ -100,6 +100,63 @@ def find_neighbours(
     return Candidates(starts, ids, _cosines(products), full, lowest, rounded)
 
 
+class Near(NamedTuple):
+    """Queries, rows that lie near them, and their cosines: (n,) each."""
+
+    queries: Ints
+    rows: Ints
+    cosines: Floats
+
+
+class Among:
+    """Unit vectors (N, D) to find those among that lie near others: exactly up to EXACT of them, else most of them."""
+
+    def __init__(self, vectors: npt.NDArray[np.floating], exact: int = EXACT, visits: int = VISITS) -> None:
+        self._rounded, self._visits = _round(vectors), visits
+        self._cells = _cells(self._rounded) if len(vectors) > exact else None
+
+    def near(self, queries: npt.NDArray[np.floating], floor: float, most: int) -> Near:
+        """Return the rows at a cosine of `floor` or more from each query (Q, D), at most the `most` nearest."""
+        lowest = round(floor * STEPS**2)
+        found = [_empty_near(), *(self._near(rows, queries[rows], lowest) for rows in blocks(len(queries), ROWS))]
+        places, rows, products = (np.concatenate(part) for part in zip(*found, strict=True))
+        order = np.lexsort((rows, -products, places))
+        best = order[ranks(places[order]) < most]
+        return Near(places[best], rows[best], _cosines(products[best]))
+
+    def _near(self, block: slice, queries: npt.NDArray[np.floating], lowest: int) -> tuple[Ints, Ints, Floats]:
+        rounded = _round(queries)
+        found = [_empty_near()]
+        if self._cells is None:
+            mine = rounded.astype(np.float32)
+            found += [_products_from(mine, self._rounded, rows, lowest) for rows in blocks(len(self._rounded), COLUMNS)]
+        else:
+            nearest = _nearest(rounded, self._cells.centres, self._cells.reach(self._visits))
+            visitors = _visitors(nearest, np.array([len(each) for each in self._cells.residents]), self._visits)
+            for some, residents in zip(visitors, self._cells.residents, strict=True):
+                place, at, product = _products_from(
+                    rounded[some].astype(np.float32), self._rounded[residents], slice(0, len(residents)), lowest
+                )
+                found.append((some[place], residents[at], product))
+        places, rows, products = (np.concatenate(part) for part in zip(*found, strict=True))
+        return places + block.start, rows, products
+
+
+def _empty_near() -> tuple[Ints, Ints, Floats]:
+    return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.float32)
+
+
+def with_pairs(candidates: Candidates, first: Ints, second: Ints, cosines: Floats) -> Candidates:
+    """Return candidates and more pairs, each once; of pairs that are listed already, the listed cosine stays."""
+    count = len(candidates.full)
+    listed = np.repeat(np.arange(count), np.diff(candidates.starts)), candidates.ids.astype(np.intp)
+    key = np.concatenate([listed[0], first, second]) * count + np.concatenate([listed[1], second, first])
+    values = np.concatenate([candidates.cosines, cosines, cosines])
+    key, where = np.unique(key, return_index=True)  # the first of equals
+    starts = np.searchsorted(key, np.arange(count + 1) * count)
+    return candidates._replace(starts=starts, ids=(key % max(count, 1)).astype(np.int32), cosines=values[where])
+
+
 def from_pairs(pairs: Sequence[tuple[int, int]], count: int) -> Candidates:
     """Return known pairs, each once, as the neighbours of `count` photos, all equally near."""
     first, second = np.array(pairs, np.int32).reshape(-1, 2).T
@@ -145,15 +202,32 @@ def _all_meet(count: int) -> Iterator[Meeting]:
 
 def _cells_meet(rounded: Rounded, visits: int) -> Iterator[Meeting]:
     """Yield, cell by cell, its visitors and its residents."""
-    centres = _find_centres(rounded)
-    reach = min(len(centres), 2 * visits * len(centres) // len(rounded) + 1)  # twice as many as cells of equal size
-    nearest = np.concatenate([_nearest(rounded[rows], centres, reach) for rows in blocks(len(rounded), ROWS)])
-    homes = nearest[:, 0]
-    sizes = np.bincount(homes, minlength=len(centres))
-    residents = np.split(np.argsort(homes, kind="stable"), np.cumsum(sizes)[:-1])
+    cells = _cells(rounded)
+    reach = cells.reach(visits)
+    nearest = np.concatenate([_nearest(rounded[rows], cells.centres, reach) for rows in blocks(len(rounded), ROWS)])
+    sizes = np.array([len(each) for each in cells.residents])
     for cell, visitors in enumerate(_visitors(nearest, sizes, visits)):
         for some in blocks(len(visitors), ROWS):
-            yield visitors[some], residents[cell]
+            yield visitors[some], cells.residents[cell]
+
+
+class _Cells(NamedTuple):
+    """Directions, and the rows that lie nearest to each."""
+
+    centres: Rounded
+    residents: list[Ints]
+
+    def reach(self, visits: int) -> int:
+        """Return how many cells hold `visits` rows: twice as many as cells of equal size."""
+        count = sum(map(len, self.residents))
+        return min(len(self.centres), 2 * visits * len(self.centres) // count + 1)
+
+
+def _cells(rounded: Rounded) -> _Cells:
+    centres = _find_centres(rounded)
+    homes = np.concatenate([_nearest(rounded[rows], centres, 1)[:, 0] for rows in blocks(len(rounded), ROWS)])
+    sizes = np.bincount(homes, minlength=len(centres))
+    return _Cells(centres, np.split(np.argsort(homes, kind="stable"), np.cumsum(sizes)[:-1]))
 
 
 def _nearest(block: Rounded, centres: Rounded, reach: int) -> Cells:

@@ -99,6 +99,8 @@ _PAIR = np.dtype([("first", "<u8"), ("second", "<u8"), ("score", "<f4")])
 
 Pairs = npt.NDArray[np.void]
 _NOTHING: Pairs = np.empty(0, _PAIR)
+_NO_KEYS: Keys = np.empty(0, np.uint64)
+_SEAL = hashlib.sha256().digest_size
 
 
 class Remembrance(NamedTuple):
@@ -113,7 +115,7 @@ SAME_SHOT = Remembrance(same_shot.Sketches(), same_shot.SCORING)
 
 def recalled_scores(libraries: Sequence[Library], contents: Sequence[str], which: Remembrance = SAME_SHOT) -> Scored:
     """Return the scores these libraries remember for pairs of `contents`, each named once, by their places in it."""
-    pairs = _once(np.concatenate([_NOTHING, *(_read(_path(library, which)) for library in libraries)]))
+    pairs = _once(np.concatenate([_NOTHING, *(_read(_path(library, which))[0] for library in libraries)]))
     keys = _keys(contents)
     order = np.argsort(keys)
     first, second = (_places(pairs[side], keys[order]) for side in ("first", "second"))
@@ -121,19 +123,37 @@ def recalled_scores(libraries: Sequence[Library], contents: Sequence[str], which
     return Scored(order[first[ours]], order[second[ours]], pairs["score"][ours].astype(np.float64))
 
 
-def remember_scores(library: Library, contents: Sequence[str], scored: Scored, which: Remembrance = SAME_SHOT) -> None:
+def searched(libraries: Sequence[Library], contents: Sequence[str], which: Remembrance) -> Flags:
+    """Return which of `contents` were all searched for among each other, (n,): pairs worth a score are remembered.
+
+    None of several libraries: no one of them remembers pairs with the photos of another.
+    """
+    known = _read(_path(libraries[0], which))[1] if len(libraries) == 1 else _NO_KEYS
+    return _places(_keys(contents), known) >= 0
+
+
+def remember_scores(
+    library: Library,
+    contents: Sequence[str],
+    scored: Scored,
+    which: Remembrance = SAME_SHOT,
+    all_searched: bool = False,
+) -> None:
     """Remember the scores of these pairs of contents; forget pairs of photos that the library no longer has.
 
-    Nothing is written while somebody else holds the library or if the disk is full: the pairs are then scored again.
+    If `all_searched`, the contents count as `searched` from now on, unless more others do already. Nothing is written
+    while somebody else holds the library or if the disk is full: the pairs are then scored again.
     """
     if not library.is_writable:
         return
     with library.hold(wait=False) as held, suppress(OSError):
         if held:
-            pairs = _once(np.concatenate([_as_pairs(_keys(contents), scored), _read(_path(library, which))]))
+            before, known = _read(_path(library, which))
+            pairs = _once(np.concatenate([_as_pairs(_keys(contents), scored), before]))
             there = np.sort(_keys(list(library.rows(which.kept))))
             ours = (_places(pairs["first"], there) >= 0) & (_places(pairs["second"], there) >= 0)
-            _write(_path(library, which), pairs[ours])
+            known, new = (np.intersect1d(keys, there) for keys in (known, _keys(contents)))
+            _write(_path(library, which), pairs[ours], new if all_searched and len(new) >= len(known) else known)
 
 
 def score_and_remember(
@@ -192,22 +212,26 @@ def _path(library: Library, which: Remembrance) -> Path:
     return library.features_folder(which.kept.fingerprint) / f"{which.name}.npy"
 
 
-def _read(path: Path) -> Pairs:
-    """Return the pairs in a file; none if it is missing or damaged."""
+def _read(path: Path) -> tuple[Pairs, Keys]:
+    """Return the pairs in a file, and the keys that were searched; none if it is missing or damaged."""
     with suppress(OSError, ValueError, EOFError):
         file = BytesIO(path.read_bytes())
-        pairs = np.load(file, allow_pickle=False)
+        pairs, keys = np.load(file, allow_pickle=False), _NO_KEYS
+        if len(file.getbuffer()) - file.tell() > _SEAL:
+            keys = np.load(file, allow_pickle=False)
         end = file.tell()
         seal = file.read()
         is_sound = seal in (b"", _seal(file.getbuffer()[:end]))  # 0.1 wrote none
-        if is_sound and pairs.dtype == _PAIR and pairs.ndim == 1:
-            return np.asarray(pairs)
-    return _NOTHING
+        if is_sound and (pairs.dtype, pairs.ndim, keys.dtype, keys.ndim) == (_PAIR, 1, _NO_KEYS.dtype, 1):
+            return np.asarray(pairs), np.asarray(keys)
+    return _NOTHING, _NO_KEYS
 
 
-def _write(path: Path, pairs: Pairs) -> None:
+def _write(path: Path, pairs: Pairs, keys: Keys) -> None:
     file = BytesIO()
     np.save(file, pairs)
+    if len(keys):
+        np.save(file, keys)
     write_whole(path, file.getvalue() + _seal(file.getbuffer()))
 
 

@@ -62,14 +62,23 @@ def outline(grey: Sketch) -> Floats:
 
     Fine detail counts more, because many photos share coarse traits, such as a bright sky.
     """
+    pool = _blur(SIDE, 4.0)[SIDE // GRID // 2 :: SIDE // GRID]  # (8, 64)
+    return outline_of(pool @ edges(grey) @ pool.T)
+
+
+def edges(grey: Sketch) -> Floats:
+    """Return how strong edges of four directions are in sketches (N, 64, 64), for their place: (N, 4, 64, 64)."""
     smooth, wide = _blur(SIDE, 1.5), _blur(SIDE, 8.0)
     picture = smooth @ grey.astype(np.float32) @ smooth.T
     across, down = np.gradient(picture, axis=2), np.gradient(picture, axis=1)
     strength = np.sqrt(wide @ (across**2 + down**2) @ wide.T) + 1.5
-    pool = _blur(SIDE, 4.0)[SIDE // GRID // 2 :: SIDE // GRID]  # (8, 64)
-    directions = [np.maximum(edge, 0) / strength for edge in (across, down, -across, -down)]
-    cells = np.sqrt(np.stack([pool @ edge @ pool.T for edge in directions], 1))  # (N, 4, 8, 8)
-    flat = (len(grey), 4 * GRID * GRID)
+    return np.stack([np.maximum(edge, 0) / strength for edge in (across, down, -across, -down)], 1)
+
+
+def outline_of(cells: Floats) -> Floats:
+    """Return the outlines (N, 256) that cells (N, 4, 8, 8) of pooled edges make, of length 1."""
+    cells = np.sqrt(cells)
+    flat = (len(cells), 4 * GRID * GRID)
     cells = unit((cells - cells.mean((1, 2, 3), keepdims=True)).reshape(flat)).reshape(cells.shape)
     waves = _cosines(GRID)
     frequency = np.hypot(*np.mgrid[:GRID, :GRID]).astype(np.float32)
@@ -97,22 +106,33 @@ def same_shot(sketches0: Sketch, sketches1: Sketch) -> Floats:
 
     That is the correlation of their local contrasts, as they lie or aligned, whichever is higher.
     """
+    return aligned(sketches0, sketches1)[0]
+
+
+def aligned(sketches0: Sketch, sketches1: Sketch) -> tuple[Floats, Floats]:
+    """Return the `same_shot` scores of N pairs, (N,), and the maps (N, 2, 3) that lay the second over the first.
+
+    A map takes a place of the first sketch, -1 to 1 both ways, to its place in the second.
+    """
     import torch
 
-    def score_block(at: int) -> Floats:
+    def score_block(at: int) -> tuple[Floats, Floats]:
         torch.set_num_threads(1)  # for this thread: several that share such small maps mostly wait for each other
         sides = (np.array(side[at : at + PAIRS_AT_ONCE]) for side in (sketches0, sketches1))
-        return _same_shot(*map(torch.from_numpy, sides)).numpy()
+        scores, maps = _aligned(*map(torch.from_numpy, sides))
+        return scores.numpy(), maps.numpy()
 
-    starts = range(0, len(sketches0), PAIRS_AT_ONCE)
-    return np.concatenate([np.empty(0, np.float32), *in_threads(score_block, starts)])
+    blocks = list(in_threads(score_block, range(0, len(sketches0), PAIRS_AT_ONCE)))
+    nothing = np.empty(0, np.float32), np.empty((0, 2, 3), np.float32)
+    scores, maps = (np.concatenate(each) for each in zip(nothing, *blocks, strict=True))
+    return scores, maps
 
 
-def _same_shot(sketches0: Tensor, sketches1: Tensor) -> Tensor:
-    """Return the scores of pairs (N,), from coarse to fine: only pairs left open are scored again."""
+def _aligned(sketches0: Tensor, sketches1: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scores of pairs (N,) and their maps, from coarse to fine: only pairs left open are scored again."""
     import torch
 
-    scores = torch.zeros(len(sketches0))
+    scores, best = torch.zeros(len(sketches0)), _as_is(len(sketches0))[:, 0].clone()
     both = torch.stack([sketches0, sketches1], 1).float()  # (N, 2, 64, 64)
     rows, maps = torch.arange(len(both)), _as_is(len(both))
 
@@ -121,15 +141,27 @@ def _same_shot(sketches0: Tensor, sketches1: Tensor) -> Tensor:
     promising = torch.maximum(_correlation(level, maps), _correlation(level, moved)).amax(1) > _PROMISING
     rows, both, maps = rows[promising], both[promising], moved[promising]
     if not len(rows):
-        return scores
+        return scores, best
 
     fine = _contrast(both, SIDE)
     scores[rows] = _correlation(fine, _as_is(len(rows))).amax(1)
     unsure = scores[rows] < _CERTAIN
     if unsure.any():
         rows, maps = rows[unsure], _align(_contrast(both[unsure], 32), maps[unsure], 6)
-        scores[rows] = torch.maximum(scores[rows], _correlation(fine[unsure], maps).amax(1))
-    return scores.clamp(0, 1)
+        found, side = _correlation(fine[unsure], maps).max(1)
+        better = found > scores[rows]
+        scores[rows[better]] = found[better]
+        best[rows[better]] = _forth(maps[better], side[better])
+    return scores.clamp(0, 1), best
+
+
+def _forth(maps: Tensor, side: Tensor) -> Tensor:
+    """Return the map from the first photo to the second, (n, 2, 3): either it was found, or the way back was."""
+    import torch
+
+    last = torch.tensor([0.0, 0.0, 1.0]).expand(len(maps), 1, 3)
+    back = torch.linalg.inv(torch.cat([maps[:, 1], last], 1))[:, :2]
+    return torch.where((side == 0)[:, None, None], maps[:, 0], back)
 
 
 def _as_is(pairs: int) -> Tensor:

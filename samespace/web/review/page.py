@@ -238,6 +238,7 @@ class Group(Answer):
     kind: str = Field(description="the loosest that joins a member to the first")
     weakest: float = Field(description="lowest score of two members")
     bytes: int = Field(description="that the suggestion frees")
+    answer: str = Field(description="copies, burst, look twice or same space; only copies are marked for removal")
     members: list[Member] = Field(description="the suggested keeper first")
 
 
@@ -307,7 +308,10 @@ def _group(one: Shown, captions: Mapping[str, Caption]) -> Group:
         photo = photo_as_json(member.photo, captions)
         score, lost = round(member.score, 6), list(member.only_here)
         members.append(Member(**photo, score=score, keep=member.keep, why=member.why, only_here=lost))
-    return Group(id=one.id, kind=group.kind, weakest=round(group.weakest, 6), bytes=one.bytes_freed, members=members)
+    weakest = round(group.weakest, 6)
+    return Group(
+        id=one.id, kind=group.kind, weakest=weakest, bytes=one.bytes_freed, answer=group.answer, members=members
+    )
 
 
 def _counts(request: Request, asked: KindQuery) -> Counts | StillComparing:

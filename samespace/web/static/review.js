@@ -308,7 +308,7 @@ function sure(title, words, yes, removes = false) {
 $("sure-yes").addEventListener("click", () => $("sure").close("yes"));
 $("sure-no").addEventListener("click", () => $("sure").close(""));
 
-/** Return every group: as marked if it is on the page, as suggested if it has not been loaded yet. */
+/** Return every group with something to remove: as marked if it is on the page, as suggested if not loaded yet. */
 async function everything() {
   const groups = [];
   for (let total = 1; groups.length < total;) {
@@ -323,7 +323,7 @@ async function everything() {
     const keeps = (photo) => (kept.has(photo.id) ? kept.get(photo.id) : photo.keep);
     const size = photos.filter((photo) => !keeps(photo)).reduce((total, photo) => total + photo.size, 0);
     return { keep: photos.filter(keeps).map((photo) => photo.id), remove: photos.filter((photo) => !keeps(photo)).map((photo) => photo.id), size, seen };
-  });
+  }).filter((group) => group.remove.length);
 }
 
 function applyAll() {

@@ -1,0 +1,224 @@
+"""Lay one photo over another and look for a difference that a person would see at a glance.
+
+Photos of one scene that were only re-encoded, resized, re-lit or stamped agree in every small square. Other moments,
+other pages of one template and other pictures in one frame do not, however alike they are as a whole.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from samespace.base.arrays import Array, Doubles, Flags, Floats
+from samespace.base.photos import opened
+
+SIDE = 384  # pixels of a photo's long side
+PAGE_SIDE = 1200  # of a page's, whose letters must be told apart
+LARGEST = 4 * PAGE_SIDE  # pixels: a photo of which the other shows a small part would grow without bound
+PAGE = 0.5  # the share of one tone that makes a photo a page: paper, a slide, a plain screen
+
+SQUARE, SHIFT = 24, 3  # pixels: of a square, and that it may lie off
+DETAIL = 8  # grey levels: the contrast that makes a square worth comparing
+SAME_TONE = 10  # grey levels: an error below is noise, of a harder compression perhaps
+ALIKE, PAGE_ALIKE = 0.5, 0.7  # the correlation from which squares show the same
+STAMP = 0.62  # how opaque a stamp may be: less than letters on a page
+STAMP_NOISE = 20  # grey levels
+STAMP_SHARE = 0.06  # of a square: what of it a stamp may leave unexplained
+
+Grey = npt.NDArray[np.uint8]
+
+_STEPS, _PAGE_STEPS = (192,), (192, 480)  # pixels: photos are aligned at these sizes, one after the other
+_SLANT = 0.1  # the cosine between a photo's sides as another shows them: copies keep their right angles
+_MOST_STRETCHED = 1.5
+
+cv2.setNumThreads(1)  # pairs run side by side
+
+
+def read_grey(path: Path, side: int) -> Image.Image:
+    """Return a photo in grey, with no side below `side` if it has as many pixels."""
+    with opened(path, at_least=side) as photo:
+        return photo.convert("L")
+
+
+def share_that_differs(path0: Path, path1: Path, there: Doubles) -> float:
+    """Return which share of the detail of two photos differs where both show it: 0 for copies, 1 for nothing in common.
+
+    `there`, (3, 3), takes a place in the first, from 0 to 1 both ways, to its place in the second. It is corrected.
+    """
+    photo0, photo1 = read_grey(path0, SIDE), read_grey(path1, SIDE)
+    is_page = _is_page(photo0) or _is_page(photo1)
+    if is_page:
+        photo0, photo1 = read_grey(path0, PAGE_SIDE), read_grey(path1, PAGE_SIDE)
+    side, steps = (PAGE_SIDE, _PAGE_STEPS) if is_page else (SIDE, _STEPS)
+    over = _aligned(*_at_one_size(photo0, photo1, there, side), steps)
+    squares = _compare_squares(over, PAGE_ALIKE if is_page else ALIKE)
+    differ, detailed = int(squares.differ.sum()), int(squares.detailed.sum())
+    if over.is_slanted:
+        differ = max(1, differ)
+    elif not is_page and _is_stamped(over, squares.differ):
+        differ = 0
+    return differ / max(1, detailed)
+
+
+def _is_page(photo: Image.Image) -> bool:
+    """Return whether much of a photo has one tone."""
+    levels = np.convolve(photo.histogram(), np.ones(7), "same")
+    return bool(levels.max() >= PAGE * photo.width * photo.height)
+
+
+# Laying one over the other
+
+
+class _Overlay(NamedTuple):
+    """Two photos of one frame, (H, W) each; both show a place that is covered."""
+
+    first: Grey
+    second: Grey
+    covered: Flags
+    is_slanted: bool  # as no copy is: it takes a slant, or much stretching, to lay one over the other
+
+
+def _at_one_size(photo0: Image.Image, photo1: Image.Image, there: Doubles, side: int) -> tuple[Grey, Grey, Doubles]:
+    """Scale both photos so that what they share has one size, and return them with `there` in their pixels.
+
+    Neither has more detail than the coarser of the two, and the first has `side` pixels on its long side.
+    """
+    to_pixels = np.diag([*photo1.size, 1.0]) @ there @ np.linalg.inv(np.diag([*photo0.size, 1.0]))
+    finer = np.sqrt(max(abs(np.linalg.det(to_pixels[:2, :2])), 1e-6))  # pixels of the second for one of the first
+    scale = side / max(photo0.size)
+    coarsest = min(1.0, max(finer, 0.2))
+    first = _scaled(_scaled(photo0, min(coarsest, scale)), scale, photo0.size)
+    second = _scaled(_scaled(photo1, min(coarsest, scale) / finer), scale / finer, photo1.size)
+    (width0, height0), (width1, height1) = first.size, second.size
+    to_middle = np.array([[1 / width0, 0, 0.5 / width0], [0, 1 / height0, 0.5 / height0], [0, 0, 1]])
+    from_middle = np.array([[width1, 0, -0.5], [0, height1, -0.5], [0, 0, 1]])
+    return np.asarray(first), np.asarray(second), from_middle @ there @ to_middle
+
+
+def _scaled(photo: Image.Image, scale: float, whole: tuple[int, int] | None = None) -> Image.Image:
+    """Return a photo at a scale of its own size, or of its `whole` one, with as many pixels as that asks for."""
+    wide, high = (max(2 * SQUARE, min(LARGEST, round(side * scale))) for side in whole or photo.size)
+    finer = wide > photo.width
+    return photo.resize((wide, high), Image.Resampling.BILINEAR if finer else Image.Resampling.BOX)
+
+
+def _aligned(first: Grey, second: Grey, there: Doubles, steps: tuple[int, ...]) -> _Overlay:
+    """Lay the second photo over the first, as well as an affine map can."""
+    size = first.shape[::-1]
+    laid, covered = _lay(second, there, size)
+    for step in steps:
+        small = [max(16, round(side * min(1.0, step / max(size)))) for side in size]
+        still, moved = (cv2.resize(each, small, interpolation=cv2.INTER_AREA) for each in (first, laid))
+        mask = cv2.resize(covered.astype(np.uint8), small, interpolation=cv2.INTER_NEAREST)
+        move = np.eye(2, 3, dtype=np.float32)
+        stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-4)
+        with suppress(cv2.error):  # nothing to align by: they stay as they lie
+            cv2.findTransformECC(still, moved, move, cv2.MOTION_AFFINE, stop, mask, 3)
+            scale = np.diag([small[0] / size[0], small[1] / size[1], 1.0])
+            there = there @ np.linalg.inv(scale) @ np.vstack([move, [0, 0, 1]]) @ scale
+            laid, covered = _lay(second, there, size)
+    return _Overlay(_smooth(first), _smooth(laid), covered, _is_slanted(there))
+
+
+def _is_slanted(there: Doubles) -> bool:
+    across, down = there[:2, :2].T
+    lengths = np.linalg.norm(across), np.linalg.norm(down)
+    slant = abs(across @ down) / max(lengths[0] * lengths[1], 1e-9)
+    return bool(slant > _SLANT or max(lengths) > _MOST_STRETCHED * min(lengths))
+
+
+def _lay(photo: Grey, there: Doubles, size: tuple[int, ...]) -> tuple[Grey, Flags]:
+    """Return a photo as seen through a frame of this size, and which places it covers."""
+    way = there[:2].astype(np.float32)
+    flags = cv2.WARP_INVERSE_MAP
+    laid = cv2.warpAffine(photo, way, size, flags=flags | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    covered = cv2.warpAffine(np.full_like(photo, 255), way, size, flags=flags | cv2.INTER_NEAREST)
+    return laid.astype(np.uint8), covered > 0
+
+
+def _smooth(photo: Grey) -> Grey:
+    return cv2.GaussianBlur(photo, (0, 0), 0.8).astype(np.uint8)
+
+
+# Square by square
+
+
+class _Squares(NamedTuple):
+    """Squares of an overlay, (rows, columns) each, that are detailed, and of these the ones that differ."""
+
+    detailed: Flags
+    differ: Flags
+
+
+def _compare_squares(over: _Overlay, alike: float) -> _Squares:
+    """Return which squares show something, and which of them show something else.
+
+    A square is the same if one tone curve explains it, as for a photo made brighter, or if it correlates where it lies
+    or a few pixels off.
+    """
+    detailed = np.maximum(_contrast(over.first), _contrast(over.second)) > DETAIL
+    detailed &= _by_square(over.covered).all((1, 3))
+    errors = [np.sqrt(_by_square(error**2).mean((1, 3))) for error in _errors(over)]
+    doubtful = detailed & (np.minimum(*errors) > SAME_TONE)
+    differ = np.zeros_like(doubtful)
+    for row, column in np.argwhere(doubtful).tolist():
+        differ[row, column] = _correlation(over, row, column) < alike
+    return _Squares(detailed, differ)
+
+
+def _by_square(frame: Array) -> Array:
+    """Cut a frame (H, W), but for an edge, into squares: (rows, SQUARE, columns, SQUARE)."""
+    rows, columns = ((side - 2 * SHIFT) // SQUARE for side in frame.shape)
+    inner = frame[SHIFT : SHIFT + rows * SQUARE, SHIFT : SHIFT + columns * SQUARE]
+    return inner.reshape(rows, SQUARE, columns, SQUARE)
+
+
+def _contrast(photo: Grey) -> Floats:
+    return _by_square(photo).std((1, 3), dtype=np.float32)
+
+
+def _errors(over: _Overlay) -> tuple[Floats, Floats]:
+    """Return how far each photo is from the other as the usual tones of one turn into those of the other, (H, W)."""
+    forth = _tone_curve(over.first[over.covered], over.second[over.covered])
+    back = _tone_curve(over.second[over.covered], over.first[over.covered])
+    return over.second - forth[over.first], over.first - back[over.second]
+
+
+def _tone_curve(tones: Grey, others: Grey) -> Floats:
+    """Return the tone that usually lies where the other photo has each of 256."""
+    order = np.argsort(tones >> 3, kind="stable")
+    starts = np.searchsorted((tones >> 3)[order], np.arange(33))
+    known = [level for level in range(32) if starts[level + 1] - starts[level] >= 20]
+    if not known:
+        return np.arange(256, dtype=np.float32)
+    usual = [np.median(others[order[starts[level] : starts[level + 1]]]) for level in known]
+    return np.interp(np.arange(256), np.array(known) * 8 + 3.5, usual).astype(np.float32)
+
+
+def _correlation(over: _Overlay, row: int, column: int) -> float:
+    """Return the highest correlation of a square of the first photo with one of the second that lies near."""
+    top, left = SHIFT + row * SQUARE, SHIFT + column * SQUARE
+    square = over.first[top : top + SQUARE, left : left + SQUARE]
+    around = over.second[top - SHIFT : top + SQUARE + SHIFT, left - SHIFT : left + SQUARE + SHIFT]
+    if min(square.std(), around.std()) < 0.5:
+        return 0.0
+    return float(cv2.matchTemplate(around, square, cv2.TM_CCOEFF_NORMED).max())
+
+
+def _is_stamped(over: _Overlay, differ: Flags) -> bool:
+    """Return whether a see-through stamp of white or black explains all squares that differ."""
+    if not differ.any():
+        return False
+    for shown, error in zip((over.second, over.first), _errors(over), strict=True):
+        room = shown - error  # the tone under a stamp
+        white = (error < -STAMP_NOISE) | (error > STAMP * (255 - room) + STAMP_NOISE)
+        black = (error > STAMP_NOISE) | (error < -STAMP * room - STAMP_NOISE)
+        if any((_by_square(unlike).mean((1, 3))[differ] < STAMP_SHARE).all() for unlike in (white, black)):
+            return True
+    return False
