@@ -25,9 +25,11 @@ demo: $(READY)
 	@echo
 	@echo "Look at demo/rooms (the photos), demo/model (what you take away), demo/precision-recall.png (how good it is)."
 
-# A process for each core, up to four; each takes whole files. Those of few tests would come last, but may take longest.
+# A process more than cores, up to four, as servers and browsers are waited for a fifth of the time; each takes whole
+# files. Those of few tests would come last, but may take longest.
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 test: $(READY)
-	$(BIN)/python -m pytest -p xdist --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -p xdist --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Faults, spoilt files and odd words, for an hour; ATTACK_SEED=2 makes others.
 ATTACK_SECONDS ?= 3600

@@ -58,9 +58,9 @@ LATER_KEYWORDS = {"buffersize", "onexc"}
 
 def too_new(code: str) -> list[str]:
     """What in this code does not exist in the image, as `line: name`."""
-    tree = ast.parse(code, feature_version=(3, 10))
-    later = {(line, _later_part(name)) for line, name in _dotted_names(tree)} | set(_methods_and_keywords(tree))
-    guarded = {"", *_asked_for(tree)}
+    nodes = [*ast.walk(ast.parse(code, feature_version=(3, 10)))]
+    later = {(line, _later_part(name)) for line, name in _dotted_names(nodes)} | set(_methods_and_keywords(nodes))
+    guarded = {"", *_asked_for(nodes)}
     return [f"{line}: {name}" for line, name in sorted(later) if name.rpartition(".")[2] not in guarded]
 
 
@@ -71,9 +71,9 @@ def _later_part(name: str) -> str:
     return next((start for start in starts if start in LATER_NAMES), "")
 
 
-def _asked_for(tree: ast.AST) -> Iterator[str]:
+def _asked_for(nodes: list[ast.AST]) -> Iterator[str]:
     """Names the code asks for before it uses them."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Call(func=ast.Name(id="hasattr"), args=[_, ast.Constant(value=str(name))]):
                 yield name
@@ -88,10 +88,10 @@ def _catches_import(handler: ast.ExceptHandler) -> bool:
     return "ImportError" in caught or "ModuleNotFoundError" in caught
 
 
-def _dotted_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def _dotted_names(nodes: list[ast.AST]) -> Iterator[tuple[int, str]]:
     """Every import and every attribute by its full name, whatever it was imported as: (line, "torch.nn.Buffer")."""
     known = {name: f"builtins.{name}" for name in LATER["builtins"].split()}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 first = alias.name.partition(".")[0]
@@ -101,15 +101,23 @@ def _dotted_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             for alias in node.names:
                 known[alias.asname or alias.name] = f"{node.module}.{alias.name}"
                 yield node.lineno, f"{node.module}.{alias.name}"
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Name, ast.Attribute)):
-            first, _, rest = ast.unparse(node).partition(".")
-            if first in known:
-                yield node.lineno, f"{known[first]}.{rest}".rstrip(".")
+    for node in nodes:
+        first, _, rest = _chained(node).partition(".")
+        if first in known:
+            yield node.lineno, f"{known[first]}.{rest}".rstrip(".")
 
 
-def _methods_and_keywords(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+def _chained(node: ast.AST) -> str:
+    """`torch.nn.Buffer` for these three names in a row; nothing for anything else."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return ".".join(reversed([*names, node.id])) if isinstance(node, ast.Name) else ""
+
+
+def _methods_and_keywords(nodes: list[ast.AST]) -> Iterator[tuple[int, str]]:
+    for node in nodes:
         if isinstance(node, ast.Attribute) and node.attr in LATER_METHODS:
             yield node.lineno, node.attr
         elif isinstance(node, ast.keyword) and node.arg in LATER_KEYWORDS:

@@ -9,16 +9,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.kinds import SIDECARS, label
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
 
 DATABASE = "library.sqlite"  # a folder that holds this is a library's own
 
 
+class Beside(NamedTuple):
+    """A video or RAW file."""
+
+    entry: os.DirEntry[str]
+    has_partner: bool  # a photo of the same name, as RAW + JPEG and Live Photos have, or a sidecar
+
+
 class Walk(NamedTuple):
-    """The photo files below a folder, in no order, and the folders that could not be listed."""
+    """The photo files below a folder, in no order, the folders that could not be listed, and what lies beside."""
 
     files: list[os.DirEntry[str]]
     unlisted: list[UnreadablePhoto]
+    beside: list[Beside]
 
 
 def find(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> list[Path]:
@@ -30,13 +39,14 @@ def find(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool 
 def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> Walk:
     """Find the photo files below `root` by their extensions, given with or without the dot, in any case.
 
+    Videos and RAW files are listed apart, whatever the extensions; all other files are passed over.
     Hidden files and folders are skipped, and so are libraries' own folders, with their quarantines, and symlinks
     unless asked for. A folder that several links lead to is walked once, under its own name if it has one below `root`.
     """
     if not root.is_dir():
         raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")
     wanted = tuple("." + extension.lower().lstrip(".") for extension in extensions)
-    found = Walk([], [])
+    found = Walk([], [], [])
     folders, linked = [str(root)], deque[str]()  # linked ones wait until every folder is known by its own name
     walked: set[tuple[int, int]] = set()
     while folders or linked:
@@ -53,11 +63,14 @@ def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool 
             continue
         if any(entry.name == DATABASE for entry in entries):
             continue
+        partners = {_stem(entry) for entry in entries if entry.name.lower().endswith((*EXTENSIONS, *SIDECARS))}
         for entry in entries:
             if _is_folder(entry, follow_links):
                 (linked if entry.is_symlink() else folders).append(entry.path)
             elif entry.name.lower().endswith(wanted) and _is_file(entry, follow_links):
                 found.files.append(entry)
+            elif label(entry.name) and _is_file(entry, follow_links):
+                found.beside.append(Beside(entry, not partners.isdisjoint((_stem(entry), entry.name.casefold()))))
     return found
 
 
@@ -70,6 +83,10 @@ def _first_visit(folder: str, walked: set[tuple[int, int]]) -> bool:
 
 def file_name(entry: os.DirEntry[str]) -> bytes:
     return os.fsencode(entry.name)
+
+
+def _stem(entry: os.DirEntry[str]) -> str:
+    return entry.name.rpartition(".")[0].casefold()
 
 
 def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:

@@ -16,6 +16,7 @@ from samespace.base.text import readable
 from samespace.cli import show
 from samespace.cli.captioned import choose, chosen, data, seen, show_splits
 from samespace.cli.options import has_look, libraries_of, real
+from samespace.cli.scanned import refuse_photoless
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.search.look import Look
 from samespace.words import train_captioner
@@ -59,6 +60,7 @@ def caption_write(arguments: argparse.Namespace) -> None:
     writer.check(feature_source_of(look))
     folders = [path for path in arguments.paths if path.is_dir()]
     extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
+    refuse_photoless(real(folders), arguments.library, extensions, arguments.follow_links)
     for library, below in libraries_of(real(folders), arguments.library) if folders else ():
         scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
         with LibraryCaptions(library) as captions:

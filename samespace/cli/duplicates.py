@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -21,14 +21,15 @@ from samespace.cli.options import (
     outermost,
     prefer_option,
     real,
+    refuse_copies,
     refuse_elsewhere,
     say_if_outdated,
     thorough_option,
 )
+from samespace.cli.scanned import added, with_photos
 
 if TYPE_CHECKING:
     from samespace.duplicates.group import DedupeOptions
-    from samespace.library.library import Library
     from samespace.search.look import Look
 
 FOUND = 11  # exit status of `dedupe` if there are duplicates, as czkawka_cli has it
@@ -39,8 +40,8 @@ def dedupe(arguments: argparse.Namespace) -> int:
 
     Reads new photos first, writes a plan, and removes nothing. Kinds of duplicates: exact, the same bytes or pixels;
     near, the same photo re-encoded, resized, lightly cropped or re-lit; same-space, another photo of the same room, by
-    --model or else by ImageNet features. Exits with 0 if there are no duplicates, with 11 if there are some, with 1
-    after an error.
+    --model or else by ImageNet features. Of videos and RAW files, copies with equal bytes are found. Exits with 0 if
+    there are no duplicates or no photos, with 11 if there are some duplicates, with 1 after an error.
     """
     from samespace.base.photos import EXTENSIONS
     from samespace.cli import show
@@ -62,18 +63,21 @@ def dedupe(arguments: argparse.Namespace) -> int:
         if look.model and not look.model.rooms:
             raise SameSpaceError(NO_PROOF)
         package()
+    extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
+    told = sys.stderr if arguments.json else sys.stdout
+    everywhere, unseen = with_photos(everywhere, arguments.library, extensions, arguments.follow_links, told)
     with ExitStack() as held:
-        opened = libraries_of(everywhere, arguments.library)
+        opened = libraries_of(everywhere, arguments.library) if everywhere else []
         libraries = [library for library, _ in opened]
-        _refuse_copies(libraries)
+        refuse_copies(libraries)
         for library in sorted(libraries, key=lambda library: library.id):
             held.enter_context(library.hold())
-        extensions, remember = arguments.extensions or EXTENSIONS, has_look(arguments)
         for library, below in opened:
             say_if_outdated(library, look)
             scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
         found = with_only_here(find_duplicates(libraries, everywhere, options, look.deciding, look.model))
-        plan = write(make_plan(found, libraries), arguments.plan, libraries[0].folder)
+        found = found._replace(not_compared=added([found.not_compared, unseen]))
+        plan = write(make_plan(found, libraries), arguments.plan, libraries[0].folder if libraries else None)
     if arguments.report:
         from samespace.cli.report import write_report
         from samespace.words.stored_captions import captions_of
@@ -83,7 +87,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         write_report(arguments.report, found, arguments.folders, plan, captions, folders)
     if arguments.json:
         print(json.dumps(show.as_json(found, plan)))
-    else:
+    elif plan and libraries:
         show.show_found(found, plan, arguments.report, "samespace " + show.words(arguments.typed))
     return FOUND if any(group.answer in (COPIES, SAME_SPACE) for group in found.groups) else 0
 
@@ -216,17 +220,6 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
         refuse_other_kind(arguments.plan, arguments.kind)
     if arguments.plan and arguments.report and arguments.plan.resolve() == arguments.report.resolve():
         raise SameSpaceError(f"{arguments.plan} cannot be both the plan and the report: name two files")
-
-
-def _refuse_copies(libraries: Sequence[Library]) -> None:
-    """Refuse a library and a copy of it: both would move photos to one quarantine."""
-    places: dict[str, Path] = {}
-    for library in libraries:
-        if library.id in places:
-            raise SameSpaceError(
-                f"{library.folder} is a copy of the library {places[library.id]}: give one --library PATH for both"
-            )
-        places[library.id] = library.folder
 
 
 def dedupe_options(parser: argparse.ArgumentParser) -> None:

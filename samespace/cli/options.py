@@ -153,6 +153,17 @@ def _say_if_synced(folder: Path) -> None:
         )
 
 
+def refuse_copies(libraries: Sequence[Library]) -> None:
+    """Refuse a library and a copy of it: both would move photos to one quarantine."""
+    places: dict[str, Path] = {}
+    for library in libraries:
+        if library.id in places:
+            raise SameSpaceError(
+                f"{library.folder} is a copy of the library {places[library.id]}: give one --library PATH for both"
+            )
+        places[library.id] = library.folder
+
+
 def open_library(chosen: Path | None, *places: Path) -> Library:
     """Open the chosen library, or else the nearest at or above these places, tried in turn; the current folder's."""
     from samespace.library.library import Library

@@ -34,14 +34,16 @@ def _described(path: Path) -> str:
     return f"{plan.kind}, {written:%Y-%m-%d %H:%M}, removes {count(photos, 'photo')}"
 
 
-def write(plan: Plan, chosen: Path | None, library: Path) -> Path:
-    """Write a plan to the chosen file, or else into the library; return its full path.
+def write(plan: Plan, chosen: Path | None, library: Path | None) -> Path | None:
+    """Write a plan to the chosen file, or else into the library, if there is one; return its full path.
 
     Says on stderr if plans pile up: nobody but their owner deletes them.
     """
     if chosen:
         write_plan(chosen.absolute(), plan)
         return chosen.absolute()
+    if library is None:
+        return None
     path = keep_plan(library, plan)
     number = len(plan_files(library))
     if number > MANY:

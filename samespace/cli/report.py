@@ -18,11 +18,13 @@ from PIL import Image
 
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
+from samespace.base.kinds import label, no_photos, not_compared
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
 from samespace.cli.plans import undo_commands
 from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.duplicates.only_here import knowing_words, loss_words
+from samespace.library.library import Photo
 
 SIDE = 176  # pixels of a thumbnail's longer side
 
@@ -56,10 +58,10 @@ def write_report(
     content, become the text that stands for a picture. A photo that can no longer be opened is shown as a frame with
     the reason. Memory stays flat however many groups there are.
     """
-    groups, kind, threshold = found.groups, found.kind, found.threshold
+    groups, kind, threshold, told = found.groups, found.kind, found.threshold, not_compared(found.not_compared)
     pieces = {
         "title": _text(f"Duplicates in {_listed(folders)}"),
-        "searched": _searched(kind, threshold),
+        "searched": _searched(kind, threshold) + (f" · {_text(told)}" if told else ""),
         "figures": _figures(found),
         "next": _next_step(found, folders, plan, libraries) if groups else "",
         "kinds": "".join(f"<option>{_text(kind)}</option>" for kind in sorted({group.title for group in groups})),
@@ -108,6 +110,8 @@ def _whole(path: Path) -> Iterator[TextIO]:
 
 def thumbnail(path: Path) -> Thumbnail | UnreadablePhoto:
     """Return the photo, upright, at most `SIDE` pixels on its longer side; or why it cannot be shown."""
+    if label(path.name):
+        return UnreadablePhoto(path, "not a photo")
     try:
         with opened(path, at_least=SIDE) as photo:
             photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
@@ -179,7 +183,8 @@ def _commands(meanings: dict[str, str]) -> str:
 
 def _empty(found: Duplicates) -> str:
     if not found.photos:
-        return '<section class="empty"><h2>No photos</h2><p>This folder has no readable photos.</p></section>'
+        told = _text(no_photos(found.not_compared))
+        return f'<section class="empty"><h2>No photos</h2><p>{told}</p></section>'
     return (
         '<section class="empty"><svg viewBox="0 0 100 84" aria-hidden="true"><rect x="6" y="8" width="72" height="54"'
         ' rx="4"/><path d="M6 50l20-20 16 16 10-9 26 24"/><circle cx="60" cy="23" r="5"/><circle class="done" cx="78"'
@@ -212,7 +217,7 @@ def _group_head(number: int, group: Group, threshold: float) -> str:
         f'<article id="g{number}" class="group" style="--photos:{size}" tabindex="-1" aria-labelledby="h{number}"'
         f' data-kind="{kind}" data-weakest="{group.weakest:.6f}" data-bytes="{freed}" data-photos="{size}">'
         f'<header><h2 id="h{number}">Group {number:,}</h2><span class="kind">{kind}</span>'
-        f"<span>{count(size, 'photo')}</span><span>{f'frees {size_words(freed)}' if freed else 'all kept'}</span>"
+        f"<span>{count(size, group.noun)}</span><span>{f'frees {size_words(freed)}' if freed else 'all kept'}</span>"
         f"{_least_similar(group, threshold)}</header><ul>\n"
     )
 
@@ -238,17 +243,24 @@ def _photo(
     folder, _, last = name.rpartition(os.sep)
     fate = "Keep" if keeper else "Also keep" if member.keep else "Remove"
     score = "" if keeper else f'<span class="score"><span>score</span> {score_words(member.score)}</span>'
+    pixels = f"<span>{photo.width} × {photo.height}</span> " if photo.width else ""
+    picture = thumbnail_html(shown, caption or name) if photo.width else _tile(photo)
     word = "" if is_plain(path) else f' data-word="{_text(shell_word(path))}"'
     only = f'<p class="only">{_text(lost)}</p>' if lost else ""
     return (
         f'<li class="{"keep" if member.keep else "remove"}">'
         f'<a href="{_text(photo.path.as_uri())}" title="{_text(path)}"{word}'
-        f' aria-label="{_text(f"{fate}: {name}")}">{thumbnail_html(shown, caption or name)}</a>'
+        f' aria-label="{_text(f"{fate}: {name}")}">{picture}</a>'
         f'<p class="fate"><b>{fate}</b>{score}</p><p class="why">{_text(member.why)}</p>{only}'
         f'<p class="name"><span>{_text(folder + os.sep if folder else "")}</span>{_text(last)}</p>'
-        f'<p class="facts"><span>{photo.width} × {photo.height}</span> <span>{size_words(photo.size)}</span>'
+        f'<p class="facts">{pixels}<span>{size_words(photo.size)}</span>'
         f"<time>{_text((photo.taken or 'no date')[:16])}</time></p></li>\n"
     )
+
+
+def _tile(file: Photo) -> str:
+    """Return the place of a video or RAW file in the page."""
+    return f'<span class="gone">{label(file.path.name)}<small>{size_words(file.size)}</small></span>'
 
 
 def thumbnail_html(shown: Thumbnail | UnreadablePhoto, words: str) -> str:

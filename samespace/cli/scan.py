@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
 from samespace.cli.options import folder_options, libraries_of, matcher_option, real, say_if_outdated
+from samespace.cli.scanned import with_photos
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,14 +23,14 @@ def scan(arguments: argparse.Namespace) -> None:
 
     What is learnt is kept in DIR/.samespace, so that the next scan reads only new and changed files. --model or
     --backbone lets `search` find more than copies, and prepares `dedupe --kind same-space`. --matcher FILE enables
-    search by sentence.
+    search by sentence. Videos and RAW files are counted, not compared. A folder without photos gets no .samespace.
     """
     from samespace.base.photos import EXTENSIONS
     from samespace.cli import show
     from samespace.search.look import choose_look
     from samespace.words.scan import scan_folders
 
-    folders = real(arguments.folders)
+    folders, extensions = real(arguments.folders), arguments.extensions or EXTENSIONS
     look = choose_look(arguments.model, arguments.backbone, arguments.weights)
     if arguments.matcher:
         from samespace.words.search import look_for
@@ -36,16 +38,20 @@ def scan(arguments: argparse.Namespace) -> None:
         look = look_for(arguments.matcher, look)
     if arguments.imported and len(folders) > 1:
         raise SameSpaceError("--import takes over one folder: name only the DIR that was embedded")
+    folders, _ = with_photos(folders, arguments.library, extensions, arguments.follow_links, sys.stdout)
+    if not folders:
+        return
     for library, below in libraries_of(folders, arguments.library):
         if arguments.imported:
             from samespace.library.cluster_files import import_folder
 
             photos = import_folder(library, below[0], arguments.imported, [look.extractor] if look.options else [])
             print(f"{photos:,} photos taken over from {arguments.imported}")
-        extensions = arguments.extensions or EXTENSIONS
         say_if_outdated(library, look)
         scanned = scan_folders(library, below, look, arguments.matcher, extensions, arguments.follow_links)
-        show.show_scan(scanned, _next_commands(arguments, library, below, look))
+        is_worth_it = scanned.photos or scanned.not_compared
+        commands = _next_commands(arguments, library, below, look) if is_worth_it else {}
+        show.show_scan(scanned, commands, extensions)
 
 
 def _next_commands(

@@ -25,6 +25,7 @@ from samespace.cli.options import (
     reading_options,
     real,
 )
+from samespace.cli.scanned import refuse_photoless
 
 if TYPE_CHECKING:
     from samespace.base.photos import UnreadablePhoto
@@ -185,9 +186,10 @@ def _search_folder(arguments: argparse.Namespace) -> Searched:
     from samespace.words.scan import scan_folders
 
     like, within = real([arguments.like, arguments.within])
+    extensions = arguments.extensions or EXTENSIONS
+    refuse_photoless(outermost([like, within]), arguments.library, extensions, arguments.follow_links)
     opened = libraries_of(outermost([like, within]), arguments.library)
     look = look_of(arguments, opened[-1][0])
-    extensions = arguments.extensions or EXTENSIONS
     for library, below in opened:
         scanned = scan_folders(
             library, below, look, None, extensions, arguments.follow_links, remember=has_look(arguments)

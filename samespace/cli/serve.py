@@ -19,6 +19,7 @@ from samespace.cli.options import (
     real,
     refuse_elsewhere,
 )
+from samespace.cli.scanned import refuse_photoless
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -32,9 +33,12 @@ def serve(arguments: argparse.Namespace) -> None:
     if missing:
         raise SameSpaceError(f"{missing[0]} is not installed: pip install 'samespace[web]'")
     from samespace.base import progress
+    from samespace.base.photos import EXTENSIONS
     from samespace.web import server
 
     progress.off()
+    if arguments.folder:
+        refuse_photoless(real([arguments.folder]), arguments.library, EXTENSIONS)
     token = _token(arguments)
     with server.open_door(arguments.host, arguments.port, token) as door:
         if arguments.folder:

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samespace.base.photos import UnreadablePhoto
+from samespace.base.kinds import no_photos, not_compared
+from samespace.base.photos import EXTENSIONS, UnreadablePhoto
 from samespace.base.text import count, full_path, readable, score_words, shell_word, size_words
+from samespace.cli.scanned import scan_lines
 from samespace.duplicates.apply import Applied
 from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.duplicates.manifest import Skipped
@@ -36,23 +38,11 @@ _SCORES = {
 }
 
 
-def show_scan(scan: Scan, next_commands: dict[str, str]) -> None:
+def show_scan(scan: Scan, next_commands: dict[str, str], extensions: Sequence[str] = EXTENSIONS) -> None:
     """Show what a scan found, and the next commands, each with what it is for."""
-    rate = f", {scan.photos / scan.seconds:,.0f} a second" if scan.seconds >= 1 else ""
-    print(f"{count(scan.photos, 'photo')} in {scan.seconds:.1f} s{rate}")
-    print(_changes(scan))
+    print("\n".join(scan_lines(scan, extensions)))
     _show_files("could not be read", [(error.path, error.reason) for error in scan.unreadable])
     _show_next(next_commands)
-
-
-def _changes(scan: Scan) -> str:
-    """Return what has changed since the last scan: 1,326 new files, 3 moved, 1 missing."""
-    parts: list[str] = []
-    changes = ((scan.new, "new"), (scan.changed, "changed"), (scan.moved, "moved"), (scan.forgotten, "missing"))
-    for number, name in changes:
-        if number:
-            parts.append(f"{number:,} {name}" if parts else count(number, f"{name} file"))
-    return ", ".join(parts) or "no changes since the last scan"
 
 
 def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -> None:
@@ -69,6 +59,10 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
     ]
     for name, figure in rows:
         print(f"  {name:<12}{figure:>10}")
+    if found.photos and found.not_compared:
+        print("\n" + not_compared(found.not_compared))
+    elif not found.photos and not found.groups:
+        print("\n" + no_photos(found.not_compared))
     for group in found.groups[:GROUPS]:
         _show_group(group)
     if len(found.groups) > GROUPS:
@@ -91,17 +85,18 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
 
 def _show_group(group: Group) -> None:
     weakest = f", least similar two: {score_words(group.weakest)}" if len(group.members) > 2 else ""
-    print(f"\n{group.title}, {count(len(group.members), 'photo')}{weakest}")
+    print(f"\n{group.title}, {count(len(group.members), group.noun)}{weakest}")
     for member in group.members:
         score = "" if member is group.members[0] else score_words(member.score)
-        facts = f"{member.photo.width}×{member.photo.height}, {size_words(member.photo.size)}"
+        pixels = f"{member.photo.width}×{member.photo.height}, " if member.photo.width else ""
+        facts = pixels + size_words(member.photo.size)
         path = readable(from_here(member.photo.path))
         print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}: {member.why}")
         if lost := loss_words(member, group):
             print(f"{'':17}{lost}")
 
 
-def as_json(found: Duplicates, plan: Path) -> dict[str, Any]:
+def as_json(found: Duplicates, plan: Path | None) -> dict[str, Any]:
     """Return the groups that were found, for a program."""
     return {
         "kind": found.kind,
@@ -110,11 +105,12 @@ def as_json(found: Duplicates, plan: Path) -> dict[str, Any]:
         "photos": found.photos,
         "duplicates": found.duplicates,
         "bytes_freed": found.bytes_freed,
-        "plan": os.fspath(plan),
+        "plan": os.fspath(plan) if plan else None,
         "groups": [
             {**group._asdict(), "members": [_member_as_json(each) for each in group.members]} for group in found.groups
         ],
         "unreadable": [{"path": os.fspath(error.path), "reason": error.reason} for error in found.unreadable],
+        "not_compared": found.not_compared,
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.bursts import is_burst
+from samespace.duplicates.equal_files import EqualFiles
 from samespace.duplicates.group import (
     BURST,
     COPIES,
@@ -79,6 +80,7 @@ class Comparison:
         self.lowest = threshold_of(options)
         self.verdicts = _joint_verdicts(libraries)
         self._photos = photos = PhotoTable(libraries, folders, options)
+        self._equal_files = EqualFiles(libraries, folders, options)
         self._unreadable = [
             error for library in libraries for error in library.unreadable() if is_below(error.path, folders)
         ]
@@ -109,9 +111,11 @@ class Comparison:
         threshold = self._checked(threshold)
         same, different = self._photos.verdict_pairs(self.verdicts if verdicts is None else verdicts)
         ranking, clusters = self._clusters(threshold, same, different, without)
-        groups = self._groups(ranking, clusters, same, SAME_SPACE if self.options.kind == "same-space" else COPIES)
+        answer = SAME_SPACE if self.options.kind == "same-space" else COPIES
+        groups = [*self._groups(ranking, clusters, same, answer), *self._equal_files.groups(without)]
+        groups.sort(key=lambda group: (-ranking.bytes_freed([group]), bytes(group.members[0].photo.path)))
         if self.options.kind == "near" and threshold > copies.LOOK_TWICE:
-            groups += self._doubtful_groups(threshold, different, without, clusters)
+            groups += self._doubtful_groups(different, without, clusters)
         return Duplicates(
             kind=self.options.kind,
             threshold=threshold,
@@ -121,6 +125,7 @@ class Comparison:
             duplicates=sum(not member.keep for group in groups for member in group.members),
             bytes_freed=ranking.bytes_freed(groups),
             unreadable=self._unreadable,
+            not_compared=self._equal_files.not_compared,
         )
 
     def counts(
@@ -133,8 +138,8 @@ class Comparison:
             ranking, clusters = self._clusters(self._checked(threshold), same, different, without)
             doubtful = 0
             if self.options.kind == "near" and threshold > copies.LOOK_TWICE:
-                doubtful = len(self._doubtful_groups(threshold, different, without, clusters))
-            counted.append(ranking.count(clusters) + doubtful)
+                doubtful = len(self._doubtful_groups(different, without, clusters))
+            counted.append(ranking.count(clusters) + self._equal_files.count(without) + doubtful)
         return counted
 
     def remember(self, libraries: Sequence[Library]) -> None:
@@ -192,9 +197,7 @@ class Comparison:
         alone = np.setdiff1d(np.flatnonzero(ranking.copied > 1), clustered)
         return ranking, [*clusters, *alone[:, None]]
 
-    def _doubtful_groups(
-        self, threshold: float, different: RowPairs, without: Collection[Path], clusters: Sequence[Ints]
-    ) -> list[Group]:
+    def _doubtful_groups(self, different: RowPairs, without: Collection[Path], clusters: Sequence[Ints]) -> list[Group]:
         """Return groups of photos that are alike and no copies, nor in a group of copies: bursts, and to look twice."""
         similar = self._similar.at(copies.LOOK_TWICE, (), different)
         ranking = Ranking(self._photos, self._standings, similar, frozenset(without))
@@ -210,7 +213,7 @@ class Comparison:
         return groups
 
     def _groups(self, ranking: Ranking, clusters: Sequence[Ints], same: RowPairs, answer: str) -> list[Group]:
-        """Return the clusters that leave something to remove as groups of photos, most bytes freed first."""
+        """Return the clusters that leave something to remove as groups of photos."""
         joins = self._joins(clusters, same)
         large = [cluster for cluster in clusters if len(cluster) > 2]
         keepers = [int(cluster[0]) for cluster in large]
@@ -222,7 +225,7 @@ class Comparison:
             group = ranking.group({row: joins[row] for row in rows}, score, answer)
             if group:
                 groups.append(group)
-        return sorted(groups, key=lambda group: (-ranking.bytes_freed([group]), bytes(group.members[0].photo.path)))
+        return groups
 
     def _joins(self, clusters: Sequence[Ints], same: RowPairs) -> dict[int, Join]:
         """Return the kind and score that join each row to its cluster's first, the keeper's."""

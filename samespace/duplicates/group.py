@@ -50,6 +50,11 @@ class Group(NamedTuple):
         """Return what to call the group: its kind, unless a person must tell whether these are duplicates at all."""
         return self.answer if self.answer in (BURST, LOOK_TWICE) else self.kind
 
+    @property
+    def noun(self) -> str:
+        """Return what to call a member: a file, if it is a video or RAW file."""
+        return "photo" if self.members[0].photo.width else "file"
+
 
 class Duplicates(NamedTuple):
     """The groups of duplicates among some photos: those that free most bytes come first, doubtful ones last."""
@@ -62,6 +67,7 @@ class Duplicates(NamedTuple):
     duplicates: int  # photos to remove
     bytes_freed: int  # by removing them
     unreadable: list[UnreadablePhoto]
+    not_compared: dict[str, int]  # videos and RAW files, by their extensions in capitals; those of equal bytes too
 
 
 class DedupeOptions(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.photos import EXTENSIONS
+from samespace.base.kinds import is_album_file
 from samespace.base.text import shell_word
 from samespace.duplicates.manifest import LINKED, link_above
 from samespace.library.library import Library
@@ -40,7 +40,7 @@ def why_not_there(path: Path, root: Path, library: Path, homes: Sequence[Path]) 
         return f"the library {library} has not scanned {root}: if you trust it with that folder, type `{scan}` first"
     home = max(above, key=lambda home: len(home.parts))
     is_hidden = any(part.startswith(".") for part in path.relative_to(home).parts)
-    if is_hidden or path.suffix.lower() not in EXTENSIONS:
+    if is_hidden or not is_album_file(path.name):
         return "no scan finds a photo there: move it by hand if you know where it came from"
     folder = link_above(path, home)
     return LINKED.format(folder) if folder else ""

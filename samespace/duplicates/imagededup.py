@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import progress
+from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.find import find
@@ -23,7 +24,7 @@ from samespace.base.photos import UnreadablePhoto, glimpse, in_threads, open_pho
 from samespace.duplicates.grouping import Similar, by_keeper
 from samespace.library.read_photos import SIZE
 from samespace.search import same_shot
-from samespace.search.neighbours import find_neighbours
+from samespace.search.copies import Copies
 
 Encoding = npt.NDArray[np.uint8]
 Encodings = Mapping[str, Encoding]
@@ -131,8 +132,10 @@ def _compare(
         raise SameSpaceError("give either image_dir, a folder of photos, or encoding_map, the result of encode_images")
     if not 0 < threshold <= 1:
         raise SameSpaceError(f"min_similarity_threshold {threshold} is out of range: use a number above 0, up to 1")
+    paths = None  # without the photos, only sketches are compared
     if image_dir is not None:
         encoded = _encode(Path(image_dir), recursive)
+        paths = [Path(image_dir, name) for name in encoded]
         names, sketches = list(encoded), [each.sketch for each in encoded.values()]
         order = sorted(range(len(names)), key=lambda row: (encoded[names[row]].worth, names[row]))
     else:
@@ -140,9 +143,9 @@ def _compare(
         names, sketches = list(encodings), list(encodings.values())
         order = list(range(len(names)))
     grey = np.stack(sketches) if sketches else np.empty((0, same_shot.SIDE, same_shot.SIDE), np.uint8)
-    candidates = find_neighbours(same_shot.outline(grey), same_shot.FLOOR)
-    similar = Similar(candidates, lambda first, second: same_shot.same_shot(grey[first], grey[second]), threshold)
-    return names, similar, np.array(order, np.intp)
+    fields: dict[str, Array] = {"grey": grey, "outline": same_shot.outline(grey)}
+    copies = Copies(lambda name, rows: fields[name][rows], paths, len(names))
+    return names, Similar(copies.candidates, copies, threshold), np.array(order, np.intp)
 
 
 def _written(result: Result, outfile: str | Path | None) -> Result:

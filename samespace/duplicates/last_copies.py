@@ -30,6 +30,10 @@ class Copies:
             for photo in known.photos():
                 self._by_content[photo.content].append(photo.path)
                 self._content_at[photo.path] = photo.content
+            for file in known.others():
+                if file.content:
+                    self._by_content[file.content].append(file.path)
+                    self._content_at[file.path] = file.content
         for run in runs:
             with contextlib.suppress(SameSpaceError):
                 for move in held_photos(read_manifest(run)):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import NO_LINK, sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
-from samespace.base.photos import EXTENSIONS
+from samespace.base.kinds import is_album_file
 from samespace.duplicates import sidecar_record
 from samespace.duplicates.attributes import Attributes, as_json, from_json
 from samespace.duplicates.plan import as_path, get, refuse_outside
@@ -263,9 +263,8 @@ def strays(manifest: Manifest) -> list[Path]:
     for folder, _, names in os.walk(manifest.folder):
         for name in names:
             path = Path(folder, name).relative_to(manifest.folder)
-            is_photo = path.suffix.lower() in EXTENSIONS and not name.startswith(".")
             is_in_root = len(path.parts) > 1 and path.parts[0].isdecimal()
-            if is_photo and is_in_root and path not in named and not (manifest.folder / path).is_symlink():
+            if is_album_file(name) and is_in_root and path not in named and not (manifest.folder / path).is_symlink():
                 found.append(path)
     return sorted(found)
 

@@ -30,7 +30,13 @@ Columns = tuple[Ints, Ints]  # pairs of rows: (n,) of the one, and (n,) of the o
 class PhotoTable:
     """The photos of some libraries that lie in some folders, each file once, as N rows of equal content."""
 
-    def __init__(self, libraries: Sequence[Library], folders: Sequence[Path], options: DedupeOptions) -> None:
+    def __init__(
+        self,
+        libraries: Sequence[Library],
+        folders: Sequence[Path],
+        options: DedupeOptions,
+        listed: Callable[[Library], Sequence[Photo]] = Library.photos,
+    ) -> None:
         self.kind, self.rule, self.thorough = options.kind, options.keep, options.thorough
         self.marks_all = options.mark_all
         self.against, self._prefer = bool(options.against), options.prefer
@@ -39,7 +45,7 @@ class PhotoTable:
         self.copies: list[list[Photo]] = []  # the photos of each row
         self._by_library: list[list[Photo]] = [[] for _ in libraries]  # the first photo of each row that it brought
         for library, brought in zip(libraries, self._by_library, strict=True):
-            for photo in library.photos():
+            for photo in listed(library):
                 if photo.path not in self.all and is_below(photo.path, folders):
                     self._add(photo, brought)
         protected = (*options.reference, *options.against)

@@ -19,10 +19,12 @@ from samespace.base.photos import Details, UnreadablePhoto, decoders, details, i
 from samespace.library import verdicts
 from samespace.library.features import Features, FeatureStore, Fields, Kept
 from samespace.library.lock import Lock
+from samespace.library.others import OtherFile, OtherFiles
 from samespace.library.own_folder import FOLDER as FOLDER
 from samespace.library.own_folder import make_folder, refuse_links
 from samespace.library.read_photos import AT_ONCE, Batch, Extractor, Rows
 from samespace.library.sqlite import Database, Tables
+from samespace.library.subtree import Subtree, prefix_of
 
 _CREATE = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -76,14 +78,6 @@ class KnownFile(NamedTuple):
     content: str | None  # None if it could not be read
 
 
-class Subtree(NamedTuple):
-    """A scanned folder: a root, or a folder below one. The library names files by their root and path below it."""
-
-    number: int  # of the root
-    root: Path
-    prefix: bytes  # what paths below the root begin with if they lie in the folder
-
-
 class Library:
     """The memory of one photo folder or several. Belongs to the thread that opened it."""
 
@@ -101,6 +95,7 @@ class Library:
         self._db = Database(self._file, _TABLES, self.is_writable)
         self._verdicts = verdicts.Verdicts(self.folder, self._db, self.is_writable)
         self._features = FeatureStore(self.folder / "features", self._db)
+        self.other_files = OtherFiles(self._db, self.is_writable)
         self.id: str = self._db.query("SELECT value FROM about WHERE key = 'id'")[0][0]
 
     def close(self) -> None:
@@ -170,6 +165,10 @@ class Library:
         for number, root in self._roots().items():
             photos += self.unreadable_in(Subtree(number, root, b""))
         return sorted(photos, key=lambda photo: os.fsencode(photo.path))
+
+    def others(self) -> list[OtherFile]:
+        """Return the videos and RAW files, sorted by the bytes of their paths."""
+        return self.other_files.all(self._roots())
 
     def details(self, photos: Sequence[Photo]) -> list[Details]:
         """Return what only a full decode tells of each photo; decoded when first asked for, then remembered.
@@ -294,7 +293,7 @@ class Library:
             if folder == root:
                 return Subtree(number, root, b"")
             if folder.is_relative_to(root):
-                return Subtree(number, root, _prefix(folder, root))
+                return Subtree(number, root, prefix_of(folder, root))
         kept = os.path.relpath(folder, self.folder) if self.folder.is_relative_to(folder) else folder
         with self._db.transaction():
             number = self._db.run("INSERT INTO roots (path) VALUES (?)", os.fsencode(kept))
@@ -302,8 +301,9 @@ class Library:
                 if root.is_relative_to(folder):
                     self._db.run(
                         "UPDATE files SET root = ?, path = CAST(? || path AS BLOB) WHERE root = ?",
-                        *(number, _prefix(root, folder), narrower),
+                        *(number, prefix_of(root, folder), narrower),
                     )
+                    self.other_files.give_over(narrower, number, prefix_of(root, folder))
                     self._db.run("DELETE FROM roots WHERE root = ?", narrower)
         return Subtree(number, folder, b"")
 
@@ -380,11 +380,6 @@ class Library:
     def forget_lost_features(self, fingerprint: str, fields: Fields) -> None:
         """Forget features whose file was deleted or cut short, so that they are made again."""
         self._features.forget_lost(fingerprint, fields)
-
-
-def _prefix(folder: Path, root: Path) -> bytes:
-    """Return what paths below a root begin with if they lie in this folder."""
-    return os.fsencode(folder.relative_to(root)) + b"/"
 
 
 def _details(photo: Photo) -> Details | None:

@@ -15,10 +15,13 @@ from typing import NamedTuple
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE, Walk, walk
+from samespace.base.kinds import by_label
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
-from samespace.library.library import KnownFile, Library, Subtree
+from samespace.library.library import KnownFile, Library
+from samespace.library.others import Seen
 from samespace.library.own_folder import make_private
 from samespace.library.read_photos import Batch, Extractor, File, read_batches
+from samespace.library.subtree import Subtree
 
 Key = tuple[int, bytes]  # of a file: the number of its root, and its path below it
 
@@ -33,6 +36,7 @@ class Scan(NamedTuple):
     forgotten: int  # files that have vanished
     unreadable: list[UnreadablePhoto]  # files that are no photos, folders that could not be listed
     seconds: float
+    not_compared: dict[str, int]  # videos and RAW files, by their extensions in capitals
 
 
 def scan(
@@ -64,6 +68,8 @@ def scan(
             library.forget_lost_features(extractor.fingerprint, extractor.fields)
         contents = _read(library, views, extractors, tell)
         library.forget([key for view in views for key in view.vanished()])
+        for view in views:
+            library.other_files.agree(view.subtree.number, view.subtree.prefix, view.others, view.unknown())
         library.write_note("scanned", datetime.now().isoformat(" ", "minutes"))
         return _summary(library, views, contents, time.monotonic() - start)
 
@@ -82,15 +88,20 @@ class _View(NamedTuple):
     before: dict[bytes, KnownFile]
     found: dict[bytes, tuple[int, int]]  # (size, mtime_ns)
     unlisted: list[UnreadablePhoto]
+    others: dict[bytes, Seen]  # videos and RAW files
 
     def key(self, path: bytes) -> Key:
         return self.subtree.number, path
 
     def vanished(self) -> list[Key]:
         """Return what was there and is not; files in a folder that could not be listed may be there still."""
-        root = self.subtree.root
-        unknown = tuple(os.fsencode(folder.path.relative_to(root)) + b"/" for folder in self.unlisted)
+        unknown = self.unknown()
         return [self.key(path) for path in self.before if path not in self.found and not path.startswith(unknown)]
+
+    def unknown(self) -> tuple[bytes, ...]:
+        """Return what paths begin with in folders that could not be listed."""
+        root = self.subtree.root
+        return tuple(os.fsencode(folder.path.relative_to(root)) + b"/" for folder in self.unlisted)
 
 
 def _view(library: Library, folder: Path, walked: Walk, follow_links: bool) -> _View:
@@ -103,7 +114,11 @@ def _view(library: Library, folder: Path, walked: Walk, follow_links: bool) -> _
             f"{folder} is empty, but the library {library.folder} remembers {len(before)} photos there: mount the "
             "disk it should show, or if they are gone put any other file there and scan again"
         )
-    return _View(subtree, before, found, walked.unlisted)
+    others = {
+        os.fsencode(entry.path)[start:]: Seen(*_stamp(entry, follow_links), has_partner)
+        for entry, has_partner in walked.beside
+    }
+    return _View(subtree, before, found, walked.unlisted, others)
 
 
 def _stamp(entry: os.DirEntry[str], follow_links: bool) -> tuple[int, int]:
@@ -187,7 +202,8 @@ def _summary(library: Library, views: Sequence[_View], contents: Mapping[Key, st
     for view in views:
         unreadable += [*view.unlisted, *library.unreadable_in(view.subtree)]
     photos = sum(library.count_in(view.subtree) for view in views)
-    return Scan(photos, came.total() - moved, changed, moved, len(vanished) - moved, unreadable, seconds)
+    not_compared = by_label(os.fsdecode(path) for view in views for path in view.others)
+    return Scan(photos, came.total() - moved, changed, moved, len(vanished) - moved, unreadable, seconds, not_compared)
 
 
 # Folders
@@ -219,17 +235,26 @@ def _under_one_name(walks: Sequence[Walk]) -> list[Walk]:
     They would pass for duplicates of it, and it might be removed in favour of a link to it. Hard links stay.
     """
     folders: dict[str, bool] = {}
-    own = {id(entry): _is_own_name(entry, folders) for found in walks for entry in found.files}
-    listed = {_identity(entry) for found in walks for entry in found.files if own[id(entry)]}
+    entries = [entry for found in walks for entry in (*found.files, *(each.entry for each in found.beside))]
+    own = {id(entry): _is_own_name(entry, folders) for entry in entries}
+    listed = {_identity(entry) for entry in entries if own[id(entry)]}
+
+    def is_first(entry: os.DirEntry[str]) -> bool:
+        if not own[id(entry)] and _identity(entry) in listed:
+            return False
+        listed.add(_identity(entry))
+        return True
+
     chosen = []
     for found in walks:
-        kept = []
-        for entry in sorted(found.files, key=lambda entry: os.fsencode(entry.path)):
-            if own[id(entry)] or _identity(entry) not in listed:
-                listed.add(_identity(entry))
-                kept.append(entry)
-        chosen.append(Walk(kept, found.unlisted))
+        files = [entry for entry in sorted(found.files, key=_path) if is_first(entry)]
+        beside = [each for each in sorted(found.beside, key=lambda each: _path(each.entry)) if is_first(each.entry)]
+        chosen.append(Walk(files, found.unlisted, beside))
     return chosen
+
+
+def _path(entry: os.DirEntry[str]) -> bytes:
+    return os.fsencode(entry.path)
 
 
 def _is_own_name(entry: os.DirEntry[str], folders: dict[str, bool]) -> bool:

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -143,6 +142,8 @@ def make_unfilled_backbone(name: str) -> Backbone:
 
 
 def _torchvisions(name: str) -> Net:
+    import torchvision  # takes as long as torch itself
+
     if name not in CUTS:
         raise SameSpaceError(f"unknown backbone {name!r}: choose one of {', '.join(CUTS)}")
     options = {"transform_input": False, "init_weights": False} if name == "inception_v3" else {}

@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-import torchvision
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
@@ -25,6 +24,8 @@ def fetch_imagenet(name: str) -> State:
 
     A file in the cache is read only if its bytes have the hash that torchvision published.
     """
+    import torchvision  # takes as long as torch itself
+
     url = torchvision.models.get_model_weights(name).DEFAULT.url
     path = Path(torch.hub.get_dir(), "checkpoints", _file_of(url))
     try:
@@ -81,6 +82,8 @@ def _unpickled(content: bytes, path: Path) -> State:
 
 def _is_published(content: bytes, name: str) -> bool:
     """Return whether these are the bytes of weights that torchvision published for a network."""
+    import torchvision
+
     published = torchvision.models.get_model_weights(name)
     return any(_is_named_by_hash(content, _file_of(weights.url)) for weights in published)
 

@@ -14,6 +14,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.kinds import label
+from samespace.base.text import size_words
 from samespace.library.library import Photo
 from samespace.web.render import live_of
 from samespace.web.state import LiveLibrary
@@ -41,6 +43,8 @@ async def _thumbnail(request: Request) -> Response:
     live, photo = _asked(request)
     if photo is None:
         return _missing(404)
+    if kind := label(photo.path.name):
+        return _tile(kind, photo)
     if _is_known(request, photo):
         return Response(status_code=304, headers=_kept(request, photo))
     content = await run_in_threadpool(kept_thumbnail, live.folder, photo.content)
@@ -58,6 +62,8 @@ async def _whole(request: Request) -> Response:
     _, photo = _asked(request)
     if photo is None:
         return _missing(404)
+    if kind := label(photo.path.name):
+        return _tile(kind, photo)
     if _is_known(request, photo):
         return Response(status_code=304, headers=_kept(request, photo))
     try:
@@ -81,7 +87,7 @@ async def _made(request: Request, photo: Photo, kind: str, make: Callable[[], by
 
 def _asked(request: Request) -> tuple[LiveLibrary, Photo | None]:
     live = live_of(request)
-    return live, live.snapshot.photos.get(request.path_params["id"])
+    return live, live.snapshot.named.get(request.path_params["id"])
 
 
 class _Seen(NamedTuple):
@@ -124,6 +130,17 @@ def _etag(photo: Photo) -> str:
 
 def _is_known(request: Request, photo: Photo) -> bool:
     return _etag(photo) in request.headers.get("if-none-match", "")
+
+
+def _tile(kind: str, file: Photo) -> Response:
+    """Return what stands for a video or RAW file: its extension and size, for light pages and dark ones."""
+    words = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="480" height="360" viewBox="0 0 480 360" fill="#888" '
+        f'font-family="sans-serif" text-anchor="middle"><title>{kind}</title>'
+        f'<text x="240" y="185" font-size="72">{kind}</text>'
+        f'<text x="240" y="240" font-size="32">{size_words(file.size)}</text></svg>'
+    )
+    return Response(words, headers={**_PICTURE, "cache-control": "no-cache"}, media_type="image/svg+xml")
 
 
 def _missing(status: int) -> Response:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.kinds import label_words
 from samespace.base.text import as_sentence, count, readable, score_words, size_words
 from samespace.library.library import Photo
 from samespace.web.schema import Answer
@@ -80,6 +81,7 @@ _templates.filters |= {
     "size": size_words,
     "score": score_words,
     "count": count,
+    "labels": label_words,
     "readable": lambda text: readable(os.fspath(text)),
     "photo_id": photo_id,
     "photo": _photo,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import as_sentence, readable
+from samespace.duplicates.equal_files import as_photo
 from samespace.library.library import Library, Photo
 from samespace.search.look import Look, remembered_look
 from samespace.search.space import Space
@@ -36,6 +38,12 @@ class Snapshot(NamedTuple):
     why_mute: str = ""  # why a matcher that is remembered understands none, in a sentence
     seen: int = 0  # contents that the look has seen
     matcher: str = ""  # that is remembered, or why it cannot be used
+    others: dict[str, Photo] | None = None  # videos and RAW files, by id: without a picture or content
+
+    @property
+    def named(self) -> Mapping[str, Photo]:
+        """Return everything that has an id."""
+        return ChainMap(self.photos, self.others or {})
 
 
 class _Captions(NamedTuple):
@@ -90,10 +98,10 @@ class LiveLibrary:
             space, why_not = self._space(library) if photos else (None, "Nothing has been scanned yet.")
             understood, why_mute = self._sentences(library) if space else (None, "")
             found = photos, library.unreadable(), space, why_not, understood, why_mute
-            snapshot = Snapshot(self.snapshot.number + 1, *found, *self._ways(library))
+            snapshot = Snapshot(self.snapshot.number + 1, *found, *self._ways(library), _others(library))
         with self._removing:
             self.snapshot = snapshot
-            self.gone = frozenset(photo.path for photo in photos.values() if not os.path.lexists(photo.path))
+            self.gone = _gone(snapshot)
         if snapshot.number > 1:
             forget_thumbnails(self.folder, but={photo.content for photo in photos.values()})
 
@@ -110,12 +118,12 @@ class LiveLibrary:
         now = self.snapshot
         with self.library() as library:
             photos = {photo_id(photo.path): photo for photo in library.photos()}
-            found = photos, _said(library.unreadable()), *self._ways(library)
-        if found != (now.photos, _said(now.unreadable), now.seen, now.matcher):
+            found = photos, _said(library.unreadable()), *self._ways(library), _others(library)
+        if found != (now.photos, _said(now.unreadable), now.seen, now.matcher, now.others):
             self.refresh()
         elif moved:
             with self._removing:
-                self.gone = frozenset(photo.path for photo in photos.values() if not os.path.lexists(photo.path))
+                self.gone = _gone(now)
 
     def _ways(self, library: Library) -> tuple[int, str]:
         """Return what decides how photos can be found: how many the look has seen, and a matcher."""
@@ -185,6 +193,14 @@ class LiveLibrary:
 
 def _said(unreadable: Iterable[UnreadablePhoto]) -> list[str]:
     return list(map(str, unreadable))
+
+
+def _others(library: Library) -> dict[str, Photo]:
+    return {photo_id(file.path): as_photo(file, library) for file in library.others()}
+
+
+def _gone(snapshot: Snapshot) -> frozenset[Path]:
+    return frozenset(photo.path for photo in snapshot.named.values() if not os.path.lexists(photo.path))
 
 
 def was_away(made: Future[Any]) -> bool:

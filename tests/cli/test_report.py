@@ -77,7 +77,7 @@ def group(paths: list[Path], root: Path, kind: str = "near", weakest: float = 0.
 
 def written(path: Path, groups: list[Group], **changes: Any) -> str:
     removed = [member for group in groups for member in group.members if not member.keep]
-    found = Duplicates("near", 0.9, "keeper", 100, groups, len(removed), 2_000_000 * len(removed), [])
+    found = Duplicates("near", 0.9, "keeper", 100, groups, len(removed), 2_000_000 * len(removed), [], {})
     about: dict[str, Any] = {"folders": [path.parent], "plan": Path("plan.json")}
     of_found = {name: changes.pop(name) for name in {*changes} & {*Duplicates._fields}}
     write_report(path, found._replace(**of_found), **{**about, **changes})

@@ -371,7 +371,7 @@ def found(album: Album, *paths: Path) -> Duplicates:
         status = path.stat()
         photo = Photo(path, album.root, album.library.id, status.st_size, status.st_mtime_ns, path.name, 8, 6, None, 0)
         members.append(Member(photo, 1.0, not members, "why"))
-    return Duplicates("near", 0.6, "keeper", 3, [Group("near", tuple(members), 0.9)], 2, 100, [])
+    return Duplicates("near", 0.6, "keeper", 3, [Group("near", tuple(members), 0.9)], 2, 100, [], {})
 
 
 def test_each_photo_says_what_only_it_has(album: Album) -> None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from samespace.base.kinds import by_label
 from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import full_path, readable
 from samespace.duplicates import plan_files, quarantine
@@ -111,6 +112,7 @@ class Overview(Answer):
     quarantine: list[Run] = Field(description="the newest first")
     unreadable: list[Unreadable] = Field(description="the most frequent reason first")
     plans: list[Plan] = Field(description="for a terminal, the newest first")
+    not_compared: dict[str, int] = Field(description="videos and RAW files, by their extensions in capitals")
 
 
 def tree(photos: Collection[Photo]) -> Folder:
@@ -215,6 +217,7 @@ def overview(live: LiveLibrary) -> Overview:
         quarantine=_runs(live.folder),
         unreadable=_unreadable(snapshot.unreadable, base),
         plans=_plans(live.folder),
+        not_compared=by_label(file.path.name for file in (snapshot.others or {}).values() if file.path not in gone),
     )
 
 

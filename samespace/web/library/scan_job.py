@@ -20,6 +20,7 @@ from starlette.responses import StreamingResponse
 
 import samespace
 from samespace.base.errors import SameSpaceError
+from samespace.base.kinds import label_words, no_photos
 from samespace.base.text import count, readable
 from samespace.library.scan import refuse_own_folders
 from samespace.web.address import Address
@@ -195,7 +196,10 @@ def _summary(news: dict[str, Any]) -> str:
     """Say what a scan found: 1,702 photos · 12 new files, 3 missing files · 2 could not be read."""
     changes = {"new": "new file", "changed": "changed file", "moved": "moved file", "forgotten": "missing file"}
     said = [count(news[change], name) for change, name in changes.items() if news[change]]
-    words = [count(news["photos"], "photo"), ", ".join(said) or "nothing has changed"]
+    others = news.get("not_compared", {})
+    found = count(news["photos"], "photo") if news["photos"] else no_photos(others).rstrip(".")
+    words = [found, ", ".join(said) or "nothing has changed"]
+    words += [f"not compared: {label_words(others)}"] if news["photos"] and others else []
     words += [f"{len(news['unreadable']):,} could not be read"] if news["unreadable"] else []
     return " · ".join(words)
 

@@ -56,7 +56,7 @@ class Remembered(Answer):
 def _remember(request: Request, sent: Verdict) -> Remembered:
     """Remember if photos are the same, from now on and for training, or forget it."""
     live, review = live_of(request), review_of(request)
-    said, pairs = sent.said, _pairs(sent, live.snapshot.photos)
+    said, pairs = sent.said, _pairs(sent, live.snapshot.named)
     contents = sorted({_contents(pair) for pair in pairs if pair[0].content != pair[1].content})
     if not contents:
         raise wrong("these photos have the same bytes: there is nothing to say of them")
@@ -185,7 +185,7 @@ def _decided(sent: Decisions, groups: Mapping[frozenset[str], Shown], live: Live
 def _decided_one(
     keep: list[str], remove: list[str], groups: Mapping[frozenset[str], Shown], live: LiveLibrary
 ) -> Decided:
-    photos = {named: _photo(named, live.snapshot.photos) for named in (*keep, *remove)}
+    photos = {named: _photo(named, live.snapshot.named) for named in (*keep, *remove)}
     if not keep:
         raise wrong(LAST)
     first = photos[keep[0]]
@@ -239,7 +239,7 @@ def _planned(member: Member) -> PlannedPhoto:
 
 
 def _skipped(skipped: Sequence[manifest.Skipped], live: LiveLibrary) -> list[SkippedPhoto]:
-    photos = {photo.path: photo for photo in live.snapshot.photos.values()} if skipped else {}
+    photos = {photo.path: photo for photo in live.snapshot.named.values()} if skipped else {}
     return [
         SkippedPhoto(
             photo=photo_id(each.path),

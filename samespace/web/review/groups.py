@@ -105,7 +105,7 @@ class Comparings:
 
 
 def _compare(live: LiveLibrary, snapshot: Snapshot, kind: str) -> Comparison:
-    folders = sorted({photo.root for photo in snapshot.photos.values()})
+    folders = sorted({photo.root for photo in snapshot.named.values()})
     look = live.look if kind == "same-space" else None
     with live.library() as library:
         search = DedupeOptions(kind, LOWEST[kind], prefer=live.prefer)

@@ -177,7 +177,7 @@ def _state(request: Request, asked: GroupsQuery) -> dict[str, Any]:
     """Say if photos are still being compared, and if not, which groups to show."""
     review = review_of(request)
     state = {"state": "unscanned", "photos": len(review.live.snapshot.photos) - len(review.live.gone)}
-    if not review.live.snapshot.photos:
+    if not review.live.snapshot.named:
         return state
     try:
         groups = _in_order(review, asked)

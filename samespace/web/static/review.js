@@ -349,7 +349,7 @@ function applyAll() {
 // Compare
 
 function compare(group, at = 1) {
-  if (!group) return;
+  if (!group?.querySelector(".compare")) return; // videos and RAW files show nothing
   goTo(group, true);
   openCompare(members(group), at, { isKept, toggle });
 }
@@ -357,7 +357,7 @@ function compare(group, at = 1) {
 function caption(group) {
   if (!group) return;
   const member = document.activeElement.closest(".members > li") || members(group)[0];
-  edit(member.querySelector(".caption"), group);
+  if (member.querySelector(".caption")) edit(member.querySelector(".caption"), group);
 }
 
 // The slider shows how many groups there would be before it is released.

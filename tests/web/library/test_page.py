@@ -195,6 +195,12 @@ def test_a_folder_without_photos(client: TestClient, unscanned: LiveLibrary, tmp
     with unscanned.library() as library:
         scan(library, [tmp_path / "empty"])
     assert "No photos found" in client.get("/library").text
+    (tmp_path / "empty" / "film.mov").write_bytes(b"film")
+    with unscanned.library() as library:
+        scan(library, [tmp_path / "empty"])
+    unscanned.refresh()
+    assert "Not looked at: 1 MOV" in client.get("/library").text
+    assert client.get("/api/library").json()["not_compared"] == {"MOV": 1}
 
 
 # In a browser

@@ -24,7 +24,7 @@ from samespace.library.library import FOLDER, Library
 from samespace.web.app import make_app
 from samespace.web.guard import Guard
 from samespace.web.library import scan_job, scan_process
-from samespace.web.library.scan_job import Progress, Scans, left_words, outermost, progress_words
+from samespace.web.library.scan_job import Progress, Scans, left_words, outermost, progress_of, progress_words
 from samespace.web.state import LiveLibrary
 from tests.conftest import BACKBONE, Served
 
@@ -66,6 +66,15 @@ def test_a_scan_shows_what_is_new_and_names_what_is_broken(
     assert [Path(file["name"]).name for file in last["unreadable"]] == ["damaged.jpg", "broken.jpg"]
     assert len(live.snapshot.photos) == before + 3
     assert live.snapshot.space and len(live.snapshot.space.photos) == before + 3
+
+
+def test_it_says_what_it_did_not_compare() -> None:
+    news = {"state": "done", "photos": 1000, **dict.fromkeys(("new", "changed", "moved", "forgotten"), 0)}
+    news |= {"unreadable": [], "not_compared": {"CR2": 8, "MOV": 12}}
+    assert progress_of(news, 0).words == "1,000 photos · nothing has changed · not compared: 8 CR2, 12 MOV"
+    words = progress_of({**news, "photos": 0}, 0).words
+    assert words.startswith("No photos here (looked for jpg, ")
+    assert words.endswith("heif). Not looked at: 8 CR2, 12 MOV · nothing has changed")
 
 
 @pytest.fixture
