@@ -10,7 +10,7 @@ from samespace.base.photos import EXTENSIONS
 VIDEOS = (".mov", ".mp4", ".m4v", ".avi", ".mkv", ".mts", ".m2ts", ".3gp", ".mpg", ".wmv", ".webm")
 RAW = (
     *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".orf", ".rw2", ".raf"),
-    *(".pef", ".srw", ".x3f", ".3fr", ".iiq", ".kdc", ".dcr", ".mos", ".rwl", ".erf"),
+    *(".pef", ".srw", ".x3f", ".3fr", ".iiq", ".kdc", ".dcr", ".mos", ".raw", ".rwl", ".erf"),
 )
 
 SIDECARS = (".xmp", ".aae", ".thm", ".json", ".pp3", ".dop", ".srt")  # edits and facts, in a file of their own

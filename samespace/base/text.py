@@ -85,6 +85,14 @@ def score_words(score: float) -> str:
     return f"{math.floor(score * 1000 + 1e-6) / 1000:.3f}"
 
 
+def count_with(number: int, noun: str, partners: int) -> str:
+    """Return a number of photos with that of their partners: 2 photos and 3 files that belong to them."""
+    if not partners:
+        return count(number, noun)
+    belonging = "file that belongs" if partners == 1 else "files that belong"
+    return f"{count(number, noun)} and {partners:,} {belonging} to {'it' if number == 1 else 'them'}"
+
+
 def count(number: int, noun: str) -> str:
     """Return a number with its noun: 1 photo, 1,234 photos."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

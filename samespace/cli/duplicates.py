@@ -44,7 +44,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     there are no duplicates or no photos, with 11 if there are some duplicates, with 1 after an error.
     """
     from samespace.base.photos import EXTENSIONS
-    from samespace.cli import show
+    from samespace.cli import found_json, show
     from samespace.cli.plans import write
     from samespace.duplicates.find import NO_PROOF, find_duplicates
     from samespace.duplicates.group import COPIES, SAME_SPACE, threshold_of
@@ -86,7 +86,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         folders = [library.folder for library in libraries]
         write_report(arguments.report, found, arguments.folders, plan, captions, folders)
     if arguments.json:
-        print(json.dumps(show.as_json(found, plan)))
+        print(json.dumps(found_json.as_json(found, plan)))
     elif plan and libraries:
         show.show_found(found, plan, arguments.report, "samespace " + show.words(arguments.typed))
     return FOUND if any(group.answer in (COPIES, SAME_SPACE) for group in found.groups) else 0
@@ -123,9 +123,9 @@ def _look_of_kind(arguments: argparse.Namespace) -> Look:
 def apply(arguments: argparse.Namespace) -> int:
     """Carry out a plan: move duplicates to quarantine.
 
-    Checks every photo and its keeper first, and leaves alone what has changed since. --to hardlink or symlink leaves a
-    link to the keeper in place of each duplicate. `samespace undo` brings everything back. Without PLAN, nothing is
-    applied, and the plans of the library at or above the current folder are listed.
+    Checks every photo and its keeper first, and leaves alone what has changed since. A photo's RAW, video and sidecars
+    go with it, unless --to hardlink or symlink leaves a link to the keeper. `samespace undo` brings everything back.
+    Without PLAN, nothing is applied, and the plans of the library at or above the current folder are listed.
     """
     from samespace.cli import show
     from samespace.cli.plans import show_plans, undo_commands

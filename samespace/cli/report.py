@@ -19,10 +19,11 @@ from PIL import Image
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
 from samespace.base.kinds import label, no_photos, not_compared
+from samespace.base.partners import labels
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
 from samespace.cli.plans import undo_commands
-from samespace.duplicates.group import Duplicates, Group, Member
+from samespace.duplicates.group import Duplicates, Group, Member, bytes_freed
 from samespace.duplicates.only_here import knowing_words, loss_words
 from samespace.library.library import Photo
 
@@ -211,7 +212,7 @@ def _unreadable(errors: Sequence[UnreadablePhoto]) -> str:
 
 
 def _group_head(number: int, group: Group, threshold: float) -> str:
-    freed = sum(member.photo.size for member in group.members if not member.keep)
+    freed = bytes_freed(group)
     size, kind = len(group.members), _text(group.title)
     return (
         f'<article id="g{number}" class="group" style="--photos:{size}" tabindex="-1" aria-labelledby="h{number}"'
@@ -254,13 +255,21 @@ def _photo(
         f'<p class="fate"><b>{fate}</b>{score}</p><p class="why">{_text(member.why)}</p>{only}'
         f'<p class="name"><span>{_text(folder + os.sep if folder else "")}</span>{_text(last)}</p>'
         f'<p class="facts">{pixels}<span>{size_words(photo.size)}</span>'
-        f"<time>{_text((photo.taken or 'no date')[:16])}</time></p></li>\n"
+        f"<time>{_text((photo.taken or 'no date')[:16])}</time></p>{_beside(member)}</li>\n"
     )
 
 
 def _tile(file: Photo) -> str:
     """Return the place of a video or RAW file in the page."""
     return f'<span class="gone">{label(file.path.name)}<small>{size_words(file.size)}</small></span>'
+
+
+def _beside(member: Member) -> str:
+    """Return the files that belong to a photo: + CR2, XMP."""
+    if not member.partners:
+        return ""
+    names = _text(", ".join(partner.path.name for partner in member.partners))
+    return f'<p class="beside" title="{names}">+ {_text(labels(member.partners))}</p>'
 
 
 def thumbnail_html(shown: Thumbnail | UnreadablePhoto, words: str) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samespace.base.kinds import no_photos, not_compared
+from samespace.base.partners import labels
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
-from samespace.base.text import count, full_path, readable, score_words, shell_word, size_words
+from samespace.base.text import count, count_with, full_path, readable, score_words, shell_word, size_words
 from samespace.cli.scanned import scan_lines
 from samespace.duplicates.apply import Applied
-from samespace.duplicates.group import Duplicates, Group, Member
+from samespace.duplicates.group import Duplicates, Group
 from samespace.duplicates.manifest import Skipped
 from samespace.duplicates.only_here import knowing_words, loss_words
 from samespace.duplicates.quarantine import Deleted, Run
@@ -91,43 +92,10 @@ def _show_group(group: Group) -> None:
         pixels = f"{member.photo.width}×{member.photo.height}, " if member.photo.width else ""
         facts = pixels + size_words(member.photo.size)
         path = readable(from_here(member.photo.path))
-        print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}: {member.why}")
+        beside = f" + {readable(labels(member.partners))}" if member.partners else ""
+        print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}{beside}: {member.why}")
         if lost := loss_words(member, group):
             print(f"{'':17}{lost}")
-
-
-def as_json(found: Duplicates, plan: Path | None) -> dict[str, Any]:
-    """Return the groups that were found, for a program."""
-    return {
-        "kind": found.kind,
-        "threshold": found.threshold,
-        "grouping": found.grouping,
-        "photos": found.photos,
-        "duplicates": found.duplicates,
-        "bytes_freed": found.bytes_freed,
-        "plan": os.fspath(plan) if plan else None,
-        "groups": [
-            {**group._asdict(), "members": [_member_as_json(each) for each in group.members]} for group in found.groups
-        ],
-        "unreadable": [{"path": os.fspath(error.path), "reason": error.reason} for error in found.unreadable],
-        "not_compared": found.not_compared,
-    }
-
-
-def _member_as_json(member: Member) -> dict[str, Any]:
-    photo = member.photo
-    return {
-        "path": os.fspath(photo.path),
-        "keep": member.keep,
-        "score": member.score,
-        "why": member.why,
-        "width": photo.width,
-        "height": photo.height,
-        "size": photo.size,
-        "taken": photo.taken,
-        "damaged": member.damaged,
-        "only_here": list(member.only_here),
-    }
 
 
 def show_answers(answers: Sequence[Answer], asked: int, space: Space, threshold: float | None, top: int) -> None:
@@ -269,7 +237,7 @@ def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
     """Show what `apply` moved, or with `dry_run` would move."""
     moved = "would move" if dry_run else "moved"
     size = size_words(applied.bytes_to_free)
-    print(f"{moved} {count(applied.photos, 'photo')} to quarantine: emptying it frees {size}")
+    print(f"{moved} {count_with(applied.photos, 'photo', applied.partners)} to quarantine: emptying it frees {size}")
     if to != "quarantine":
         left = "would be left" if dry_run else "was left"
         print(f"a {to} to the keeper {left} in place of each")
@@ -282,7 +250,7 @@ def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
 
 def show_undone(undone: Undone) -> None:
     """Show what `undo` brought back."""
-    print(f"{count(undone.photos, 'photo')} back in place")
+    print(f"{count_with(undone.photos, 'photo', undone.partners)} back in place")
     if undone.sidecars:
         print(f"{count(undone.sidecars, 'sidecar')} taken back")
     _show_skipped(undone.skipped)
@@ -308,7 +276,8 @@ def show_misdated(runs: Sequence[Run]) -> None:
 
 def held(runs: Sequence[Run]) -> str:
     """Return what runs hold: 12 photos, 34 MB,"""
-    return f"{count(sum(run.photos for run in runs), 'photo')}, {size_words(sum(run.bytes_to_free for run in runs))},"
+    photos, partners = sum(run.photos for run in runs), sum(run.partners for run in runs)
+    return f"{count_with(photos, 'photo', partners)}, {size_words(sum(run.bytes_to_free for run in runs))},"
 
 
 def asks(question: str) -> bool:
@@ -319,7 +288,7 @@ def asks(question: str) -> bool:
 
 def show_deleted(deleted: Deleted) -> None:
     """Show what `empty-quarantine` deleted."""
-    print(f"deleted {count(deleted.photos, 'photo')}, freed {size_words(deleted.bytes_freed)}")
+    print(f"deleted {count_with(deleted.photos, 'photo', deleted.partners)}, freed {size_words(deleted.bytes_freed)}")
     _show_skipped(deleted.skipped)
 
 

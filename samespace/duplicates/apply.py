@@ -11,9 +11,10 @@ import os
 import sqlite3
 import stat
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.duplicates.attributes import attributes_of
 from samespace.duplicates.check import Checked, check_plan
 from samespace.duplicates.homes import homes_of
+from samespace.duplicates.items import Item, check_items
 from samespace.duplicates.manifest import (
     QUARANTINE,
     WAYS,
@@ -35,7 +37,7 @@ from samespace.duplicates.manifest import (
     remove_run,
     write_manifest,
 )
-from samespace.duplicates.move import move_to_quarantine
+from samespace.duplicates.move import move_item
 from samespace.duplicates.obstacles import movable
 from samespace.duplicates.plan import Plan, refuse_contradictions
 from samespace.duplicates.sidecar_record import Sidecar
@@ -50,6 +52,7 @@ class Applied(NamedTuple):
     bytes_to_free: int  # by emptying the quarantine: nothing is freed before, and nothing by a hard link
     runs: tuple[Path, ...]  # a folder in each library that lost photos; none in a dry run
     skipped: tuple[Skipped, ...]
+    partners: int = 0  # moved with their photos
     sidecars: int = 0  # written beside kept photos
 
 
@@ -68,19 +71,48 @@ def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False, merge_metad
         checked, skipped = check_plan(plan)
         if to == "hardlink":
             _refuse_other_file_systems(checked)
-        checked, hindered = movable(checked, {library: opened.folder for library, opened in libraries.items()})
+        items = [Item(each) for each in checked]
+        if to == "quarantine":  # a link leaves the photo's name in place, and so its partners
+            items, changed = check_items(plan, checked)
+            skipped += changed
+        items, hindered = _movable(items, {library: opened.folder for library, opened in libraries.items()})
         skipped += hindered
         merges: list[Merge] = []
         if merge_metadata:
-            checked, merges, more = plan_merges(plan, checked)
-            skipped += more
-        begun = _begin(libraries, checked, to, merges)
+            merged = plan_merges(plan, [item.photo for item in items])
+            may_go = {each.victim.path for each in merged.checked}
+            items, merges = [item for item in items if item.photo.victim.path in may_go], merged.merges
+            skipped += merged.skipped
+        begun = _begin(libraries, items, to, merges)
         if not dry_run:
             return _carry_out(begun, skipped)
         for manifest, _ in begun:
             _leave_no_trace(manifest.folder)
-        freed = bytes_to_free(each.victim_seen for each in checked)
-        return Applied(len(checked), freed, (), tuple(skipped), len({merge.sidecar.path for merge in merges}))
+        files = [file for item in items for file in item.files]
+        return _applied(files, len(items), (), skipped, {merge.sidecar.path for merge in merges})
+
+
+def _applied(
+    moved: Sequence[Checked],
+    photos: int,
+    runs: Sequence[Path],
+    skipped: Sequence[Skipped],
+    sidecars: Collection[Path],
+) -> Applied:
+    to_free = bytes_to_free(each.victim_seen for each in moved)
+    return Applied(photos, to_free, tuple(runs), tuple(skipped), len(moved) - photos, len(sidecars))
+
+
+def _movable(items: Sequence[Item], libraries: dict[str, Path]) -> tuple[list[Item], list[Skipped]]:
+    """Return the items of which every file can be moved, and why the others cannot."""
+    item_of = {file.victim.path: item for item in items for file in item.files}
+    _, hindered = movable([file for item in items for file in item.files], libraries)
+    skipped: dict[Path, Skipped] = {}
+    for stuck in hindered:
+        photo = item_of[stuck.path].photo.victim.path
+        belongs = "" if stuck.path == photo else f"{stuck.path.name}, which belongs to it: "
+        skipped.setdefault(photo, Skipped(photo, belongs + stuck.reason))
+    return [item for item in items if item.photo.victim.path not in skipped], [*skipped.values()]
 
 
 def _open(library: str, folder: Path) -> Library:
@@ -104,20 +136,20 @@ def _refuse_other_file_systems(checked: Sequence[Checked]) -> None:
             )
 
 
-_Begun = list[tuple[Manifest, list[Checked]]]
+_Begun = list[tuple[Manifest, list[Item]]]
 
 
-def _begin(libraries: dict[str, Library], checked: Sequence[Checked], to: str, merges: Sequence[Merge]) -> _Begun:
+def _begin(libraries: dict[str, Library], items: Sequence[Item], to: str, merges: Sequence[Merge]) -> _Begun:
     """Write the manifests of a run, of one name in each library that will lose photos; or nothing at all."""
-    by_library: defaultdict[str, list[Checked]] = defaultdict(list)
-    for each in checked:
-        by_library[each.victim.library].append(each)
+    by_library: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_library[item.photo.victim.library].append(item)
     made = datetime.now(timezone.utc)
     quarantines = [libraries[library].folder / QUARANTINE for library in by_library]
     name = _free_name(quarantines, made)
     try:
         for quarantine, (library, mine) in zip(quarantines, by_library.items(), strict=True):
-            moves = _moves(mine)
+            moves = _moves([file for item in mine for file in item.files])
             sidecars = _sidecars(moves, [merge for merge in merges if merge.library == library])
             write_manifest(quarantine / name, made, to, moves, sidecars)
     except OSError as error:
@@ -145,7 +177,7 @@ def _free_name(quarantines: Sequence[Path], made: datetime) -> str:
 
 
 def _moves(checked: Sequence[Checked]) -> list[Move]:
-    """Return the move of each photo, to its path below its root in a folder numbered for that root."""
+    """Return the move of each file, to its path below its root in a folder numbered for that root."""
     roots = sorted({each.victim.root for each in checked})
     moves = []
     for number, each in enumerate(checked):
@@ -175,43 +207,47 @@ def _sidecars(moves: Sequence[Move], merges: Sequence[Merge]) -> list[Sidecar]:
 
 
 def _carry_out(begun: _Begun, skipped: list[Skipped]) -> Applied:
-    moved = []
-    runs = []
-    sidecars = set()
-    stop = ""
-    for manifest, checked in begun:
+    moved: list[Checked] = []
+    runs: list[Path] = []
+    sidecars: set[Path] = set()
+    photos, stop = 0, ""
+    for manifest, items in begun:
         reasons: dict[Path, str] = {}  # by sidecar, "" if it was written
-        gone = set()
-        for move, each in zip(manifest.moves, checked, strict=True):
+        gone: set[int] = set()
+        moves = iter(manifest.moves)
+        for item in items:
+            mine = list(islice(moves, len(item.files)))
             if stop:
-                skipped.append(Skipped(move.path, stop))
+                skipped.append(Skipped(item.photo.victim.path, stop))
                 continue
-            left = _write_first(manifest, move, reasons)
+            left = _write_first(manifest, mine[-1], reasons)
             if left:
                 with suppress(OSError):
-                    note(manifest, move, "left", left)
+                    for move in mine:
+                        note(manifest, move, "left", left)
             else:
-                left, stop = move_to_quarantine(manifest, move, each)
+                went, (left, stop) = move_item(manifest, mine, item)
+                gone.update(move.number for move in mine if os.path.lexists(manifest.folder / move.quarantined))
             if left:
-                skipped.append(Skipped(move.path, left))
+                skipped.append(Skipped(item.photo.victim.path, left))
             else:
-                moved.append(each)
-                gone.add(move.number)
+                moved += went
+                photos += 1
         tried = [sidecar for sidecar in manifest.sidecars if sidecar.path in reasons]
         in_vain = [sidecar for sidecar in tried if gone.isdisjoint(sidecar.moves) and is_written(sidecar)]
         unwritten = _take_back(manifest, in_vain)
         skipped += unwritten.skipped
         sidecars |= {sidecar.path for sidecar in tried if not gone.isdisjoint(sidecar.moves)}
+        # While a sidecar could not be taken back, the manifest alone has what was there before.
         if unwritten.again or not remove_run(manifest):
             runs.append(manifest.folder)
-    freed = bytes_to_free(each.victim_seen for each in moved)
-    return Applied(len(moved), freed, tuple(runs), tuple(skipped), len(sidecars))
+    return _applied(moved, photos, runs, skipped, sidecars)
 
 
-def _write_first(manifest: Manifest, move: Move, reasons: dict[Path, str]) -> str:
+def _write_first(manifest: Manifest, photo: Move, reasons: dict[Path, str]) -> str:
     """Write the sidecar that holds what a photo knows, unless it was written; return "", or why the photo must stay."""
     for sidecar in manifest.sidecars:
-        if move.number in sidecar.moves:
+        if photo.number in sidecar.moves:
             if sidecar.path not in reasons:
                 reasons[sidecar.path] = write_sidecar(manifest, sidecar)
             if reasons[sidecar.path]:

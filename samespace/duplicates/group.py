@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.partners import Partner, going
 from samespace.base.photos import UnreadablePhoto
 from samespace.duplicates.keeper import RULES
 from samespace.library.library import Photo
@@ -27,6 +28,7 @@ class Member(NamedTuple):
     keep: bool
     why: str
     damaged: bool = False  # or a nearly equal photo is: both are kept
+    partners: tuple[Partner, ...] = ()
     only_here: tuple[str, ...] = ()  # by name what it knows and no kept photo does: see `only_here.py`
 
 
@@ -56,6 +58,18 @@ class Group(NamedTuple):
         return "photo" if self.members[0].photo.width else "file"
 
 
+def partners_that_go(members: Iterable[Member]) -> list[Partner]:
+    """Return the partners that go with the photos to remove, each once."""
+    removed = {member.photo.path: member for member in members if not member.keep}
+    return going((partner for member in removed.values() for partner in member.partners), removed)
+
+
+def bytes_freed(group: Group) -> int:
+    """Return what removing the duplicates of a group frees, partners included."""
+    photos = sum(member.photo.size for member in group.members if not member.keep)
+    return photos + sum(partner.size for partner in partners_that_go(group.members))
+
+
 class Duplicates(NamedTuple):
     """The groups of duplicates among some photos: those that free most bytes come first, doubtful ones last."""
 
@@ -65,7 +79,7 @@ class Duplicates(NamedTuple):
     photos: int
     groups: list[Group]
     duplicates: int  # photos to remove
-    bytes_freed: int  # by removing them
+    bytes_freed: int  # by removing them and their partners
     unreadable: list[UnreadablePhoto]
     not_compared: dict[str, int]  # videos and RAW files, by their extensions in capitals; those of equal bytes too
 

@@ -32,15 +32,18 @@ def scanned_by(library: Path) -> list[Path]:
     return []
 
 
-def why_not_there(path: Path, root: Path, library: Path, homes: Sequence[Path]) -> str:
-    """Return why a library may not move the photo at this path, or put one there; "" if it may."""
+def why_not_there(path: Path, root: Path, library: Path, homes: Sequence[Path], is_partner: bool = False) -> str:
+    """Return why a library may not move the photo at this path, or put one there; "" if it may.
+
+    `is_partner` is for a file that belongs to a photo there.
+    """
     above = [home for home in homes if path.is_relative_to(home)]
     if not above:
         scan = f"samespace scan {shell_word(str(root))} --library {shell_word(str(library))}"
         return f"the library {library} has not scanned {root}: if you trust it with that folder, type `{scan}` first"
     home = max(above, key=lambda home: len(home.parts))
     is_hidden = any(part.startswith(".") for part in path.relative_to(home).parts)
-    if is_hidden or not is_album_file(path.name):
+    if is_hidden or not (is_partner or is_album_file(path.name)):
         return "no scan finds a photo there: move it by hand if you know where it came from"
     folder = link_above(path, home)
     return LINKED.format(folder) if folder else ""

@@ -17,6 +17,8 @@ class Seen(NamedTuple):
     photo: Photo
     origin: Origin = UNKNOWN
     sharpness: float = 0.0
+    has_raw: bool = False  # beside it
+    has_video: bool = False
 
 
 class Criterion(NamedTuple):
@@ -58,6 +60,8 @@ _OF_CAMERAS = {"JPEG", "HEIF", "TIFF"}
 # HEIC is what phones write, and JPEG what it becomes on the way. WebP and AVIF are what the web makes of either.
 _LOSS = {"TIFF": 0, "PNG": 0, "BMP": 0, "HEIF": 1, "JPEG": 2, "JPEG in TIFF": 3, "WEBP": 4, "AVIF": 5, "GIF": 6, "": 7}
 
+_RAW = Criterion(lambda seen: not seen.has_raw, "has its RAW beside it", "has no RAW beside it")
+_VIDEO = Criterion(lambda seen: not seen.has_video, "has its video beside it", "has no video beside it")
 _CAMERA = Criterion(
     lambda seen: -seen.origin.camera, "has camera data the others lack", "lacks camera data the other has"
 )
@@ -76,7 +80,8 @@ _OLDEST = Criterion(_taken, "oldest", "newer")
 _NEWEST = Criterion(lambda seen: -_taken(seen), "newest", "older")
 _SHORTEST = Criterion(lambda seen: len(bytes(seen.photo.path)), "shortest path", "longer path")
 # Sharpness comes late: the block noise of a harder compression passes for detail.
-_BEST = (_CAMERA, _RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS, _BYTES_OF_FORMAT)
+_SAVED = (_RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS, _BYTES_OF_FORMAT)
+_BEST = (_RAW, _VIDEO, _CAMERA, *_SAVED)
 
 # The first criterion that differs decides; photos equal in all are decided by path.
 RULES: dict[str, tuple[Criterion, ...]] = {

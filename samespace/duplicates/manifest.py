@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
@@ -18,6 +18,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import NO_LINK, sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
 from samespace.base.kinds import is_album_file
+from samespace.base.partners import photos_by_partner
 from samespace.duplicates import sidecar_record
 from samespace.duplicates.attributes import Attributes, as_json, from_json
 from samespace.duplicates.plan import as_path, get, refuse_outside
@@ -254,17 +255,35 @@ def held_photos(manifest: Manifest) -> dict[Move, os.stat_result]:
     return held
 
 
+def photos_of(moves: Iterable[Move]) -> dict[Path, tuple[Path, ...]]:
+    """Return each partner among these moves, and its photos among them, by where they were."""
+    names: defaultdict[Path, list[str]] = defaultdict(list)
+    for move in moves:
+        names[move.path.parent].append(move.path.name)
+    return {
+        folder / partner: tuple(folder / photo for photo in photos)
+        for folder, some in names.items()
+        for partner, photos in photos_by_partner(some).items()
+    }
+
+
 def strays(manifest: Manifest) -> list[Path]:
-    """Return the photos in the run's folder that a sound manifest would name, below that folder."""
+    """Return the photos and partners in the run's folder that a sound manifest would name, below that folder."""
     if manifest.moves and not manifest.broken:
         return []
     named = {move.quarantined for move in manifest.moves}
     found = []
+    names_in: defaultdict[Path, list[str]] = defaultdict(list)
+    for path in named:
+        names_in[path.parent].append(path.name)
     for folder, _, names in os.walk(manifest.folder):
+        below = Path(folder).relative_to(manifest.folder)
+        partners = photos_by_partner([*names, *names_in[below]])
         for name in names:
-            path = Path(folder, name).relative_to(manifest.folder)
-            is_in_root = len(path.parts) > 1 and path.parts[0].isdecimal()
-            if is_album_file(name) and is_in_root and path not in named and not (manifest.folder / path).is_symlink():
+            path = below / name
+            is_ours = is_album_file(name) or name in partners
+            is_in_root = len(path.parts) > 1 and path.parts[0].isdecimal() and not name.startswith(".")
+            if is_ours and is_in_root and path not in named and not (manifest.folder / path).is_symlink():
                 found.append(path)
     return sorted(found)
 

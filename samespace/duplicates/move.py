@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from samespace.base.files import copy_new, sync_folder
 from samespace.duplicates.attributes import why_lost
 from samespace.duplicates.check import Checked
+from samespace.duplicates.items import Item
 from samespace.duplicates.manifest import (
     LINKED,
     MANIFEST,
@@ -33,6 +36,37 @@ class Outcome(NamedTuple):
 
     left: str = ""  # why it was left in its place
     stop: str = ""  # why no other photo should be tried
+
+
+def move_item(manifest: Manifest, moves: Sequence[Move], item: Item) -> tuple[list[Checked], Outcome]:
+    """Move a photo and its partners into quarantine, or leave all of them; return what was moved, and the outcome.
+
+    The photo moves last. A partner that also belongs to a photo which is still there stays with that.
+    """
+    moved: list[tuple[Move, Checked]] = []
+    others = [*(partner.others for partner in item.partners), ()]
+    for move, each, staying in zip(moves, item.files, others, strict=True):
+        if any(os.path.lexists(photo) for photo in staying):
+            continue
+        left, stop = move_to_quarantine(manifest, move, each)
+        if not left:
+            moved.append((move, each))
+        if each is not item.photo and (left or stop):
+            left = f"{move.path.name}, which belongs to it: {left or stop}"
+        if left:
+            return [], Outcome(_all_back(manifest, [before for before, _ in moved], left), stop)
+    return [each for _, each in moved], Outcome("", stop)
+
+
+def _all_back(manifest: Manifest, moves: Sequence[Move], left: str) -> str:
+    """Put back what moved of an item that cannot move whole; return why it was left, and what could not be put back."""
+    for move in moves:
+        if why_not := put_back(manifest, move):
+            left += f"; {move.path.name} stays in the quarantine, because {why_not}"
+        else:
+            with contextlib.suppress(OSError):
+                note(manifest, move, "left", left)
+    return left
 
 
 def move_to_quarantine(manifest: Manifest, move: Move, checked: Checked) -> Outcome:

@@ -12,10 +12,21 @@ from typing import Any, BinaryIO, NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
+from samespace.base.partners import photos_by_partner
+from samespace.duplicates.beside import Beside
 from samespace.duplicates.group import Duplicates, Member
 from samespace.library.library import Library
 
 FORMAT = 1
+
+
+class PlannedPartner(NamedTuple):
+    """A file beside a photo as it was when the plan was made: it goes with the last of its photos."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    keeper: Path | None = None  # a file with its bytes that stays beside a kept photo, and without which it stays too
 
 
 class PlannedPhoto(NamedTuple):
@@ -29,6 +40,7 @@ class PlannedPhoto(NamedTuple):
     content: str  # SHA-256 of the bytes
     why: str
     score: float | None = None  # with the keeper; None for photos that are kept
+    partners: tuple[PlannedPartner, ...] = ()
     only_here: tuple[str, ...] | None = None  # by name what it knew and no kept photo did, for whoever reads the plan
 
 
@@ -53,11 +65,13 @@ class Plan(NamedTuple):
 
 def make_plan(found: Duplicates, libraries: Sequence[Library]) -> Plan:
     """Return a plan that removes every duplicate that was found."""
+    beside = Beside()
     groups = [
-        PlannedGroup(
-            keep=tuple(_planned(member) for member in group.members if member.keep),
-            remove=tuple(_planned(member) for member in group.members if not member.keep),
-            weakest=group.weakest,
+        planned_group(
+            [member for member in group.members if member.keep],
+            [member for member in group.members if not member.keep],
+            group.weakest,
+            beside,
         )
         for group in found.groups
     ]
@@ -66,9 +80,18 @@ def make_plan(found: Duplicates, libraries: Sequence[Library]) -> Plan:
     return Plan(made, found.kind, found.threshold, found.grouping, folders, tuple(groups))
 
 
-def _planned(member: Member) -> PlannedPhoto:
+def planned_group(keep: Sequence[Member], remove: Sequence[Member], weakest: float, beside: Beside) -> PlannedGroup:
+    """Return a group of a plan, with the partners that `beside` finds."""
+    kept = [member.photo.path for member in keep]
+    return PlannedGroup(
+        keep=tuple(_planned(member, _partners(member, (), beside)) for member in keep),
+        remove=tuple(_planned(member, _partners(member, kept, beside), member.score) for member in remove),
+        weakest=weakest,
+    )
+
+
+def _planned(member: Member, partners: tuple[PlannedPartner, ...], score: float | None = None) -> PlannedPhoto:
     photo = member.photo
-    score = None if member.keep else member.score
     return PlannedPhoto(
         photo.path,
         photo.root,
@@ -78,7 +101,15 @@ def _planned(member: Member) -> PlannedPhoto:
         photo.content,
         member.why,
         score,
+        partners,
         member.only_here or None,
+    )
+
+
+def _partners(member: Member, kept: Sequence[Path], beside: Beside) -> tuple[PlannedPartner, ...]:
+    return tuple(
+        PlannedPartner(each.path, each.size, each.mtime_ns, beside.equal(each, kept) if each.is_picture else None)
+        for each in beside.of(member.photo.path)
     )
 
 
@@ -107,6 +138,12 @@ def _group_as_json(group: PlannedGroup) -> dict[str, Any]:
 
 def _photo_as_json(photo: PlannedPhoto) -> dict[str, Any]:
     fields = {**photo._asdict(), "path": str(photo.path), "root": str(photo.root)}
+    fields["partners"] = [_partner_as_json(partner) for partner in photo.partners] or None
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _partner_as_json(partner: PlannedPartner) -> dict[str, Any]:
+    fields = {**partner._asdict(), "path": str(partner.path), "keeper": partner.keeper and str(partner.keeper)}
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -180,7 +217,17 @@ def _photo_from_json(record: Any) -> PlannedPhoto:
         content=get(record, "content", str),
         why=get(record, "why", str),
         score=float(get(record, "score", int, float)) if "score" in record else None,
+        partners=tuple(map(_partner_from_json, get(record, "partners", list) if "partners" in record else ())),
         only_here=tuple(map(str, get(record, "only_here", list))) if "only_here" in record else None,
+    )
+
+
+def _partner_from_json(record: Any) -> PlannedPartner:
+    return PlannedPartner(
+        path=as_path(get(record, "path", str)),
+        size=get(record, "size", int),
+        mtime_ns=get(record, "mtime_ns", int),
+        keeper=as_path(get(record, "keeper", str)) if "keeper" in record else None,
     )
 
 
@@ -223,6 +270,9 @@ def _refuse_place(photo: PlannedPhoto, libraries: dict[str, Path]) -> None:
     if photo.library not in libraries:
         raise SameSpaceError(f"it does not say where the library of {photo.path} is")
     refuse_outside(photo.path, photo.root)
+    for partner in photo.partners:
+        if not photos_by_partner([photo.path.name, partner.path.name]) or partner.path.parent != photo.path.parent:
+            raise SameSpaceError(f"{partner.path} does not belong to {photo.path}")
     for folder in libraries.values():
         if photo.path.is_relative_to(folder):
             raise SameSpaceError(f"{photo.path} is in the library's own folder {folder}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from samespace.duplicates.manifest import (
     held_photos,
     hold_if_sound,
     note,
+    photos_of,
     read_manifest,
     strays,
 )
@@ -45,12 +47,13 @@ class Run(NamedTuple):
     state: str  # "complete", "interrupted" (by a kill), "undone in part", "emptied in part", "empty" or "unreadable"
     strays: int = 0  # photos that its damaged manifest does not name: `undo` brings them back, emptying leaves them
     since: datetime | None = None  # what its age counts from, if a clock was wrong when it was made: later than `made`
+    partners: int = 0  # files that belong to photos, and were moved with them
     sidecars: int = 0  # to take back, of a run that was killed and holds no photo
 
     @property
     def can_be_undone(self) -> bool:
-        """Return whether `undo` has anything to do."""
-        return bool(self.photos or self.strays or self.sidecars)
+        """Return whether `undo` has anything to bring back, or sidecars to take back."""
+        return bool(self.photos or self.partners or self.strays or self.sidecars)
 
 
 class Deleted(NamedTuple):
@@ -59,6 +62,7 @@ class Deleted(NamedTuple):
     photos: int
     bytes_freed: int
     skipped: tuple[Skipped, ...]
+    partners: int = 0  # with their photos
 
 
 def runs(library: Path) -> list[Run]:
@@ -89,8 +93,11 @@ def _describe(folder: Path) -> Run:
     lost = len(strays(manifest))
     state = "unreadable" if lost else _state(manifest, len(held))
     since = _since(manifest, held.values())
+    belonging = photos_of(manifest.moves)
+    partners = sum(move.path in belonging for move in held)
+    photos, to_free = len(held) - partners, bytes_to_free(held.values())
     sidecars = 0 if held else sum(is_begun(manifest, sidecar) for sidecar in manifest.sidecars)
-    return Run(folder, manifest.made, len(held), bytes_to_free(held.values()), state, lost, since, sidecars)
+    return Run(folder, manifest.made, photos, to_free, state, lost, since, partners, sidecars)
 
 
 def _since(manifest: Manifest, held: Iterable[os.stat_result]) -> datetime | None:
@@ -135,9 +142,9 @@ def misdated_runs(library: Path, age: timedelta) -> list[Run]:
 def delete_runs(old: Iterable[Run]) -> Deleted:
     """Delete for good what these runs still hold; a photo that may be the last copy stays, and the reason is given.
 
-    If killed halfway, the rest can be undone or deleted.
+    Partners go with their photos, and stay with them. If killed halfway, the rest can be undone or deleted.
     """
-    photos = freed = 0
+    photos = partners = freed = 0
     skipped: list[Skipped] = []
     copies: dict[Path, Copies] = {}
     for run in sorted(old, key=lambda run: (run.made, run.folder)):  # a keeper may have been removed by a later run
@@ -151,22 +158,70 @@ def delete_runs(old: Iterable[Run]) -> Deleted:
                 continue
             if library not in copies:
                 copies[library] = Copies(library, _folders(library))
-            for move in progress.over(held_photos(manifest), "deleting"):
-                result: int | Skipped
-                if reason := copies[library].why_last(manifest, move):
-                    result = Skipped(manifest.folder / move.quarantined, reason)
-                else:
-                    result = _delete(manifest, move)
-                if isinstance(result, Skipped):
-                    skipped.append(result)
-                else:
-                    photos += 1
+            belonging = photos_of(manifest.moves)
+            for item in progress.over(_items(manifest, belonging), "deleting", len(held_photos(manifest))):
+                for move, result in _delete_item(manifest, item, copies[library]):
+                    if isinstance(result, Skipped):
+                        skipped.append(result)
+                        continue
+                    photos += move.path not in belonging
+                    partners += move.path in belonging
                     freed += result
+            skipped += _parted(manifest, belonging)
             if lost := len(strays(manifest)):
                 bring = f"`samespace undo {shell_word(str(run.folder))}` brings back what it can"
                 skipped.append(Skipped(run.folder, f"{lost} photos in it are not in its damaged manifest: {bring}"))
             skipped += finish(manifest)[1]
-    return Deleted(photos, freed, tuple(skipped))
+    return Deleted(photos, freed, tuple(skipped), partners)
+
+
+def _items(manifest: Manifest, belonging: Mapping[Path, tuple[Path, ...]]) -> Iterator[list[Move]]:
+    """Yield each photo in quarantine, followed by the partners that go with it, as the last of their photos.
+
+    Then the partners whose photos are gone: whoever asks for the next item has deleted the one before, or has not.
+    """
+    held = list(held_photos(manifest))
+    where = {move.path: manifest.folder / move.quarantined for move in manifest.moves}
+    partners_of: defaultdict[Path, list[Move]] = defaultdict(list)
+    for move in held:
+        for photo in belonging.get(move.path, ()):
+            partners_of[photo].append(move)
+
+    def has_no_other(partner: Move, photo: Path | None) -> bool:
+        others = [other for other in belonging[partner.path] if other != photo]
+        return not any(os.path.lexists(path) for other in others for path in (other, where[other]))
+
+    for move in held:
+        if move.path not in belonging:
+            yield [move, *(each for each in partners_of[move.path] if has_no_other(each, move.path))]
+    for move in held:
+        if move.path in belonging and os.path.lexists(where[move.path]) and has_no_other(move, None):
+            yield [move]
+
+
+def _delete_item(manifest: Manifest, item: Sequence[Move], copies: Copies) -> Iterator[tuple[Move, int | Skipped]]:
+    """Delete a photo, then its partners, unless one of them may be the last copy; yield the bytes that each freed."""
+    first = item[0]
+    for move in item:
+        if reason := copies.why_last(manifest, move):
+            said = reason if move is first else f"{move.path.name}, which belongs to it, stays: {reason}"
+            yield first, Skipped(manifest.folder / first.quarantined, said)
+            return
+    for move in item:
+        result = _delete(manifest, move)
+        yield move, result
+        if isinstance(result, Skipped):
+            return
+
+
+def _parted(manifest: Manifest, belonging: Mapping[Path, tuple[Path, ...]]) -> list[Skipped]:
+    """Return the partners in quarantine whose photos are back in their places."""
+    parted = []
+    for move in held_photos(manifest):
+        if back := next(filter(os.path.lexists, belonging.get(move.path, ())), None):
+            bring = f"`samespace undo {shell_word(str(manifest.folder))}` brings it back"
+            parted.append(Skipped(manifest.folder / move.quarantined, f"it belongs to {back}, which stays: {bring}"))
+    return parted
 
 
 def _delete(manifest: Manifest, move: Move) -> int | Skipped:

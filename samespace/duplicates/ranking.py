@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from samespace.base.arrays import Ints
-from samespace.duplicates.group import BURST, KINDS, LOOK_TWICE, SAME_SPACE, Group, Member
+from samespace.duplicates.group import BURST, KINDS, LOOK_TWICE, SAME_SPACE, Group, Member, partners_that_go
 from samespace.duplicates.grouping import Similar
 from samespace.duplicates.keeper import PROTECTED, Standing, why_kept, why_removed
 from samespace.duplicates.photo_table import PhotoTable
@@ -77,16 +77,24 @@ class Ranking:
         keeper, *rest = ranked
         suspects = self._suspects(ranked)
         why = suspects.get(keeper.path) or self._why_first(keeper, rest[0], answer)
+        kinds = {photo.path: joins[self._photos.rows[photo.content]].kind for photo in rest}
+        marks_all = self._photos.marks_all
+        doubts = {path: "" if marks_all else self._doubt(answer, kind) for path, kind in kinds.items()}
+        guarded = {*self._photos.protected, *suspects, *(path for path, doubt in doubts.items() if doubt)}
+        kept = {keeper.path, *(path for path in kinds if path in guarded)}
+        beside = self._standings.beside
+        needed = beside.needed((path for path in kinds if path not in kept), kept)
         others = []
         for photo in rest:
-            join = joins[self._photos.rows[photo.content]]
-            doubt = "" if self._photos.marks_all else self._doubt(answer, join.kind)
-            keep = photo.path in self._photos.protected or photo.path in suspects or bool(doubt)
-            why_other = suspects.get(photo.path) or doubt or self._why(photo, keeper, join.kind)
-            others.append(Member(photo, join.score, keep, why_other, photo.path in suspects))
+            path, score = photo.path, joins[self._photos.rows[photo.content]].score
+            why_kept_too = suspects.get(path) or doubts[path] or needed.get(path)
+            why_other = why_kept_too or self._why(photo, keeper, kinds[path])
+            keep = path in kept or path in needed
+            others.append(Member(photo, score, keep, why_other, path in suspects, beside.of(path)))
         others.sort(key=lambda member: (-member.score, bytes(member.photo.path)))
         loosest = max((join.kind for join in joins.values()), key=KINDS.index)
-        return Group(loosest, (Member(keeper, 1.0, True, why, keeper.path in suspects), *others), weakest, answer)
+        first = Member(keeper, 1.0, True, why, keeper.path in suspects, beside.of(keeper.path))
+        return Group(loosest, (first, *others), weakest, answer)
 
     def _why_first(self, keeper: Photo, runner_up: Photo, answer: str) -> str:
         rows = [self._photos.rows[photo.content] for photo in (keeper, runner_up)]
@@ -147,8 +155,13 @@ class Ranking:
         return f"{joined_by}, {why_removed(self._standing(photo), self._standing(keeper), self._photos.rule)}"
 
     def bytes_freed(self, groups: Sequence[Group]) -> int:
-        """Return what removing the duplicates frees: each file once, and nothing for a hard link to a kept photo."""
+        """Return what removing the duplicates frees, and their partners.
+
+        Each file counts once, and a hard link to a kept photo for nothing.
+        """
         members = [(self._photos.inode(member.photo), member) for group in groups for member in group.members]
         kept = {inode for inode, member in members if member.keep}
         removed = {inode: member.photo.size for inode, member in members if not member.keep}
-        return sum(size for inode, size in removed.items() if inode not in kept)
+        partners = partners_that_go(member for _, member in members)
+        photos = sum(size for inode, size in removed.items() if inode not in kept)
+        return photos + sum(partner.size for partner in partners)

@@ -12,6 +12,7 @@ import numpy as np
 from samespace.base.arrays import Flags, Ints
 from samespace.base.damage import decodes_with_warnings, have_nearly_equal_bytes
 from samespace.base.origin import UNKNOWN
+from samespace.duplicates.beside import Beside
 from samespace.duplicates.keeper import Seen, Standing, is_tied, standing
 from samespace.duplicates.origins import origins_of
 from samespace.duplicates.photo_table import Columns, PhotoTable, look_alike
@@ -36,6 +37,10 @@ class Standings:
         seen = {
             path: Seen(photo, origins.get(photos.rows[photo.content], UNKNOWN)) for path, photo in photos.all.items()
         }
+        self.beside = Beside()
+        for path in self._may_share_a_group(similar):
+            kinds = [partner.is_raw for partner in self.beside.pictures(path)]
+            seen[path] = seen[path]._replace(has_raw=True in kinds, has_video=False in kinds)
         self.by_facts = {path: self._standing(each) for path, each in seen.items()}
         self.ties = self._ties()
         nearly_equal = self._nearly_equal(*similar)
@@ -54,6 +59,12 @@ class Standings:
     def _standing(self, seen: Seen) -> Standing:
         photos, photo = self._photos, seen.photo
         return standing(seen, photos.rule, photo.path in photos.protected, photos.preference(photo))
+
+    def _may_share_a_group(self, similar: Columns) -> list[Path]:
+        """Return the photos of similar rows, and those with copies."""
+        rows = set(similar[0].tolist())
+        copies = enumerate(self._photos.copies)
+        return [photo.path for row, photos in copies if row in rows or len(photos) > 1 for photo in photos]
 
     def _ties(self) -> Ints:
         """Number the rows; those with one number are equally good to keep but for their sharpness: (N,)."""

@@ -26,6 +26,7 @@ from samespace.duplicates.manifest import (
     no_run_at,
     note,
     partial_name,
+    photos_of,
     read_manifest,
 )
 from samespace.duplicates.mend import mend
@@ -40,6 +41,7 @@ class Undone(NamedTuple):
     photos: int  # back in their places
     removed: bool  # the run's folder
     skipped: tuple[Skipped, ...]
+    partners: int = 0  # back beside their photos
     sidecars: int = 0  # that were removed again, or are as they were before
 
 
@@ -61,24 +63,28 @@ def undo(run: Path) -> Undone:
         found = mend(manifest, scanned or homes)
         moves, broken = (*manifest.moves, *found.moves), max(0, manifest.broken - len(found.moves))
         manifest = manifest._replace(moves=moves, broken=broken)
-        photos, skipped = 0, list(found.left)
+        partners, back, skipped = photos_of(moves), 0, list(found.left)
+        photos = 0
         for move in progress.over(manifest.moves, "undoing"):
             held = os.path.lexists(run / move.quarantined)
-            reason = why_not_there(move.path, move.root, library, homes) if held else ""
+            reason = ""
+            if held:
+                reason = why_not_there(move.path, move.root, library, homes, move.path in partners)
             reason = reason or put_back(manifest, move)
             if not reason and not held:
                 reason = _loss(manifest, move)
             if reason:
                 skipped.append(Skipped(move.path, reason))
             elif held:
-                photos += 1
+                photos += move.path not in partners
+                back += move.path in partners
                 with contextlib.suppress(OSError):  # undo needs no notes, and must work on a full disk
                     note(manifest, move, "restored")
-        back = [sidecar for sidecar in manifest.sidecars if _are_back(manifest, sidecar)]
-        unwritten = take_back(manifest, back, library, homes)
+        merged = [sidecar for sidecar in manifest.sidecars if _are_back(manifest, sidecar)]
+        unwritten = take_back(manifest, merged, library, homes)
         # While a sidecar could not be taken back, the manifest alone has what was there before.
         removed, others = (False, []) if unwritten.again else finish(manifest)
-        return Undone(photos, removed, (*skipped, *unwritten.skipped, *others), unwritten.number)
+        return Undone(photos, removed, (*skipped, *unwritten.skipped, *others), back, unwritten.number)
 
 
 def _are_back(manifest: Manifest, sidecar: Sidecar) -> bool:

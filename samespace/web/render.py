@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.kinds import label_words
-from samespace.base.text import as_sentence, count, readable, score_words, size_words
+from samespace.base.text import as_sentence, count, count_with, readable, score_words, size_words
 from samespace.library.library import Photo
 from samespace.web.schema import Answer
 from samespace.web.state import LibraryAway, LiveLibrary, photo_id
@@ -82,6 +82,7 @@ _templates.filters |= {
     "score": score_words,
     "count": count,
     "labels": label_words,
+    "count_with": count_with,
     "readable": lambda text: readable(os.fspath(text)),
     "photo_id": photo_id,
     "photo": _photo,

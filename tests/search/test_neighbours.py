@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
 from samespace.search import neighbours
-from samespace.search.neighbours import Candidates, find_neighbours
-from tests.conftest import ROOT, unit
+from samespace.search.neighbours import Among, Candidates, find_neighbours, with_pairs
+from tests.conftest import ROOT, album_vectors, unit
 
 Vectors = npt.NDArray[np.float32]
 ROUNDING = 0.001
@@ -202,3 +202,37 @@ def test_hardly_any_photos(count: int, exact: int) -> None:
     found = find_neighbours(np.ones((count, 1), np.float32), 0.5, exact=exact)
     assert len(found.starts) == count + 1
     assert len(found.ids) == count * (count - 1)
+
+
+def test_queries_find_the_rows_near_them() -> None:
+    vectors = album_vectors(300)
+    queries = album_vectors(400)[250:]
+    near = Among(vectors).near(queries, 0.5, most=4)
+    cosines = queries @ vectors.T
+    for query in range(len(queries)):
+        mine = near.queries == query
+        expected = np.sort(cosines[query][cosines[query] >= 0.5])[::-1][:4]
+        assert near.cosines[mine] == pytest.approx(expected, abs=0.001)
+        assert cosines[query, near.rows[mine]] == pytest.approx(near.cosines[mine], abs=0.001)
+
+
+def test_queries_in_cells_find_nearly_all() -> None:
+    vectors = album_vectors(2000)
+    exact = Among(vectors).near(vectors[::7], 0.8, most=3)
+    within = Among(vectors, exact=500, visits=400).near(vectors[::7], 0.8, most=3)
+    found = set(zip(within.queries.tolist(), within.rows.tolist(), strict=True))
+    wanted = set(zip(exact.queries.tolist(), exact.rows.tolist(), strict=True))
+    assert len(found & wanted) > 0.95 * len(wanted)
+
+
+def test_more_pairs_are_listed_from_both_sides() -> None:
+    vectors = album_vectors(60)
+    found = find_neighbours(vectors, 0.9)
+    more = with_pairs(found, np.array([3, 3, 7]), np.array([40, 40, 3]), np.array([0.5, 0.5, 0.4], np.float32))
+    for one, other in ((3, 40), (40, 3), (7, 3), (3, 7)):
+        assert more.listed(one)[0].tolist().count(other) == 1
+    for photo in range(60):
+        ids, cosines = found.listed(photo)
+        there, kept = more.listed(photo)
+        assert set(ids) <= set(there) and (np.diff(there) > 0).all()
+        assert dict(zip(ids, cosines, strict=True)).items() <= dict(zip(there, kept, strict=True)).items()

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from samespace.base import arrays
+from samespace.base.arrays import Floats
 from samespace.duplicates.find import find_duplicates
 from samespace.duplicates.group import DedupeOptions, Duplicates
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.model.pairs import TEST, find_photos
-from samespace.search import pair_scores
-from samespace.search import same_shot as near
-from samespace.search.pair_scores import Scored, recalled_scores, remember_scores
-from samespace.search.same_shot import Sketches
+from samespace.search import copies, pair_scores
+from samespace.search.copies import REMEMBRANCE
+from samespace.search.pair_scores import Scored, recalled_scores, remember_scores, searched
+from samespace.search.same_shot import Sketch, Sketches
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def library(folder: Path) -> Library:
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pairs were looked at, call by call."""
     calls: list[int] = []
-    look = near.same_shot
+    look = copies.aligned
 
-    def same_shot(sketches0: near.Sketch, sketches1: near.Sketch) -> arrays.Floats:
+    def aligned(sketches0: Sketch, sketches1: Sketch) -> tuple[Floats, Floats]:
         calls.append(len(sketches0))
         return look(sketches0, sketches1)
 
-    monkeypatch.setattr(near, "same_shot", same_shot)
+    monkeypatch.setattr(copies, "aligned", aligned)
     return calls
 
 
@@ -101,7 +101,7 @@ def test_a_damaged_memory_is_as_good_as_none(library: Library, folder: Path, con
     file = file_of(library)
     file.write_bytes(file.read_bytes()[:-7] if content is None else content)
     assert groups(library, folder) == found
-    assert len(recalled_scores([library], contents_of(library)).scores) >= 3
+    assert len(recalled_scores([library], contents_of(library), REMEMBRANCE).scores) >= 3
 
 
 @pytest.mark.parametrize("at", [130, -60, -10])
@@ -138,9 +138,9 @@ def test_pairs_of_photos_that_have_gone_are_forgotten(library: Library, folder: 
     contents = contents_of(library)
     (folder / "c.jpg").unlink()
     scan(library, [folder], [Sketches()])
-    remember_scores(library, contents, Scored(*(np.array([each]) for each in (0, 1)), np.array([0.5])))
+    remember_scores(library, contents, Scored(*(np.array([each]) for each in (0, 1)), np.array([0.5])), REMEMBRANCE)
     left = set(contents_of(library))
-    known = recalled_scores([library], contents)
+    known = recalled_scores([library], contents, REMEMBRANCE)
     assert len(known.scores)
     assert {contents[row] for rows in known[:2] for row in rows} <= left
 
@@ -172,7 +172,7 @@ def test_each_library_remembers_pairs_of_its_own_photos(
     together = find_duplicates([library, second], [folder, other], DedupeOptions())
     for one in (library, second):
         contents = contents_of(one)
-        known = recalled_scores([one], [*contents_of(library), *contents_of(second)])
+        known = recalled_scores([one], [*contents_of(library), *contents_of(second)], REMEMBRANCE)
         names = [*contents_of(library), *contents_of(second)]
         assert {names[row] for rows in known[:2] for row in rows} <= set(contents)
         assert len(known.scores)
@@ -180,6 +180,36 @@ def test_each_library_remembers_pairs_of_its_own_photos(
     groups(library, folder)
     assert sum(scored) == 0
     assert find_duplicates([library, second], [folder, other], DedupeOptions()) == together
+
+
+def test_photos_count_as_searched_once_all_were_searched_together(library: Library, folder: Path) -> None:
+    contents = contents_of(library)
+    assert not searched([library], contents, REMEMBRANCE).any()
+    groups(library, folder)
+    assert searched([library], contents, REMEMBRANCE).all()
+    find_duplicates([library], [folder / "nothing"], DedupeOptions())  # fewer photos change nothing
+    assert searched([library], contents, REMEMBRANCE).all()
+    with Image.open(folder / "a.jpg") as photo:
+        photo.save(folder / "new.jpg", quality=50)
+    scan(library, [folder], [Sketches()])
+    new = [content for content in contents_of(library) if content not in contents]
+    assert searched([library], [*contents, *new], REMEMBRANCE).tolist() == [True] * len(contents) + [False]
+    assert not searched([library, library], contents, REMEMBRANCE).any()  # of two, neither knows pairs with the other
+
+
+def test_photos_that_have_gone_are_searched_again_when_they_come_back(library: Library, folder: Path) -> None:
+    groups(library, folder)
+    contents, away = contents_of(library), (folder / "c.jpg").read_bytes()
+    (folder / "c.jpg").unlink()
+    scan(library, [folder], [Sketches()])
+    with Image.open(folder / "a.jpg") as photo:
+        photo.save(folder / "new.jpg", quality=50)
+    scan(library, [folder], [Sketches()])
+    groups(library, folder)  # forgets the pairs of what has gone
+    (folder / "c.jpg").write_bytes(away)
+    scan(library, [folder], [Sketches()])
+    assert searched([library], contents, REMEMBRANCE).sum() == len(contents) - 1
+    assert len(groups(library, folder).groups) == 3
 
 
 pairs = st.dictionaries(

@@ -71,6 +71,7 @@ class Run(Answer):
     run: str = Field(description="`run` of POST /api/undo")
     made: str
     photos: int
+    partners: int = Field(description="files that belong to these photos, and were removed with them")
     size: int = Field(description="in bytes")
     state: str
 
@@ -178,11 +179,12 @@ def _runs(folder: Path) -> list[Run]:
             run=run.folder.name,
             made=run.made.astimezone().strftime("%Y-%m-%d %H:%M"),
             photos=run.photos,
+            partners=run.partners,
             size=run.bytes_to_free,
             state=run.state,
         )
         for run in quarantine.runs(folder)
-        if run.photos or run.state == "unreadable"
+        if run.can_be_undone or run.state == "unreadable"
     ]
 
 

@@ -13,10 +13,10 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from samespace.base.text import count, readable, size_words
+from samespace.base.text import count, count_with, readable, size_words
 from samespace.duplicates import apply, manifest, quarantine, undo
-from samespace.duplicates.group import Member
-from samespace.duplicates.plan import Plan, PlannedGroup, PlannedPhoto
+from samespace.duplicates.beside import Beside
+from samespace.duplicates.plan import Plan, PlannedGroup, planned_group
 from samespace.library.library import Photo
 from samespace.web.address import Address
 from samespace.web.render import below, live_of
@@ -136,6 +136,7 @@ class Applied(Answer):
     """Photos that were removed, and those that could not be moved."""
 
     removed: int
+    partners: int = Field(description="files that belong to these photos, and were removed with them")
     bytes: int
     run: str | None = Field(description=RUN)
     skipped: list[SkippedPhoto]
@@ -168,6 +169,7 @@ def _apply(request: Request, sent: Decisions) -> Applied:
             review.steps.append(Step(tuple(one.group.id for one in decided), photos, run, together))
     return Applied(
         removed=applied.photos,
+        partners=applied.partners,
         bytes=applied.bytes_to_free,
         run=run.name if run else None,
         skipped=_skipped(applied.skipped, live),
@@ -223,19 +225,15 @@ def _refuse_while_busy(live: LiveLibrary) -> None:
 def _plan(live: LiveLibrary, asked: Decisions, decided: Sequence[Decided]) -> Plan:
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
     library = decided[0].group.group.members[0].photo.library
-    groups = tuple(map(_planned_group, decided))
+    beside = Beside()  # looks again: sidecars may have come since the photos were compared
+    groups = tuple(_planned_group(one, beside) for one in decided)
     return Plan(made, asked.kind, asked.threshold, "keeper", {library: Path(os.path.realpath(live.folder))}, groups)
 
 
-def _planned_group(decided: Decided) -> PlannedGroup:
+def _planned_group(decided: Decided, beside: Beside) -> PlannedGroup:
     members = dict(zip(decided.group.ids, decided.group.group.members, strict=True))
-    keep, remove = (tuple(_planned(members[each]) for each in named) for named in (decided.keep, decided.remove))
-    return PlannedGroup(keep, remove, decided.group.group.weakest)
-
-
-def _planned(member: Member) -> PlannedPhoto:
-    photo = member.photo
-    return PlannedPhoto(photo.path, photo.root, photo.library, photo.size, photo.mtime_ns, photo.content, member.why)
+    keep, remove = ([members[each] for each in named] for named in (decided.keep, decided.remove))
+    return planned_group(keep, remove, decided.group.group.weakest, beside)
 
 
 def _skipped(skipped: Sequence[manifest.Skipped], live: LiveLibrary) -> list[SkippedPhoto]:
@@ -257,6 +255,10 @@ def _reason(words: str, live: LiveLibrary) -> str:
     return readable(words.replace(" since the plan", ""))
 
 
+def _counted(moved: apply.Applied | undo.Undone) -> str:
+    return count_with(moved.photos, "photo", moved.partners)
+
+
 def _applied_words(applied: apply.Applied, decided: Sequence[Decided], live: LiveLibrary) -> str:
     words = []
     if applied.skipped:
@@ -266,7 +268,7 @@ def _applied_words(applied: apply.Applied, decided: Sequence[Decided], live: Liv
     from_groups = f" from {count(len(decided), 'group')}" if len(decided) > 1 else ""
     if applied.photos:
         size = size_words(applied.bytes_to_free)
-        words.insert(0, f"Removed {count(applied.photos, 'photo')}{from_groups}, which frees {size}.")
+        words.insert(0, f"Removed {_counted(applied)}{from_groups}, which frees {size}.")
         if applied.sidecars:
             words.insert(1, f"What only they knew is in {count(applied.sidecars, 'sidecar')} now.")
     elif not words:
@@ -305,7 +307,7 @@ def _undo(request: Request, sent: ToUndo) -> Undone:
         _say(live, step.verdicts)
         review.keep_together((), less=step.together)
         review.steps = [other for other in review.steps if other is not step]
-    words = f"Brought back {count(undone.photos, 'photo')}." if step.run else "Undone: the group is back."
+    words = f"Brought back {_counted(undone)}." if step.run else "Undone: the group is back."
     return Undone(
         undone="verdicts" if step.verdicts else "apply",
         run=step.run.name if step.run else None,
@@ -333,7 +335,8 @@ def _offer(folder: Path) -> Undone:
     """Say what undoing a run from before the start would bring back."""
     run = next(run for run in quarantine.runs(folder.parent.parent) if run.folder == folder)
     made = run.made.astimezone().strftime("%Y-%m-%d %H:%M")
-    words = f"Nothing was decided since SameSpace started. Bring back {count(run.photos, 'photo')} removed on {made}?"
+    held = count_with(run.photos, "photo", run.partners)
+    words = f"Nothing was decided since SameSpace started. Bring back {held} removed on {made}?"
     return Undone(undone=None, run=folder.name, groups=[], photos=[], skipped=[], words=words)
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import TimeoutError as NotYet
 from typing import Any, NamedTuple
 
 from samespace.duplicates.find import Comparison
-from samespace.duplicates.group import THRESHOLDS, DedupeOptions, Group
+from samespace.duplicates.group import THRESHOLDS, DedupeOptions, Group, bytes_freed
 from samespace.web.state import LiveLibrary, Snapshot, photo_id, was_away
 
 LOWEST = {"exact": 1.0, "near": 0.5, "same-space": 0.5}  # threshold that groups can be asked for
@@ -30,7 +30,7 @@ class Shown(NamedTuple):
 
     @property
     def bytes_freed(self) -> int:
-        return sum(member.photo.size for member in self.group.members if not member.keep)
+        return bytes_freed(self.group)
 
 
 class Comparing:

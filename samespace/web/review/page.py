@@ -17,7 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from samespace.base import partners
 from samespace.base.errors import SameSpaceError
+from samespace.base.text import readable
 from samespace.duplicates.group import THRESHOLDS
 from samespace.duplicates.only_here import loss_words
 from samespace.library.library import Photo
@@ -26,7 +28,7 @@ from samespace.web.render import PhotoAnswer, live_of, page, photo_as_json, told
 from samespace.web.review.groups import LOWEST, POSITIONS, Comparings, Shown, kinds
 from samespace.web.review.losses import has, known_in, says, with_losses
 from samespace.web.schema import Answer, Sent, read, without_blanks
-from samespace.web.state import LibraryAway, LiveLibrary
+from samespace.web.state import LibraryAway, LiveLibrary, photo_id
 from samespace.words.stored_captions import Caption
 
 SORTS = {"largest": "frees most first", "certain": "most certain first"}
@@ -222,12 +224,22 @@ def _part(request: Request, asked: GroupsQuery, groups: Sequence[Shown]) -> dict
     }
 
 
+class Partner(Answer):
+    """A file that belongs to a photo: its RAW, its video or a sidecar."""
+
+    name: str
+    label: str = Field(description="what to call it: CR2, MOV, XMP")
+    size: int
+    photos: list[str] = Field(description="ids of all photos that it belongs to: it goes with the last of them")
+
+
 class Member(PhotoAnswer):
     """A photo of a group."""
 
     score: float = Field(description="with the first member")
     keep: bool = Field(description="the suggestion")
     why: str
+    partners: list[Partner] = Field(description="files that belong to it")
     only_here: list[str] = Field(description="what it knows and no photo does that the suggestion keeps: date, GPS, …")
 
 
@@ -237,7 +249,7 @@ class Group(Answer):
     id: str
     kind: str = Field(description="the loosest that joins a member to the first")
     weakest: float = Field(description="lowest score of two members")
-    bytes: int = Field(description="that the suggestion frees")
+    bytes: int = Field(description="that the suggestion frees, files that belong to its photos included")
     answer: str = Field(description="copies, burst, look twice or same space; only copies are marked for removal")
     members: list[Member] = Field(description="the suggested keeper first")
 
@@ -306,11 +318,21 @@ def _group(one: Shown, captions: Mapping[str, Caption]) -> Group:
     members = []
     for member in group.members:
         photo = photo_as_json(member.photo, captions)
-        score, lost = round(member.score, 6), list(member.only_here)
-        members.append(Member(**photo, score=score, keep=member.keep, why=member.why, only_here=lost))
+        score, beside = round(member.score, 6), [_partner(partner) for partner in member.partners]
+        lost = list(member.only_here)
+        members.append(Member(**photo, score=score, keep=member.keep, why=member.why, partners=beside, only_here=lost))
     weakest = round(group.weakest, 6)
     return Group(
         id=one.id, kind=group.kind, weakest=weakest, bytes=one.bytes_freed, answer=group.answer, members=members
+    )
+
+
+def _partner(partner: partners.Partner) -> Partner:
+    return Partner(
+        name=readable(partner.path.name),
+        label=readable(partner.label),
+        size=partner.size,
+        photos=[photo_id(photo) for photo in partner.photos],
     )
 
 

@@ -321,9 +321,17 @@ async function everything() {
   return groups.map(({ id, members: photos }) => {
     const seen = $(`g-${id}`), kept = new Map(seen && members(seen).map((member) => [member.dataset.id, isKept(member)]));
     const keeps = (photo) => (kept.has(photo.id) ? kept.get(photo.id) : photo.keep);
-    const size = photos.filter((photo) => !keeps(photo)).reduce((total, photo) => total + photo.size, 0);
+    const size = sizeOf(photos.filter((photo) => !keeps(photo)));
     return { keep: photos.filter(keeps).map((photo) => photo.id), remove: photos.filter((photo) => !keeps(photo)).map((photo) => photo.id), size, seen };
   }).filter((group) => group.remove.length);
+}
+
+/** Return the bytes of photos to remove, and of the files that go with them: those that leave no photo behind. */
+function sizeOf(removed) {
+  const ids = new Set(removed.map((photo) => photo.id));
+  const partners = removed.flatMap((photo) => photo.partners).filter((partner) => partner.photos.every((id) => ids.has(id)));
+  const once = new Map(partners.map((partner) => [`${partner.photos} ${partner.name}`, partner.size]));
+  return [...removed.map((photo) => photo.size), ...once.values()].reduce((total, size) => total + size, 0);
 }
 
 function applyAll() {

@@ -44,6 +44,30 @@ def test_apply_moves_what_is_to_be_removed_and_undo_brings_every_byte_back(
     assert post(client, token, "/api/undo", {}, 409)["error"] == "There is nothing to undo."
 
 
+def test_partners_are_named_and_go_and_come_back_with_their_photos(
+    client: TestClient, token: Token, album: Path, live: LiveLibrary
+) -> None:
+    for photo in [*album.rglob("*.jpg"), *album.rglob("*.png")]:
+        photo.with_name(f"{photo.name}.xmp").write_bytes(b"five stars")
+    group = listed(client)["groups"][0]
+    gone = [member for member in group["members"] if not member["keep"]]
+    assert all(member["partners"][0]["label"] == "XMP" for member in group["members"])
+    assert [member["partners"][0]["photos"] for member in gone] == [[member["id"]] for member in gone]
+    assert group["bytes"] == sum(member["size"] + len(b"five stars") for member in gone)
+    assert "+ XMP</p>" in client.get("/review").text
+    (album / f"{gone[0]['name']}.xmp").write_bytes(b"four stars, since the photos were compared")
+    before = files(album)
+    told = post(client, token, "/api/apply", {"groups": [decided(group)]})
+    assert (told["removed"], told["partners"], told["skipped"]) == (len(gone), len(gone), [])
+    assert " that belong" in told["words"]
+    taken = {name for member in gone for name in (member["name"], f"{member['name']}.xmp")}
+    assert before.keys() - files(album).keys() == taken
+    [run] = client.get("/api/library").json()["quarantine"]
+    assert (run["photos"], run["partners"]) == (len(gone), len(gone))
+    assert " that belong" in post(client, token, "/api/undo", {})["words"]
+    assert files(album) == before
+
+
 def test_a_person_may_keep_another_than_the_suggestion(
     client: TestClient, token: Token, album: Path, live: LiveLibrary
 ) -> None:
