@@ -14,6 +14,7 @@ from PIL import Image, IptcImagePlugin
 
 from samespace.base.decode import decoded, identified
 from samespace.base.metadata import NOTHING, Metadata, as_date, as_place, clean, only_in, united
+from samespace.base.photos import EXTENSIONS
 from samespace.base.xmp import MOST, read_xmp
 
 _CAPTION, _RATING, _XP_TITLE, _XP_KEYWORDS = 0x010E, 0x4746, 0x9C9B, 0x9C9E
@@ -29,8 +30,10 @@ def known_of(photo: Path) -> Metadata:
 
 def sidecar_names(photo: Path) -> tuple[Path, ...]:
     """Return what a photo's sidecar may be called, the name first that is no other photo's."""
-    whole, short = photo.name, photo.stem
-    return tuple(photo.with_name(name + end) for name in (whole, short) for end in (".xmp", ".XMP"))
+    names = [photo.name, photo.stem]
+    if photo.stem.lower().endswith(EXTENSIONS):  # 1.jpg.xmp belongs to 1.jpg, and goes with that, not with 1.jpg.png
+        names.pop()
+    return tuple(photo.with_name(name + end) for name in names for end in (".xmp", ".XMP"))
 
 
 def _of_sidecar(path: Path) -> Metadata:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from samespace.base.metadata import Metadata
+from samespace.base.partners import Partners
 from samespace.base.photo_metadata import known_of
 from samespace.base.xmp import new_sidecar, read_xmp
 from samespace.duplicates import sidecars
@@ -19,7 +20,7 @@ from samespace.duplicates.apply import apply
 from samespace.duplicates.group import Duplicates, Group, Member
 from samespace.duplicates.manifest import MANIFEST, WAYS, Skipped, read_manifest
 from samespace.duplicates.only_here import loss_words, with_only_here
-from samespace.duplicates.plan import Plan, read_plan, write_plan
+from samespace.duplicates.plan import Plan, PlannedPartner, read_plan, write_plan
 from samespace.duplicates.plan import make_plan as plan_of
 from samespace.duplicates.quarantine import delete_runs, runs
 from samespace.duplicates.undo import undo
@@ -397,3 +398,87 @@ def test_a_plan_says_it_too_and_older_plans_are_read(album: Album, tmp_path: Pat
     del group["remove"][0]["only_here"]
     (tmp_path / "old.json").write_text(json.dumps({**json.loads(text), "groups": [group]}))
     assert read_plan(tmp_path / "old.json").groups[0].remove[0].only_here is None
+
+
+# --- sidecars that travel with photos ---------------------------------------------------------------------------------
+
+
+def with_partners(plan: Plan) -> Plan:
+    """Return a plan with the sidecars that lie beside its photos to remove."""
+    partners = Partners()
+    groups = []
+    for group in plan.groups:
+        remove = (
+            each._replace(partners=tuple(PlannedPartner(one.path, one.size, one.mtime_ns) for one in found))
+            for each, found in ((each, partners.of(each.path)) for each in group.remove)
+        )
+        groups.append(group._replace(remove=tuple(remove)))
+    return plan._replace(groups=tuple(groups))
+
+
+def test_a_sidecar_that_a_kept_photo_shares_is_completed_and_stays(album: Album) -> None:
+    keeper = photo(album.root / "d" / "one.png")
+    removed = photo(album.root / "d" / "one.jpg", SEA)
+    shared = write(album.root / "d" / "one.xmp", new_sidecar(GARDEN), NOON - 5)
+    start = snapshot(album.root)
+    plan = with_partners(make_plan(album.library, album.root, ([keeper], [removed])))
+    assert [partner.path for partner in plan.groups[0].remove[0].partners] == [shared]
+    applied = apply(plan, merge_metadata=True)
+    assert (applied.photos, applied.partners, applied.sidecars, applied.skipped) == (1, 0, 1, ())
+    assert known_of(keeper).title == "Sea" and known_of(keeper).caption == "In the garden"
+    undone = undo(applied.runs[0])
+    assert (undone.photos, undone.partners, undone.sidecars) == (1, 0, 1)
+    assert snapshot(album.root) == start
+
+
+def test_the_sidecar_of_a_removed_photo_is_merged_and_travels(album: Album) -> None:
+    mine = write(album.root / "c" / "two.xmp", new_sidecar(Metadata(rating=5)), NOON - 5)
+    start = snapshot(album.root)
+    applied = apply(with_partners(album.plan), merge_metadata=True)
+    assert (applied.photos, applied.partners, applied.sidecars, applied.skipped) == (3, 1, 1, ())
+    assert not mine.exists() and known_of(album.keeper).rating == 4  # the first that knows
+    [run] = runs(album.library.folder)
+    assert (run.photos, run.partners) == (3, 1)
+    undone = undo(run.folder)
+    assert (undone.photos, undone.partners, undone.sidecars, undone.removed) == (3, 1, 1, True)
+    assert snapshot(album.root) == start
+
+
+def test_the_sidecar_of_a_photo_that_must_stay_stays(album: Album) -> None:
+    mine = write(album.root / "b" / "one.xmp", new_sidecar(Metadata(rating=5)), NOON - 5)
+    write(album.sidecar, b"no XMP", NOON - 5)
+    start = snapshot(album.root)
+    plan = with_partners(make_plan(album.library, album.root, ([album.keeper], [album.garden])))
+    applied = apply(plan, merge_metadata=True)
+    [skipped] = applied.skipped
+    assert (applied.photos, applied.partners, applied.sidecars, applied.runs) == (0, 0, 0, ())
+    assert "one.jpg.xmp cannot be completed" in skipped.reason and mine.exists()
+    assert snapshot(album.root) == start
+
+
+def test_no_sidecar_that_travels_is_completed(album: Album) -> None:
+    """One run may complete a keeper's sidecar only if no photo takes that along: it would no longer be as planned."""
+    keeper = photo(album.root / "d" / "one.jpg.png")
+    removed = photo(album.root / "d" / "one.jpg", SEA)
+    travels = write(album.root / "d" / "one.jpg.xmp", new_sidecar(GARDEN), NOON - 5)
+    start = snapshot(album.root)
+    applied = apply(with_partners(make_plan(album.library, album.root, ([keeper], [removed]))), merge_metadata=True)
+    assert (applied.photos, applied.partners, applied.sidecars, applied.skipped) == (1, 1, 1, ())
+    assert not travels.exists() and read_xmp((album.root / "d" / "one.jpg.png.xmp").read_bytes()) == BOTH
+    undo(applied.runs[0])
+    assert snapshot(album.root) == start
+
+
+def test_a_photo_whose_knowledge_could_not_be_written_keeps_its_sidecar(
+    album: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = write(album.root / "b" / "one.xmp", new_sidecar(Metadata(rating=5)), NOON - 5)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sidecars, "_place", refuse)
+    applied = apply(with_partners(album.plan), merge_metadata=True)
+    assert (applied.photos, applied.partners, applied.sidecars) == (1, 0, 0)
+    assert album.garden.exists() and mine.exists()
+    assert runs(album.library.folder)[0].state == "complete"
