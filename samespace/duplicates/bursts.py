@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 
 from samespace.base.origin import origin_of
 from samespace.library.library import Photo
 
-SECONDS_APART = timedelta(seconds=5)  # at most, between two photos of a burst
+SECONDS_APART = timedelta(seconds=5)  # at most, between a photo of a burst and the next
 
 _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 
@@ -23,16 +21,16 @@ def are_two_shots(one: Photo, other: Photo) -> bool:
     return all(origin_of(photo.path).camera for photo in (one, other))
 
 
-def is_burst(photos: Sequence[Photo]) -> bool:
-    """Return whether each photo but the first was taken seconds after another, or has the next number."""
-    times = [photo.taken for photo in photos]
-    if all(times):
-        taken = sorted(datetime.strptime(time, "%Y-%m-%d %H:%M:%S") for time in times if time)
-        return all(later - earlier <= SECONDS_APART for earlier, later in pairwise(taken))
-    names = sorted(_numbered(photo.path) for photo in photos)
-    return all(earlier[:3] == later[:3] and later[3] == earlier[3] + 1 for earlier, later in pairwise(names)) and all(
-        number >= 0 for *_, number in names
-    )
+def follow_each_other(one: Photo, other: Photo) -> bool:
+    """Return whether two photos were taken seconds apart or, if one does not say when, have successive numbers."""
+    if one.taken and other.taken:
+        return abs(_time(one.taken) - _time(other.taken)) <= SECONDS_APART
+    (*name, number), (*other_name, other_number) = _numbered(one.path), _numbered(other.path)
+    return name == other_name and abs(number - other_number) == 1 and min(number, other_number) >= 0
+
+
+def _time(taken: str) -> datetime:
+    return datetime.strptime(taken, "%Y-%m-%d %H:%M:%S")
 
 
 def _numbered(path: Path) -> tuple[str, str, str, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
-from samespace.duplicates.bursts import is_burst
+from samespace.duplicates.bursts import follow_each_other
 from samespace.duplicates.equal_files import EqualFiles
 from samespace.duplicates.group import (
     BURST,
@@ -32,6 +32,7 @@ from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
 from samespace.search import copies, same_shot
 from samespace.search.copies import REMEMBRANCE
+from samespace.search.neighbours import from_pairs
 from samespace.search.pair_scores import Remembered, recalled_scores, remember_scores, searched
 
 if TYPE_CHECKING:
@@ -203,14 +204,19 @@ class Comparison:
         ranking = Ranking(self._photos, self._standings, similar, frozenset(without))
         order = ranking.order()
         order = order[~np.isin(order, np.concatenate([_NO_ROWS, *clusters]))]
+        bursts = by_components(order, self._successive(similar))
+        rest = order[~np.isin(order, np.concatenate([_NO_ROWS, *bursts]))]
+        return [
+            *self._groups(ranking, [ranking.sharpest_first(burst) for burst in bursts], [], BURST),
+            *self._groups(ranking, by_keeper(rest, similar), [], LOOK_TWICE),
+        ]
+
+    def _successive(self, similar: Similar) -> Similar:
+        """Return the pairs of similar photos that were taken one after the other."""
         firsts = self._photos.firsts()
-        groups = []
-        for chain in by_components(order, similar):
-            if is_burst([firsts[row] for row in chain]):
-                groups += self._groups(ranking, [ranking.sharpest_first(chain)], [], BURST)
-            else:
-                groups += self._groups(ranking, by_keeper(chain, similar), [], LOOK_TWICE)
-        return groups
+        pairs = zip(similar.first.tolist(), similar.second.tolist(), strict=True)
+        successive = [(i, j) for i, j in pairs if i < j and follow_each_other(firsts[i], firsts[j])]
+        return Similar(from_pairs(successive, len(firsts)), _all_the_same, 1.0)
 
     def _groups(self, ranking: Ranking, clusters: Sequence[Ints], same: RowPairs, answer: str) -> list[Group]:
         """Return the clusters that leave something to remove as groups of photos."""

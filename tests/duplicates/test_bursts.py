@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from samespace.duplicates.bursts import are_two_shots, is_burst
+from samespace.duplicates.bursts import are_two_shots, follow_each_other
 from samespace.library.library import Photo
 
 
@@ -28,21 +28,23 @@ NOON = "2024-05-01 12:00:0"
 
 
 @pytest.mark.parametrize(
-    ("photos", "expected"),
+    ("one", "other", "expected"),
     [
-        ([photo("/a.jpg", NOON + "0"), photo("/b.jpg", NOON + "4"), photo("/c.jpg", NOON + "9")], True),
-        ([photo("/a.jpg", NOON + "0"), photo("/b.jpg", NOON + "6")], False),
-        ([photo("/IMG_0009.jpg"), photo("/IMG_0010.jpg"), photo("/IMG_0011.jpg")], True),
-        ([photo("/IMG_0009.jpg"), photo("/IMG_0011.jpg")], False),
-        ([photo("/IMG_0009.jpg"), photo("/other/IMG_0010.jpg")], False),
-        ([photo("/IMG_0009.jpg"), photo("/IMG_0010.png")], False),
-        ([photo("/left.jpg"), photo("/right.jpg")], False),
-        ([photo("/IMG_0009.jpg", NOON + "0"), photo("/IMG_0010.jpg")], True),  # one has lost its date
+        (photo("/a.jpg", NOON + "0"), photo("/b.jpg", NOON + "5"), True),
+        (photo("/a.jpg", NOON + "0"), photo("/b.jpg", NOON + "6"), False),
+        (photo("/IMG_1.jpg", NOON + "0"), photo("/IMG_2.jpg", NOON + "6"), False),
+        (photo("/IMG_0009.jpg"), photo("/IMG_0010.jpg"), True),
+        (photo("/IMG_0009.jpg", NOON + "0"), photo("/IMG_0010.jpg"), True),  # one has lost its date
+        (photo("/IMG_0009.jpg"), photo("/IMG_0011.jpg"), False),
+        (photo("/IMG_0009.jpg"), photo("/other/IMG_0010.jpg"), False),
+        (photo("/IMG_0009.jpg"), photo("/IMG_0010.png"), False),
+        (photo("/left.jpg"), photo("/right.jpg"), False),
+        (photo("/left.jpg"), photo("/left0.jpg"), False),
     ],
 )
-def test_a_burst_is_seconds_apart_or_numbered(photos: list[Photo], expected: bool) -> None:
-    assert is_burst(photos) is expected
-    assert is_burst(photos[::-1]) is expected
+def test_photos_of_a_burst_are_seconds_apart_or_numbered(one: Photo, other: Photo, expected: bool) -> None:
+    assert follow_each_other(one, other) is expected
+    assert follow_each_other(other, one) is expected
 
 
 def test_a_camera_takes_no_photo_twice(tmp_path: Path) -> None:
