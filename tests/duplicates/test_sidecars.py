@@ -285,9 +285,10 @@ def test_an_apply_killed_at_any_step_can_be_undone(tmp_path: Path, in_child: InC
     album = Album(tmp_path / "photos")
     if completes:
         write(album.sidecar, new_sidecar(Metadata(rating=1)), NOON - 5)
+        write(album.root / "b" / "one.xmp", new_sidecar(Metadata(rating=2)), NOON - 5)
         album.start = snapshot(album.root)
     for step in count(1):
-        ended = in_child(apply, album.plan, to, False, True, fatal=step)
+        ended = in_child(apply, with_partners(album.plan), to, False, True, fatal=step)
         lost = [each for each in (album.garden, album.sea) if not each.is_file() or each.is_symlink()]
         if lost:  # what they know was written before they went
             assert read_xmp(album.sidecar.read_bytes()).caption == "In the garden"
@@ -303,8 +304,9 @@ def test_an_undo_killed_at_any_step_can_be_run_again(tmp_path: Path, in_child: I
     album = Album(tmp_path / "photos")
     if completes:
         write(album.sidecar, new_sidecar(Metadata(rating=1)), NOON - 5)
+        write(album.root / "b" / "one.xmp", new_sidecar(Metadata(rating=2)), NOON - 5)
         album.start = snapshot(album.root)
-    plan = make_plan(album.library, album.root, ([album.keeper], [album.garden]))
+    plan = with_partners(make_plan(album.library, album.root, ([album.keeper], [album.garden])))
     for step in count(1):
         apply(plan, merge_metadata=True)
         ended = in_child(undo_all, album.library.folder, fatal=step)
