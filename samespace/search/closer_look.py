@@ -7,6 +7,7 @@ other pages of one template and other pictures in one frame do not, however alik
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from samespace.base.arrays import Array, Doubles, Flags, Floats
-from samespace.base.photos import opened
+from samespace.base.photos import UnreadablePhoto, opened
 
 SIDE = 384  # pixels of a photo's long side
 PAGE_SIDE = 1200  # of a page's, whose letters must be told apart
@@ -40,7 +41,8 @@ _MOST_STRETCHED = 1.5
 cv2.setNumThreads(1)  # pairs run side by side
 
 
-def read_grey(path: Path, side: int) -> Image.Image:
+@lru_cache(maxsize=32)  # pairs come sorted by their first photo
+def _read_grey(path: Path, changed: int, side: int) -> Image.Image:
     """Return a photo in grey, with no side below `side` if it has as many pixels."""
     with opened(path, at_least=side) as photo:
         return photo.convert("L")
@@ -51,19 +53,33 @@ def share_that_differs(path0: Path, path1: Path, there: Doubles) -> float:
 
     `there`, (3, 3), takes a place in the first, from 0 to 1 both ways, to its place in the second. It is corrected.
     """
-    photo0, photo1 = read_grey(path0, SIDE), read_grey(path1, SIDE)
+    photo0, photo1 = (_read_grey(path, _changed(path), SIDE) for path in (path0, path1))
     is_page = _is_page(photo0) or _is_page(photo1)
     if is_page:
-        photo0, photo1 = read_grey(path0, PAGE_SIDE), read_grey(path1, PAGE_SIDE)
+        photo0, photo1 = (_read_grey(path, _changed(path), PAGE_SIDE) for path in (path0, path1))
     side, steps = (PAGE_SIDE, _PAGE_STEPS) if is_page else (SIDE, _STEPS)
-    over = _aligned(*_at_one_size(photo0, photo1, there, side), steps)
-    squares = _compare_squares(over, PAGE_ALIKE if is_page else ALIKE)
-    differ, detailed = int(squares.differ.sum()), int(squares.detailed.sum())
-    if over.is_slanted:
-        differ = max(1, differ)
-    elif not is_page and _is_stamped(over, squares.differ):
-        differ = 0
-    return differ / max(1, detailed)
+    first, second, there = _at_one_size(photo0, photo1, there, side)
+    share = 1.0
+    for end in (0, len(steps)):  # most copies lie well enough as they are
+        over = _aligned(first, second, there, steps[:end])
+        errors = _errors(over)
+        squares = _compare_squares(over, errors, PAGE_ALIKE if is_page else ALIKE)
+        differ, detailed = int(squares.differ.sum()), int(squares.detailed.sum())
+        if over.is_slanted:
+            differ = max(1, differ)
+        elif not is_page and _is_stamped(over, errors, squares.differ):
+            differ = 0
+        share = min(share, differ / max(1, detailed))
+        if not share:
+            break
+    return share
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise UnreadablePhoto(path, f"cannot be opened: {error.strerror}") from error
 
 
 def _is_page(photo: Image.Image) -> bool:
@@ -156,7 +172,7 @@ class _Squares(NamedTuple):
     differ: Flags
 
 
-def _compare_squares(over: _Overlay, alike: float) -> _Squares:
+def _compare_squares(over: _Overlay, errors: tuple[Floats, Floats], alike: float) -> _Squares:
     """Return which squares show something, and which of them show something else.
 
     A square is the same if one tone curve explains it, as for a photo made brighter, or if it correlates where it lies
@@ -164,8 +180,8 @@ def _compare_squares(over: _Overlay, alike: float) -> _Squares:
     """
     detailed = np.maximum(_contrast(over.first), _contrast(over.second)) > DETAIL
     detailed &= _by_square(over.covered).all((1, 3))
-    errors = [np.sqrt(_by_square(error**2).mean((1, 3))) for error in _errors(over)]
-    doubtful = detailed & (np.minimum(*errors) > SAME_TONE)
+    forth, back = (np.sqrt(_by_square(error**2).mean((1, 3))) for error in errors)
+    doubtful = detailed & (np.minimum(forth, back) > SAME_TONE)
     differ = np.zeros_like(doubtful)
     for row, column in np.argwhere(doubtful).tolist():
         differ[row, column] = _correlation(over, row, column) < alike
@@ -192,13 +208,13 @@ def _errors(over: _Overlay) -> tuple[Floats, Floats]:
 
 def _tone_curve(tones: Grey, others: Grey) -> Floats:
     """Return the tone that usually lies where the other photo has each of 256."""
-    order = np.argsort(tones >> 3, kind="stable")
-    starts = np.searchsorted((tones >> 3)[order], np.arange(33))
-    known = [level for level in range(32) if starts[level + 1] - starts[level] >= 20]
-    if not known:
+    together = np.bincount((tones >> 3).astype(np.intp) << 8 | others, minlength=32 << 8).reshape(32, 256)
+    counts = together.sum(1)
+    known = np.flatnonzero(counts >= 20)
+    if not len(known):
         return np.arange(256, dtype=np.float32)
-    usual = [np.median(others[order[starts[level] : starts[level + 1]]]) for level in known]
-    return np.interp(np.arange(256), np.array(known) * 8 + 3.5, usual).astype(np.float32)
+    medians = (together[known].cumsum(1) * 2 >= counts[known, None]).argmax(1)
+    return np.interp(np.arange(256), known * 8 + 3.5, medians).astype(np.float32)
 
 
 def _correlation(over: _Overlay, row: int, column: int) -> float:
@@ -211,11 +227,11 @@ def _correlation(over: _Overlay, row: int, column: int) -> float:
     return float(cv2.matchTemplate(around, square, cv2.TM_CCOEFF_NORMED).max())
 
 
-def _is_stamped(over: _Overlay, differ: Flags) -> bool:
+def _is_stamped(over: _Overlay, errors: tuple[Floats, Floats], differ: Flags) -> bool:
     """Return whether a see-through stamp of white or black explains all squares that differ."""
     if not differ.any():
         return False
-    for shown, error in zip((over.second, over.first), _errors(over), strict=True):
+    for shown, error in zip((over.second, over.first), errors, strict=True):
         room = shown - error  # the tone under a stamp
         white = (error < -STAMP_NOISE) | (error > STAMP * (255 - room) + STAMP_NOISE)
         black = (error > STAMP_NOISE) | (error < -STAMP * room - STAMP_NOISE)
