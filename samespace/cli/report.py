@@ -227,7 +227,9 @@ def _least_similar(group: Group, threshold: float) -> str:
     """Return the lowest score of the group; nothing for a pair, whose one score is shown with its photo."""
     if len(group.members) == 2:
         return ""
-    doubt = f" <em>below {threshold:g}: look twice</em>" if group.weakest < threshold else ""
+    doubt = (
+        f" <em>below {threshold:g}: look twice</em>" if group.weakest < threshold and group.title == group.kind else ""
+    )
     return f"<span>least similar two: {score_words(group.weakest)}{doubt}</span>"
 
 
