@@ -1,12 +1,10 @@
-"""Find duplicates, carry out a plan, undo it, empty the quarantine; record and list verdicts."""
+"""Find duplicates, carry out a plan, undo it, and empty the quarantine."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -17,11 +15,9 @@ from samespace.cli.options import (
     folder,
     folder_options,
     has_look,
-    libraries_above,
     libraries_of,
     library_above,
     library_option,
-    open_library,
     outermost,
     prefer_option,
     real,
@@ -34,7 +30,6 @@ from samespace.cli.scanned import added, with_photos
 
 if TYPE_CHECKING:
     from samespace.duplicates.group import DedupeOptions
-    from samespace.library.library import Library
     from samespace.search.look import Look
 
 FOUND = 11  # exit status of `dedupe` if there are duplicates, as czkawka_cli has it
@@ -53,6 +48,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     from samespace.cli.plans import write
     from samespace.duplicates.find import NO_PROOF, find_duplicates
     from samespace.duplicates.group import COPIES, SAME_SPACE, threshold_of
+    from samespace.duplicates.only_here import with_only_here
     from samespace.duplicates.plan import make_plan
     from samespace.words.scan import scan_folders
 
@@ -79,7 +75,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
         for library, below in opened:
             say_if_outdated(library, look)
             scan_folders(library, below, look, None, extensions, arguments.follow_links, remember)
-        found = find_duplicates(libraries, everywhere, options, look.deciding, look.model)
+        found = with_only_here(find_duplicates(libraries, everywhere, options, look.deciding, look.model))
         found = found._replace(not_compared=added([found.not_compared, unseen]))
         plan = write(make_plan(found, libraries), arguments.plan, libraries[0].folder if libraries else None)
     if arguments.report:
@@ -143,7 +139,7 @@ def apply(arguments: argparse.Namespace) -> int:
         print("nothing to do: this plan removes no photos")
         return 0
     try:
-        applied = carry_out(plan, arguments.to, arguments.dry_run)
+        applied = carry_out(plan, arguments.to, arguments.dry_run, arguments.merge_metadata)
     except KeyboardInterrupt:
         undos = "` and `".join(undo_commands(plan.libraries.values()))
         raise SameSpaceError(f"stopped: type `{undos}` to bring back what was moved") from None
@@ -165,7 +161,7 @@ def undo(arguments: argparse.Namespace) -> int:
     if run is None:
         library = arguments.library or library_above()
         runs = quarantine.runs(library)
-        held = [run for run in runs if run.holds]
+        held = [run for run in runs if run.can_be_undone]
         if not held:
             broken = [run.folder for run in runs if run.state == "unreadable"]
             why = f"holds runs without a manifest, {show.words(broken)}" if broken else "is empty"
@@ -199,42 +195,6 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
     return 1 if deleted.skipped else 0
 
 
-def verdict(arguments: argparse.Namespace) -> None:
-    """Record whether two photos are the same.
-
-    Photos that you call different are never again reported as duplicates of each other. Photos that you call the same
-    count as one space from now on.
-    """
-    from samespace.library.library import Library
-
-    photos = [Path(os.path.realpath(path)) for path in (arguments.photo0, arguments.photo1)]
-    for path in photos:
-        if not path.is_file():
-            raise SameSpaceError(f"{path}: no such file")
-    above = [] if arguments.library else sorted({each for path in photos for each in libraries_above(path.parent)})
-    libraries = [Library(each) for each in ([arguments.library] if arguments.library else above)]
-    contents = [_content(photo, libraries) for photo in photos]
-    for library in libraries:
-        library.add_verdict(contents[0], contents[1], arguments.verdict == "same")
-    print(f"remembered: {arguments.verdict}")
-
-
-def verdicts(arguments: argparse.Namespace) -> None:
-    """List verdicts, or export them as labelled pairs.
-
-    --export writes the photos and their labels to a data set, for training with `model_def.py --data ROOT`. Unjudged
-    pairs are not exported.
-    """
-    from samespace.cli import show
-    from samespace.duplicates.verdicts import export_verdicts, list_verdicts
-
-    library = open_library(arguments.library)
-    if arguments.export:
-        show.show_exported(export_verdicts(library, arguments.export), arguments.export)
-    else:
-        show.show_verdicts(list_verdicts(library))
-
-
 def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
     """Refuse before an hour of work, not after it."""
     from samespace.base.own_files import refuse_foreign
@@ -260,18 +220,6 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
         refuse_other_kind(arguments.plan, arguments.kind)
     if arguments.plan and arguments.report and arguments.plan.resolve() == arguments.report.resolve():
         raise SameSpaceError(f"{arguments.plan} cannot be both the plan and the report: name two files")
-
-
-def _content(photo: Path, libraries: Sequence[Library]) -> str:
-    """Return the content that the first library which knows this photo has for it."""
-    for library in libraries:
-        for known in library.photos():
-            if known.path == photo:
-                return known.content
-        for error in library.unreadable():
-            if error.path == photo:
-                raise SameSpaceError(f"{photo} cannot be judged: {error.reason}")
-    raise SameSpaceError(f"{photo} has not been scanned: scan its folder first")
 
 
 def dedupe_options(parser: argparse.ArgumentParser) -> None:
@@ -344,6 +292,12 @@ def apply_options(parser: argparse.ArgumentParser) -> None:
     library_option(parser, "without PLAN: library whose plans to list")
     parser.add_argument("--dry-run", action="store_true", help="check everything, move nothing")
     parser.add_argument(
+        "--merge-metadata",
+        action="store_true",
+        help="first write what only removed photos know (date, GPS, rating, keywords, caption, title) to an XMP "
+        "sidecar of the keeper",
+    )
+    parser.add_argument(
         "--to",
         choices=("quarantine", "hardlink", "symlink"),
         default="quarantine",
@@ -379,17 +333,3 @@ def _age(word: str) -> timedelta:
         return timedelta(**{units[word[-1]]: int(word[:-1])})
     except OverflowError as error:
         raise argparse.ArgumentTypeError(f"{word!r} is out of range: give a shorter time") from error
-
-
-def verdict_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `samespace verdict`."""
-    parser.add_argument("photo0", type=Path, metavar="A", help="a photo")
-    parser.add_argument("photo1", type=Path, metavar="B", help="another photo")
-    parser.add_argument("verdict", choices=("same", "different"), metavar="same|different", help="what they are")
-    library_option(parser, "library to record it in (default: all at or above A and B)")
-
-
-def verdicts_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `samespace verdicts`."""
-    library_option(parser, "library whose verdicts to list (default: the nearest at or above the current folder)")
-    parser.add_argument("--export", type=Path, metavar="ROOT", help="folder of the data set to write them to")

@@ -40,4 +40,5 @@ def _member_as_json(member: Member) -> dict[str, Any]:
         "taken": photo.taken,
         "damaged": member.damaged,
         "partners": [{"path": os.fspath(partner.path), "size": partner.size} for partner in member.partners],
+        "only_here": list(member.only_here),
     }

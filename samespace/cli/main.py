@@ -24,16 +24,13 @@ from samespace.cli.duplicates import (
     empty_quarantine_options,
     undo,
     undo_options,
-    verdict,
-    verdict_options,
-    verdicts,
-    verdicts_options,
 )
 from samespace.cli.models import compare, compare_options, evaluate, evaluate_options, export, export_options
 from samespace.cli.rooms import rooms, rooms_options
 from samespace.cli.scan import scan, scan_options
 from samespace.cli.search import compress, compress_options, index, index_options, search, search_options
 from samespace.cli.serve import serve, serve_options
+from samespace.cli.verdicts import verdict, verdict_options, verdicts, verdicts_options
 from samespace.cli.words import caption, caption_options, in_full, match, match_options
 
 Command = Callable[[argparse.Namespace], "int | None"]  # its docstring is its help

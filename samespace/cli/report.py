@@ -24,6 +24,7 @@ from samespace.base.photos import UnreadablePhoto, in_threads, opened
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
 from samespace.cli.plans import undo_commands
 from samespace.duplicates.group import Duplicates, Group, Member, bytes_freed
+from samespace.duplicates.only_here import knowing_words, loss_words
 from samespace.library.library import Photo
 
 SIDE = 176  # pixels of a thumbnail's longer side
@@ -78,7 +79,8 @@ def write_report(
                 page.write(_group_head(number, group, threshold))
                 for member in group.members:
                     caption = (captions or {}).get(member.photo.content)
-                    page.write(_photo(member, member is group.members[0], next(thumbnails), base, caption))
+                    shown, keeper = next(thumbnails), member is group.members[0]
+                    page.write(_photo(member, keeper, shown, base, caption, loss_words(member, group)))
                     bar.update()
                 page.write("</ul></article>\n")
         page.write(after)
@@ -163,10 +165,13 @@ def _next_step(found: Duplicates, folders: Sequence[Path], plan: Path | None, li
             {command: "write a plan"}
         )
     word = shell_word(os.fspath(plan))
+    knowing = knowing_words(found)
+    merge = {f"samespace apply {word} --merge-metadata": f"and keep what only {knowing}"}
     return "<p>Nothing has been changed yet. When the groups look right:</p>" + _commands(
         {
             f"samespace apply {word} --dry-run": "only check",
             f"samespace apply {word}": f"move {count(found.duplicates, 'duplicate')} to quarantine",
+            **(merge if knowing else {}),
             **dict.fromkeys(undo_commands(libraries) or ["samespace undo"], "bring all of them back"),
         }
     )
@@ -229,7 +234,12 @@ def _least_similar(group: Group, threshold: float) -> str:
 
 
 def _photo(
-    member: Member, keeper: bool, shown: Thumbnail | UnreadablePhoto, base: str, caption: str | None = None
+    member: Member,
+    keeper: bool,
+    shown: Thumbnail | UnreadablePhoto,
+    base: str,
+    caption: str | None = None,
+    lost: str = "",
 ) -> str:
     photo, path = member.photo, os.fspath(member.photo.path)
     name = path[len(base) :] if path.startswith(base) else path
@@ -239,11 +249,12 @@ def _photo(
     pixels = f"<span>{photo.width} × {photo.height}</span> " if photo.width else ""
     picture = thumbnail_html(shown, caption or name) if photo.width else _tile(photo)
     word = "" if is_plain(path) else f' data-word="{_text(shell_word(path))}"'
+    only = f'<p class="only">{_text(lost)}</p>' if lost else ""
     return (
         f'<li class="{"keep" if member.keep else "remove"}">'
         f'<a href="{_text(photo.path.as_uri())}" title="{_text(path)}"{word}'
         f' aria-label="{_text(f"{fate}: {name}")}">{picture}</a>'
-        f'<p class="fate"><b>{fate}</b>{score}</p><p class="why">{_text(member.why)}</p>'
+        f'<p class="fate"><b>{fate}</b>{score}</p><p class="why">{_text(member.why)}</p>{only}'
         f'<p class="name"><span>{_text(folder + os.sep if folder else "")}</span>{_text(last)}</p>'
         f'<p class="facts">{pixels}<span>{size_words(photo.size)}</span>'
         f"<time>{_text((photo.taken or 'no date')[:16])}</time></p>{_beside(member)}</li>\n"

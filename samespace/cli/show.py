@@ -16,13 +16,13 @@ from samespace.cli.scanned import scan_lines
 from samespace.duplicates.apply import Applied
 from samespace.duplicates.group import Duplicates, Group
 from samespace.duplicates.manifest import Skipped
+from samespace.duplicates.only_here import knowing_words, loss_words
 from samespace.duplicates.quarantine import Deleted, Run
 from samespace.duplicates.undo import Undone
 from samespace.duplicates.verdicts import Exported
 from samespace.library.library import Photo
 from samespace.library.scan import Scan
 from samespace.search.answers import Answer
-from samespace.search.choose_compression import Compared
 from samespace.search.space import Hit, Space
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
         return
     apply = f"samespace apply {full_path(plan)}"
     look = {} if report else {f"{rerun} --report report.html": "look at all groups first"}
-    _show_next({**look, apply: f"move {count(found.duplicates, 'duplicate')} to quarantine"})
+    knowing = knowing_words(found)
+    merge = {f"{apply} --merge-metadata": f"and keep what only {knowing}"} if knowing else {}
+    _show_next({**look, apply: f"move {count(found.duplicates, 'duplicate')} to quarantine", **merge})
 
 
 def _show_group(group: Group) -> None:
@@ -92,6 +94,8 @@ def _show_group(group: Group) -> None:
         path = readable(from_here(member.photo.path))
         beside = f" + {readable(labels(member.partners))}" if member.partners else ""
         print(f"  {'keep' if member.keep else 'remove':<7} {score:>5}  {path}  {facts}{beside}: {member.why}")
+        if lost := loss_words(member, group):
+            print(f"{'':17}{lost}")
 
 
 def show_answers(answers: Sequence[Answer], asked: int, space: Space, threshold: float | None, top: int) -> None:
@@ -166,28 +170,6 @@ def _copies(number: int) -> str:
     return "1 copy" if number == 1 else f"{number:,} copies"
 
 
-def show_compressions(compared: Compared) -> None:
-    """Show the methods side by side, and the chosen one's size if all photos gave it another."""
-    rows, chosen = compared
-    print(f"{'':<12}{'numbers':>9}{'bytes a photo':>15}{'recall@10':>11}")
-    for row in rows:
-        print(f"{row.method:<12}{row.dim:>9,}{row.bytes:>15,}{score_words(row.recall):>11}")
-    print()
-    if (chosen.method, chosen.dim) not in [row[:2] for row in rows]:
-        size = f"{chosen.dim:,} numbers, {2 * chosen.dim:,} bytes a photo"
-        print(f"compared on half of the photos; {chosen.method} learnt from all: {size}")
-
-
-def show_index(space: Space, path: Path, recall: float | None) -> None:
-    """Show what `samespace index` did."""
-    kept = len(space.index or ())  # copies count once
-    photos = count(kept, "photo" if kept == len(space.photos) else "different photo")
-    print(f"index of {photos}, {size_words(path.stat().st_size)}")
-    print(f"{space.added:,} added, {space.removed:,} removed")
-    if recall is not None:
-        print(f"recall@10 {recall:.3f}: the share of the 10 nearest photos that it finds")
-
-
 def show_paths(paths: Iterable[Path], end: str) -> None:
     """Print each path once, byte by byte as it is."""
     sys.stdout.flush()
@@ -259,6 +241,9 @@ def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
     if to != "quarantine":
         left = "would be left" if dry_run else "was left"
         print(f"a {to} to the keeper {left} in place of each")
+    if applied.sidecars:
+        is_written = "would be written" if dry_run else "was written"
+        print(f"what only they know {is_written} to XMP sidecars of {count(applied.sidecars, 'kept photo')}")
     _show_skipped(applied.skipped)
     _show_next({f"samespace undo {full_path(run)}": "bring all of them back" for run in applied.runs})
 
@@ -266,6 +251,8 @@ def show_applied(applied: Applied, to: str, dry_run: bool) -> None:
 def show_undone(undone: Undone) -> None:
     """Show what `undo` brought back."""
     print(f"{count_with(undone.photos, 'photo', undone.partners)} back in place")
+    if undone.sidecars:
+        print(f"{count(undone.sidecars, 'sidecar')} taken back")
     _show_skipped(undone.skipped)
 
 

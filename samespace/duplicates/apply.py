@@ -11,7 +11,8 @@ import os
 import sqlite3
 import stat
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.attributes import attributes_of
 from samespace.duplicates.check import Checked, check_plan
+from samespace.duplicates.homes import homes_of
 from samespace.duplicates.items import Item, check_items
 from samespace.duplicates.manifest import (
     QUARANTINE,
@@ -30,6 +32,7 @@ from samespace.duplicates.manifest import (
     bytes_to_free,
     discard,
     hold_all,
+    note,
     read_manifest,
     remove_run,
     write_manifest,
@@ -37,6 +40,8 @@ from samespace.duplicates.manifest import (
 from samespace.duplicates.move import move_item
 from samespace.duplicates.obstacles import movable
 from samespace.duplicates.plan import Plan, refuse_contradictions
+from samespace.duplicates.sidecar_record import Sidecar
+from samespace.duplicates.sidecars import Merge, Unwritten, is_written, plan_merges, take_back, write_sidecar
 from samespace.library.library import Library
 
 
@@ -48,13 +53,15 @@ class Applied(NamedTuple):
     runs: tuple[Path, ...]  # a folder in each library that lost photos; none in a dry run
     skipped: tuple[Skipped, ...]
     partners: int = 0  # moved with their photos
+    sidecars: int = 0  # written beside kept photos
 
 
-def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
+def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False, merge_metadata: bool = False) -> Applied:
     """Check every photo to remove and its keeper, then move the photos; `to` can leave a link to the keeper.
 
     A photo that is not as planned, or cannot be moved, is left alone, and so is a group whose keeper is not as planned;
     the rest is done. A dry run stops before the first move, and finds all that can be found before it.
+    `merge_metadata` writes what only removed photos know to a sidecar of the keeper, before they go.
     """
     if to not in WAYS:
         raise SameSpaceError(f"cannot remove photos to {to!r}: choose {', '.join(WAYS)}")
@@ -70,17 +77,30 @@ def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False) -> Applied:
             skipped += changed
         items, hindered = _movable(items, {library: opened.folder for library, opened in libraries.items()})
         skipped += hindered
-        begun = _begin(libraries, items, to)
+        merges: list[Merge] = []
+        if merge_metadata:
+            merged = plan_merges(plan, [item.photo for item in items])
+            may_go = {each.victim.path for each in merged.checked}
+            items, merges = [item for item in items if item.photo.victim.path in may_go], merged.merges
+            skipped += merged.skipped
+        begun = _begin(libraries, items, to, merges)
         if not dry_run:
             return _carry_out(begun, skipped)
         for manifest, _ in begun:
             _leave_no_trace(manifest.folder)
-        return _applied([file for item in items for file in item.files], len(items), (), skipped)
+        files = [file for item in items for file in item.files]
+        return _applied(files, len(items), (), skipped, {merge.sidecar.path for merge in merges})
 
 
-def _applied(moved: Sequence[Checked], photos: int, runs: Sequence[Path], skipped: Sequence[Skipped]) -> Applied:
+def _applied(
+    moved: Sequence[Checked],
+    photos: int,
+    runs: Sequence[Path],
+    skipped: Sequence[Skipped],
+    sidecars: Collection[Path],
+) -> Applied:
     to_free = bytes_to_free(each.victim_seen for each in moved)
-    return Applied(photos, to_free, tuple(runs), tuple(skipped), len(moved) - photos)
+    return Applied(photos, to_free, tuple(runs), tuple(skipped), len(moved) - photos, len(sidecars))
 
 
 def _movable(items: Sequence[Item], libraries: dict[str, Path]) -> tuple[list[Item], list[Skipped]]:
@@ -119,7 +139,7 @@ def _refuse_other_file_systems(checked: Sequence[Checked]) -> None:
 _Begun = list[tuple[Manifest, list[Item]]]
 
 
-def _begin(libraries: dict[str, Library], items: Sequence[Item], to: str) -> _Begun:
+def _begin(libraries: dict[str, Library], items: Sequence[Item], to: str, merges: Sequence[Merge]) -> _Begun:
     """Write the manifests of a run, of one name in each library that will lose photos; or nothing at all."""
     by_library: defaultdict[str, list[Item]] = defaultdict(list)
     for item in items:
@@ -128,8 +148,10 @@ def _begin(libraries: dict[str, Library], items: Sequence[Item], to: str) -> _Be
     quarantines = [libraries[library].folder / QUARANTINE for library in by_library]
     name = _free_name(quarantines, made)
     try:
-        for quarantine, mine in zip(quarantines, by_library.values(), strict=True):
-            write_manifest(quarantine / name, made, to, _moves([file for item in mine for file in item.files]))
+        for quarantine, (library, mine) in zip(quarantines, by_library.items(), strict=True):
+            moves = _moves([file for item in mine for file in item.files])
+            sidecars = _sidecars(moves, [merge for merge in merges if merge.library == library])
+            write_manifest(quarantine / name, made, to, moves, sidecars)
     except OSError as error:
         for quarantine in quarantines:
             discard(quarantine / name)
@@ -178,20 +200,64 @@ def _moves(checked: Sequence[Checked]) -> list[Move]:
     return moves
 
 
+def _sidecars(moves: Sequence[Move], merges: Sequence[Merge]) -> list[Sidecar]:
+    """Return the sidecars to write, with the numbers of the photos that know."""
+    numbers = {move.path: move.number for move in moves}
+    return [merge.sidecar._replace(moves=tuple(numbers[path] for path in merge.knowing)) for merge in merges]
+
+
 def _carry_out(begun: _Begun, skipped: list[Skipped]) -> Applied:
     moved: list[Checked] = []
+    runs: list[Path] = []
+    sidecars: set[Path] = set()
     photos, stop = 0, ""
     for manifest, items in begun:
+        reasons: dict[Path, str] = {}  # by sidecar, "" if it was written
+        gone: set[int] = set()
         moves = iter(manifest.moves)
         for item in items:
             mine = list(islice(moves, len(item.files)))
             if stop:
                 skipped.append(Skipped(item.photo.victim.path, stop))
                 continue
-            went, (left, stop) = move_item(manifest, mine, item)
+            left = _write_first(manifest, mine[-1], reasons)
+            if left:
+                with suppress(OSError):
+                    for move in mine:
+                        note(manifest, move, "left", left)
+            else:
+                went, (left, stop) = move_item(manifest, mine, item)
+                gone.update(move.number for move in mine if os.path.lexists(manifest.folder / move.quarantined))
             if left:
                 skipped.append(Skipped(item.photo.victim.path, left))
             else:
                 moved += went
                 photos += 1
-    return _applied(moved, photos, [manifest.folder for manifest, _ in begun if not remove_run(manifest)], skipped)
+        tried = [sidecar for sidecar in manifest.sidecars if sidecar.path in reasons]
+        in_vain = [sidecar for sidecar in tried if gone.isdisjoint(sidecar.moves) and is_written(sidecar)]
+        unwritten = _take_back(manifest, in_vain)
+        skipped += unwritten.skipped
+        sidecars |= {sidecar.path for sidecar in tried if not gone.isdisjoint(sidecar.moves)}
+        # While a sidecar could not be taken back, the manifest alone has what was there before.
+        if unwritten.again or not remove_run(manifest):
+            runs.append(manifest.folder)
+    return _applied(moved, photos, runs, skipped, sidecars)
+
+
+def _write_first(manifest: Manifest, photo: Move, reasons: dict[Path, str]) -> str:
+    """Write the sidecar that holds what a photo knows, unless it was written; return "", or why the photo must stay."""
+    for sidecar in manifest.sidecars:
+        if photo.number in sidecar.moves:
+            if sidecar.path not in reasons:
+                reasons[sidecar.path] = write_sidecar(manifest, sidecar)
+            if reasons[sidecar.path]:
+                return f"what only it knows was not kept: {reasons[sidecar.path]}"
+    return ""
+
+
+def _take_back(manifest: Manifest, sidecars: Sequence[Sidecar]) -> Unwritten:
+    """Take back sidecars of photos that were all left in their places."""
+    if not sidecars:
+        return Unwritten(0, (), False)
+    library = manifest.folder.parent.parent
+    return take_back(manifest, sidecars, library, homes_of(library))

@@ -29,6 +29,7 @@ class Member(NamedTuple):
     why: str
     damaged: bool = False  # or a nearly equal photo is: both are kept
     partners: tuple[Partner, ...] = ()
+    only_here: tuple[str, ...] = ()  # by name what it knows and no kept photo does: see `only_here.py`
 
 
 # What a group is said to be. Only copies are marked for removal: a person decides about all others.

@@ -19,8 +19,10 @@ from samespace.base.files import NO_LINK, sync_folder, write_all, write_whole
 from samespace.base.find import DATABASE
 from samespace.base.kinds import is_album_file
 from samespace.base.partners import photos_by_partner
+from samespace.duplicates import sidecar_record
 from samespace.duplicates.attributes import Attributes, as_json, from_json
 from samespace.duplicates.plan import as_path, get, refuse_outside
+from samespace.duplicates.sidecar_record import Sidecar
 from samespace.library.library import Library
 from samespace.library.own_folder import PRIVATE
 
@@ -67,6 +69,7 @@ class Manifest(NamedTuple):
     moves: tuple[Move, ...]
     states: dict[int, str]  # the last state noted of each move
     broken: int  # lines that can no longer be read
+    sidecars: tuple[Sidecar, ...] = ()  # written before the moves, in this order; unknown to 0.1
 
 
 # --- libraries and files ----------------------------------------------------------------------------------------------
@@ -120,13 +123,16 @@ def bytes_to_free(files: Iterable[os.stat_result]) -> int:
 # --- writing and reading ----------------------------------------------------------------------------------------------
 
 
-def write_manifest(folder: Path, made: datetime, to: str, moves: Sequence[Move]) -> None:
+def write_manifest(
+    folder: Path, made: datetime, to: str, moves: Sequence[Move], sidecars: Sequence[Sidecar] = ()
+) -> None:
     """Make the run's folder and put its manifest on the disk."""
     # One level at a time: a library that has vanished must not be made anew by its quarantine.
     folder.parent.mkdir(mode=PRIVATE, exist_ok=True)
     folder.mkdir(mode=PRIVATE)
     header = {"format": FORMAT, "made": made.isoformat(), "to": to, "moves": len(moves)}
-    lines = [json.dumps(record) for record in (header, *map(_move_as_json, moves))]
+    records = (header, *map(_move_as_json, moves), *map(sidecar_record.as_json, sidecars))
+    lines = [json.dumps(record) for record in records]
     write_whole(folder / MANIFEST, "\n".join(lines).encode(), durable=True)
     sync_folder(folder.parent)
     sync_folder(folder.parent.parent)
@@ -175,6 +181,7 @@ def read_manifest(folder: Path) -> Manifest:
     if header.get("format", FORMAT) != FORMAT:
         raise SameSpaceError(f"{folder / MANIFEST} was made by a newer samespace: update samespace")
     moves = tuple(move for record in records if "path" in record for move in _move_from_json(record))
+    sidecars = tuple(each for record in records if "sidecar" in record for each in sidecar_record.from_json(record))
     states = {}
     for record in records:
         if "state" in record and isinstance(record.get("move"), int):
@@ -184,7 +191,7 @@ def read_manifest(folder: Path) -> Manifest:
         way, intended = get(header, "to", str), get(header, "moves", int)
     except (SameSpaceError, ValueError):  # torn
         made, way, intended = changed_at(folder), "", len(moves) + 1
-    return Manifest(folder, made, way, moves, states, intended - len(moves))
+    return Manifest(folder, made, way, moves, states, intended - len(moves), sidecars)
 
 
 def no_run_at(folder: Path) -> SameSpaceError:

@@ -41,6 +41,7 @@ class PlannedPhoto(NamedTuple):
     why: str
     score: float | None = None  # with the keeper; None for photos that are kept
     partners: tuple[PlannedPartner, ...] = ()
+    only_here: tuple[str, ...] | None = None  # by name what it knew and no kept photo did, for whoever reads the plan
 
 
 class PlannedGroup(NamedTuple):
@@ -92,7 +93,16 @@ def planned_group(keep: Sequence[Member], remove: Sequence[Member], weakest: flo
 def _planned(member: Member, partners: tuple[PlannedPartner, ...], score: float | None = None) -> PlannedPhoto:
     photo = member.photo
     return PlannedPhoto(
-        photo.path, photo.root, photo.library, photo.size, photo.mtime_ns, photo.content, member.why, score, partners
+        photo.path,
+        photo.root,
+        photo.library,
+        photo.size,
+        photo.mtime_ns,
+        photo.content,
+        member.why,
+        score,
+        partners,
+        member.only_here or None,
     )
 
 
@@ -208,6 +218,7 @@ def _photo_from_json(record: Any) -> PlannedPhoto:
         why=get(record, "why", str),
         score=float(get(record, "score", int, float)) if "score" in record else None,
         partners=tuple(map(_partner_from_json, get(record, "partners", list) if "partners" in record else ())),
+        only_here=tuple(map(str, get(record, "only_here", list))) if "only_here" in record else None,
     )
 
 

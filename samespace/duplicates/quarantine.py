@@ -31,6 +31,7 @@ from samespace.duplicates.manifest import (
     read_manifest,
     strays,
 )
+from samespace.duplicates.sidecars import is_begun
 from samespace.library.own_folder import refuse_links
 
 CLOCKS_DIFFER = timedelta(minutes=5)  # a run takes its time, and a file system's clock may be another machine's
@@ -47,11 +48,12 @@ class Run(NamedTuple):
     strays: int = 0  # photos that its damaged manifest does not name: `undo` brings them back, emptying leaves them
     since: datetime | None = None  # what its age counts from, if a clock was wrong when it was made: later than `made`
     partners: int = 0  # files that belong to photos, and were moved with them
+    sidecars: int = 0  # to take back, of a run that was killed and holds no photo
 
     @property
-    def holds(self) -> bool:
-        """Return whether `undo` has anything to bring back."""
-        return bool(self.photos or self.partners or self.strays)
+    def can_be_undone(self) -> bool:
+        """Return whether `undo` has anything to bring back, or sidecars to take back."""
+        return bool(self.photos or self.partners or self.strays or self.sidecars)
 
 
 class Deleted(NamedTuple):
@@ -94,7 +96,8 @@ def _describe(folder: Path) -> Run:
     belonging = photos_of(manifest.moves)
     partners = sum(move.path in belonging for move in held)
     photos, to_free = len(held) - partners, bytes_to_free(held.values())
-    return Run(folder, manifest.made, photos, to_free, state, lost, since, partners)
+    sidecars = 0 if held else sum(is_begun(manifest, sidecar) for sidecar in manifest.sidecars)
+    return Run(folder, manifest.made, photos, to_free, state, lost, since, partners, sidecars)
 
 
 def _since(manifest: Manifest, held: Iterable[os.stat_result]) -> datetime | None:

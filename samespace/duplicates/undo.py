@@ -30,6 +30,8 @@ from samespace.duplicates.manifest import (
     read_manifest,
 )
 from samespace.duplicates.mend import mend
+from samespace.duplicates.sidecar_record import Sidecar
+from samespace.duplicates.sidecars import take_back
 from samespace.library.own_folder import refuse_links
 
 
@@ -40,6 +42,7 @@ class Undone(NamedTuple):
     removed: bool  # the run's folder
     skipped: tuple[Skipped, ...]
     partners: int = 0  # back beside their photos
+    sidecars: int = 0  # that were removed again, or are as they were before
 
 
 def undo(run: Path) -> Undone:
@@ -77,8 +80,22 @@ def undo(run: Path) -> Undone:
                 back += move.path in partners
                 with contextlib.suppress(OSError):  # undo needs no notes, and must work on a full disk
                     note(manifest, move, "restored")
-        removed, others = finish(manifest)
-        return Undone(photos, removed, (*skipped, *others), back)
+        merged = [sidecar for sidecar in manifest.sidecars if _are_back(manifest, sidecar)]
+        unwritten = take_back(manifest, merged, library, homes)
+        # While a sidecar could not be taken back, the manifest alone has what was there before.
+        removed, others = (False, []) if unwritten.again else finish(manifest)
+        return Undone(photos, removed, (*skipped, *unwritten.skipped, *others), back, unwritten.number)
+
+
+def _are_back(manifest: Manifest, sidecar: Sidecar) -> bool:
+    """Return whether the photos whose knowledge a sidecar holds are all in their places; a link there is none."""
+    moves = [move for move in manifest.moves if move.number in sidecar.moves]
+    return len(moves) == len(set(sidecar.moves)) and all(
+        not os.path.lexists(manifest.folder / move.quarantined)
+        and os.path.lexists(move.path)
+        and not _is_our_link(manifest, move)
+        for move in moves
+    )
 
 
 def _loss(manifest: Manifest, move: Move) -> str:

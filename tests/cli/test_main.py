@@ -22,7 +22,9 @@ from PIL import Image
 import samespace
 from samespace.base import progress
 from samespace.base.files import content_hash
+from samespace.base.metadata import Metadata
 from samespace.base.photos import open_photo, read_pixels
+from samespace.base.xmp import new_sidecar, read_xmp
 from samespace.cli.main import main
 from samespace.duplicates.plan_files import plan_files
 from samespace.library.library import FOLDER, Library
@@ -576,6 +578,48 @@ def test_apply_and_undo_as_they_are_told(run: Run, album: Path) -> None:
     assert run("dedupe", album)[0] == 0
     assert run(*next_command(out, "undo"))[:2] == (0, "2 photos back in place\n")
     assert tree(album) == before
+
+
+SEA = Metadata("2024-01-01T00:00:00", (54.0, 8.5), 4, ("sea",), "By the sea", "Sea")
+SAID = "only this copy has: date, GPS, rating, keywords, caption, title"
+
+
+def test_dedupe_says_what_would_be_lost_wherever_it_shows_groups(run: Run, album: Path) -> None:
+    (album / "small.png.xmp").write_bytes(new_sidecar(SEA))
+    page, plan = album.parent / "report.html", album.parent / "plan.json"
+    _, out, _ = run("dedupe", album, "--report", page, "--plan", plan)
+    assert f"{' ' * 17}{SAID}\n" in out
+    assert f'<p class="only">{SAID}</p>' in page.read_text(encoding="utf-8")
+    assert f"samespace apply {plan} --merge-metadata" in page.read_text(encoding="utf-8")
+    fields = ["date", "GPS", "rating", "keywords", "caption", "title"]
+    [group] = json.loads(plan.read_text())["groups"]
+    assert {Path(each["path"]).name: each.get("only_here") for each in group["remove"]} == {
+        "small.png": fields,
+        "first.jpg": None,
+    }
+    [group] = json.loads(run("dedupe", album, "--json", "--plan", plan)[1])["groups"]
+    assert {Path(each["path"]).name: each["only_here"] for each in group["members"]} == {
+        "first.png": [],
+        "first.jpg": [],
+        "small.png": fields,
+    }
+
+
+def test_it_is_kept_and_taken_back_as_dedupe_tells(run: Run, album: Path) -> None:
+    (album / "small.png.xmp").write_bytes(new_sidecar(SEA))
+    _, out, _ = run("dedupe", album)
+    [line] = [line for line in out.splitlines() if "--merge-metadata" in line]
+    assert line.endswith("# and keep what only 1 of them knows")
+    merge = next_command(line, "apply")
+    status, out, _ = run(*merge, "--dry-run")
+    assert status == 0 and "what only they know would be written to XMP sidecars of 1 kept photo\n" in out
+    assert not (album / "first.png.xmp").exists()
+    status, out, _ = run(*merge)
+    assert status == 0 and "what only they know was written to XMP sidecars of 1 kept photo\n" in out
+    assert read_xmp((album / "first.png.xmp").read_bytes()) == SEA
+    status, out, _ = run(*next_command(out, "undo"))
+    assert (status, out) == (0, "2 photos and 1 file that belongs to them back in place\n1 sidecar taken back\n")
+    assert (album / "small.png.xmp").exists() and not (album / "first.png.xmp").exists()
 
 
 def test_undo_takes_the_newest_run_of_the_library_above(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:

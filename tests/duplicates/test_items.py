@@ -267,7 +267,7 @@ def test_a_partner_whose_photo_is_back_is_not_deleted(pair: Pair) -> None:
     [run] = apply(pair.plan).runs
     write(pair.sidecar, b"another")
     assert [each.reason for each in undo(run).skipped] == ["its place is taken"]
-    assert runs(pair.library.folder)[0].holds
+    assert runs(pair.library.folder)[0].can_be_undone
     deleted = delete_runs(runs(pair.library.folder))
     assert (deleted.photos, deleted.partners) == (0, 0)
     assert f"it belongs to {pair.photo}, which stays" in deleted.skipped[0].reason

@@ -184,7 +184,7 @@ def _runs(folder: Path) -> list[Run]:
             state=run.state,
         )
         for run in quarantine.runs(folder)
-        if run.holds or run.state == "unreadable"
+        if run.can_be_undone or run.state == "unreadable"
     ]
 
 

@@ -119,6 +119,9 @@ class Decisions(ThresholdQuery):
     """Decisions on groups of one kind, as they were listed at this threshold."""
 
     groups: list[GroupDecision] = Field(min_length=1)
+    merge_metadata: bool = Field(
+        default=False, description="write what only removed photos know to an XMP sidecar of the first photo kept"
+    )
 
 
 class SkippedPhoto(Answer):
@@ -205,7 +208,7 @@ def _carry_out(live: LiveLibrary, asked: Decisions, decided: Sequence[Decided]) 
         return apply.Applied(0, 0, (), ())
     _refuse_while_busy(live)
     plan = _plan(live, asked, decided)
-    applied = apply.apply(plan)
+    applied = apply.apply(plan, merge_metadata=asked.merge_metadata)
     # Also what somebody else took away, a keeper perhaps: the group is then another one, and can be decided.
     named = (photo.path for group in plan.groups for photo in (*group.keep, *group.remove))
     live.remove(path for path in named if not os.path.lexists(path))
@@ -266,6 +269,8 @@ def _applied_words(applied: apply.Applied, decided: Sequence[Decided], live: Liv
     if applied.photos:
         size = size_words(applied.bytes_to_free)
         words.insert(0, f"Removed {_counted(applied)}{from_groups}, which frees {size}.")
+        if applied.sidecars:
+            words.insert(1, f"What only they knew is in {count(applied.sidecars, 'sidecar')} now.")
     elif not words:
         words = [f"Kept all {count(sum(len(one.keep) for one in decided), 'photo')}{from_groups}."]
     return " ".join(words)
@@ -316,7 +321,7 @@ def _undo(request: Request, sent: ToUndo) -> Undone:
 def _step(review: Review, name: str | None) -> Step:
     """Return what to undo; a run only if it still holds photos."""
     review.live.must_be_there()
-    runs = [run.folder for run in quarantine.runs(review.live.folder) if run.holds]
+    runs = [run.folder for run in quarantine.runs(review.live.folder) if run.can_be_undone]
     review.steps = [step for step in review.steps if step.run is None or step.run in runs]
     if name is None and review.steps:
         return review.steps[-1]

@@ -21,10 +21,12 @@ from samespace.base import partners
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.duplicates.group import THRESHOLDS
+from samespace.duplicates.only_here import loss_words
 from samespace.library.library import Photo
 from samespace.web.address import Address
 from samespace.web.render import PhotoAnswer, live_of, page, photo_as_json, told
 from samespace.web.review.groups import LOWEST, POSITIONS, Comparings, Shown, kinds
+from samespace.web.review.losses import has, known_in, says, with_losses
 from samespace.web.schema import Answer, Sent, read, without_blanks
 from samespace.web.state import LibraryAway, LiveLibrary, photo_id
 from samespace.words.stored_captions import Caption
@@ -187,8 +189,11 @@ def _state(request: Request, asked: GroupsQuery) -> dict[str, Any]:
         return {**state, "state": "failed", "sentence": told(error)[1]}
     if groups is None:
         return {**state, "state": "comparing", "seconds": review.comparings.of(asked.kind).seconds}
-    more = {"decided": bool(review.steps), **_totals(groups), **_part(request, asked, groups)}
-    return {**state, "state": "groups", **more}
+    part = _part(request, asked, groups)
+    known = known_in(part["groups"])
+    part["groups"] = with_losses(part["groups"], known)
+    more = {"decided": bool(review.steps), **_totals(groups), **part}
+    return {**state, "state": "groups", "known": known, "has": has, "says": says, "loss_words": loss_words, **more}
 
 
 def _in_order(review: Review, asked: GroupsQuery) -> list[Shown] | None:
@@ -235,6 +240,7 @@ class Member(PhotoAnswer):
     keep: bool = Field(description="the suggestion")
     why: str
     partners: list[Partner] = Field(description="files that belong to it")
+    only_here: list[str] = Field(description="what it knows and no photo does that the suggestion keeps: date, GPS, …")
 
 
 class Group(Answer):
@@ -295,7 +301,7 @@ def _groups(request: Request, asked: CountedGroupsQuery) -> Groups | StillCompar
     if groups is None:
         return _still_comparing(request, asked.kind)
     end = asked.start + min(asked.count, MOST)
-    captions = live.captions
+    captions, part = live.captions, groups[asked.start : end]
     return Groups(
         state="ready",
         kind=asked.kind,
@@ -303,7 +309,7 @@ def _groups(request: Request, asked: CountedGroupsQuery) -> Groups | StillCompar
         sort=asked.sort,
         start=asked.start,
         **_totals(groups),
-        groups=[_group(one, captions) for one in groups[asked.start : end]],
+        groups=[_group(one, captions) for one in with_losses(part, known_in(part))],
     )
 
 
@@ -313,7 +319,8 @@ def _group(one: Shown, captions: Mapping[str, Caption]) -> Group:
     for member in group.members:
         photo = photo_as_json(member.photo, captions)
         score, beside = round(member.score, 6), [_partner(partner) for partner in member.partners]
-        members.append(Member(**photo, score=score, keep=member.keep, why=member.why, partners=beside))
+        lost = list(member.only_here)
+        members.append(Member(**photo, score=score, keep=member.keep, why=member.why, partners=beside, only_here=lost))
     weakest = round(group.weakest, 6)
     return Group(
         id=one.id, kind=group.kind, weakest=weakest, bytes=one.bytes_freed, answer=group.answer, members=members

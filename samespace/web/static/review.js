@@ -3,6 +3,7 @@
 import { ask, isForPage, say } from "./app.js";
 import { edit } from "./captions.js";
 import { openCompare } from "./compare.js";
+import { tellLosses } from "./losses.js";
 
 const $ = (id) => document.getElementById(id);
 const review = $("review");
@@ -38,6 +39,10 @@ const about = () => {
   return { kind: asked.get("kind") || "near", ...(asked.get("threshold") ? { threshold: +asked.get("threshold") } : {}) };
 };
 
+// The switch stays as it was set in this browser.
+const MERGE = "merge metadata";
+const merging = () => ({ merge_metadata: localStorage.getItem(MERGE) === "yes" });
+
 function mark(group) {
   if (group === current()) return;
   review.querySelector(".group.current")?.classList.remove("current");
@@ -63,6 +68,7 @@ function step(by) {
 function show(group) {
   const all = members(group), gone = all.filter((member) => !isKept(member));
   for (const member of all) member.querySelector(".fate").setAttribute("aria-checked", isKept(member));
+  tellLosses(all, isKept);
   const words = gone.length ? `Remove ${gone.length}, keep ${all.length - gone.length}` : `Keep all ${all.length}`;
   const button = group.querySelector(".apply");
   button.firstElementChild.textContent = words;
@@ -217,7 +223,7 @@ function apply(group) {
   inTurn(async () => {
     try {
       counts = null;
-      const answer = await ask("POST", "/api/apply", { ...about(), groups: [{ keep, remove }] });
+      const answer = await ask("POST", "/api/apply", { ...about(), ...merging(), groups: [{ keep, remove }] });
       group.classList.add("sent");
       if (answer.skipped.length) leave(group, answer);
       else say(answer.words, { undo });
@@ -340,7 +346,7 @@ function applyAll() {
     if (!await sure(`Remove ${counted(photos, "photo")}?`, words, `Remove ${counted(photos, "photo")}`, true)) return;
     counts = null;
     say(`Moving ${counted(photos, "photo")} …`);
-    const answer = await ask("POST", "/api/apply", { ...about(), groups: groups.map(({ keep, remove }) => ({ keep, remove })) });
+    const answer = await ask("POST", "/api/apply", { ...about(), ...merging(), groups: groups.map(({ keep, remove }) => ({ keep, remove })) });
     await renewAll();
     const named = ({ name, reason }) => (answer.words.includes(reason) ? name : `${name}: ${reason}`);
     const left = answer.skipped.slice(0, 3).map(named).join(" · ");
@@ -391,6 +397,7 @@ function prepare(piece = review) {
     show(group);
   }
   if (!current()) mark(open()[0]);
+  if ($("merge")) $("merge").checked = merging().merge_metadata;
   end.disconnect();
   if ($("more")) end.observe($("more"));
   tally();
@@ -416,6 +423,12 @@ review.addEventListener("click", (event) => {
   else if (on(".unlike")) unlike(group);
   else if (on(".compare")) compare(group);
 });
+// Before the form hears of it, which would ask for the groups again.
+review.addEventListener("change", (event) => {
+  if (event.target.id !== "merge") return;
+  event.stopPropagation();
+  localStorage.setItem(MERGE, event.target.checked ? "yes" : "no");
+}, true);
 review.addEventListener("focusin", (event) => { const group = event.target.closest(".group"); if (group) mark(group); });
 review.addEventListener("pointerover", (event) => { if (event.target.id === "threshold") learnCounts(); });
 review.addEventListener("input", async (event) => {

@@ -1,0 +1,149 @@
+"""Read what a photo knows of itself: EXIF, IPTC and XMP in the file, and the XMP sidecars beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, IptcImagePlugin
+
+from samespace.base.decode import decoded, identified
+from samespace.base.metadata import NOTHING, Metadata, as_date, as_place, clean, only_in, united
+from samespace.base.photos import EXTENSIONS
+from samespace.base.xmp import MOST, read_xmp
+
+_CAPTION, _RATING, _XP_TITLE, _XP_KEYWORDS = 0x010E, 0x4746, 0x9C9B, 0x9C9E
+_EXIF_FOLDER, _TAKEN, _ZONE = 0x8769, 0x9003, 0x9011
+_GPS_FOLDER = 0x8825
+_SET_BY_CAMERA = re.compile(r"(.* )?digital camera|sony dsc|dcim|untitled", re.IGNORECASE)  # a caption by nobody
+
+
+def known_of(photo: Path) -> Metadata:
+    """Return what a photo and its sidecars say: these first, as people edit them. What is damaged says nothing."""
+    return united([*(_of_sidecar(path) for path in sidecar_names(photo)), embedded_in(photo)])
+
+
+def sidecar_names(photo: Path) -> tuple[Path, ...]:
+    """Return what a photo's sidecar may be called, the name first that is no other photo's."""
+    names = [photo.name, photo.stem]
+    if photo.stem.lower().endswith(EXTENSIONS):  # 1.jpg.xmp belongs to 1.jpg, and goes with that, not with 1.jpg.png
+        names.pop()
+    return tuple(photo.with_name(name + end) for name in names for end in (".xmp", ".XMP"))
+
+
+def _of_sidecar(path: Path) -> Metadata:
+    try:
+        with path.open("rb") as file:
+            return read_xmp(file.read(MOST + 1))
+    except OSError:
+        return NOTHING
+
+
+def embedded_in(photo: Path) -> Metadata:
+    """Return what a photo's own file says; its pixels are decoded only if notes may follow them, in PNG."""
+    try:
+        status = photo.stat()
+        return _embedded(photo, status.st_size, status.st_mtime_ns)
+    except Exception:  # as many ways to be damaged as decoders have; the scan says of which photos it is
+        return NOTHING
+
+
+@lru_cache(maxsize=4096)  # a page asks again and again
+def _embedded(photo: Path, size: int, mtime_ns: int) -> Metadata:
+    with photo.open("rb") as file, identified(file) as image:
+        if image.format == "PNG" and "xmp" not in image.info:
+            with suppress(Exception), decoded(image):
+                pass
+        return united([_safely(read, image) for read in (_xmp, _exif, _iptc)])
+
+
+def _safely(read: Callable[[Image.Image], Metadata], image: Image.Image) -> Metadata:
+    """Return what is said in one way, without what stands for nothing: 0 stars, an empty caption."""
+    try:
+        known = read(image)
+    except Exception:  # damaged
+        return NOTHING
+    return only_in(known, NOTHING)
+
+
+def _xmp(image: Image.Image) -> Metadata:
+    packet = image.info.get("xmp", b"")
+    return read_xmp(packet if isinstance(packet, bytes) else str(packet).encode())
+
+
+def _exif(image: Image.Image) -> Metadata:
+    exif = Image.Image.getexif(image)
+    stars = exif.get(_RATING)
+    caption = _text(exif.get(_CAPTION))
+    return Metadata(
+        date=_quietly(lambda: _date(exif.get_ifd(_EXIF_FOLDER))),
+        gps=_quietly(lambda: _place(exif.get_ifd(_GPS_FOLDER))),
+        rating=stars if isinstance(stars, int) and 1 <= stars <= 5 else None,
+        keywords=tuple(filter(None, map(clean, _wide(exif.get(_XP_KEYWORDS)).split(";")))),
+        caption=None if _SET_BY_CAMERA.fullmatch(caption) else caption,
+        title=_wide(exif.get(_XP_TITLE)),
+    )
+
+
+def _quietly(read: Callable[[], Any]) -> Any:
+    """Return what is read; None if these tags are damaged, as others may be whole."""
+    with suppress(Exception):
+        return read()
+    return None
+
+
+def _date(tags: dict[int, Any]) -> str | None:
+    text, zone = str(tags.get(_TAKEN, "")), str(tags.get(_ZONE, "")).strip(" \0")
+    date = text[:10].replace(":", "-") + "T" + text[11:19]
+    return as_date(date + zone) or as_date(date)
+
+
+def _place(tags: dict[int, Any]) -> tuple[float, float] | None:
+    north, east = (_degrees(tags[number]) for number in (2, 4))
+    south, west = (str(tags.get(number, "")).strip(" \0").upper()[:1] for number in (1, 3))
+    north, east = (-north if south == "S" else north), (-east if west == "W" else east)
+    return as_place(north, east) if isfinite(north) and isfinite(east) else None
+
+
+def _degrees(angle: Any) -> float:
+    degrees, minutes, seconds = (float(part) for part in angle)
+    return degrees + minutes / 60 + seconds / 3600
+
+
+def _wide(value: Any) -> str:
+    """Return the text of a tag that Windows writes, two bytes a letter."""
+    return clean(bytes(value).decode("utf-16-le", "ignore")) if value else ""
+
+
+def _text(value: Any) -> str:
+    """Return text of bytes, or that Pillow took for Latin letters though it may be Unicode."""
+    raw = value if isinstance(value, bytes) else str(value or "").encode("latin-1", "ignore")
+    if isinstance(value, str) and not value.isascii() and len(raw) < len(value):
+        return clean(value)
+    try:
+        return clean(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        return clean(raw.decode("latin-1"))
+
+
+def _iptc(image: Image.Image) -> Metadata:
+    said: dict[tuple[int, int], Any] = IptcImagePlugin.getiptcinfo(image) or {}  # type: ignore[arg-type]
+
+    def first(number: int) -> str:
+        value = said.get((2, number), b"")
+        return _text(value[0] if isinstance(value, list) else value)
+
+    day, time, words = first(55), first(60), said.get((2, 25), [])
+    date = f"{day[:4]}-{day[4:6]}-{day[6:8]}"
+    hour = f"{date}T{time[:2]}:{time[2:4]}:{time[4:6]}"
+    return Metadata(
+        date=as_date(hour) or as_date(date),
+        keywords=tuple(filter(None, map(_text, words if isinstance(words, list) else [words]))),
+        caption=first(120),
+        title=first(5),
+    )
