@@ -39,7 +39,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     """Find duplicates, and plan what to remove.
 
     Reads new photos first, writes a plan, and removes nothing. Kinds of duplicates: exact, the same bytes or pixels;
-    near, the same photo re-encoded, resized, lightly cropped or re-lit; same-space, another photo of the same room, by
+    near, the same photo re-encoded, resized, cropped, turned or re-lit; same-space, another photo of the same room, by
     --model or else by ImageNet features. Of videos and RAW files, copies with equal bytes are found. Exits with 0 if
     there are no duplicates or no photos, with 11 if there are some duplicates, with 1 after an error.
     """
