@@ -6,7 +6,6 @@ What a manifest intends is on the disk before the first photo moves. From there 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import stat
@@ -162,7 +161,7 @@ def _begin(libraries: dict[str, Library], items: Sequence[Item], to: str, merges
 
 def _leave_no_trace(run: Path) -> None:
     discard(run)
-    with contextlib.suppress(OSError):  # it holds other runs
+    with suppress(OSError):  # it holds other runs
         run.parent.rmdir()
 
 
