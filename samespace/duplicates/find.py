@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from samespace.base.arrays import Array, Ints
+from samespace.base.arrays import Array, Flags, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.bursts import follow_each_other
 from samespace.duplicates.equal_files import EqualFiles
@@ -100,7 +100,7 @@ class Comparison:
         self._similar = Similar(candidates, photos.unless_barred(self._score), lowest)
         same, _ = photos.verdict_pairs(self.verdicts)
         similar = self._similar.at(lowest, same)
-        self._standings = Standings(photos, libraries, (similar.first, similar.second), pairs)
+        self._standings = Standings(photos, libraries, (similar.first, similar.second), pairs, self._framed(libraries))
 
     def at(
         self, threshold: float | None = None, verdicts: Verdicts | None = None, without: Collection[Path] = ()
@@ -170,6 +170,13 @@ class Comparison:
         fresh = ~self._searched if search else np.zeros(len(self._photos), np.bool_)
         sketches = self._photos.features(libraries, same_shot.Sketches())
         return copies_scoring(sketches, self._photos.firsts(), self._known, fresh)
+
+    def _framed(self, libraries: Sequence[Library]) -> Flags | None:
+        """Return which photos have a frame, (N,), if they were sketched."""
+        if self.options.kind == "exact" or not self._photos.all:
+            return None
+        sketches = self._photos.features(libraries, same_shot.Sketches())
+        return copies.framed(sketches.take, len(self._photos))
 
     def _checked(self, threshold: float | None) -> float:
         if threshold is None:

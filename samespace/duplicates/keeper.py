@@ -19,6 +19,7 @@ class Seen(NamedTuple):
     sharpness: float = 0.0
     has_raw: bool = False  # beside it
     has_video: bool = False
+    is_framed: bool = False  # by a plain border on all four sides
 
 
 class Criterion(NamedTuple):
@@ -65,6 +66,7 @@ _VIDEO = Criterion(lambda seen: not seen.has_video, "has its video beside it", "
 _CAMERA = Criterion(
     lambda seen: -seen.origin.camera, "has camera data the others lack", "lacks camera data the other has"
 )
+_FRAME = Criterion(lambda seen: seen.is_framed, "has no frame around it", "has a frame around it")
 _RESOLUTION = Criterion(lambda seen: -seen.photo.width * seen.photo.height, "more pixels", "fewer pixels")
 _EXPORT = Criterion(_is_export, "in a camera's format", "in a format that cameras do not write")
 _FORMAT = Criterion(lambda seen: loss(seen.origin), "format that loses less", "format that loses more")
@@ -80,7 +82,7 @@ _OLDEST = Criterion(_taken, "oldest", "newer")
 _NEWEST = Criterion(lambda seen: -_taken(seen), "newest", "older")
 _SHORTEST = Criterion(lambda seen: len(bytes(seen.photo.path)), "shortest path", "longer path")
 # Sharpness comes late: the block noise of a harder compression passes for detail.
-_SAVED = (_RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS, _BYTES_OF_FORMAT)
+_SAVED = (_FRAME, _RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS, _BYTES_OF_FORMAT)
 _BEST = (_RAW, _VIDEO, _CAMERA, *_SAVED)
 
 # The first criterion that differs decides; photos equal in all are decided by path.

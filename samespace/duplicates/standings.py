@@ -27,10 +27,17 @@ class Standings:
     Made once it is known which pairs of rows may share a group; libraries are not read after that.
     """
 
-    def __init__(self, photos: PhotoTable, libraries: Sequence[Library], similar: Columns, candidates: Columns) -> None:
+    def __init__(
+        self,
+        photos: PhotoTable,
+        libraries: Sequence[Library],
+        similar: Columns,
+        candidates: Columns,
+        framed: Flags | None = None,
+    ) -> None:
         """Learn the origins of similar rows; decode those that are equally good so far, and candidates that look alike.
 
-        `similar` holds each pair both ways, `candidates` once.
+        `similar` holds each pair both ways, `candidates` once. `framed` marks the rows with a frame, (N,), if known.
         """
         self._photos = photos
         origins = origins_of(photos, similar)
@@ -40,7 +47,8 @@ class Standings:
         self.beside = Beside()
         for path in self._may_share_a_group(similar):
             kinds = [partner.is_raw for partner in self.beside.pictures(path)]
-            seen[path] = seen[path]._replace(has_raw=True in kinds, has_video=False in kinds)
+            is_framed = framed is not None and bool(framed[photos.rows[seen[path].photo.content]])
+            seen[path] = seen[path]._replace(has_raw=True in kinds, has_video=False in kinds, is_framed=is_framed)
         self.by_facts = {path: self._standing(each) for path, each in seen.items()}
         self.ties = self._ties()
         nearly_equal = self._nearly_equal(*similar)

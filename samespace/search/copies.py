@@ -202,6 +202,12 @@ class Copies:
         return ways
 
 
+def framed(take: Take, count: int) -> Flags:
+    """Return which photos have a plain border on all four sides, (N,)."""
+    left, top, right, bottom = _boxes(take, count).T
+    return (left > 0) & (top > 0) & (right < SIDE) & (bottom < SIDE)
+
+
 def compare_photos(path0: Path, path1: Path) -> float:
     """Return how surely two photo files are copies of one shot, 0 to 1; raise SameSpaceError if one cannot be read."""
     pixels = np.stack([read_pixels(path, SIZE) for path in (path0, path1)])

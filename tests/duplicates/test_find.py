@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, open_photo
@@ -635,3 +635,11 @@ def test_where_libraries_contradict_each_other_photos_differ(folder: Path, tmp_p
     for library, same in zip(libraries, (True, False, True), strict=True):
         library.add_verdict(*contents, same=same)
     assert Comparison(libraries, [folder], DedupeOptions("near")).verdicts == {frozenset(contents): False}
+
+
+def test_a_frame_makes_no_photo_better(folder: Path) -> None:
+    photo = open_photo(folder / "a.png")
+    save(ImageOps.expand(photo, 40, "white"), folder / "framed.png")
+    (group,) = search(folder).groups
+    assert kept(group) == ["a.png"]
+    assert [member.why for member in group.members] == ["has no frame around it", "same photo, has a frame around it"]
