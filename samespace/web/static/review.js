@@ -166,6 +166,7 @@ const photosOf = (groups) => groups.flatMap((group) => members(group).map((membe
 /** Bring the list up to date after somebody else changed the library; marks and the current group stay. */
 async function catchUp() {
   counts = null;
+  if (review.querySelector(".comparing")) return; // it asks again by itself, and a second answer would undo what a person does with the first
   if (!$("groups")) return renewAll();
   const all = new URLSearchParams(location.search), fresh = [];
   let piece;

@@ -668,6 +668,22 @@ def test_groups_appear_when_they_are_compared(browser: Any, slow: threading.Even
     told(browser).to_contain_text("Removed")
 
 
+def test_a_change_while_photos_are_compared_asks_for_no_second_answer(browser: Any, slow: threading.Event) -> None:
+    """It could come after the groups, and take away what a person has begun with them."""
+    browser.goto("/review")
+    expect(browser.locator(".comparing h2")).to_have_text("Comparing 26 photos")
+    asked: list[str] = []
+    browser.route("**/review*", lambda route: asked.append(route.request.url))  # and no answer comes
+    browser.evaluate("document.dispatchEvent(new Event('changed'))")
+    with browser.expect_request("**/review*"):  # the page's own, a second after it came
+        pass
+    browser.evaluate("document.dispatchEvent(new Event('changed'))")
+    browser.evaluate("new Promise((done) => setTimeout(done))")
+    assert len(asked) == 1
+    browser.unroute("**/review*")
+    slow.set()
+
+
 def test_the_keys_of_every_page(reviewing: Any) -> None:
     """Among them the one that shows them all, and each of those has its test."""
     reviewing.keyboard.press("?")
