@@ -39,7 +39,8 @@ def report_on(root: Path) -> Path:
     page = root.parent / "report.html"
     library = Library(root / FOLDER, create=True)
     scan(library, [root], [Sketches()])
-    plan, libraries = Path("album/.samespace/plans/near-2026-11-20-172940.json"), [Path("album/.samespace")]
+    folder = Path("/home/me/album/.samespace")
+    plan, libraries = folder / "plans/near-2026-11-20-172940.json", [folder]
     write_report(page, find_duplicates([library], [root], DedupeOptions()), [Path(root.name)], plan, None, libraries)
     return page
 
