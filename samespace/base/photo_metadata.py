@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from math import isfinite
@@ -12,9 +12,10 @@ from typing import Any
 
 from PIL import Image, IptcImagePlugin
 
+from samespace.base import progress
 from samespace.base.decode import decoded, identified
 from samespace.base.metadata import NOTHING, Metadata, as_date, as_place, clean, only_in, united
-from samespace.base.photos import EXTENSIONS
+from samespace.base.photos import EXTENSIONS, in_threads
 from samespace.base.xmp import MOST, read_xmp
 
 _CAPTION, _RATING, _XP_TITLE, _XP_KEYWORDS = 0x010E, 0x4746, 0x9C9B, 0x9C9E
@@ -26,6 +27,12 @@ _SET_BY_CAMERA = re.compile(r"(.* )?digital camera|sony dsc|dcim|untitled", re.I
 def known_of(photo: Path) -> Metadata:
     """Return what a photo and its sidecars say: these first, as people edit them. What is damaged says nothing."""
     return united([*(_of_sidecar(path) for path in sidecar_names(photo)), embedded_in(photo)])
+
+
+def known_of_each(photos: Sequence[Path]) -> dict[Path, Metadata]:
+    """Return what each of these photos and its sidecars say."""
+    reading = progress.over(in_threads(known_of, photos), "metadata", len(photos))
+    return dict(zip(photos, reading, strict=True))
 
 
 def sidecar_names(photo: Path) -> tuple[Path, ...]:

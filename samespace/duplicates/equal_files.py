@@ -11,13 +11,12 @@ import numpy as np
 from samespace.base.arrays import Ints
 from samespace.base.kinds import by_label
 from samespace.duplicates.group import COPIES, DedupeOptions, Group
-from samespace.duplicates.grouping import Similar
+from samespace.duplicates.grouping import known_pairs
 from samespace.duplicates.photo_table import PhotoTable, is_below
 from samespace.duplicates.ranking import Join, Ranking
 from samespace.duplicates.standings import Standings
 from samespace.library.library import Library, Photo
 from samespace.library.others import OtherFile
-from samespace.search.neighbours import from_pairs
 
 
 class EqualFiles:
@@ -33,7 +32,7 @@ class EqualFiles:
         self._files = PhotoTable(libraries, folders, options, lambda library: equal[library.id])
         nothing = np.empty(0, np.intp)
         self._standings = Standings(self._files, libraries, (nothing, nothing), (nothing, nothing))
-        self._similar = Similar(from_pairs([], len(self._files)), lambda first, _: np.ones(len(first)), 1.0)
+        self._similar = known_pairs([], len(self._files))
 
     def groups(self, without: Collection[Path]) -> list[Group]:
         """Return the groups that leave something to remove; files in `without` are left out."""

@@ -23,7 +23,7 @@ from samespace.duplicates.group import (
     Verdicts,
     threshold_of,
 )
-from samespace.duplicates.grouping import Similar, by_components, by_dbscan, by_keeper, listed, weakest
+from samespace.duplicates.grouping import Similar, by_components, by_dbscan, by_keeper, known_pairs, listed, weakest
 from samespace.duplicates.photo_table import PhotoTable, RowPairs, is_below
 from samespace.duplicates.ranking import Join, Ranking
 from samespace.duplicates.scores import Scoring, copies_scoring, materials_scoring, model_scoring
@@ -32,7 +32,6 @@ from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
 from samespace.search import copies, same_shot
 from samespace.search.copies import REMEMBRANCE
-from samespace.search.neighbours import from_pairs
 from samespace.search.pair_scores import Remembered, recalled_scores, remember_scores, searched
 
 if TYPE_CHECKING:
@@ -226,7 +225,7 @@ class Comparison:
         firsts = self._photos.firsts()
         pairs = zip(similar.first.tolist(), similar.second.tolist(), strict=True)
         successive = [(i, j) for i, j in pairs if i < j and follow_each_other(firsts[i], firsts[j])]
-        return Similar(from_pairs(successive, len(firsts)), _all_the_same, 1.0)
+        return known_pairs(successive, len(firsts))
 
     def _groups(self, ranking: Ranking, clusters: Sequence[Ints], same: RowPairs, answer: str) -> list[Group]:
         """Return the clusters that leave something to remove as groups of photos."""

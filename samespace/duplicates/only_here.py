@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from samespace.base import progress
 from samespace.base.metadata import Metadata, names_of, only_in, united
-from samespace.base.photo_metadata import known_of
-from samespace.base.photos import in_threads
+from samespace.base.photo_metadata import known_of_each
 from samespace.duplicates.group import Duplicates, Group, Member
 
 
 def with_only_here(found: Duplicates) -> Duplicates:
     """Return what was found, each photo to remove with what would be lost; reads the photos of all groups."""
     paths = [member.photo.path for group in found.groups for member in group.members]
-    known = dict(zip(paths, progress.over(in_threads(known_of, paths), "metadata", len(paths)), strict=True))
+    known = known_of_each(paths)
     return found._replace(groups=[group_with_losses(group, known) for group in found.groups])
 
 

@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from samespace.base import progress
 from samespace.base.files import move_new, sync_folder, write_no_link
 from samespace.base.find import DATABASE
 from samespace.base.metadata import NOTHING, Metadata, only_in, united
-from samespace.base.photo_metadata import known_of, sidecar_names
-from samespace.base.photos import in_threads
+from samespace.base.photo_metadata import known_of_each, sidecar_names
 from samespace.base.xmp import MOST, CannotComplete, completed, new_sidecar
 from samespace.duplicates.check import Checked
 from samespace.duplicates.homes import homes_of, why_not_there
@@ -26,7 +24,7 @@ from samespace.library.own_folder import FOLDER
 
 
 class Merge(NamedTuple):
-    """What to write for one keeper before the photos that know it leave one library."""
+    """A sidecar to write for one keeper before the photos that know more leave one library."""
 
     library: str  # id
     sidecar: Sidecar  # whose moves have no numbers yet
@@ -45,7 +43,7 @@ def plan_merges(plan: Plan, checked: Sequence[Checked]) -> Merged:
     """Read what the photos know, and return what to write; a photo whose knowledge has no place is not to be moved."""
     kept = {victim.path: group.keep for group in plan.groups for victim in group.remove}
     paths = list({photo.path for each in checked for photo in (each.victim, *kept[each.victim.path])})
-    known = dict(zip(paths, progress.over(in_threads(known_of, paths), "metadata", len(paths)), strict=True))
+    known = known_of_each(paths)
     homes = {library: homes_of(folder) for library, folder in plan.libraries.items()}
     by_keeper: defaultdict[str, defaultdict[Path, list[Checked]]] = defaultdict(lambda: defaultdict(list))
     for each in checked:

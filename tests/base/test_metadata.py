@@ -1,4 +1,4 @@
-"""What a photo and its sidecars say is read from every place it may stand in, and XMP that is written can be read."""
+"""Photos and sidecars are read wherever they may say a thing, and XMP that is written can be read."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ known_things = st.builds(
 
 
 def near(known: Metadata, expected: Metadata) -> bool:
-    """Whether both are equal, but for a fifth of a centimetre."""
+    """Return whether both are equal, but for a fifth of a centimetre."""
     if known.gps and expected.gps:
         close = all(abs(mine - theirs) < 1e-8 for mine, theirs in zip(known.gps, expected.gps, strict=True))
         return close and known._replace(gps=None) == expected._replace(gps=None)

@@ -1,4 +1,4 @@
-"""Of an album as people have it, removing all that is suggested leaves every picture, every original, every partner."""
+"""Removing all that is suggested of an album as people have it leaves every picture, original and partner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stops a photo from moving is found before the first one moves, by a dry run as by an apply."""
+"""Find what stops a photo from moving before the first one moves, in a dry run as in an apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only removed photos know goes to a sidecar of the keeper, is taken back by undo, and survives every kill."""
+"""Sidecars keep what only removed photos know; undo takes them back, and they survive every kill."""
 
 from __future__ import annotations
 
