@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from samespace.base.arrays import Array, Flags, Ints
+from samespace.base.arrays import Array, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.bursts import follow_each_other
 from samespace.duplicates.equal_files import EqualFiles
@@ -26,7 +26,7 @@ from samespace.duplicates.group import (
 from samespace.duplicates.grouping import Similar, by_components, by_dbscan, by_keeper, known_pairs, listed, weakest
 from samespace.duplicates.photo_table import PhotoTable, RowPairs, is_below
 from samespace.duplicates.ranking import Join, Ranking
-from samespace.duplicates.scores import Scoring, copies_scoring, materials_scoring, model_scoring
+from samespace.duplicates.scores import Scoring, materials_scoring, model_scoring, one_shot
 from samespace.duplicates.standings import Standings
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
@@ -87,11 +87,13 @@ class Comparison:
         contents = list(photos.rows)
         self._known = recalled_scores(libraries, contents, REMEMBRANCE)
         self._searched = searched(libraries, contents, REMEMBRANCE)
+        self._copies = self._sketched(libraries) if options.kind == "near" and photos.all else None
         candidates, score = self._scoring(libraries, extractor, model)
         self._score = Remembered(score, len(photos), self._known if options.kind == "near" else None)
         self._same_shot = self._score
         if options.kind == "same-space" and photos.all:
-            self._same_shot = Remembered(self._copies(libraries, search=False).score, len(photos), self._known)
+            self._copies = self._sketched(libraries)
+            self._same_shot = Remembered(one_shot(self._copies, photos.firsts()), len(photos), self._known)
         first, second = pairs = listed(candidates)
         allowed = ~photos.barred(first, second)
         self._score(first[allowed], second[allowed])  # all in one go: from here on they are remembered
@@ -99,7 +101,8 @@ class Comparison:
         self._similar = Similar(candidates, photos.unless_barred(self._score), lowest)
         same, _ = photos.verdict_pairs(self.verdicts)
         similar = self._similar.at(lowest, same)
-        self._standings = Standings(photos, libraries, (similar.first, similar.second), pairs, self._framed(libraries))
+        framed = self._copies.framed if self._copies else None
+        self._standings = Standings(photos, libraries, (similar.first, similar.second), pairs, framed)
 
     def at(
         self, threshold: float | None = None, verdicts: Verdicts | None = None, without: Collection[Path] = ()
@@ -154,8 +157,9 @@ class Comparison:
         photos = self._photos
         if photos.kind == "exact" or not photos.all:
             return Scoring(photos.same_pixels(libraries), _all_the_same)
-        if photos.kind == "near":
-            return self._copies(libraries, search=True)
+        if self._copies:
+            found = self._copies.find(self._known, ~self._searched)
+            return Scoring(found, one_shot(self._copies, photos.firsts()))
         assert extractor is not None, "same-space needs features"
         features = photos.features(libraries, extractor)
         if model and not model.rooms:
@@ -164,18 +168,10 @@ class Comparison:
             return model_scoring(features, model)
         return materials_scoring(features, photos.partners(libraries), model)
 
-    def _copies(self, libraries: Sequence[Library], search: bool) -> Scoring:
-        """Return how copies are scored; only a `search` for them looks for turned and cropped ones."""
-        fresh = ~self._searched if search else np.zeros(len(self._photos), np.bool_)
-        sketches = self._photos.features(libraries, same_shot.Sketches())
-        return copies_scoring(sketches, self._photos.firsts(), self._known, fresh)
-
-    def _framed(self, libraries: Sequence[Library]) -> Flags | None:
-        """Return which photos have a frame, (N,), if they were sketched."""
-        if self.options.kind == "exact" or not self._photos.all:
-            return None
-        sketches = self._photos.features(libraries, same_shot.Sketches())
-        return copies.framed(sketches.take, len(self._photos))
+    def _sketched(self, libraries: Sequence[Library]) -> copies.Copies:
+        """Return what finds and scores copies among these photos."""
+        sketches, firsts = self._photos.features(libraries, same_shot.Sketches()), self._photos.firsts()
+        return copies.Copies(sketches.take, [photo.path for photo in firsts], len(firsts))
 
     def _checked(self, threshold: float | None) -> float:
         if threshold is None:

@@ -145,7 +145,7 @@ def _compare(
     grey = np.stack(sketches) if sketches else np.empty((0, same_shot.SIDE, same_shot.SIDE), np.uint8)
     fields: dict[str, Array] = {"grey": grey, "outline": same_shot.outline(grey)}
     copies = Copies(lambda name, rows: fields[name][rows], paths, len(names))
-    return names, Similar(copies.candidates, copies, threshold), np.array(order, np.intp)
+    return names, Similar(copies.find(), copies, threshold), np.array(order, np.intp)
 
 
 def _written(result: Result, outfile: str | Path | None) -> Result:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samespace.base import arrays
-from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints, blocks
+from samespace.base.arrays import Array, Doubles, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.bursts import are_two_shots
 from samespace.library.features import Features
@@ -20,7 +20,6 @@ from samespace.search.copies import Copies
 from samespace.search.evidence import CountPartners, Evidence, Weights
 from samespace.search.look import SHORTLIST, THRESHOLD
 from samespace.search.neighbours import Candidates, find_neighbours
-from samespace.search.pair_scores import Scored
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model
@@ -61,12 +60,8 @@ class Scoring(NamedTuple):
     score: Callable[[Ints, Ints], Array]  # (n,) photos and (n,) others → (n,) of 0 to 1, either way round
 
 
-def copies_scoring(sketches: JoinedFeatures, photos: Sequence[Photo], known: Scored, fresh: Flags) -> Scoring:
-    """Return how copies are scored: by the sketches of `same_shot.Sketches`, then by a closer look at the photos.
-
-    See `Copies` for what is `known` and `fresh`. Photos that a camera took at two times are no copies, however alike.
-    """
-    copies = Copies(sketches.take, [photo.path for photo in photos], len(photos), known, fresh)
+def one_shot(copies: Copies, photos: Sequence[Photo]) -> Callable[[Ints, Ints], Array]:
+    """Return the score of copies, where photos that a camera took at two times are none, however alike."""
 
     def score(first: Ints, second: Ints) -> Array:
         scores = copies(first, second)
@@ -75,7 +70,7 @@ def copies_scoring(sketches: JoinedFeatures, photos: Sequence[Photo], known: Sco
                 scores[pair] = same_shot.THRESHOLD - 0.01
         return scores
 
-    return Scoring(copies.candidates, score)
+    return score
 
 
 def model_scoring(features: JoinedFeatures, model: Model) -> Scoring:

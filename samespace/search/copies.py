@@ -58,33 +58,38 @@ class _Way(NamedTuple):
 class Copies:
     """The candidates for copies among N photos, and the score of any two of them."""
 
-    def __init__(
-        self,
-        take: Take,
-        paths: Sequence[Path] | None,
-        count: int,
-        known: Scored | None = None,
-        fresh: Flags | None = None,
-    ) -> None:
-        """Find candidates by what `take` gives of the `Sketches` of `count` photos.
-
-        Turned and cropped copies are searched among all photos for those that are `fresh` (N,), all by default; those
-        of others are among the `known` pairs. Files are looked at only if there are `paths`.
-        """
+    def __init__(self, take: Take, paths: Sequence[Path] | None, count: int) -> None:
+        """Compare `count` photos by what `take` gives of their `Sketches`; files are looked at if there are `paths`."""
         self._take, self._paths = take, paths
         self._boxes = _boxes(take, count)
-        self._framed = (self._boxes != WHOLE).any(1)
+        self._bordered = (self._boxes != WHOLE).any(1)
         self._ways: dict[tuple[int, int], _Way] = {}
-        self._base = self._base_outlines()
-        found = find_neighbours(self._base, same_shot.FLOOR)
-        near = [self._wholes(), *self._seen_otherwise(np.ones(count, np.bool_) if fresh is None else fresh)]
+
+    @property
+    def framed(self) -> Flags:
+        """Return which photos have a plain border on all four sides, (N,)."""
+        left, top, right, bottom = self._boxes.T
+        return (left > 0) & (top > 0) & (right < SIDE) & (bottom < SIDE)
+
+    def find(self, known: Scored | None = None, fresh: Flags | None = None) -> Candidates:
+        """Return the pairs that may be copies, and remember for their scores how one shows the other.
+
+        Turned and cropped copies are searched among all photos for those that are `fresh` (N,), all by default; those
+        of others are among the `known` pairs.
+        """
+        base = self._base_outlines()
+        found = find_neighbours(base, same_shot.FLOOR)
+        near = [
+            self._wholes(base),
+            *self._seen_otherwise(base, np.ones(len(base), np.bool_) if fresh is None else fresh),
+        ]
         if known is not None:
             worth = known.scores >= LOOK_TWICE
             floor = np.full(int(worth.sum()), same_shot.FLOOR, np.float32)
             near.append(Near(known.first[worth], known.second[worth], floor))
         first, second, cosines = (np.concatenate(part) for part in zip(*near, strict=True))
         others = first != second
-        self.candidates: Candidates = with_pairs(found, first[others], second[others], cosines[others])
+        return with_pairs(found, first[others], second[others], cosines[others])
 
     def __call__(self, first: Ints, second: Ints) -> Doubles:
         """Return how surely each pair is of one shot, (n,) of 0 to 1: copies reach `same_shot.THRESHOLD`."""
@@ -105,7 +110,7 @@ class Copies:
     def _base_outlines(self) -> Floats:
         """Return the outlines of photos without their borders: (N, 256)."""
         outlines = self._take("outline", np.arange(len(self._boxes))).astype(np.float32)
-        framed = np.flatnonzero(self._framed)
+        framed = np.flatnonzero(self._bordered)
         for rows in blocks(len(framed), _PHOTOS):
             outlines[framed[rows]] = same_shot.outline(self._inside(framed[rows]))
         return outlines
@@ -113,7 +118,7 @@ class Copies:
     def _inside(self, photos: Ints) -> Sketch:
         """Return the sketches of photos without their borders: (n, 64, 64)."""
         grey = np.array(self._take("grey", photos))
-        for place in np.flatnonzero(self._framed[photos]):
+        for place in np.flatnonzero(self._bordered[photos]):
             grey[place] = sketch_of(grey[place], self._plain_view(photos[place]))
         return grey
 
@@ -121,40 +126,34 @@ class Copies:
         left, top, right, bottom = self._boxes[photo].tolist()
         return View((left, top, right, bottom))
 
-    def _wholes(self) -> Near:
+    def _wholes(self, base: Floats) -> Near:
         """Return pairs that are alike with the border of one: what passes for it may be sky."""
-        framed, others = np.flatnonzero(self._framed), np.flatnonzero(~self._framed)
+        framed, others = np.flatnonzero(self._bordered), np.flatnonzero(~self._bordered)
         if not len(framed) or not len(others):
             return Near(framed[:0], framed[:0], np.empty(0, np.float32))
-        near = Among(self._base[others]).near(self._take("outline", framed).astype(np.float32), same_shot.FLOOR, _MOST)
+        near = Among(base[others]).near(self._take("outline", framed).astype(np.float32), same_shot.FLOOR, _MOST)
         return Near(framed[near.queries], others[near.rows], near.cosines)
 
-    def _seen_otherwise(self, fresh: Flags) -> Iterator[Near]:
+    def _seen_otherwise(self, base: Floats, fresh: Flags) -> Iterator[Near]:
         """Yield pairs in which one photo shows the other turned, mirrored or in part, and note how, for scoring."""
         every, new = np.arange(len(fresh)), np.flatnonzero(fresh)
         for seers, seen in ((new, every), (np.flatnonzero(~fresh), new)):
             if not len(seers) or not len(seen):
                 continue
-            among = Among(self._base[seen])
+            among = Among(base[seen])
             work = [seers[rows] for rows in blocks(len(seers), _AT_ONCE)]
-            outlined = in_threads(self._outlines_otherwise, work)
+            outlined = in_threads(lambda photos: self._outlines_otherwise(base, photos), work)
             for photos, views in zip(work, progress.over(outlined, "looking for crops", len(work)), strict=True):
                 for number, outlines in enumerate(views):
                     near = among.near(outlines, _TURNED if number < len(TURNS) else _PART, _MOST)
-                    near = self._better(Near(photos[near.queries], seen[near.rows], near.cosines))
+                    near = _better(base, Near(photos[near.queries], seen[near.rows], near.cosines))
                     self._note(near, number)
                     yield near
 
-    def _outlines_otherwise(self, photos: Ints) -> Floats:
+    def _outlines_otherwise(self, base: Floats, photos: Ints) -> Floats:
         """Return the outlines of photos turned in seven ways, and of each of their parts: (7 + P, n, 256)."""
-        turned = [turned_outlines(self._base[photos], turn) for turn in TURNS]
+        turned = [turned_outlines(base[photos], turn) for turn in TURNS]
         return np.concatenate([turned, outlines_of_parts(edges(self._inside(photos)))])
-
-    def _better(self, near: Near) -> Near:
-        """Return the pairs that are more alike this way than as they are."""
-        plain = np.einsum("nd,nd->n", self._base[near.queries], self._base[near.rows])
-        better = near.cosines > plain
-        return Near(*(column[better] for column in near))
 
     def _note(self, near: Near, number: int) -> None:
         """Note how alike photos are by the view of this number, if no other makes them more alike."""
@@ -194,7 +193,7 @@ class Copies:
     def _ways_of(self, first: int, second: int) -> list[tuple[View, View]]:
         """Return the ways to look at a pair: without borders, with one photo's, and as it was found."""
         ways = [(self._plain_view(first), self._plain_view(second))]
-        if self._framed[first] != self._framed[second]:
+        if self._bordered[first] != self._bordered[second]:
             ways.append((View(), View()))
         found = self._ways.get((min(first, second), max(first, second)))
         if found:
@@ -202,10 +201,10 @@ class Copies:
         return ways
 
 
-def framed(take: Take, count: int) -> Flags:
-    """Return which photos have a plain border on all four sides, (N,)."""
-    left, top, right, bottom = _boxes(take, count).T
-    return (left > 0) & (top > 0) & (right < SIDE) & (bottom < SIDE)
+def _better(base: Floats, near: Near) -> Near:
+    """Return the pairs that are more alike this way than as they are."""
+    better = near.cosines > np.einsum("nd,nd->n", base[near.queries], base[near.rows])
+    return Near(*(column[better] for column in near))
 
 
 def compare_photos(path0: Path, path1: Path) -> float:
@@ -213,6 +212,7 @@ def compare_photos(path0: Path, path1: Path) -> float:
     pixels = np.stack([read_pixels(path, SIZE) for path in (path0, path1)])
     fields = Sketches().extract(pixels)
     copies = Copies(lambda name, rows: fields[name][rows], (path0, path1), 2)
+    copies.find()
     return float(copies(np.array([0]), np.array([1]))[0])
 
 

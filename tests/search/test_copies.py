@@ -56,14 +56,13 @@ def photos(rooms: Path) -> list[Path]:
     return [table.paths[row] for row in first][:4]
 
 
-def sketched(paths: list[Path], known: Scored | None = None, fresh: list[bool] | None = None) -> Copies:
+def sketched(paths: list[Path]) -> Copies:
     fields = same_shot.Sketches().extract(np.stack([read_pixels(path, 256) for path in paths]))
-    flags = None if fresh is None else np.array(fresh)
-    return Copies(lambda name, rows: fields[name][rows], paths, len(paths), known, flags)
+    return Copies(lambda name, rows: fields[name][rows], paths, len(paths))
 
 
-def pairs_of(copies: Copies) -> set[tuple[int, int]]:
-    found = copies.candidates
+def pairs_of(copies: Copies, known: Scored | None = None, fresh: list[bool] | None = None) -> set[tuple[int, int]]:
+    found = copies.find(known, None if fresh is None else np.array(fresh))
     return {(i, int(j)) for i in range(len(found.full)) for j in found.listed(i)[0] if i < j}
 
 
@@ -133,10 +132,10 @@ def test_only_fresh_photos_are_searched_for_turned_copies(photos: list[Path], tm
     pair = (0, len(photos))
     assert pair in pairs_of(sketched(paths))
     for fresh in (pair[0], pair[1]):  # either of the two
-        assert pair in pairs_of(sketched(paths, fresh=[row == fresh for row in range(len(paths))]))
-    assert pair not in pairs_of(sketched(paths, fresh=[False] * len(paths)))
+        assert pair in pairs_of(sketched(paths), fresh=[row == fresh for row in range(len(paths))])
+    assert pair not in pairs_of(sketched(paths), fresh=[False] * len(paths))
     known = Scored(np.array([pair[0]]), np.array([pair[1]]), np.array([0.9]))
-    assert pair in pairs_of(sketched(paths, known, fresh=[False] * len(paths)))
+    assert pair in pairs_of(sketched(paths), known, fresh=[False] * len(paths))
 
 
 def test_photos_that_cannot_be_looked_at_are_no_copies(photos: list[Path], tmp_path: Path) -> None:
