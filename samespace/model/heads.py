@@ -73,9 +73,8 @@ class RoomHead:
 
     def logits(self, first: Embeddings, second: Embeddings, shared: int) -> Doubles:
         """Return the logits (N,) of pairs that share so many points."""
-        likeness = np.einsum("nd,nd->n", first.vectors.astype(np.float32), second.vectors.astype(np.float32))
         proof = float(strength(np.array([shared]))[0])
-        return self.alone.logits(likeness, proof)
+        return self.alone.logits(_cosines(first, second), proof)
 
 
 def _weights(weights: Mapping[str, Array], name: str) -> Weights:
@@ -99,9 +98,16 @@ class CompareHead:
 
     def logits(self, first: Embeddings, second: Embeddings, shared: int) -> Doubles:
         """Return the logits (N,) of pairs; `shared` points count for nothing."""
-        cosine = np.einsum("nd,nd->n", first.vectors.astype(np.float32), second.vectors.astype(np.float32))
-        evidence = np.stack([cosine, paired_parts(first.parts, second.parts)], 1)
-        return (evidence - self._centre) / self._spread @ self._weight + self._bias
+        return (evidence(first, second) - self._centre) / self._spread @ self._weight + self._bias
+
+
+def evidence(first: Embeddings, second: Embeddings) -> Floats:
+    """Return the evidence of `compare` in format 1 on N pairs, (N, 2): cosine, and how well parts pair up."""
+    return np.stack([_cosines(first, second), paired_parts(first.parts, second.parts)], 1)
+
+
+def _cosines(first: Embeddings, second: Embeddings) -> Floats:
+    return np.einsum("nd,nd->n", first.vectors.astype(np.float32), second.vectors.astype(np.float32))
 
 
 def paired_parts(parts0: Array, parts1: Array) -> Floats:
