@@ -20,6 +20,7 @@ from samespace.model.extract import NetworkExtractor, of_backbone
 
 _VERSION = "graph 1"  # another one for whatever changes what is converted
 _NETWORK, _SHEET = "network.onnx", "sheet.json"
+_NEEDS = "{} must be converted once, by torch and onnx: pip install 'samespace[train]'"
 
 
 def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
@@ -40,11 +41,10 @@ def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
         said, content = json.loads((folder / _SHEET).read_text()), path.read_bytes()
         if hashlib.sha256(content).hexdigest() != said["sha256"]:
             raise ValueError("the network has changed")
-        return of_backbone(OnnxEngine(content, path), Sheet.from_json(said))
+        sheet = Sheet.from_json(said)
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise SameSpaceError(
-            f"{folder} is damaged ({error}): delete it, and the backbone is converted again"
-        ) from error
+        raise SameSpaceError(f"{folder} is damaged ({error}): delete it, and it is made again") from error
+    return of_backbone(OnnxEngine(content, path, sheet), sheet)
 
 
 def convert(name: str, weights: str = "imagenet") -> Path:
@@ -55,9 +55,6 @@ def convert(name: str, weights: str = "imagenet") -> Path:
             raise SameSpaceError(_NEEDS.format(name))
         _convert(name, weights, folder)
     return folder
-
-
-_NEEDS = "{} must be converted once, by torch and onnx: pip install 'samespace[train]'"
 
 
 def _folder(name: str, weights: str) -> Path:

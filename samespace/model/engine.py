@@ -17,6 +17,7 @@ from samespace.base.photos import Pixels
 OPSET = 17  # of the ONNX files that are written: ONNX Runtime 1.13 and OpenVINO 2022.3 read it
 Shape = tuple[tuple[int, ...], str]  # of one photo, and a numpy dtype
 
+_TYPES = {"float32": "float", "float16": "float16", "int8": "int8"}  # as ONNX calls them
 _limiting = Lock()  # the limit is the process's: of two that set and restore it side by side, one would leave its own
 
 
@@ -37,7 +38,7 @@ class Sheet(NamedTuple):
         """Return the sheet that was written so; raise KeyError, TypeError or ValueError for anything else."""
         outputs: dict[str, Shape] = {}
         for name, (shape, dtype) in said["outputs"].items():
-            if dtype not in ("float32", "float16", "int8") or not all(0 < int(size) <= 1 << 20 for size in shape):
+            if dtype not in _TYPES or not all(0 < int(size) <= 1 << 20 for size in shape):
                 raise ValueError(f"{name} cannot be {dtype} of {shape}")
             outputs[name] = tuple(map(int, shape)), dtype
         return Sheet(outputs, str(said["fingerprint"]), str(said["of_materials"]), tuple(map(str, said["former"])))
@@ -68,9 +69,12 @@ class OnnxEngine:
     The file is data: it names known operations, and nothing in it is run as code.
     """
 
-    def __init__(self, content: bytes, source: Path) -> None:
-        """Take the bytes of the ONNX file at `source`; nothing is prepared before the first photos."""
-        self._content, self._source = content, source
+    def __init__(self, content: bytes, source: Path, sheet: Sheet | None = None) -> None:
+        """Take the bytes of the ONNX file at `source`; nothing is prepared before the first photos.
+
+        It must have the outputs that the sheet names; without a sheet it is somebody else's, and has any.
+        """
+        self._content, self._source, self._sheet = content, source, sheet
         self._on_gpu = "CUDAExecutionProvider" in runtime().get_available_providers()
         # One thread for each few photos: threads that share them wait for each other whenever a decoder takes a core.
         self.workers = 1 if self._on_gpu else cores()
@@ -96,11 +100,25 @@ class OnnxEngine:
         # TensorFloat-32 would give other answers than a CPU, and decoding is the bottleneck anyway.
         gpu = [("CUDAExecutionProvider", {"use_tf32": "0"})] if self._on_gpu else []
         try:
-            return runtime().InferenceSession(self._content, options, [*gpu, "CPUExecutionProvider"])
+            session = runtime().InferenceSession(self._content, options, [*gpu, "CPUExecutionProvider"])
         except Exception as error:  # the runtime's own have no common type
             raise SameSpaceError(
                 f"{self._source} is not a network that ONNX Runtime {runtime().__version__} can run: export it again"
             ) from error
+        if self._sheet and not _has_outputs(session, self._sheet):
+            raise SameSpaceError(f"{self._source} is another network than is said beside it: export it again")
+        return session
+
+
+def _has_outputs(session: Any, sheet: Sheet) -> bool:
+    """Tell if a network gives what its sheet says, as far as it knows before it runs: some sizes are names until then."""
+    given = {output.name: (output.shape[1:], output.type) for output in session.get_outputs()}
+    return list(given) == list(sheet.outputs) and all(
+        len(given[name][0]) == len(shape)
+        and all(size == said for size, said in zip(given[name][0], shape, strict=True) if isinstance(size, int))
+        and given[name][1] == f"tensor({_TYPES[dtype]})"
+        for name, (shape, dtype) in sheet.outputs.items()
+    )
 
 
 def runtime() -> Any:

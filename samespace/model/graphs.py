@@ -111,7 +111,7 @@ class _Twin(nn.Module):
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
         # Maps are rounded to half precision on the way, as in training: else some probabilities move by 0.04.
         maps = frozen_maps(photos.permute(0, 3, 1, 2), self.network.backbone)
-        vectors, parts = self.network.embed_frozen(self.network.freeze(*maps))
+        vectors, parts = self.network.tower(self.network.freeze_block(*maps))
         return (vectors.half(), parts) if self.network.head_name == "compare" else (vectors.half(),)
 
 

@@ -123,10 +123,13 @@ class TwinNetwork(nn.Module):
     def freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
         """Return the tower's inputs, N or N·V rows, for maps of shape (N, C, h, w) or (N, V, C, h, w)."""
         parts, seen = (maps.flatten(0, -4) for maps in (parts, seen))
-        blocks = [self._freeze(*both) for both in zip(torch.split(parts, BLOCK), torch.split(seen, BLOCK), strict=True)]
+        blocks = [
+            self.freeze_block(*both) for both in zip(torch.split(parts, BLOCK), torch.split(seen, BLOCK), strict=True)
+        ]
         return Frozen(*(torch.cat(column) for column in zip(*blocks, strict=True)))
 
-    def _freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
+    def freeze_block(self, parts: Tensor, seen: Tensor) -> Frozen:
+        """Return the tower's inputs for a few photos' maps, (N, C, h, w)."""
         start = seen.to(self._device) if self.trainable == "last_conv" else self._last(seen)
         if not isinstance(self.head, CompareHead):
             return Frozen(start, torch.empty(len(start), 0, 0, dtype=torch.int8, device=start.device))

@@ -131,7 +131,8 @@ def load(folder: str | Path) -> Model:
 def _portable(folder: Path, said: dict[str, Any], content: bytes) -> tuple[Engine, Sheet]:
     """Return the engine of the ONNX file that a model carries."""
     try:
-        return OnnxEngine(content, folder / said["file"]), Sheet.from_json(said)
+        sheet = Sheet.from_json(said)
+        return OnnxEngine(content, folder / said["file"], sheet), sheet
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder, error) from error
 
