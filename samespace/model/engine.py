@@ -111,7 +111,7 @@ class OnnxEngine:
 
 
 def _has_outputs(session: Any, sheet: Sheet) -> bool:
-    """Tell if a network gives what its sheet says, as far as it knows before it runs: some sizes are names until then."""
+    """Tell if a network gives what its sheet says, as far as it knows: some sizes have names until it runs."""
     given = {output.name: (output.shape[1:], output.type) for output in session.get_outputs()}
     return list(given) == list(sheet.outputs) and all(
         len(given[name][0]) == len(shape)
