@@ -141,7 +141,8 @@ class _Prepared:
             raise
         except Exception as error:  # the runtime's own have no common type
             raise SameSpaceError(
-                f"{self._path} does not take {len(photos)} photos as {self._path.stem}.json says: {error}"
+                f"{self._path} does not take {len(photos)} photos as {self._path.stem}.json says: "
+                f"{str(error).splitlines()[0]}"
             ) from error
         if found.ndim == 4:  # maps of channels: their means are what classifiers use
             found = found.mean((2, 3))

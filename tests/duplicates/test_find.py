@@ -345,7 +345,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
             keeper, *others = group.members
             for member in others:
                 rows = [[place[photo.content]] for photo in (keeper.photo, member.photo)]
-                (expected,) = model.score(*(embedded.take(torch.tensor(row)) for row in rows))
+                (expected,) = model.score(*(embedded.take(row) for row in rows))
                 assert member.score == pytest.approx(float(expected), abs=0.02)
                 assert member.score >= 0.5
 
