@@ -28,12 +28,13 @@ def run(*words):
 import samespace
 
 photos, photo, copy = sys.argv[1:]
+library = f"{photos}/.samespace"
 assert run("scan", photos) == 0
 assert run("dedupe", photos, "--kind", "exact") == 11
 assert run("dedupe", photos, "--kind", "near") == 11
-assert run("search", photo, "--library", photos) == 0
+assert run("search", photo, "--library", library) == 0
 assert run("compare", photo, copy) == 0
-assert run("index", "--library", photos) == 0
+assert run("index", "--library", library) == 0
 
 from pathlib import Path
 
@@ -44,7 +45,7 @@ from samespace.web.app import make_app
 from samespace.web.guard import Guard
 from samespace.web.state import LiveLibrary
 
-live = LiveLibrary(Path(photos, ".samespace"), [Path(photos)], look_for_copies())
+live = LiveLibrary(Path(library), [Path(photos)], look_for_copies())
 client = TestClient(make_app(live, Guard()), "http://127.0.0.1")
 for page in ("/", "/search", f"/search?like={Path(photo).name}", "/review", "/library"):
     assert client.get(page).status_code == 200, page
