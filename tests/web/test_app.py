@@ -25,6 +25,7 @@ from samespace.cli import main
 from samespace.library.library import FOLDER
 from samespace.web.app import PARTS, make_app
 from samespace.web.guard import Guard
+from samespace.web.review import groups as comparing
 from samespace.web.server import make_server
 from samespace.web.state import LiveLibrary
 from tests.conftest import ROOT, Served
@@ -185,8 +186,13 @@ def library(client: TestClient, token: dict[str, str]) -> Iterator[Answer]:
 
 
 def test_every_answer_is_as_described(
-    client: TestClient, live: LiveLibrary, token: dict[str, str], document: dict[str, Any]
+    client: TestClient,
+    live: LiveLibrary,
+    token: dict[str, str],
+    document: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(comparing, "PATIENCE", 0)  # so that it is also told that photos are being compared
     good = set()
     for verb, path, answer in walk(client, live, token):
         told = document["paths"][path][verb]["responses"]
