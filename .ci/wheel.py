@@ -86,7 +86,7 @@ def clean_up(samespace: Path, place: Path) -> None:
     run(samespace, "scan", "rooms", "--model", "model", cwd=place)
     run(samespace, "dedupe", "rooms", "--report", "report.html", cwd=place, statuses=(10, 11))
     assert (place / "report.html").stat().st_size > 1000
-    (plan,) = (place / "rooms" / ".samespace").rglob("*plan*.json")
+    (plan,) = (place / "rooms" / ".samespace" / "plans").iterdir()
     run(samespace, "apply", plan, *library, cwd=place)
     assert not (original.exists() and original.with_name("copy.jpg").exists())
     run(samespace, "undo", *library, cwd=place)
