@@ -431,7 +431,8 @@ def test_the_hook_installs_what_is_lacking_beside_what_the_image_has(container: 
     container.run()
     asked = container.asked()
     assert [word for word in asked[2:] if not word.startswith(("--", "/"))] == [
-        "install", "ImageHash>=4.3", "safetensors>=0.4", "filelock", "threadpoolctl>=3", "matplotlib", "opencv-python-headless>=4.8"
+        "install", "ImageHash>=4.3", "safetensors>=0.4", "filelock", "threadpoolctl>=3", "matplotlib",
+        "opencv-python-headless>=4.8",
     ]  # fmt: skip
     assert container.asked("pin") == IMAGE_HAS[:3], "pip reads no `===`"
 
