@@ -21,7 +21,8 @@ from samespace.search.same_shot import Sketches
 from samespace.search.space import Space
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet, locate
-from samespace.words.matcher import MEASURES, Matcher
+from samespace.words.match_in_numpy import MEASURES
+from samespace.words.matcher import Matcher
 from samespace.words.photo_features import FeatureSource, combine_features, combine_fields, from_photos
 from samespace.words.search import TRUST, Asked, Embedded, Sentences, ask, look_for, remember, remembered
 from samespace.words.stored_captions import LibraryCaptions
