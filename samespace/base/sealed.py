@@ -55,7 +55,7 @@ def load(
 ) -> Built:
     """Return what `build` makes of the JSON and the arrays in a file of this kind; refuse any other in one sentence.
 
-    `sealed` gives the text of the JSON that the digest is of, and `library` is that of `digest`. A file is data alone: a
+    `sealed` gives the text of the JSON that the digest is of; `library` is that of `digest`. A file is data alone: a
     stranger's is safe to load.
     """
     try:

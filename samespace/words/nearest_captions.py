@@ -67,7 +67,7 @@ class Borrower:
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all."""
         text = "\n".join(self._captions).encode()  # each is one line
-        arrays = {
+        arrays: dict[str, Array] = {
             "features": self.features,
             "captions": np.frombuffer(text, np.uint8),
             "counts": np.array([len(captions) for captions in self.said], np.int64),

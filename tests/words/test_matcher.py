@@ -17,8 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from samespace.base.errors import SameSpaceError
-from samespace.words import match_in_torch, matcher as matching
-from samespace.words import train_matcher
+from samespace.words import match_in_torch, train_matcher
+from samespace.words import matcher as matching
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import CaptionSet
 from samespace.words.feature_files import unit_rows
