@@ -6,8 +6,8 @@ photo's. The more they are, squared and summed, the worse the two fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice, takewhile
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,15 +19,12 @@ from samespace.base.text import readable
 from samespace.words import model_files
 from samespace.words.match_in_numpy import Weights
 from samespace.words.photo_features import FeatureSource
+from samespace.words.ranking import SHORTLIST, Nearest, ranking
 from samespace.words.tokens import split_words
-from samespace.words.vocabulary import SPECIALS, Vocabulary
+from samespace.words.vocabulary import PAD, SPECIALS, Vocabulary
 
 KIND = "matcher"  # of file
 SENTENCES_AT_ONCE, PHOTOS_AT_ONCE = 256, 4096
-SHORTLIST = 500
-
-# Takes a sentence (1, dim) and K; returns the rows with the K highest cosines and these, best first.
-Nearest = Callable[[Floats, int], tuple[Ints, Floats]]
 
 
 class Network(Protocol):
@@ -90,14 +87,15 @@ class Matcher:
         return found
 
     def embed_sentences(self, sentences: Sequence[str]) -> Floats:
-        """Return sentences' vectors, (C, dim)."""
-        ids, lengths = self.vocabulary.encode_all(sentences)
-        found = np.empty((len(sentences), self.dim), np.float32)
+        """Return sentences' vectors, (C, dim); those of the same known words get the same, to the bit."""
+        ids, which = np.unique(self.vocabulary.encode_all(sentences)[0], axis=0, return_inverse=True)
+        lengths = (ids != PAD).sum(1)
+        found = np.empty((len(ids), self.dim), np.float32)
         order = np.argsort(lengths, kind="stable")  # sentences of one length together need little padding
-        for part in blocks(len(sentences), SENTENCES_AT_ONCE):
+        for part in blocks(len(ids), SENTENCES_AT_ONCE):
             some = order[part]
             found[some] = self.network.read(ids[some, : lengths[some].max()], lengths[some])
-        return found
+        return found[which.reshape(-1)]
 
     def score(self, photos: Floats, sentences: Floats) -> Floats:
         """Return scores (N, C) of N embedded photos (N, dim) for C embedded sentences (C, dim), higher is better.
@@ -121,32 +119,22 @@ class Matcher:
         nearest: Nearest | None = None,
         among: Ints | None = None,
     ) -> Iterator[tuple[int, float]]:
-        """Yield the rows and scores of N embedded photos (N, dim), or of the rows `among`, best first.
+        """Yield the rows and scores of N embedded photos (N, dim), or of the rows `among`, best first; see `ranking`.
 
-        Photos with the highest cosines are scored first; `nearest` finds them, if there is a quicker way than to
-        compare with all. The others are scored once they may be as good, which in order is soon: the ranking is the
-        one that all scores would give.
+        In order, too, few are scored: photos may soon be no better.
         """
-        sentence = self.embed_sentences([query])
-        among = np.arange(len(photos)) if among is None else among
-        rows, cosines = (nearest or _nearest_by_product(photos, among))(sentence, min(shortlist + 1, len(among)))
-        listed = self._ranked(photos, np.sort(rows[:shortlist]), sentence)
-        if len(among) <= shortlist:
-            yield from listed
-            return
-        bound = self._bound(cosines[shortlist])
-        sure = list(takewhile(lambda one: one[1] > bound, listed))
-        yield from sure
-        done = {row for row, _ in sure}
-        yield from (one for one in self._ranked(photos, among, sentence) if one[0] not in done)
+        return self.ranked(self.embed_sentences([query]), photos, nearest, among, shortlist)
 
-    def _ranked(self, photos: Floats, rows: Ints, sentence: Floats) -> Iterator[tuple[int, float]]:
-        """Return these rows, which rise, and their scores, best first; of equally good ones the first."""
-        found = np.empty(len(rows), np.float32)
-        for some in blocks(len(rows), PHOTOS_AT_ONCE):
-            found[some] = self.score(np.asarray(photos[rows[some]], np.float32), sentence)[:, 0]
-        order = np.argsort(-found, kind="stable")
-        return zip(rows[order].tolist(), found[order].tolist(), strict=True)
+    def ranked(
+        self,
+        sentence: Floats,
+        photos: Floats,
+        nearest: Nearest | None = None,
+        among: Ints | None = None,
+        shortlist: int = SHORTLIST,
+    ) -> Iterator[tuple[int, float]]:
+        """Yield what `ranking` does, for an embedded sentence (1, dim)."""
+        return ranking(sentence, photos, self.score, self._bound, shortlist, nearest, among)
 
     def _bound(self, cosine: float) -> float:
         """Return the score that a photo of this cosine, or of a lower one, cannot exceed."""
@@ -155,6 +143,15 @@ class Matcher:
     def fit(self, score: float) -> float:
         """Return a score as people read it, 0 to 1: in order how much of the sentence is in the photo."""
         return max(0.0, score if self.measure == "cosine" else 1.0 + score)
+
+    @property
+    def does_arithmetic(self) -> bool:
+        """Return True if sentences and photos may be added: by cosine. In order a sum would only say more."""
+        return self.measure == "cosine"
+
+    def knows(self, word: str) -> bool:
+        """Return True if the word was learnt."""
+        return word in self.vocabulary
 
     def refuse_strangers(self, query: str) -> None:
         """Refuse a query without a known word, and suggest similar words."""
@@ -210,15 +207,6 @@ def _refuse_other_shapes(arrays: Mapping[str, Array], words: int, about: Mapping
     }
     if shapes != {name: values.shape for name, values in arrays.items()}:
         raise ValueError("other weights than a matcher has")
-
-
-def _nearest_by_product(photos: Floats, among: Ints) -> Nearest:
-    def nearest(sentence: Floats, most: int) -> tuple[Ints, Floats]:
-        cosines = photos[among] @ sentence[0]
-        best = np.argsort(-cosines, kind="stable")[:most]
-        return among[best], cosines[best]
-
-    return nearest
 
 
 def best_order_score(cosine: float) -> float:
