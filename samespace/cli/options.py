@@ -69,6 +69,17 @@ def matcher_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("--matcher", type=Path, metavar="FILE", help=meaning)
 
 
+def encoder_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add --encoder."""
+    parser.add_argument("--encoder", metavar="NAME | DIR", help=meaning)
+
+
+def refuse_both(arguments: argparse.Namespace) -> None:
+    """Refuse an encoder with a matcher: a library understands sentences by one."""
+    if arguments.encoder and arguments.matcher:
+        raise SameSpaceError("--encoder and --matcher both say how sentences are understood: give one")
+
+
 def thorough_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Add --thorough."""
     parser.add_argument("--thorough", action="store_true", help=meaning)
