@@ -87,7 +87,7 @@ class _Reading(nn.Module):
 
 
 def write_pair(model: Any, source: Path, folder: Path, below: str = "onnx", fixed: bool = False) -> None:
-    """Write a model as a pair of ONNX files, as the exports on the Hub lay them out; `fixed` for one photo, one length."""
+    """Write a model as a pair of ONNX files, as exports on the Hub lay them out; `fixed` for one photo, one length."""
     place = folder / below
     place.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):

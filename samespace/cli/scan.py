@@ -30,9 +30,9 @@ def scan(arguments: argparse.Namespace) -> None:
     """Read the photos in folders, and remember them.
 
     What is learnt is kept in DIR/.samespace, so that the next scan reads only new and changed files. --model or
-    --backbone lets `search` find more than copies, and prepares `dedupe --kind same-space`. --encoder NAME or --matcher
-    FILE enables search by sentence; an encoder is a CLIP or SigLIP model and needs no training. Videos and RAW files are
-    counted, not compared. A folder without photos gets no .samespace.
+    --backbone lets `search` find more than copies, and prepares `dedupe --kind same-space`. --encoder NAME, a CLIP or
+    SigLIP model, enables search by sentence without training; so does --matcher FILE. Videos and RAW files are counted,
+    not compared. A folder without photos gets no .samespace.
     """
     from samespace.base.photos import EXTENSIONS
     from samespace.cli import show

@@ -13,12 +13,14 @@ from samespace.cli.options import look_of, open_library
 from samespace.cli.search import names_photo
 from samespace.library.library import Library
 from samespace.search.space import Space
+from samespace.words.encoder import Encoder
 from samespace.words.search import SentenceHits, sentences_of
 from samespace.words.search import search_by_sentence as search
 from samespace.words.sentences import Sentences
 from samespace.words.sums import search_by_sum as search_sum
 from samespace.words.sums import terms_of
 
+FIT = "how much of the sentence the photo or its caption shows; 1 is all"
 Found = Callable[[Library, Space, "Sentences | None"], SentenceHits]
 
 
@@ -29,7 +31,7 @@ def search_by_sentence(arguments: argparse.Namespace, sentence: str) -> int:
     def found(library: Library, space: Space, sentences: Sentences | None) -> SentenceHits:
         return search(library, space, sentences, sentence, *narrowed)
 
-    return _answer(arguments, sentence, found, "how much of the sentence the photo or its caption shows; 1 is all")
+    return _answer(arguments, sentence, found, "")
 
 
 def search_by_sum(arguments: argparse.Namespace) -> int:
@@ -60,5 +62,12 @@ def _answer(arguments: argparse.Namespace, asked: str, find: Found, meaning: str
     elif arguments.json:
         print(json.dumps(show.hits_as_json(asked, hits, captions, unknown, arguments.threshold)))
     else:
-        show.show_hits(asked, hits, captions, space, meaning)
+        show.show_hits(asked, hits, captions, space, meaning or _meaning(sentences))
     return 0 if hits else 1
+
+
+def _meaning(sentences: Sentences | None) -> str:
+    """Say what the scores of a sentence mean."""
+    if sentences and isinstance(sentences.speaker, Encoder):
+        return f"cosine of sentence and photo by {sentences.speaker.name}; higher if the caption says it, too"
+    return FIT

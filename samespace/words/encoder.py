@@ -105,7 +105,8 @@ class Encoder:
 def load_encoder(source: str) -> Encoder:
     """Return the encoder in a folder, or of this name on the Hub; the one that was read last is not read again."""
     files = files_of(source)
-    changed = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files.weights)
+    read = (*files.weights, *sorted(files.folder.glob("*.json")))
+    changed = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in read)
     return _load(os.path.realpath(source) if Path(source).is_dir() else source, str(files.folder), changed)
 
 

@@ -47,9 +47,7 @@ def files_of(source: str) -> Files:
     if folder.is_dir():
         return _files_in(folder)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        raise SameSpaceError(
-            f"{source} is not a folder: give a folder with a CLIP or SigLIP model, or its name on the Hub"
-        )
+        raise SameSpaceError(f"{source} is not a folder: give one with a CLIP or SigLIP model, or its name on the Hub")
     return _files_in(_fetched(source))
 
 

@@ -26,11 +26,12 @@ class TransformersModel:
 
     def see(self, pixels: Floats) -> Floats:
         """Return vectors (N, dim), of any length, of photos that are prepared (N, 3, height, width)."""
+        model = self._model
         import torch
 
         with torch.inference_mode():
             try:
-                found = self._model.get_image_features(pixel_values=torch.from_numpy(pixels).to(self._model.device))
+                found = model.get_image_features(pixel_values=torch.from_numpy(pixels).to(model.device))
             except (ValueError, RuntimeError) as error:
                 shape = "×".join(map(str, pixels.shape[1:]))
                 raise SameSpaceError(
@@ -40,16 +41,16 @@ class TransformersModel:
 
     def read(self, sentences: Sequence[str]) -> Floats:
         """Return vectors (C, dim), of any length, of sentences."""
+        model, rows = self._model, []
         import torch
 
-        rows = []
         for at in range(0, len(sentences), _AT_ONCE):
             tokens = self._sentences.read(sentences[at : at + _AT_ONCE])
             given = {"input_ids": tokens.ids, **({} if self._sentences.fills else {"attention_mask": tokens.mask})}
             with torch.inference_mode():
                 try:
-                    here = {name: torch.from_numpy(values).to(self._model.device) for name, values in given.items()}
-                    rows.append(_array(self._model.get_text_features(**here)))
+                    here = {name: torch.from_numpy(values).to(model.device) for name, values in given.items()}
+                    rows.append(_array(model.get_text_features(**here)))
                 except (ValueError, RuntimeError, IndexError) as error:
                     raise SameSpaceError(
                         f"{self._files.folder} has a tokenizer of another model: copy the one that belongs to it"
