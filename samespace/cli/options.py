@@ -104,6 +104,18 @@ def extensions(word: str) -> list[str]:
     return chosen
 
 
+def names_photo(word: str) -> bool:
+    """Return True if there is such a file, or if the word looks like a path."""
+    from samespace.base.photos import EXTENSIONS
+
+    path = Path(word)
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    is_one_word = not any(character.isspace() for character in word)
+    # Not pathlib's, which fails if a sentence is too long for the name of a file.
+    return (is_one_word and os.sep in word) or os.path.isfile(word)  # noqa: PTH113
+
+
 # Folders
 
 

@@ -21,6 +21,7 @@ from samespace.cli.options import (
     look_of,
     look_options,
     matcher_option,
+    names_photo,
     open_library,
     outermost,
     reading_options,
@@ -146,18 +147,6 @@ def _sentence_of(words: Sequence[str]) -> str | None:
             f"{readable(photos[0])} is a photo, and {readable(other)} is not: search for photos, or for one sentence"
         )
     return None if photos or not words else " ".join(words)
-
-
-def names_photo(word: str) -> bool:
-    """Return True if there is such a file, or if the word looks like a path."""
-    from samespace.base.photos import EXTENSIONS
-
-    path = Path(word)
-    if path.suffix.lower() in EXTENSIONS:
-        return True
-    is_one_word = not any(character.isspace() for character in word)
-    # Not pathlib's, which fails if a sentence is too long for the name of a file.
-    return (is_one_word and os.sep in word) or os.path.isfile(word)  # noqa: PTH113
 
 
 Searched = tuple["Space", "float | None", "Iterator[Answer | UnreadablePhoto]"]

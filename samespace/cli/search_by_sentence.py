@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 from samespace.base.text import count, readable
 from samespace.cli import show
-from samespace.cli.options import look_of, open_library
-from samespace.cli.search import names_photo
+from samespace.cli.options import look_of, names_photo, open_library
 from samespace.library.library import Library
 from samespace.search.space import Space
 from samespace.words.encoder import Encoder
