@@ -109,7 +109,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     distinct photos; their balanced_… figures and validation_loss cover pairs sampled as in training, which flatter.
     --split validation measures the spaces that training held out, and gives the figures that training reported.
     """
-    from samespace.model.feature_bank import default_cache
+    from samespace.base.once import default_cache
     from samespace.search.evaluate import evaluate as evaluate_model
     from samespace.search.evaluate import plot, refuse_foreign_plot
 
@@ -145,8 +145,8 @@ def export(arguments: argparse.Namespace) -> None:
     from samespace.model.checkpoint import export as export_model
 
     output = arguments.output or Path("model")
-    model = export_model(arguments.checkpoint, output)
-    print(f"{output}: {model.description['head']} head on {model.description['trunk']}")
+    described = export_model(arguments.checkpoint, output)
+    print(f"{output}: {described['head']} head on {described['trunk']}")
 
 
 def compare_options(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
 from samespace.library.scan import scan
 from samespace.model import learnt_points
-from samespace.model.extract import for_backbone, for_model
+from samespace.model.bare import for_backbone
 from samespace.model.learnt_points import Partners, Seen
 from samespace.model.pairs import TEST, TRAINING, find_photos
 from samespace.model.saved import Model, load
@@ -335,7 +335,7 @@ def test_unreadable_files_are_named(folder: Path) -> None:
 def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[str, Path]) -> None:
     for head in ("compare", "concat"):
         model = load(model_folders[head])
-        library, extractor = Library(tmp_path / head, create=True), for_model(model)
+        library, extractor = Library(tmp_path / head, create=True), model.extractor
         scan(library, [rooms], [same_shot.Sketches(), extractor])
         found = find_duplicates([library], [rooms], DedupeOptions("same-space", threshold=0.5), extractor, model)
         embedded = model.embed([photo.path for photo in library.photos()])
@@ -345,7 +345,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
             keeper, *others = group.members
             for member in others:
                 rows = [[place[photo.content]] for photo in (keeper.photo, member.photo)]
-                (expected,) = model.score(*(embedded.take(torch.tensor(row)) for row in rows))
+                (expected,) = model.score(*(embedded.take(row) for row in rows))
                 assert member.score == pytest.approx(float(expected), abs=0.02)
                 assert member.score >= 0.5
 
@@ -353,7 +353,7 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
 def test_same_space_by_a_model_that_weighs_evidence(
     rooms: Path, tmp_path: Path, model_folders: dict[str, Path]
 ) -> None:
-    model, extractor = load(model_folders["rooms"]), for_model(model_folders["rooms"]).materials
+    model, extractor = load(model_folders["rooms"]), load(model_folders["rooms"]).extractor.materials
     with contextlib.closing(Library(tmp_path / "library", create=True)) as library:
         scan(library, [rooms], [same_shot.Sketches(), extractor])
         found = find_duplicates([library], [rooms], DedupeOptions("same-space"), extractor, model)
@@ -473,7 +473,7 @@ def scanned(
 ) -> dict[str, Scanned]:
     """By kind; "model" is same-space with one. Of six pairs somebody said what they are."""
     model = load(model_folders["compare"])
-    with_model, without = for_model(model), for_backbone("mobilenet_v3_small", "none").materials
+    with_model, without = model.extractor, for_backbone("mobilenet_v3_small", "none").materials
     library = Library(tmp_path_factory.mktemp("library") / FOLDER, create=True)
     scan(library, [album], [same_shot.Sketches(), with_model, without])
     contents = {photo.path.name: photo.content for photo in library.photos()}
