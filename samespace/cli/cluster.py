@@ -65,7 +65,7 @@ def _check_matcher(path: Path) -> None:
 
 
 def _check_captioner(path: Path) -> None:
-    from samespace.words.train_captioner import load
+    from samespace.words.writers import load
 
     load(path)
 

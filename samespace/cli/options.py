@@ -69,6 +69,17 @@ def matcher_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     parser.add_argument("--matcher", type=Path, metavar="FILE", help=meaning)
 
 
+def encoder_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add --encoder."""
+    parser.add_argument("--encoder", metavar="NAME | DIR", help=meaning)
+
+
+def refuse_both(arguments: argparse.Namespace) -> None:
+    """Refuse an encoder with a matcher: a library understands sentences by one."""
+    if arguments.encoder and arguments.matcher:
+        raise SameSpaceError("--encoder and --matcher both say how sentences are understood: give one")
+
+
 def thorough_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Add --thorough."""
     parser.add_argument("--thorough", action="store_true", help=meaning)
@@ -91,6 +102,18 @@ def extensions(word: str) -> list[str]:
         if extension not in known:
             raise argparse.ArgumentTypeError(f"cannot read {extension!r}: choose from {','.join(known)}")
     return chosen
+
+
+def names_photo(word: str) -> bool:
+    """Return True if there is such a file, or if the word looks like a path."""
+    from samespace.base.photos import EXTENSIONS
+
+    path = Path(word)
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    is_one_word = not any(character.isspace() for character in word)
+    # Not pathlib's, which fails if a sentence is too long for the name of a file.
+    return (is_one_word and os.sep in word) or os.path.isfile(word)  # noqa: PTH113
 
 
 # Folders
