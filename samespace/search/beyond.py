@@ -21,7 +21,9 @@ def both_show_more(first: Grey, second: Grey, there: Doubles) -> bool:
 
     `there`, (3, 3), takes a pixel of the first to its place in the second.
     """
-    return _shows_more(first, second, there) and _shows_more(second, first, np.asarray(np.linalg.inv(there), np.float64))
+    return _shows_more(first, second, there) and _shows_more(
+        second, first, np.asarray(np.linalg.inv(there), np.float64)
+    )
 
 
 def _shows_more(photo: Grey, other: Grey, there: Doubles) -> bool:

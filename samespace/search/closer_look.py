@@ -36,7 +36,8 @@ STAMP_SHARE = 0.06  # of a square: what of it a stamp may leave unexplained
 
 Grey = npt.NDArray[np.uint8]
 
-_STEPS, _PAGE_STEPS = (192,), (192, 480)  # pixels: photos are aligned at these sizes, one after the other
+# Pixels: photos are aligned at these sizes, one after the other; small ones, for lines of a turned page to meet theirs.
+_STEPS, _PAGE_STEPS = (192,), (96, 192, 480)
 _SLANT = 0.1  # the cosine between a photo's sides as another shows them: copies keep their right angles
 _MOST_STRETCHED = 1.5
 

@@ -191,9 +191,9 @@ class Copies:
         return scores, [_there(views[number][0], views[number][1], maps[number]) for number in best.tolist()]
 
     def _ways_of(self, first: int, second: int) -> list[tuple[View, View]]:
-        """Return the ways to look at a pair: without borders, with one photo's, and as it was found."""
+        """Return the ways to look at a pair: without borders, with them, and as it was found."""
         ways = [(self._plain_view(first), self._plain_view(second))]
-        if self._bordered[first] != self._bordered[second]:
+        if (self._boxes[first] != self._boxes[second]).any():  # what passes for a border may be a blank part of a page
             ways.append((View(), View()))
         found = self._ways.get((min(first, second), max(first, second)))
         if found:
