@@ -118,10 +118,15 @@ def folder(tmp_path: Path) -> Folder:
 
 
 @pytest.fixture
-def quick() -> Iterator[Folder]:
+def in_memory() -> Iterator[Path]:
     """A folder for loops of hundreds of runs."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
-        yield Folder(Path(name, "photos"))
+        yield Path(name)
+
+
+@pytest.fixture
+def quick(in_memory: Path) -> Folder:
+    return Folder(in_memory / "photos")
 
 
 @pytest.fixture
