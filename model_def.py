@@ -27,14 +27,17 @@ from experiments.local_run import SEED, AtHome, train_locally
 from experiments.trial import Export, GlobalBatches, Metrics, Rows, TrialLog, run, train_on_cluster
 from samespace.base.arrays import Floats, Ints
 from samespace.base.errors import SameSpaceError
+from samespace.base.once import fingerprint
 from samespace.model import metrics
 from samespace.model.backbone import CUTS, Backbone, make_backbone
-from samespace.model.extract import of_backbone
-from samespace.model.feature_bank import Maps, bank, fingerprint
-from samespace.model.network import HEADS, TRAINABLE, Embeddings, TwinNetwork
+from samespace.model.feature_bank import Maps, bank
+from samespace.model.heads import Embeddings
+from samespace.model.known import Known
+from samespace.model.network import HEADS, TRAINABLE, TwinNetwork
 from samespace.model.pairs import AIRBNB, Photos
-from samespace.model.room_network import Known, RoomNetwork
-from samespace.model.saved import Model, Network, describe
+from samespace.model.room_network import RoomNetwork
+from samespace.model.torch_engine import of_backbone
+from samespace.model.write import Network, describe, write_model
 from samespace.search.labelled import Pieces, joined, learn_from
 
 Found = TypeVar("Found")
@@ -148,9 +151,7 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
 
     def export(self, folder: Path) -> None:
         """Write the model as it stands, with the metrics of its validation."""
-        training = self.network.training
-        Model(self.network, self.describe()).save(folder)
-        self.network.train(training)
+        write_model(folder, self.network, self.describe())
 
     def describe(self) -> dict[str, Any]:
         about_data = {

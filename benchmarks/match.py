@@ -36,8 +36,8 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from samespace.base.errors import exit_status  # noqa: E402
-from samespace.model.extract import for_backbone  # noqa: E402
-from samespace.model.feature_bank import default_cache  # noqa: E402
+from samespace.base.once import default_cache  # noqa: E402
+from samespace.model.bare import for_backbone  # noqa: E402
 from samespace.rooms.dataset import write_dataset  # noqa: E402
 from samespace.words.caption_set import locate, read_captions  # noqa: E402
 from samespace.words.metrics import ranks_of, text_to_photo  # noqa: E402

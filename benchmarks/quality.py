@@ -26,10 +26,11 @@ import torch.nn.functional as F
 from samespace import load
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.hashes import hamming, perceptual_hash
+from samespace.base.once import default_cache
 from samespace.base.photos import open_photo
 from samespace.model import metrics
 from samespace.model.backbone import make_backbone
-from samespace.model.feature_bank import bank, default_cache
+from samespace.model.feature_bank import bank
 from samespace.model.network import TRAINABLE, TwinNetwork
 from samespace.model.pairs import TEST, TRAINING, Photos, find_photos
 from samespace.model.projection import fit

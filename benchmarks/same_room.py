@@ -25,9 +25,10 @@ from samespace.duplicates.scores import JoinedFeatures, Scoring, materials_scori
 from samespace.library.library import Library
 from samespace.library.scan import scan
 from samespace.model import metrics
+from samespace.model.heads import Weights
 from samespace.model.learnt_points import LearntPoints
 from samespace.model.pairs import AIRBNB, TEST, TRAINING, find_photos
-from samespace.search.evidence import Evidence, Weights
+from samespace.search.evidence import Evidence
 from samespace.search.kept_points import partners_of
 from samespace.search.look import THRESHOLD, Look, choose_look
 from samespace.search.second_look import looking_twice

@@ -93,7 +93,7 @@ def warm_extractor(arguments: argparse.Namespace) -> Any:
     """Return the network, already converted, so that no photo waits for that."""
     import numpy as np
 
-    from samespace.model.extract import for_backbone
+    from samespace.model.bare import for_backbone
 
     extractor = for_backbone(arguments.backbone, arguments.weights)
     extractor.extract(np.zeros((extractor.batch, 256, 256, 3), np.uint8))

@@ -36,12 +36,16 @@ sys.path.insert(0, str(PROJECT))
 import model_def  # noqa: E402
 from experiments.config import read_config  # noqa: E402
 from experiments.local_run import train_locally  # noqa: E402
+from samespace.base.arrays import Floats  # noqa: E402
 from samespace.base.errors import exit_status  # noqa: E402
 from samespace.model.backbone import SIZE, make_backbone  # noqa: E402
-from samespace.model.extract import of_backbone  # noqa: E402
-from samespace.model.network import TRAINABLE, Embeddings, TwinNetwork  # noqa: E402
+from samespace.model.heads import Embeddings  # noqa: E402
+from samespace.model.known import Known  # noqa: E402
+from samespace.model.network import TRAINABLE, TwinNetwork  # noqa: E402
 from samespace.model.pairs import find_photos, make_pairs  # noqa: E402
-from samespace.model.room_network import Known, RoomNetwork  # noqa: E402
+from samespace.model.projection import MATERIALS, fit  # noqa: E402
+from samespace.model.room_network import RoomNetwork  # noqa: E402
+from samespace.model.torch_engine import of_backbone  # noqa: E402
 from samespace.rooms.dataset import write_dataset  # noqa: E402
 from samespace.search.labelled import see  # noqa: E402
 
@@ -113,11 +117,17 @@ class LoopedRooms(nn.Module):
         seen = of_backbone(backbone).materials
         assert seen is not None
         rows = see(find_photos(root).paths[:32], seen).materials
+        self.seen, self.whiten = seen, fit(rows, np.arange(len(rows)))
         self.network = RoomNetwork(backbone, Known(rows, np.arange(len(rows))))
 
+    def see(self, photos: Tensor) -> Floats:
+        """Return the vectors of photos (N, 3, S, S) of 0..1."""
+        pixels = (photos * 255).permute(0, 2, 3, 1).byte().numpy()
+        return self.whiten(self.seen.extract(pixels)[MATERIALS])
+
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        vectors = [self.network.embed(photos * 255).vectors.float() for photos in (first, second)]
-        likeness = (vectors[0] * vectors[1]).sum(1)
+        alike = np.einsum("nd,nd->n", *(self.see(photos) for photos in (first, second)))
+        likeness = torch.from_numpy(alike)
         logits: Tensor = self.network.alone(likeness, torch.zeros_like(likeness))
         return logits
 

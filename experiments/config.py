@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from samespace.base.errors import SameSpaceError
-from samespace.model.feature_bank import default_cache
+from samespace.base.once import default_cache
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -18,11 +18,11 @@ __version__ = "0.2.0"
 __all__ = ["encode_images", "find_duplicates", "find_duplicates_to_remove", "load", "plot_duplicates"]
 
 
-def load(folder: str | Path, device: str = "cpu") -> Model:
+def load(folder: str | Path) -> Model:
     """Return the trained model in a folder: `compare(photo0, photo1)`, `embed(photos)`, `score(embeddings0, …1)`."""
-    from samespace.model.saved import load as load_model  # torch takes seconds to import; `import samespace` does not
+    from samespace.model.saved import load as load_model  # only now: `import samespace` takes no time
 
-    return load_model(folder, device)
+    return load_model(folder)
 
 
 def __getattr__(name: str) -> object:

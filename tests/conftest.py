@@ -30,15 +30,19 @@ from PIL import Image, ImageEnhance
 
 from samespace.base import progress
 from samespace.base.files import write_whole
+from samespace.duplicates.find import Comparison
+from samespace.duplicates.group import DedupeOptions
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
-from samespace.model import extract
-from samespace.model.backbone import make_backbone
+from samespace.model.backbone import Backbone, make_backbone
 from samespace.model.feature_bank import Maps, bank
+from samespace.model.heads import Embeddings, evidence
+from samespace.model.known import Known
 from samespace.model.network import CompareHead, TwinNetwork
 from samespace.model.pairs import AIRBNB, TRAINING, find_photos
-from samespace.model.room_network import Known, RoomNetwork
-from samespace.model.saved import Model, describe
+from samespace.model.room_network import RoomNetwork
+from samespace.model.torch_engine import of_backbone
+from samespace.model.write import describe, write_model
 from samespace.rooms.dataset import SPACE_TYPES, Room, make_room, viewpoints, write_dataset
 from samespace.rooms.dataset import describe as sentences
 from samespace.rooms.dataset import draw as draw_room
@@ -110,12 +114,10 @@ def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _pytorch() -> Iterator[None]:
-    """OpenVINO works on a network for seconds before it sees a photo: test_extract.py waits for that, nobody else."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extract, "openvino", lambda: None)
-        yield
+@functools.cache
+def make_backbone_once() -> Backbone:
+    """A backbone on random weights, which nobody changes."""
+    return make_backbone(BACKBONE, "none")
 
 
 def made_once(name: str, make: Callable[[Path], None], folders: pytest.TempPathFactory) -> Path:
@@ -153,9 +155,9 @@ def make_network(training_maps: Maps) -> Callable[..., TwinNetwork]:
         network = TwinNetwork(make_backbone(BACKBONE, "none"), head, trainable)
         fit_network(network, training_maps)
         if isinstance(network.head, CompareHead):
-            photos = network.tower(network.freeze(*training_maps))
-            first, second = torch.randint(0, len(photos.vectors), (2, 500))
-            fit_head(network.head, network.head.evidence(photos.take(first), photos.take(second)))
+            photos = Embeddings(*(side.numpy() for side in network.embed_frozen(network.freeze(*training_maps))))
+            first, second = np.random.default_rng(seed).integers(0, len(photos.vectors), (2, 500))
+            fit_head(network.head, evidence(photos.take(first), photos.take(second)))
             torch.nn.init.uniform_(network.head.weight, 0.5, 1.5)  # as if it had learnt something
         return network.eval()
 
@@ -173,14 +175,11 @@ def model_folders(
         data = {"held_out": 0.3, "same_space_type": False}
         for head in ("compare", "concat"):
             network = make_network(head)
-            Model(network, describe(network, {"validation_loss": 0.5}, data)).save(folder / head)
+            write_model(folder / head, network, describe(network, {"validation_loss": 0.5}, data))
         known = Known(find_materials(rooms), find_photos(rooms, TRAINING).spaces())
-        model = Model(network := RoomNetwork(make_backbone(BACKBONE, "none"), known), describe(network, {}, data))
-        model.description["thresholds"] = {
-            "library": {"sure": 0.9, "even": 0.1},
-            "alone": {"sure": 0.95, "even": 0.3},
-        }
-        model.save(folder / "rooms")
+        rooms_network = RoomNetwork(make_backbone_once(), known)
+        thresholds = {"library": {"sure": 0.9, "even": 0.1}, "alone": {"sure": 0.95, "even": 0.3}}
+        write_model(folder / "rooms", rooms_network, {**describe(rooms_network, {}, data), "thresholds": thresholds})
 
     folder = made_once("models", make, tmp_path_factory)
     return {name: folder / name for name in ("compare", "concat", "rooms")}
@@ -188,7 +187,7 @@ def model_folders(
 
 def find_materials(rooms: Path) -> np.ndarray:
     """Return what the drawn rooms' photos to train on are made of, to a network on random weights."""
-    extractor = extract.of_backbone(make_backbone(BACKBONE, "none")).materials
+    extractor = of_backbone(make_backbone_once()).materials
     assert extractor is not None
     return see(find_photos(rooms, TRAINING).paths, extractor).materials
 
@@ -396,6 +395,9 @@ def _make_album(album: Path) -> None:
     (album / "2023" / "damaged.jpg").write_bytes(b"no photo")
     library = Library(album / FOLDER, create=True)
     scan(library, [album], [Sketches()])
+    compared = Comparison([library], [album], DedupeOptions("near", 0.5))
+    compared.at()
+    compared.remember([library])  # or each of a hundred tests would compare the same photos
     for photo in library.photos():
         make_thumbnail(album / FOLDER, photo.content, photo.path)
     library.close()
@@ -424,13 +426,19 @@ def live(album: Path) -> LiveLibrary:
 
 
 @pytest.fixture
-def client(live: LiveLibrary) -> Iterator[TestClient]:
-    """Asks the app as a program on this machine does; see `token`."""
+def client(live: LiveLibrary, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """Asks the app as a program on this machine does; see `token`. Answers wait for what is made in the background."""
     from starlette.testclient import TestClient
 
     from samespace.web.app import make_app
     from samespace.web.guard import Guard
+    from samespace.web.library import photo_map
+    from samespace.web.review import groups
 
+    for background in (groups, photo_map):
+        monkeypatch.setattr(
+            background, "PATIENCE", 60
+        )  # else tests ask again and again, which costs more than the work
     with TestClient(make_app(live, Guard()), base_url="http://127.0.0.1", follow_redirects=False) as client:
         yield client
 
@@ -490,7 +498,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def scriptless(chromium: Browser) -> Iterator[Page]:
     """A page in a fresh window that runs no scripts."""
-    context = chromium.new_context(java_script_enabled=False)
+    context = chromium.new_context(java_script_enabled=False, reduced_motion="reduce")
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
@@ -505,7 +513,7 @@ def complaints() -> list[str]:
 @pytest.fixture(scope="module")
 def window(chromium: Browser) -> Iterator[Page]:
     """A page for one test after the other: a fresh one costs as much as all that a test does in it."""
-    context = chromium.new_context()
+    context = chromium.new_context(reduced_motion="reduce")  # a spinner's pictures keep a processor busy
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from samespace.base.arrays import Array
 from samespace.model.feature_bank import Maps
 from samespace.model.network import BLOCK, CompareHead, TwinNetwork, Whitening
 
@@ -24,10 +25,10 @@ def fit_network(network: TwinNetwork, maps: Maps) -> None:
 
 
 @torch.no_grad()
-def fit_head(head: CompareHead, evidence: Tensor) -> None:
+def fit_head(head: CompareHead, evidence: Array) -> None:
     """Bring both pieces of sample evidence, (N, 2), to one scale."""
-    head.centre.copy_(evidence.mean(0))
-    head.spread.copy_(evidence.std(0).clamp(min=1e-6))
+    head.centre.copy_(torch.from_numpy(evidence.mean(0)))
+    head.spread.copy_(torch.from_numpy(evidence.std(0).clip(1e-6)))
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ from samespace.base.find import walk
 from samespace.base.photos import EXTENSIONS
 from samespace.library import cluster_files
 from samespace.library.read_photos import Extractor, read_batch
-from samespace.model import extract
+from samespace.model.saved import load
 from samespace.search.look import choose_look
 from samespace.search.same_shot import Sketches
 
@@ -91,7 +91,7 @@ class Embedder(experimental.TorchBatchProcessor):  # type: ignore[misc]  # Deter
 def extractors(hparams: dict[str, Any]) -> list[Extractor]:
     """Return what a scan with this model or this backbone runs on each photo."""
     if hparams.get("model"):
-        extractor = extract.for_model(hparams["model"])
+        extractor = load(hparams["model"]).extractor
         return [Sketches(), extractor, *([extractor.materials] if extractor.materials else [])]
     look = choose_look(backbone=hparams["backbone"], weights=hparams.get("weights") or "imagenet")
     return [Sketches(), *look.extractors]

@@ -1,8 +1,12 @@
-"""Compute once what many processes need, and leave it on disk for the others."""
+"""Compute once what many processes need, and leave it on disk for the others: the cache."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -10,6 +14,36 @@ from filelock import FileLock, Timeout
 
 from samespace.base import progress
 from samespace.base.errors import SameSpaceError
+
+
+def default_cache() -> Path:
+    """Return the folder in which what takes long is kept for all of a person's runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "samespace")
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Return a fingerprint of the files' bytes and their order; their names and folders do not matter."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def written_whole(folder: Path, what: str = "a feature bank") -> Iterator[Path]:
+    """Give a folder to write into, and rename it in the end: one of the name `folder` is always whole."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        yield partial
+        partial.replace(folder)
+    except OSError as error:
+        raise SameSpaceError(
+            f"cannot keep {what} in {folder.parent} ({error.strerror}): make room there, or make it writable"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def compute_once(path: Path, what: str, photos: int, compute: Callable[[], None], tell: Callable[[str], None]) -> None:

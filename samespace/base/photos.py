@@ -29,6 +29,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
 
 MOST_PIXELS = 50_000_000  # of one from elsewhere; of a JPEG, which need not be decoded whole, twice as many
 
+SIZE = 256  # the side of the square that extractors and networks see
 BLOCK = 2**20  # pixels that a full decode looks at together
 
 # How a pair's two photos are shown in training, by number; `vary` in model/feature_bank.py makes them.

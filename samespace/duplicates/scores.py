@@ -15,9 +15,10 @@ from samespace.duplicates.bursts import are_two_shots
 from samespace.library.features import Features
 from samespace.library.library import Photo
 from samespace.model import projection
+from samespace.model.heads import Embeddings, Weights, to_embeddings
 from samespace.search import same_shot
 from samespace.search.copies import Copies
-from samespace.search.evidence import CountPartners, Evidence, Weights
+from samespace.search.evidence import CountPartners, Evidence
 from samespace.search.look import SHORTLIST, THRESHOLD
 from samespace.search.neighbours import Candidates, find_neighbours
 
@@ -75,14 +76,10 @@ def one_shot(copies: Copies, photos: Sequence[Photo]) -> Callable[[Ints, Ints], 
 
 def model_scoring(features: JoinedFeatures, model: Model) -> Scoring:
     """Return how a trained model scores `same-space` duplicates, among a short list of candidates for each photo."""
-    import torch
-
-    from samespace.model.network import Embeddings
+    names = ("vectors", "parts") if model.has_parts else ("vectors",)
 
     def embeddings(rows: Ints) -> Embeddings:
-        vectors = torch.from_numpy(features.take("vectors", rows))
-        parts = torch.from_numpy(features.take("parts", rows)) if model.has_parts else torch.empty(len(rows), 0, 0)
-        return Embeddings(vectors, parts)
+        return to_embeddings({name: features.take(name, rows) for name in names})
 
     def score(first: Ints, second: Ints) -> Array:
         return model.score(embeddings(first), embeddings(second))
@@ -104,7 +101,7 @@ def materials_scoring(materials: JoinedFeatures, partners: CountPartners, model:
     if model is None or model.rooms is None:
         whiten, weights, sure = projection.fit(sample), WEIGHTS, THRESHOLD
     else:
-        known, weights = model.rooms.known, Weights(*model.rooms.library.weights())
+        known, weights = model.rooms.known, model.rooms.library
         sure = model.thresholds("library").sure
         whiten = projection.fit(np.concatenate([known.rows, sample]), known.rooms)
     vectors = [whiten(materials.take(projection.MATERIALS, rows[some])) for some in blocks(len(rows), _AT_ONCE)]

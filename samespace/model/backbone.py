@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -109,7 +110,7 @@ def _inception(net: Net) -> Pieces:
 
 def _vgg(net: Net) -> Pieces:
     fully = [layer for layer in net.classifier[:-1] if not isinstance(layer, nn.Dropout)]
-    return net.features[:24], net.features[24:28], nn.Sequential(net.features[28:], net.avgpool, nn.Flatten(), *fully)
+    return net.features[:24], net.features[24:28], nn.Sequential(net.features[28:], Cells(7), nn.Flatten(), *fully)
 
 
 CUTS: dict[str, Callable[[Net], Pieces]] = {
@@ -219,6 +220,31 @@ class PooledConv(nn.Module):
         weight, bias = self.conv.folded()
         places = F.linear(maps.flatten(2).transpose(1, 2), weight.flatten(1), bias)
         return self.activation(places).mean(1)
+
+
+class Cells(nn.Module):
+    """Means of maps (N, C, S, S) in side × side cells, without weights."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return pooled(maps, self.side)
+
+
+def pooled(maps: Tensor, side: int) -> Tensor:
+    """Return the means of maps (N, C, S, S) in side × side cells, as torch's adaptive pooling has them.
+
+    Cells that overlap are matrix products: ONNX has nothing else for them.
+    """
+    here = int(maps.shape[-1])
+    if here % side == 0:
+        return F.adaptive_avg_pool2d(maps, side)
+    edges = np.arange(side + 1) * here / side
+    inside = (np.arange(here) + 1 > edges[:-1, None]) & (np.arange(here) < edges[1:, None])
+    cells = torch.from_numpy((inside / inside.sum(1, keepdims=True)).astype(np.float32)).to(maps.device)
+    return cells @ maps @ cells.T
 
 
 def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:

@@ -11,44 +11,40 @@ import torch
 from torch import Tensor
 
 from samespace.base.errors import SameSpaceError
-from samespace.model.backbone import Backbone, make_unfilled_backbone
-from samespace.model.network import TwinNetwork
-from samespace.model.room_network import rebuilt
-from samespace.model.saved import Model, Network, describe, load
+from samespace.model.backbone import make_unfilled_backbone
+from samespace.model.model_folder import read
 from samespace.model.weights import UNPICKLES_SAFELY
+from samespace.model.write import Network, describe, network_of, rebuild, write_model
 
 
-def export(checkpoint: Path, output: Path) -> Model:
-    """Write a checkpoint's model to `output` and return it: the one it carries, or one rebuilt from its raw state."""
+def export(checkpoint: Path, output: Path) -> dict[str, Any]:
+    """Write a checkpoint's model to `output`, the one it carries or one rebuilt from its raw state; describe it."""
     if not checkpoint.is_dir():
         raise SameSpaceError(f"{checkpoint} is not a folder: give one that `det checkpoint download` wrote")
     carried = [folder for folder in (checkpoint / "model", checkpoint) if (folder / "model.json").is_file()]
-    model = load(carried[0]) if carried else _rebuild(checkpoint)
-    model.save(output)
-    return model
+    if carried:
+        contents = read(carried[0])
+        network, description = rebuild(contents), contents.description
+    else:
+        network = _rebuild(checkpoint)
+        description = describe(network, metrics={}, data={})
+    write_model(output, network, description)
+    return description
 
 
-def _rebuild(checkpoint: Path) -> Model:
+def _rebuild(checkpoint: Path) -> Network:
     """Rebuild the model from `state_dict.pth` and the hyperparameters beside it, without Determined or the photos."""
     try:
         hparams = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
         backbone = make_unfilled_backbone(hparams["backbone"])
-        network = _network(backbone, hparams, _read_state(checkpoint / "state_dict.pth"))
+        state = _read_state(checkpoint / "state_dict.pth")
+        return network_of(backbone, hparams["head"], hparams.get("trainable"), state)
     except FileNotFoundError as error:
         raise SameSpaceError(
             f"{checkpoint} is not a checkpoint of SameSpace: it lacks {Path(error.filename).name}"
         ) from error
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise SameSpaceError(f"{checkpoint} is damaged or not a checkpoint of SameSpace: download it again") from error
-    return Model(network, describe(network, metrics={}, data={}))
-
-
-def _network(backbone: Backbone, hparams: dict[str, Any], state: dict[str, Tensor]) -> Network:
-    if "matrix" in state:
-        return rebuilt(backbone, state)
-    network = TwinNetwork(backbone, hparams["head"], hparams.get("trainable"))
-    network.load_state_dict(state)
-    return network
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

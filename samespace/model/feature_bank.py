@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samespace.base import progress
-from samespace.base.errors import SameSpaceError
-from samespace.base.once import compute_once
+from samespace.base.once import compute_once, fingerprint, written_whole
 from samespace.base.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
 from samespace.model.backbone import SIZE, Backbone
 
@@ -31,11 +27,6 @@ class Maps(NamedTuple):
 
     parts: Tensor  # (N, V, C, h, w), a sixteenth of the photo's size
     seen: Tensor  # (N, V, C', h', w'), what the last convolution sees
-
-
-def default_cache() -> Path:
-    """Return the folder in which the banks of all of a person's runs are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "samespace")
 
 
 def photos_at_once(device: str | torch.device) -> int:
@@ -91,14 +82,6 @@ def bank(
     return Maps(*(torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in Maps._fields))
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
-    """Return a fingerprint of the photos' bytes and their order; their names and folders do not matter."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
-
-
 def _bank_in_memory(paths: Sequence[Path], backbone: Backbone, device: str) -> Maps:
     shapes = backbone.shapes()[:2]
     maps = Maps(*(torch.empty((len(paths), len(VARIANTS), *shape), dtype=torch.half) for shape in shapes))
@@ -115,23 +98,6 @@ def _write_bank(folder: Path, paths: Sequence[Path], backbone: Backbone, device:
         _fill(Maps(*(torch.from_numpy(array) for array in arrays)), paths, backbone, device)
         for array in arrays:
             array.flush()
-
-
-@contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """Give a folder to write a bank into, and rename it in the end: one of the name `folder` is always a whole bank."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
-        yield partial
-        partial.replace(folder)
-    except OSError as error:
-        raise SameSpaceError(
-            f"cannot keep a feature bank in {folder.parent} ({error.strerror}): make room there, or make it writable"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:

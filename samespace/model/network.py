@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from samespace.base.errors import SameSpaceError
 from samespace.model.backbone import Backbone
 from samespace.model.feature_bank import frozen_maps
+from samespace.model.heads import CODE, Embeddings
 
 HEADS = ("compare", "concat")
 TRAINABLE = ("head", "last_conv")
@@ -20,8 +21,8 @@ DEFAULT_TRAINABLE = {"compare": "head", "concat": "last_conv"}
 
 VECTOR_DIM = 512
 PART_DIM = 32
-CODE = 127  # parts are kept as integers of -127..127: 8 KB a photo
 BLOCK = 256
+WIDTHS = (2048, 1024, 512)  # of the hidden layers of `concat`
 
 
 class Frozen(NamedTuple):
@@ -36,16 +37,6 @@ class Frozen(NamedTuple):
 
     def take(self, rows: Tensor) -> Frozen:
         return Frozen(self.start[rows], self.parts[rows])
-
-
-class Embeddings(NamedTuple):
-    """What is kept of N photos to compare them: vectors (N, D), and parts (N, K, 32) of int8 or (N, 0, 0)."""
-
-    vectors: Tensor
-    parts: Tensor
-
-    def take(self, rows: Tensor) -> Embeddings:
-        return Embeddings(self.vectors[rows], self.parts[rows])
 
 
 class Whitening(nn.Module):
@@ -65,10 +56,7 @@ class Whitening(nn.Module):
 
 
 class CompareHead(nn.Module):
-    """The head of `compare` in models of format 1, which still answer as they did.
-
-    It weighs two pieces of evidence: the cosine of the whole photos, and how well their parts pair up.
-    """
+    """The weights of the head that models of format 1 have for `compare`; heads.py weighs by them."""
 
     centre: Tensor
     spread: Tensor
@@ -80,45 +68,17 @@ class CompareHead(nn.Module):
         self.weight = nn.Parameter(torch.ones(2))
         self.bias = nn.Parameter(torch.zeros(()))
 
-    @staticmethod
-    def evidence(first: Embeddings, second: Embeddings) -> Tensor:
-        """Return the evidence on N pairs, (N, 2): cosine, and how well parts pair up."""
-        cosine = (first.vectors * second.vectors).sum(1)
-        return torch.stack([cosine, paired_parts(first.parts, second.parts)], 1)
-
-    def weigh(self, evidence: Tensor) -> Tensor:
-        """Turn evidence, (N, 2), into logits (N,)."""
-        return (evidence - self.centre) / self.spread @ self.weight + self.bias
-
-    def forward(self, first: Embeddings, second: Embeddings) -> Tensor:
-        return self.weigh(self.evidence(first, second))
-
-
-def paired_parts(parts0: Tensor, parts1: Tensor) -> Tensor:
-    """Return how much of one photo is found again in the other, (N,), given codes (N, K, C) of both.
-
-    Parts pair up when each is the other's nearest; a pair counts with the cube of its cosine, so that a few sure
-    matches outweigh many vague ones (the kernel of Tolias, Avrithis and Jégou, ICCV 2013).
-    """
-    cosine = torch.bmm(parts0.float(), parts1.float().transpose(1, 2)) / CODE**2  # (N, K, K)
-    best0, partner0 = cosine.max(2)
-    best1, partner1 = cosine.max(1)
-    found0 = best0.clamp(min=0) ** 3 * (best0 >= best1.gather(1, partner0))
-    found1 = best1.clamp(min=0) ** 3 * (best1 >= best0.gather(1, partner1))
-    # Parts that are alike, as of a bare wall, may share a partner: only the mean of both sides is symmetric.
-    return (found0.sum(1) + found1.sum(1)) / 2
-
 
 class ConcatHead(nn.Module):
     """The classic head: both embeddings side by side through an MLP. In use it takes the mean of both orders."""
 
     def __init__(self, dim: int, dropouts: Sequence[float]) -> None:
         super().__init__()
-        sizes = (2 * dim, 2048, 1024, 512)
+        sizes = (2 * dim, *WIDTHS)
         layers: list[nn.Module] = []
         for before, after, dropout in zip(sizes[:-1], sizes[1:], dropouts, strict=True):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-        self.mlp = nn.Sequential(*layers, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.mlp = nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 64), nn.ReLU(), nn.Linear(64, 1))
 
     def forward(self, first: Embeddings, second: Embeddings) -> Tensor:
         logits = self._one_way(first, second)
@@ -164,10 +124,13 @@ class TwinNetwork(nn.Module):
     def freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
         """Return the tower's inputs, N or N·V rows, for maps of shape (N, C, h, w) or (N, V, C, h, w)."""
         parts, seen = (maps.flatten(0, -4) for maps in (parts, seen))
-        blocks = [self._freeze(*both) for both in zip(torch.split(parts, BLOCK), torch.split(seen, BLOCK), strict=True)]
+        blocks = [
+            self.freeze_block(*both) for both in zip(torch.split(parts, BLOCK), torch.split(seen, BLOCK), strict=True)
+        ]
         return Frozen(*(torch.cat(column) for column in zip(*blocks, strict=True)))
 
-    def _freeze(self, parts: Tensor, seen: Tensor) -> Frozen:
+    def freeze_block(self, parts: Tensor, seen: Tensor) -> Frozen:
+        """Return the tower's inputs for a few photos' maps, (N, C, h, w)."""
         start = seen.to(self._device) if self.trainable == "last_conv" else self._last(seen)
         if not isinstance(self.head, CompareHead):
             return Frozen(start, torch.empty(len(start), 0, 0, dtype=torch.int8, device=start.device))
@@ -189,7 +152,10 @@ class TwinNetwork(nn.Module):
         return Embeddings(vectors, frozen.parts)
 
     def forward(self, start0: Tensor, parts0: Tensor, start1: Tensor, parts1: Tensor) -> Tensor:
-        """Return logits (N,) of N pairs of frozen photos; plain tensors, as distributed wrappers expect."""
+        """Return logits (N,) of N pairs of frozen photos; plain tensors, as distributed wrappers expect.
+
+        Only `concat` learns.
+        """
         return self.head(self.tower(Frozen(start0, parts0)), self.tower(Frozen(start1, parts1)))
 
     @torch.no_grad()

@@ -6,31 +6,16 @@ these, so that what tells rooms apart is learnt from both.
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import NamedTuple
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samespace.base.arrays import Array, Ints
-from samespace.base.errors import SameSpaceError
-from samespace.model import materials
 from samespace.model.backbone import Backbone
-from samespace.model.network import Embeddings
+from samespace.model.known import Known
 from samespace.model.projection import Projection, fit
 
-MOST = 1024  # photos that a model carries: 9 MB; more tell hardly more, and whitening takes the cube of their number
 PRIOR = 20.0  # pairs that stand against as much surprise
 USUAL = (7.5, 2.0)  # what likeness and proof count before anything is learnt
 LIBRARY, ALONE = -6.0, -3.0  # the bias, where most pairs are of two rooms, and where half are
-
-
-class Known(NamedTuple):
-    """Photos whose rooms are known: their materials (M, D) of int8, and the numbers of their rooms (M,)."""
-
-    rows: Array
-    rooms: Ints
 
 
 class Odds(nn.Module):
@@ -98,22 +83,6 @@ class RoomNetwork(nn.Module):
         both = torch.stack([self.library.logarithms, self.alone.logarithms])
         return PRIOR * ((both - usual) ** 2).sum()
 
-    def project(self, rows: Array) -> Array:
-        """Return the vectors (N, d) of photos, by their materials (N, D); in half precision."""
-        return self._whiten(rows).astype(np.float16)
-
-    @cached_property
-    def _whiten(self) -> Projection:
-        return Projection(self.mean.cpu().numpy(), self.matrix.cpu().float().numpy(), int(self.split))
-
-    @torch.no_grad()
-    def embed(self, pixels: Tensor) -> Embeddings:
-        """Return what is kept of photos (N, 3, S, S) of 0..255."""
-        pixels = pixels.to(self.mean.device)
-        maps = materials.see(pixels, self.backbone.stages(pixels))
-        rows = materials.describe(maps, pixels.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8))
-        return Embeddings(torch.from_numpy(self.project(rows)), torch.empty(len(rows), 0, 0, dtype=torch.int8))
-
 
 def rebuilt(backbone: Backbone, state: dict[str, Tensor]) -> RoomNetwork:
     """Return the network whose state this is."""
@@ -127,15 +96,3 @@ def rebuilt(backbone: Backbone, state: dict[str, Tensor]) -> RoomNetwork:
     network = RoomNetwork(backbone, Known(rows.numpy(), rooms.numpy()), projection)
     network.load_state_dict(state)
     return network
-
-
-def choose_known(rows: Array, rooms: Ints) -> Known:
-    """Return up to `MOST` of labelled photos, whole rooms, and rather such as have several photos."""
-    numbers, counts = np.unique(rooms, return_counts=True)
-    shuffled = np.random.default_rng(0).permutation(len(numbers))
-    order = shuffled[np.argsort(counts[shuffled] < 2, kind="stable")]
-    fits = order[counts[order].cumsum() <= MOST]
-    chosen = np.flatnonzero(np.isin(rooms, numbers[fits]))
-    if len(chosen) < 2:
-        raise SameSpaceError(f"{len(chosen)} photos of known rooms are too few to learn from: give more")
-    return Known(np.ascontiguousarray(rows[chosen]), rooms[chosen])

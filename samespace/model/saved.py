@@ -1,58 +1,33 @@
-"""Save a trained model in a folder and load it: `model.json` describes it, a safetensors file holds the weights."""
+"""Use a trained model: embed photos, and say how probably two of them show the same space."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from samespace.base.arrays import Array, Doubles
 from samespace.base.errors import SameSpaceError
-from samespace.base.files import content_hash, write_whole
-from samespace.base.own_files import refuse_foreign
-from samespace.base.photos import Pixels, as_pixels, read_pixels
-from samespace.model import room_network
-from samespace.model.backbone import SIZE, make_unfilled_backbone
-from samespace.model.feature_bank import photos_at_once, to_tensor
-from samespace.model.network import Embeddings, TwinNetwork
-from samespace.model.points import BYTES, find_points, partners, points_of, strength
-from samespace.model.room_network import RoomNetwork
+from samespace.base.photos import SIZE, Pixels, as_pixels, read_pixels
+from samespace.model.engine import Engine, OnnxEngine, Sheet, has_runtime
+from samespace.model.extract import NetworkExtractor, of_rooms, of_twins
+from samespace.model.heads import CompareHead, Embeddings, Head, RoomHead, make_head, to_embeddings
+from samespace.model.model_folder import OF_ANOTHER, Contents, Thresholds, damaged, read
+from samespace.model.points import BYTES, find_points, partners, points_of
 
-FORMATS = (1, 2)  # twin networks, and room networks
 PAIRS_AT_ONCE = 256
 
 
-Network = TwinNetwork | RoomNetwork
-
-
-class Thresholds(NamedTuple):
-    """Probabilities that two photos show one space: where 99 % of pairs do, and that part pairs best from others."""
-
-    sure: float
-    even: float
-
-
 class Model:
-    """A trained model: it gives the probability that two photos show the same space."""
+    """A trained model: it gives the probability that two photos show the same space. Any thread may ask it."""
 
-    def __init__(self, network: Network, description: dict[str, Any]) -> None:
-        self.network = network.eval()
-        self.description = description
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+    def __init__(self, contents: Contents, head: Head, extractor: NetworkExtractor) -> None:
+        self.contents, self.description = contents, contents.description
+        self.head, self.extractor = head, extractor
 
     @property
     def threshold(self) -> float:
@@ -68,23 +43,23 @@ class Model:
     @property
     def has_parts(self) -> bool:
         """Tell if it also compares photos part by part, as `compare` of format 1 did."""
-        return isinstance(self.network, TwinNetwork) and self.network.head_name == "compare"
+        return isinstance(self.head, CompareHead)
 
     @property
-    def rooms(self) -> RoomNetwork | None:
-        """Return the network if it weighs evidence, so that a library's photos are whitened with its own."""
-        return self.network if isinstance(self.network, RoomNetwork) else None
+    def rooms(self) -> RoomHead | None:
+        """Return the head if it weighs evidence, so that a library's photos are whitened with its own."""
+        return self.head if isinstance(self.head, RoomHead) else None
 
     def embed(self, photos: Iterable[str | Path | Image.Image]) -> Embeddings:
-        """Return what is kept of N photos: vectors (N, D) in half precision and parts (N, K, 32), on the CPU."""
-        batches = [self._embed(batch) for batch in _batches(iter(photos), photos_at_once(self.device))]
+        """Return what is kept of N photos: vectors (N, D) in half precision and parts (N, K, 32)."""
+        batches = [self.embed_pixels(np.stack(batch)) for batch in _batches(iter(photos), self.extractor.batch)]
         if not batches:
             raise SameSpaceError("no photos to embed: give at least one")
-        return Embeddings(*(torch.cat(column) for column in zip(*batches, strict=True)))
+        return Embeddings(*(np.concatenate(column) for column in zip(*batches, strict=True)))
 
-    def _embed(self, photos: Sequence[Pixels]) -> Embeddings:
-        vectors, parts = self.network.embed(to_tensor(photos))
-        return Embeddings(vectors.half().cpu(), parts.cpu())
+    def embed_pixels(self, pixels: Pixels) -> Embeddings:
+        """Return what is kept of photos (N, 256, 256, 3)."""
+        return to_embeddings(self.extractor.columns(pixels))
 
     def score(self, embeddings0: Embeddings, embeddings1: Embeddings, shared: int = 0) -> Doubles:
         """Return the probability (N,) that N pairs of photos show the same space; one side may be a single photo.
@@ -93,22 +68,10 @@ class Model:
         """
         count = max(len(embeddings0.vectors), len(embeddings1.vectors))
         logits = [
-            self._logits(_rows(embeddings0, at, count), _rows(embeddings1, at, count), shared)
+            self.head.logits(_rows(embeddings0, at, count), _rows(embeddings1, at, count), shared)
             for at in range(0, count, PAIRS_AT_ONCE)
         ]
-        return torch.sigmoid(torch.cat(logits)).numpy() if logits else np.empty(0)
-
-    @torch.no_grad()
-    def _logits(self, first: Embeddings, second: Embeddings, shared: int) -> Tensor:
-        first, second = self._on_device(first), self._on_device(second)
-        if isinstance(self.network, TwinNetwork):
-            return self.network.head(first, second).double().cpu()
-        likeness = (first.vectors * second.vectors).sum(1)
-        proof = float(strength(np.array([shared]))[0])
-        return self.network.alone(likeness, torch.full_like(likeness, proof)).double().cpu()
-
-    def _on_device(self, embeddings: Embeddings) -> Embeddings:
-        return Embeddings(embeddings.vectors.float().to(self.device), embeddings.parts.to(self.device))
+        return 1 / (1 + np.exp(-np.concatenate([np.empty(0), *logits]).clip(-700, 700)))
 
     def compare(self, photo0: str | Path | Image.Image, photo1: str | Path | Image.Image) -> float:
         """Return the probability that two photos show the same space."""
@@ -120,132 +83,54 @@ class Model:
     ) -> tuple[float, float]:
         """Return the probability, and the cosine of their vectors, of two photos that share so many points."""
         both = self.embed([photo0, photo1])
-        first, second = (both.take(torch.tensor([at])) for at in (0, 1))
-        return float(self.score(first, second, shared)[0]), float(first.vectors.float() @ second.vectors.float().T)
-
-    def save(self, folder: Path) -> None:
-        """Write the folder so that a reader finds a whole model at any moment: this one or the one before."""
-        weights = save_tensors({name: value.contiguous().cpu() for name, value in self.network.state_dict().items()})
-        # Named by content, so that the old weights stay until the new description names the new ones.
-        digest = hashlib.sha256(weights).hexdigest()
-        name = _weights_name(digest)
-        description = {**self.description, "weights": {"file": name, "sha256": digest}}
-        refuse_foreign(folder / "model.json", _is_description, "a model of samespace", "folder")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / name, weights)
-            write_whole(folder / "model.json", json.dumps(description, indent=2).encode())
-            for stale in folder.glob("weights-*.safetensors"):
-                if stale.name != name and stale.name == _weights_name(content_hash(stale)):  # one of ours
-                    stale.unlink()
-            for torn in folder.glob(".weights-*.safetensors.partial"):
-                torn.unlink()
-        except OSError as error:
-            raise SameSpaceError(f"cannot write the model to {folder} ({error}): name another folder") from error
+        first, second = both.take(slice(0, 1)), both.take(slice(1, 2))
+        cosine = first.vectors.astype(np.float32) @ second.vectors.astype(np.float32).T
+        return float(self.score(first, second, shared)[0]), float(cosine[0, 0])
 
 
-def _weights_name(digest: str) -> str:
-    return f"weights-{digest[:16]}.safetensors"
+def load(folder: str | Path) -> Model:
+    """Return the model in a folder. No code in it is run, so a folder from a stranger is safe to load.
 
-
-def _is_description(file: BinaryIO) -> bool:
-    try:
-        return {"format", "trunk", "head"} <= json.load(file).keys()
-    except (ValueError, AttributeError, RecursionError):
-        return False
-
-
-def describe(network: Network, metrics: dict[str, float], data: dict[str, Any]) -> dict[str, Any]:
-    """Return what `model.json` holds: what it takes to rebuild the network, its metrics, and the data behind them."""
-    return {
-        "format": FORMATS[isinstance(network, RoomNetwork)],
-        "trunk": network.backbone.name,
-        "cut": network.trainable,
-        "size": SIZE,
-        "mean": list(network.backbone.mean),
-        "std": list(network.backbone.std),
-        "head": network.head_name,
-        "threshold": 0.5,
-        "metrics": metrics,
-        "data": data,
-    }
-
-
-def load(folder: str | Path, device: str = "cpu") -> Model:
-    """Return the model in a folder. No code in it is run, so a folder from a stranger is safe to load."""
+    A folder without a network in ONNX, as earlier versions wrote it, needs torch to run.
+    """
     folder = Path(folder)
-    description, weights = _read(folder)
+    contents = read(folder)
     try:
-        backbone = make_unfilled_backbone(description["trunk"])
-        backbone.mean, backbone.std = (_per_colour(description[name]) for name in ("mean", "std"))
-        twins = description["format"] == 1 and TwinNetwork(backbone, description["head"], description["cut"])
-        if not (min(backbone.std) >= 0.01 and all(0 <= at <= 1 for at in _thresholds_in(description))):
-            raise ValueError("a number is out of range")
+        head = make_head(contents.description["head"], contents.description["format"] == 2, contents.weights)
+    except (ValueError, KeyError) as error:
+        raise SameSpaceError(f"{folder} {OF_ANOTHER}") from error
+    if contents.network is not None and has_runtime():
+        engine, sheet = _portable(folder, contents.description["network"], contents.network)
+    else:
+        engine, sheet = _with_torch(contents)
+    extractor = of_rooms(engine, sheet, head) if isinstance(head, RoomHead) else of_twins(engine, sheet)
+    return Model(contents._replace(network=None), head, extractor)
+
+
+def _portable(folder: Path, said: dict[str, Any], content: bytes) -> tuple[Engine, Sheet]:
+    """Return the engine of the ONNX file that a model carries."""
+    try:
+        sheet = Sheet.from_json(said)
+        return OnnxEngine(content, folder / said["file"], sheet), sheet
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
-    if description.get("size") != SIZE:
-        raise SameSpaceError(f"{folder} wants photos of {description.get('size')} pixels: this version takes {SIZE}")
+        raise damaged(folder, error) from error
+
+
+def _with_torch(contents: Contents) -> tuple[Engine, Sheet]:
+    """Return the engine that rebuilds a model's network from its weights."""
     try:
-        state = load_tensors(weights)
-        network: Network = _filled(twins, state) if twins else room_network.rebuilt(backbone, state)
-    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        import torch
+    except ImportError as error:
         raise SameSpaceError(
-            f"{folder} holds weights of another network than model.json says: export it again"
+            f"{contents.folder} holds no network in ONNX, as earlier versions wrote it: convert it where torch is "
+            f"installed (pip install 'samespace[train]') by: samespace export {contents.folder} -o {contents.folder}"
         ) from error
-    if not all(value.isfinite().all() for value in network.state_dict().values()):
-        raise SameSpaceError(f"{folder} holds weights that are not finite numbers: train or export the model again")
-    return Model(network.to(device), description)
+    from samespace.model.graphs import of_network
+    from samespace.model.torch_engine import TorchEngine
+    from samespace.model.write import rebuild
 
-
-def _filled(network: TwinNetwork, state: dict[str, Tensor]) -> TwinNetwork:
-    network.load_state_dict(state)
-    return network
-
-
-def _thresholds_in(description: dict[str, Any]) -> list[float]:
-    """Return every threshold that a description names."""
-    named = [found[name] for found in description.get("thresholds", {}).values() for name in Thresholds._fields]
-    return [float(at) for at in (description["threshold"], *named)]
-
-
-def _per_colour(values: Any) -> tuple[float, ...]:
-    """Return three finite numbers; raise TypeError or ValueError for anything else."""
-    red, green, blue = (float(value) for value in values)
-    if not all(abs(value) <= 10 for value in (red, green, blue)):  # pixels are from 0 to 1
-        raise ValueError("a number is out of range")
-    return red, green, blue
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the description and the weights it names; read both again if a newer model has just replaced them."""
-    description = read_description(folder)
-    try:
-        name, digest = Path(description["weights"]["file"]).name, description["weights"]["sha256"]
-    except (KeyError, TypeError) as error:
-        raise SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again") from error
-    try:
-        weights = (folder / name).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-        if read_description(folder) != description:
-            return _read(folder)
-        raise SameSpaceError(f"{folder} lacks its weights {name}: copy the whole folder") from error
-    if hashlib.sha256(weights).hexdigest() != digest:
-        raise SameSpaceError(f"{folder / name} is damaged: it is not what model.json says; copy or export it again")
-    return description, weights
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Return what a model's `model.json` holds; refuse one that is damaged or of another format."""
-    path = folder / "model.json"
-    if not path.is_file():
-        raise SameSpaceError(f"no model in {folder}: give a folder that holds model.json, as `samespace export` writes")
-    try:
-        description = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise SameSpaceError(f"{path} is damaged: export the model again") from error
-    if not isinstance(description, dict) or description.get("format") not in FORMATS:
-        raise SameSpaceError(f"{path} is not of format 1 or 2: use the version of samespace that wrote it")
-    return description
+    graph = of_network(rebuild(contents).to("cuda" if torch.cuda.is_available() else "cpu"))
+    return TorchEngine(graph), graph.sheet
 
 
 def _batches(photos: Iterator[str | Path | Image.Image], size: int) -> Iterator[list[Pixels]]:
@@ -265,7 +150,7 @@ def _rows(embeddings: Embeddings, at: int, count: int) -> Embeddings:
     """Return up to `PAIRS_AT_ONCE` of `count` rows, from row `at`; a single row is repeated."""
     if len(embeddings.vectors) == 1:
         size = min(PAIRS_AT_ONCE, count - at)
-        return Embeddings(*(column.expand(size, *column.shape[1:]) for column in embeddings))
+        return Embeddings(*(np.broadcast_to(column, (size, *column.shape[1:])) for column in embeddings))
     if len(embeddings.vectors) != count:
         raise SameSpaceError(f"cannot pair {len(embeddings.vectors)} photos with {count}: give as many, or one")
     return Embeddings(*(column[at : at + PAIRS_AT_ONCE] for column in embeddings))

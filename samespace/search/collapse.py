@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,12 +12,10 @@ from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.library.features import Features
 from samespace.library.library import Library, Photo
+from samespace.model.heads import Embeddings, to_embeddings
 from samespace.search import same_shot
 from samespace.search.look import SHORTLIST, Look
 from samespace.search.pair_scores import Remembered, recalled_scores
-
-if TYPE_CHECKING:
-    from samespace.model.network import Embeddings
 
 HEADS, PAIRS = 10, 256  # most results whose copies are looked for in one call, and most pairs scored in it
 ROOM = 1 << 22  # pairs whose scores are kept in memory: 64 MB
@@ -132,14 +130,3 @@ def _by_number(verdicts: Mapping[frozenset[str], bool], contents: Sequence[str])
             one, other = (number[content] for content in pair)
             by_number[one][other] = by_number[other][one] = same
     return dict(by_number)
-
-
-def to_embeddings(fields: Mapping[str, Array]) -> Embeddings:
-    """Return an extractor's fields, N rows each, as the embeddings of N photos."""
-    import torch
-
-    from samespace.model.network import Embeddings
-
-    vectors = torch.from_numpy(fields["vectors"])
-    parts = torch.from_numpy(fields["parts"]) if "parts" in fields else torch.empty(len(vectors), 0, 0)
-    return Embeddings(vectors, parts)

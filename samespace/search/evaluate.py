@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from samespace.base import progress
-from samespace.base.arrays import Doubles, Flags, Ints
+from samespace.base.arrays import Doubles, Flags, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
+from samespace.base.once import fingerprint
 from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign
 from samespace.base.photos import VARIANTS
 from samespace.model import metrics
-from samespace.model.extract import for_model
-from samespace.model.feature_bank import bank, fingerprint
-from samespace.model.network import Embeddings, TwinNetwork
+from samespace.model.heads import Embeddings
 from samespace.model.pairs import RANKED, TEST, Pairs, Photos, find_photos, known_pairs, make_pairs, splits
 from samespace.model.saved import PAIRS_AT_ONCE, Model
 from samespace.search.labelled import gather, see
@@ -63,12 +61,11 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
 
 def _evaluate_rooms(model: Model, photos: Photos, known: Ints, cache: Path | None) -> Evaluation:
     """Take the photos for one library, and score them as one is: a short list first, then the evidence."""
-    assert model.rooms is not None
-    extractor = for_model(model).materials
-    assert extractor is not None
-    pieces = gather(see(photos.paths, extractor, cache), model.rooms.known, known)
-    with torch.no_grad():
-        logits = model.rooms(torch.tensor(pieces.evidence, device=model.device))[0].double().cpu().numpy()
+    rooms, extractor = model.rooms, model.extractor.materials
+    assert rooms is not None and extractor is not None
+    pieces = gather(see(photos.paths, extractor, cache), rooms.known, known)
+    likeness, proof = pieces.evidence[:, :2].astype(np.float64).T
+    logits = rooms.library.logits(likeness, proof)
     found, marks = metrics.as_found(logits, pieces.listed), model.thresholds("library")
     sure = found >= metrics.logit(marks.sure)
     figures: dict[str, float | int] = {
@@ -83,24 +80,39 @@ def _evaluate_rooms(model: Model, photos: Photos, known: Ints, cache: Path | Non
 
 def _evaluate_twins(model: Model, photos: Photos, known: Ints, pairs: Pairs, cache: Path | None) -> Evaluation:
     """Score all pairs of photos, and pairs of their variants made like training's."""
-    network = model.network
-    assert isinstance(network, TwinNetwork)
-    with torch.no_grad():
-        maps = bank(photos.paths, network.backbone, cache, str(model.device))
-        embeddings = network.embed_frozen(network.freeze(*maps))
-        balanced = _logits(network, embeddings, pairs.rows())
-        as_is = Embeddings(*(column[:: len(VARIANTS)] for column in embeddings))
-        logits = _logits(network, as_is, known)
+    embeddings = _of_every_variant(model, photos, cache)
+    balanced = _logits(model, embeddings, pairs.rows())
+    logits = _logits(model, embeddings.take(slice(None, None, len(VARIANTS))), known)
     figures = {**metrics.of_all_pairs(logits, known[:, 2]), **metrics.of_balanced_pairs(balanced, pairs.label)}
     return Evaluation({**figures}, logits, known[:, 2], np.ones(len(known), bool))
 
 
-def _logits(network: TwinNetwork, embeddings: Embeddings, rows: Ints) -> Doubles:
+def _of_every_variant(model: Model, photos: Photos, cache: Path | None) -> Embeddings:
+    """Return the embeddings of every photo in every variant, as training makes them: of one photo after the other."""
+    import torch
+
+    from samespace.model.feature_bank import bank
+    from samespace.model.network import TwinNetwork
+    from samespace.model.write import rebuild
+
+    network = rebuild(model.contents)
+    assert isinstance(network, TwinNetwork)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.no_grad():
+        maps = bank(photos.paths, network.to(device).backbone, cache, device)
+        vectors, parts = network.embed_frozen(network.freeze(*maps))
+    return Embeddings(vectors.cpu().numpy(), parts.cpu().numpy())
+
+
+def _logits(model: Model, embeddings: Embeddings, rows: Ints) -> Doubles:
     """Return logits (P,) of pairs given as rows of `embeddings`, (P, 2 or more)."""
-    pairs = torch.from_numpy(rows).to(embeddings.vectors.device)
-    blocks = progress.over(torch.split(pairs, PAIRS_AT_ONCE), "pairs", unit=" blocks")
-    logits = [network.head(embeddings.take(block[:, 0]), embeddings.take(block[:, 1])) for block in blocks]
-    return torch.cat(logits).double().cpu().numpy()
+    some = [rows[block] for block in blocks(len(rows), PAIRS_AT_ONCE)]
+    return np.concatenate(
+        [
+            model.head.logits(embeddings.take(pairs[:, 0]), embeddings.take(pairs[:, 1]), 0)
+            for pairs in progress.over(some, "pairs", unit=" blocks")
+        ]
+    )
 
 
 def refuse_foreign_plot(path: Path) -> None:

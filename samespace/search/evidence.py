@@ -8,11 +8,11 @@ and C, is proved of A and C. Photos that proof joins are compared as one, and th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from samespace.base.arrays import Doubles, Floats, Ints, blocks, ranks, unit
+from samespace.model.heads import Weights
 from samespace.model.points import strength
 from samespace.search.neighbours import Candidates, find_neighbours
 
@@ -25,14 +25,6 @@ LIKELY = 0.4  # likeness: of 178 pairs that were proved, 175 had as much, and of
 _ROWS = 4096
 
 CountPartners = Callable[[Ints, Ints], Ints]  # of pairs of photos, (n,) each
-
-
-class Weights(NamedTuple):
-    """The weight of each piece of evidence in the logarithm of the odds."""
-
-    likeness: float
-    proof: float
-    bias: float
 
 
 class Evidence:
@@ -53,7 +45,7 @@ class Evidence:
     def __call__(self, first: Ints, second: Ints) -> Doubles:
         """Return the probability that pairs of photos show one room, (n,)."""
         likeness, proof = self.pieces(first, second)
-        odds = self._weights.likeness * likeness + self._weights.proof * proof + self._weights.bias
+        odds = self._weights.logits(likeness, proof)
         return 1 / (1 + np.exp(-odds))
 
     def pieces(self, first: Ints, second: Ints) -> tuple[Doubles, Doubles]:

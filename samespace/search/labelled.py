@@ -12,15 +12,15 @@ import numpy as np
 from samespace.base import progress
 from samespace.base.arrays import Array, Flags, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
-from samespace.base.once import compute_once
+from samespace.base.once import compute_once, fingerprint, written_whole
 from samespace.base.photos import UnreadablePhoto, in_threads, read_many
 from samespace.library.read_photos import SIZE, Extractor
-from samespace.model.feature_bank import fingerprint, written_whole
+from samespace.model.heads import Weights
+from samespace.model.known import Known, choose_known
 from samespace.model.pairs import RANKED, Photos, check_both_labels, known_pairs
 from samespace.model.points import BYTES, Points, count_partners, find_points, strength
 from samespace.model.projection import MATERIALS, fit
-from samespace.model.room_network import Known, choose_known
-from samespace.search.evidence import Evidence, Weights
+from samespace.search.evidence import Evidence
 
 VERSION = "evidence 3"  # another one for whatever changes the numbers
 FOLDS, FEWEST = 3, 4  # libraries that are learnt from, if there are two spaces for each, and spaces that it takes

@@ -83,18 +83,18 @@ def choose_look(model: Path | None = None, backbone: str | None = None, weights:
         raise SameSpaceError("a model has a backbone of its own: give --model or --backbone, not both")
     if not model and not backbone:
         return look_for_copies()
-    from samespace.model import extract  # which imports torch
-
     if model:
         from samespace.model.saved import load
 
         loaded, folder = load(model), os.path.realpath(model)
         name = f"the model {Path(folder).name}"
-        return Look(name, "probability", extract.for_model(loaded), "vectors", loaded, ("--model", folder))
+        return Look(name, "probability", loaded.extractor, "vectors", loaded, ("--model", folder))
     assert backbone is not None
+    from samespace.model.bare import for_backbone
+
     kept = weights if weights in ("imagenet", "none") else os.path.realpath(weights)
     options = ("--backbone", backbone, *(("--weights", kept) if kept != "imagenet" else ()))
-    return Look(backbone, "cosine", extract.for_backbone(backbone, weights), "vectors", options=options)
+    return Look(backbone, "cosine", for_backbone(backbone, weights), "vectors", options=options)
 
 
 def remember_look(library: Library, chosen: Look) -> None:

@@ -16,9 +16,10 @@ from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels
 from samespace.library.library import Library, Photo
+from samespace.model.heads import to_embeddings
 from samespace.search import same_shot
 from samespace.search.approximate import Approximate, Indexed, recall
-from samespace.search.collapse import Collapse, to_embeddings
+from samespace.search.collapse import Collapse
 from samespace.search.exact import Exact
 from samespace.search.look import Look, extracted
 from samespace.search.vectors import index_path, nothing_to_search, vectors_of

@@ -30,7 +30,7 @@ from samespace.duplicates.plan_files import plan_files
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.model import learnt_points
-from samespace.model.extract import for_backbone
+from samespace.model.bare import for_backbone
 from samespace.model.learnt_points import Partners, Seen
 from samespace.model.pairs import TEST, find_photos
 from samespace.model.points import PROOF

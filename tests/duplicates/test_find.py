@@ -7,7 +7,7 @@ import itertools
 import os
 import random
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from samespace.library.library import FOLDER, Library, Photo
 from samespace.library.read_photos import Extractor
 from samespace.library.scan import scan
 from samespace.model import learnt_points
-from samespace.model.extract import for_backbone, for_model
+from samespace.model.bare import for_backbone
 from samespace.model.learnt_points import Partners, Seen
 from samespace.model.pairs import TEST, TRAINING, find_photos
 from samespace.model.saved import Model, load
@@ -332,11 +332,23 @@ def test_unreadable_files_are_named(folder: Path) -> None:
     assert error.path == folder / "broken.jpg"
 
 
-def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[str, Path]) -> None:
+@pytest.fixture(scope="module")
+def library_of_rooms(
+    rooms: Path, model_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Library]:
+    """What every look that same-space is searched by keeps of the drawn rooms; nobody writes to it but searches."""
+    looks = [load(model_folders[head]).extractor for head in ("compare", "concat")]
+    materials = [load(model_folders["rooms"]).extractor.materials, for_backbone("mobilenet_v3_small", "none").materials]
+    with contextlib.closing(Library(tmp_path_factory.mktemp("rooms") / FOLDER, create=True)) as library:
+        scan(library, [rooms], [same_shot.Sketches(), *looks, *materials])
+        yield library
+
+
+def test_same_space_by_a_model(library_of_rooms: Library, rooms: Path, model_folders: dict[str, Path]) -> None:
+    library = library_of_rooms
     for head in ("compare", "concat"):
         model = load(model_folders[head])
-        library, extractor = Library(tmp_path / head, create=True), for_model(model)
-        scan(library, [rooms], [same_shot.Sketches(), extractor])
+        extractor = model.extractor
         found = find_duplicates([library], [rooms], DedupeOptions("same-space", threshold=0.5), extractor, model)
         embedded = model.embed([photo.path for photo in library.photos()])
         place = {photo.content: number for number, photo in enumerate(library.photos())}
@@ -345,32 +357,27 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
             keeper, *others = group.members
             for member in others:
                 rows = [[place[photo.content]] for photo in (keeper.photo, member.photo)]
-                (expected,) = model.score(*(embedded.take(torch.tensor(row)) for row in rows))
+                (expected,) = model.score(*(embedded.take(row) for row in rows))
                 assert member.score == pytest.approx(float(expected), abs=0.02)
                 assert member.score >= 0.5
 
 
 def test_same_space_by_a_model_that_weighs_evidence(
-    rooms: Path, tmp_path: Path, model_folders: dict[str, Path]
+    library_of_rooms: Library, rooms: Path, model_folders: dict[str, Path]
 ) -> None:
-    model, extractor = load(model_folders["rooms"]), for_model(model_folders["rooms"]).materials
-    with contextlib.closing(Library(tmp_path / "library", create=True)) as library:
-        scan(library, [rooms], [same_shot.Sketches(), extractor])
-        found = find_duplicates([library], [rooms], DedupeOptions("same-space"), extractor, model)
-        right = [
-            room(member.photo) == room(group.members[0].photo) for group in found.groups for member in group.members[1:]
-        ]
-        assert len(right) >= 10 and np.mean(right) > 0.9
-        few = [find_photos(rooms, TEST).paths[0].parent]
-        assert find_duplicates([library], few, DedupeOptions("same-space"), extractor, model).photos < FEWEST
+    library, model = library_of_rooms, load(model_folders["rooms"])
+    extractor = model.extractor.materials
+    found = find_duplicates([library], [rooms], DedupeOptions("same-space"), extractor, model)
+    right = [
+        room(member.photo) == room(group.members[0].photo) for group in found.groups for member in group.members[1:]
+    ]
+    assert len(right) >= 10 and np.mean(right) > 0.9
+    few = [find_photos(rooms, TEST).paths[0].parent]
+    assert find_duplicates([library], few, DedupeOptions("same-space"), extractor, model).photos < FEWEST
 
 
-def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_path: Path) -> None:
-    library, extractor = (
-        Library(tmp_path / "library", create=True),
-        for_backbone("mobilenet_v3_small", "none").materials,
-    )
-    scan(library, [rooms], [same_shot.Sketches(), extractor])
+def test_same_space_without_a_model_finds_shots_of_one_room(library_of_rooms: Library, rooms: Path) -> None:
+    library, extractor = library_of_rooms, for_backbone("mobilenet_v3_small", "none").materials
     found = find_duplicates([library], [rooms], DedupeOptions("same-space", threshold=0.9), extractor)
     assert found.groups
     right = [
@@ -381,7 +388,9 @@ def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_pat
     assert np.mean(right) > 2 * by_chance
 
 
-def test_a_second_look_finds_more(rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_look_finds_more(
+    library_of_rooms: Library, rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Everything:
         """Proves of any two photos that they show one room."""
 
@@ -393,9 +402,8 @@ def test_a_second_look_finds_more(rooms: Path, tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(learnt_points, "LearntPoints", Everything)
     extractor = for_backbone("mobilenet_v3_small", "none").materials
-    library = Library(tmp_path / "library", create=True)
+    library = Library(Path(shutil.copytree(library_of_rooms.folder, tmp_path / "library")))
     options = DedupeOptions("same-space", threshold=0.5, mark_all=True)
-    scan(library, [rooms], [same_shot.Sketches(), extractor])
     once = find_duplicates([library], [rooms], options, extractor)
     twice = find_duplicates([library], [rooms], options._replace(thorough=True), extractor)
     assert twice.duplicates > once.duplicates
@@ -473,7 +481,7 @@ def scanned(
 ) -> dict[str, Scanned]:
     """By kind; "model" is same-space with one. Of six pairs somebody said what they are."""
     model = load(model_folders["compare"])
-    with_model, without = for_model(model), for_backbone("mobilenet_v3_small", "none").materials
+    with_model, without = model.extractor, for_backbone("mobilenet_v3_small", "none").materials
     library = Library(tmp_path_factory.mktemp("library") / FOLDER, create=True)
     scan(library, [album], [same_shot.Sketches(), with_model, without])
     contents = {photo.path.name: photo.content for photo in library.photos()}

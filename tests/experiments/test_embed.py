@@ -20,7 +20,7 @@ from experiments.embed import embed
 from samespace.base import progress
 from samespace.library import cluster_files
 from samespace.library.read_photos import Batch, Extractor, read_batch
-from samespace.model import extract
+from samespace.model.saved import load
 from samespace.search.look import choose_look
 from samespace.search.same_shot import Sketches
 from tests.library.conftest import Mean, draw_mixture, paths_in
@@ -221,7 +221,7 @@ def test_a_model_is_embedded_as_a_scan_would(model_folders: dict[str, Path]) -> 
     folder = str(model_folders["compare"])
     sketches, model = embed.extractors({**BACKBONE, "model": folder})
     assert isinstance(sketches, Sketches)
-    assert model.fingerprint == extract.for_model(folder).fingerprint
+    assert model.fingerprint == load(folder).extractor.fingerprint
 
 
 def test_of_a_model_that_weighs_evidence_materials_come_home_too(model_folders: dict[str, Path]) -> None:

@@ -21,12 +21,13 @@ from samespace.library.cluster_files import import_folder, to_bytes
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import Batch, Extractor, Rows, former, read_batch
 from samespace.library.scan import scan
-from samespace.model import extract
+from samespace.model.backbone import make_backbone
+from samespace.model.torch_engine import of_backbone
 from samespace.search.same_shot import Sketches
 from tests.bit_rot import harmed_copy
 from tests.library.conftest import Mean, draw, draw_mixture, paths_in
 
-BACKBONE = extract.for_backbone("mobilenet_v3_small", "none")
+BACKBONE = of_backbone(make_backbone("mobilenet_v3_small", "none"))
 
 
 @pytest.fixture(scope="module")

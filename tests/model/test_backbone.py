@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
 from samespace.model import backbone as backbone_module
-from samespace.model.backbone import CUTS, IMAGENET_MEAN, IMAGENET_STD, SIZE, make_backbone
+from samespace.model.backbone import CUTS, IMAGENET_MEAN, IMAGENET_STD, SIZE, make_backbone, pooled
 from samespace.model.weights import read_state
 
 SMALL = "mobilenet_v3_small"
@@ -244,3 +244,10 @@ def test_without_a_network_the_message_says_what_else_to_give() -> None:
     assert said.startswith("could not fetch ImageNet weights for mobilenet_v3_small from https://download.pytorch.org/")
     assert "Name or service not known" in said
     assert "`none` for random ones" in said and "\n" not in said
+
+
+@pytest.mark.parametrize(("side", "cells"), [(64, 32), (61, 30), (8, 7), (7, 7)])
+def test_maps_are_pooled_as_torch_pools_them(side: int, cells: int) -> None:
+    maps = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.adaptive_avg_pool2d(maps, cells)
+    assert torch.allclose(pooled(maps, cells), expected, atol=1e-6)

@@ -19,7 +19,7 @@ import torch
 from samespace.base.errors import SameSpaceError
 from samespace.model.checkpoint import export
 from samespace.model.network import TwinNetwork
-from samespace.model.saved import load
+from samespace.model.saved import Model, load
 from samespace.model.weights import UNPICKLES_SAFELY
 
 needs_torch_2_6 = pytest.mark.skipif(not UNPICKLES_SAFELY, reason="a raw state is read by torch 2.6 or later")
@@ -55,9 +55,13 @@ def refusal(checkpoint: Path) -> str:
     return str(raised.value)
 
 
-def same_weights(network0: TwinNetwork, network1: TwinNetwork) -> bool:
-    state0, state1 = network0.state_dict(), network1.state_dict()
-    return state0.keys() == state1.keys() and all(torch.equal(state0[name], state1[name]) for name in state0)
+def same_weights(model: Model, other: Model | TwinNetwork) -> bool:
+    found = model.contents.weights
+    if isinstance(other, Model):
+        expected = other.contents.weights
+    else:
+        expected = {name: value.numpy() for name, value in other.state_dict().items()}
+    return found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in found)
 
 
 @pytest.mark.parametrize("place", ["model", "."])
@@ -66,7 +70,7 @@ def test_the_model_a_checkpoint_carries_is_copied(place: str, model_folders: dic
     export(tmp_path / "checkpoint", tmp_path / "exported")
     original, exported = load(model_folders["compare"]), load(tmp_path / "exported")
     assert exported.description == original.description
-    assert same_weights(exported.network, original.network)
+    assert same_weights(exported, original)
 
 
 def test_a_damaged_model_is_not_copied(model_folders: dict[str, Path], tmp_path: Path) -> None:
@@ -86,7 +90,7 @@ def test_a_model_is_rebuilt_from_the_raw_state(
     choices = {"head": head} | ({"trainable": trainable} if trainable else {})
     export(write_checkpoint(tmp_path / "checkpoint", network, prefix, **choices), tmp_path / "exported")
     exported = load(tmp_path / "exported")
-    assert same_weights(exported.network, network)
+    assert same_weights(exported, network)
     assert (exported.description["head"], exported.description["cut"]) == (head, network.trainable)
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,54 +15,38 @@ import torchvision
 from samespace import load
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import find
-from samespace.base.photos import Pixels, read_pixels
+from samespace.base.photos import SIZE, Pixels, read_pixels
 from samespace.library.library import FOLDER, Library
 from samespace.library.read_photos import former
 from samespace.library.scan import scan
-from samespace.model import extract
-from samespace.model.backbone import SIZE, make_backbone
+from samespace.model import bare, extract, graphs, saved
+from samespace.model.backbone import make_backbone
+from samespace.model.bare import for_backbone
 from samespace.model.colours import DIM, colours
-from samespace.model.extract import NetworkExtractor, for_backbone, for_model
+from samespace.model.engine import OnnxEngine
+from samespace.model.extract import NetworkExtractor
 from samespace.model.feature_bank import to_tensor
-from samespace.model.network import Embeddings
+from samespace.model.graphs import of_network
+from samespace.model.model_folder import read
 from samespace.model.saved import Model
+from samespace.model.torch_engine import TorchEngine
+from samespace.model.write import Network, rebuild
 from samespace.search.look import Look
 from samespace.search.space import Space
-from tests.conftest import BACKBONE, ROOT
+from tests.conftest import BACKBONE
 
 HEADS = ("compare", "concat")
 
-openvino = extract.openvino  # the tests of everything else do without
-needs_openvino = pytest.mark.skipif(openvino() is None, reason="OpenVINO is not installed")
 
-
-@pytest.fixture(autouse=True)
-def _openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "openvino", openvino)
-    monkeypatch.setattr(extract, "convert", convert_once)
-
-
-convert, converted = extract.convert, dict[object, Any]()
-
-
-def convert_once(network: torch.nn.Module, photos: int) -> Any:
-    """It takes a second, and the weights decide what comes of it."""
-    weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
-    key = type(network), hashlib.sha256(weights).digest(), photos
-    if key not in converted:
-        converted[key] = convert(network, photos)
-    return converted[key]
-
-
-@pytest.fixture(params=["PyTorch", pytest.param("OpenVINO", marks=needs_openvino)])
+@pytest.fixture(params=["PyTorch", "ONNX Runtime"])
 def either_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     choose(request.param, monkeypatch)
     return str(request.param)
 
 
 def choose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = extract.openvino() if name == "OpenVINO" else None
-    monkeypatch.setattr(extract, "openvino", lambda: package)
+    for module in (bare, saved):
+        monkeypatch.setattr(module, "has_runtime", lambda: name == "ONNX Runtime")
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +59,8 @@ def pixels(photos: list[Path]) -> Pixels:
     return np.stack([read_pixels(path, SIZE) for path in photos])
 
 
-@pytest.fixture(scope="module")
-def models(model_folders: dict[str, Path]) -> dict[str, Model]:
+@pytest.fixture
+def models(model_folders: dict[str, Path], either_engine: str) -> dict[str, Model]:
     return {head: load(model_folders[head]) for head in HEADS}
 
 
@@ -97,36 +76,6 @@ def test_a_backbone_keeps_its_embedding(either_engine: str, pixels: Pixels) -> N
     assert either_engine in extractor.name
     assert cosines(vectors, expected).min() > 0.99999
     assert np.abs(vectors - expected).max() < 0.002 * np.abs(expected).max()
-
-
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.usefixtures("either_engine")
-def test_a_model_keeps_what_embed_gives(
-    models: dict[str, Model], head: str, photos: list[Path], pixels: Pixels
-) -> None:
-    model = models[head]
-    expected, found = model.embed(photos), for_model(model).extract(pixels)
-    parts = torch.from_numpy(found["parts"]) if head == "compare" else expected.parts
-    embeddings = Embeddings(torch.from_numpy(found["vectors"]), parts)
-    assert cosines(found["vectors"], expected.vectors.numpy()).min() > 0.99999
-    differences = (parts.int() - expected.parts.int()).abs()
-    assert differences.numel() == 0 or (differences.max() <= 1 and differences.float().mean() < 0.002)
-    first, second = torch.triu_indices(len(photos), len(photos), 1)
-    scores = model.score(embeddings.take(first), embeddings.take(second))
-    np.testing.assert_allclose(scores, model.score(expected.take(first), expected.take(second)), atol=0.02)
-
-
-@needs_openvino
-@pytest.mark.parametrize("head", HEADS)
-def test_openvino_rounds_maps_as_training_does(
-    models: dict[str, Model], head: str, photos: list[Path], pixels: Pixels, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both engines' codes differ in a few of a million places; without the rounding it would be some of a thousand."""
-    choose("OpenVINO", monkeypatch)
-    columns = for_model(models[head]).extract(pixels)
-    expected = dict(zip(("vectors", "parts"), models[head].embed(photos), strict=True))
-    for name in columns.keys() & expected.keys():
-        assert np.mean(columns[name] != expected[name].numpy()) < {"vectors": 0.2, "parts": 0.0005}[name]
 
 
 # Vectors of several machines fit together
@@ -173,31 +122,16 @@ def test_bfloat16_would_move_photos_past_each_other(every_other: Pixels, exact: 
     assert not rounds_only(exact, embedded(every_other, torch.bfloat16))
 
 
-@needs_openvino
-def test_openvino_is_told_to_use_float32(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would choose bfloat16 by itself on processors that multiply it, of which this may be none."""
-    told = []
-
-    class Core(extract.openvino().Core):  # type: ignore[misc]
-        def compile_model(self, *given: object) -> object:
-            told.append(given[-1])
-            return super().compile_model(*given)
-
-    monkeypatch.setattr(extract.openvino(), "Core", Core)
-    for_backbone(BACKBONE, "none").extract(pixels[:1])
-    assert [settings["INFERENCE_PRECISION_HINT"] for settings in told] == ["f32"]
-
-
 def extractors(models: dict[str, Model]) -> Iterator[NetworkExtractor]:
     yield for_backbone(BACKBONE, "none")
-    yield from (for_model(models[head]) for head in HEADS)
+    yield from (models[head].extractor for head in HEADS)
 
 
-@pytest.mark.usefixtures("either_engine")
 def test_any_number_of_photos_gives_the_same_rows(
     models: dict[str, Model], pixels: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     for extractor in extractors(models):
         everything = extractor.extract(pixels)
         for count in (0, 1, 3, 4, 5):
@@ -212,7 +146,6 @@ def test_any_number_of_photos_gives_the_same_rows(
 
 
 def test_fields_are_known_without_a_photo(models: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "convert", None)
     monkeypatch.setattr(extract, "ThreadPoolExecutor", None)
     backbone, compare, concat = extractors(models)
     seen = {"colours": ((DIM,), "uint8")}
@@ -221,7 +154,6 @@ def test_fields_are_known_without_a_photo(models: dict[str, Model], monkeypatch:
     assert min(backbone.batch, compare.batch) >= 32
 
 
-@pytest.mark.usefixtures("either_engine")
 def test_colours_are_the_photos_whatever_the_network(models: dict[str, Model], pixels: Pixels) -> None:
     for extractor in extractors(models):
         np.testing.assert_array_equal(extractor.extract(pixels)["colours"], colours(pixels))
@@ -245,30 +177,28 @@ def test_a_library_from_before_colours_were_kept_has_to_be_scanned_again(photos:
     assert space.search(space.query_of(space.photos)) == before
 
 
-def changed(model: Model, change: Callable[[Model], object]) -> str:
-    model = Model(copy.deepcopy(model.network), model.description)
+def changed(folder: Path, change: Callable[[Network], object]) -> str:
+    network = rebuild(read(folder))
     with torch.no_grad():
-        change(model)
-    return for_model(model).fingerprint
+        change(network)
+    return of_network(network).sheet.fingerprint
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_model_s_fingerprint_follows_its_numbers(
-    models: dict[str, Model], model_folders: dict[str, Path], head: str
-) -> None:
-    model = models[head]
-    original = for_model(model).fingerprint
-    assert for_model(model_folders[head]).fingerprint == original == changed(model, lambda model: None)
-    assert changed(model, lambda model: next(model.network.head.parameters()).add_(1)) == original
+def test_a_model_s_fingerprint_follows_its_numbers(model_folders: dict[str, Path], head: str) -> None:
+    folder = model_folders[head]
+    original = load(folder).extractor.fingerprint
+    assert original == changed(folder, lambda network: None)
+    assert changed(folder, lambda network: next(network.head.parameters()).add_(1)) == original
     others = [
-        changed(model, lambda model: next(model.network.backbone.early.parameters())[0].add_(1)),
-        changed(model, lambda model: next(model.network.backbone.last.parameters())[0].add_(1)),
-        changed(model, lambda model: setattr(model.network.backbone, "mean", (0.5, 0.5, 0.5))),
-        changed(model, lambda model: setattr(model.network.backbone, "std", (0.5, 0.5, 0.5))),
+        changed(folder, lambda network: next(network.backbone.early.parameters())[0].add_(1)),
+        changed(folder, lambda network: next(network.backbone.last.parameters())[0].add_(1)),
+        changed(folder, lambda network: setattr(network.backbone, "mean", (0.5, 0.5, 0.5))),
+        changed(folder, lambda network: setattr(network.backbone, "std", (0.5, 0.5, 0.5))),
     ]
     if head == "compare":
-        others.append(changed(model, lambda model: model.network.whiten_vectors.matrix[0, 0].add_(1)))
-        others.append(changed(model, lambda model: model.network.whiten_parts.mean[0].add_(1)))
+        others.append(changed(folder, lambda network: network.whiten_vectors.matrix[0, 0].add_(1)))
+        others.append(changed(folder, lambda network: network.whiten_parts.mean[0].add_(1)))
     assert len({original, *others}) == 1 + len(others)
 
 
@@ -282,11 +212,14 @@ def test_a_backbone_s_fingerprint_follows_its_numbers(tmp_path: Path) -> None:
     assert first != second
 
 
-def test_a_fingerprint_is_the_same_on_either_engine(models: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = [extractor.fingerprint for extractor in extractors(models)]
-    choose("PyTorch", monkeypatch)
-    assert [extractor.fingerprint for extractor in extractors(models)] == installed
-    assert len(set(installed)) == 3
+def test_a_fingerprint_is_the_same_on_either_engine(
+    model_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for engine in ("ONNX Runtime", "PyTorch"):
+        choose(engine, monkeypatch)
+        found.append([each.fingerprint for each in extractors({head: load(model_folders[head]) for head in HEADS})])
+    assert found[0] == found[1] and len(set(found[0])) == 3
 
 
 def test_a_backbone_has_one_fingerprint_and_knows_those_of_earlier_versions(tmp_path: Path) -> None:
@@ -302,55 +235,122 @@ def test_a_backbone_has_one_fingerprint_and_knows_those_of_earlier_versions(tmp_
 
 
 def test_a_model_has_had_no_other_fingerprint(models: dict[str, Model]) -> None:
-    assert not any(former(for_model(model)) for model in models.values())
+    assert not any(former(model.extractor) for model in models.values())
 
 
-def test_pytorch_does_it_where_openvino_is_missing(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    extract.openvino.cache_clear()
-    try:
-        extractor = for_backbone(BACKBONE, "none")
-        assert extractor.name == f"PyTorch, {torch.get_num_threads()} at once"
-        assert extractor.extract(pixels[:1])["vectors"].shape == (1, 1024)
-    finally:
-        extract.openvino.cache_clear()
-
-
-@needs_openvino
-def test_nobody_is_told(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenVINO's own converter reports each use to its makers."""
-    telemetry = pytest.importorskip("openvino_telemetry")
-    monkeypatch.setattr(extract, "convert", convert)
-    monkeypatch.setattr(telemetry.Telemetry, "init", None)
-    monkeypatch.setattr(telemetry.Telemetry, "send_event", None)
+def test_torch_does_it_where_nothing_else_is_installed(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     extractor = for_backbone(BACKBONE, "none")
-    assert extractor.name.startswith("OpenVINO")
-    assert len(extractor.extract(pixels[:1])["vectors"]) == 1
+    assert extractor.name == f"PyTorch, {torch.get_num_threads()} at once"
+    assert extractor.extract(pixels[:1])["vectors"].shape == (1, 1024)
 
 
-@needs_openvino
-def test_nobody_is_told_of_the_import() -> None:
-    """In a process that has not imported it: OpenVINO would report that, too."""
-    pytest.importorskip("openvino_telemetry")
-    told = (
-        "import sys, openvino_telemetry\n"
-        "openvino_telemetry.Telemetry.__init__ = lambda *given, **named: print('told')\n"
-        "from samespace.model import extract as engine\n"
-        "print(engine.openvino().__name__, sys.modules['openvino_telemetry'] is openvino_telemetry)"
+@pytest.mark.parametrize("name", [BACKBONE, "inception_v3"])  # of the latter, cells of pooled maps overlap
+def test_a_backbone_can_be_written_as_onnx_and_gives_the_same(name: str, pixels: Pixels) -> None:
+    graph = graphs.of_backbone(make_backbone(name, "none"))
+    engines = OnnxEngine(graphs.to_onnx(graph), Path(name), graph.sheet), TorchEngine(graph)
+    for found, expected in zip(*(engine(pixels[:2]) for engine in engines), strict=True):
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+# ---- converted once
+
+
+def test_a_backbone_is_converted_once_and_then_needs_no_torch(
+    pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (folder,) = {bare.convert(BACKBONE, "none"), bare.convert(BACKBONE, "none")}
+    assert sorted(path.name for path in folder.iterdir()) == ["network.onnx", "sheet.json"]
+    before = for_backbone(BACKBONE, "none")
+    with monkeypatch.context() as patch:
+        for package in ("torch", "torchvision", "onnx"):
+            patch.setitem(sys.modules, package, None)
+        after = for_backbone(BACKBONE, "none")
+        assert np.array_equal(after.extract(pixels[:3])["vectors"], before.extract(pixels[:3])["vectors"])
+        with pytest.raises(SameSpaceError, match=r"resnet50 must be converted once, by torch and onnx: pip install"):
+            for_backbone("resnet50", "none")
+    content = (folder / "network.onnx").read_bytes()
+    for spoilt in (content[:-1], b""):
+        (folder / "network.onnx").write_bytes(spoilt)
+        with pytest.raises(SameSpaceError, match=f"{folder} is damaged .*: delete it"):
+            for_backbone(BACKBONE, "none")
+    (folder / "network.onnx").write_bytes(content)
+    for spoilt in (b"", b"{}", b"[]", b"3", b"\xff"):
+        (folder / "sheet.json").write_bytes(spoilt)
+        with pytest.raises(SameSpaceError, match=f"{folder} is damaged .*: delete it"):
+            for_backbone(BACKBONE, "none")
+
+
+# ---- somebody else's
+
+
+@pytest.fixture
+def own_network(tmp_path: Path) -> Path:
+    """A network that gives the means of three colours, scaled and normalised."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    node = helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[2, 3], keepdims=0)
+    given = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, 64, 64])
+    means = helper.make_tensor_value_info("means", TensorProto.FLOAT, ["N", 3])
+    model = helper.make_model(
+        helper.make_graph([node], "means", [given], [means]), opset_imports=[helper.make_opsetid("", 13)], ir_version=8
     )
-    environment = {**os.environ, "CI": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False, env=environment)
-    assert (done.stdout, done.stderr) == ("openvino True\n", "")
+    onnx.save(model, tmp_path / "means.onnx")
+    (tmp_path / "means.json").write_text('{"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 1]}')
+    return tmp_path / "means.onnx"
 
 
-@pytest.mark.usefixtures("either_engine")
-def test_each_worker_is_one_thread_and_the_caller_keeps_its_own(pixels: Pixels) -> None:
+def test_a_network_of_somebody_else_s_is_run_as_its_json_says(own_network: Path, pixels: Pixels) -> None:
+    extractor = for_backbone(str(own_network))
+    assert extractor.fields["vectors"] == ((3,), "float16") and extractor.materials is None
+    expected = (pixels.mean((1, 2)) / 255 - 0.5) / [0.25, 0.5, 1]
+    assert extractor.extract(pixels)["vectors"] == pytest.approx(expected, abs=0.01)
+    first = extractor.fingerprint
+    own_network.with_suffix(".json").write_text('{"size": 64, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 0.5]}')
+    assert for_backbone(str(own_network)).fingerprint != first
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        (b"", "does not state size, mean, std and layout"),
+        (b"[]", "does not state size, mean, std and layout"),
+        (b'{"size": 1e9, "mean": [0, 0, 0], "std": [1, 1, 1]}', "does not state size, mean, std and layout"),
+        (b'{"size": 64, "mean": [0, 0, 0], "std": [1, 0, 1]}', "does not state size, mean, std and layout"),
+        (b'{"size": 64, "mean": [0, 0, 0], "std": [1, 1, 1], "layout": "CHWN"}', "does not state size, mean, std and"),
+        (b'{"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1]}', "does not take 1 photos as means.json says"),
+        (
+            b'{"size": 64, "mean": [0, 0, 0], "std": [1, 1, 1], "layout": "NHWC"}',
+            "does not take 1 photos as means.json",
+        ),
+    ],
+)
+def test_json_that_does_not_fit_a_network_is_refused(stated: bytes, said: str, own_network: Path) -> None:
+    own_network.with_suffix(".json").write_bytes(stated)
+    with pytest.raises(SameSpaceError, match=said) as raised:
+        for_backbone(str(own_network))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_network_that_is_none_or_says_nothing_is_refused(own_network: Path) -> None:
+    with pytest.raises(SameSpaceError, match=r"nowhere\.onnx .*: a backbone is NAME\.onnx"):
+        for_backbone(str(own_network.with_name("nowhere.onnx")))
+    own_network.write_bytes(b"no network")
+    with pytest.raises(SameSpaceError, match="is not a network that ONNX Runtime"):
+        for_backbone(str(own_network))
+    own_network.with_suffix(".json").unlink()
+    with pytest.raises(SameSpaceError, match=r"means\.json .*: a backbone is NAME\.onnx"):
+        for_backbone(str(own_network))
+
+
+def test_the_caller_keeps_its_threads(pixels: Pixels, either_engine: str) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        extractor = for_backbone(BACKBONE, "none")
-        extractor.extract(pixels)
-        assert extractor._pool.submit(torch.get_num_threads).result() == 1
+        for_backbone(BACKBONE, "none").extract(pixels)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.once import fingerprint
 from samespace.base.photos import VARIANTS, UnreadablePhoto, read_pixels
 from samespace.model import feature_bank
 from samespace.model.backbone import SIZE, Backbone, make_backbone
-from samespace.model.feature_bank import Maps, bank, fingerprint, frozen_maps, to_tensor, vary
+from samespace.model.feature_bank import Maps, bank, frozen_maps, to_tensor, vary
 
 
 @pytest.fixture(scope="module")

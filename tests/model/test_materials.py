@@ -10,7 +10,7 @@ import torch
 
 from samespace.base.find import find
 from samespace.base.photos import Pixels, read_pixels
-from samespace.model import materials
+from samespace.model import graphs, materials
 from samespace.model.backbone import CUTS, SIZE, Backbone, make_backbone
 from samespace.model.feature_bank import to_tensor
 from tests.conftest import BACKBONE
@@ -30,7 +30,8 @@ def pixels(rooms: Path) -> Pixels:
 @torch.no_grad()
 def described(backbone: Backbone, pixels: Pixels) -> np.ndarray:
     photos = to_tensor(list(pixels))
-    return materials.describe(materials.see(photos, backbone.stages(photos)), pixels)
+    maps = graphs.see(photos, backbone.stages(photos))
+    return materials.describe(materials.Maps(*(map_.numpy() for map_ in maps)), pixels)
 
 
 def test_a_photo_has_its_numbers_whatever_comes_with_it(backbone: Backbone, pixels: Pixels) -> None:
@@ -47,12 +48,12 @@ def test_every_backbone_has_three_stages_and_at_most_eleven_kilobytes(name: str)
     with torch.no_grad():
         photo = torch.zeros(1, 3, SIZE, SIZE)
         stages = backbone.stages(photo)
-        maps = materials.see(photo, stages)
+        maps = graphs.see(photo, stages)
     sides = [stage.shape[-1] for stage in stages]
     assert sides == sorted(sides, reverse=True) and 50 < sides[0] <= 64 and sides[-1] <= 16
     assert torch.equal(stages[-1], backbone.early(backbone.normalise(photo)))
-    assert [map_.shape[1] <= most + materials.TINTS for map_, most in zip(maps, (80, 96), strict=True)] == [True, True]
-    assert materials.length(maps) <= 11_000
+    assert [map_.shape[1] <= most + graphs.TINTS for map_, most in zip(maps, (80, 96), strict=True)] == [True, True]
+    assert materials.length(*(map_.shape[1] for map_ in maps)) <= 11_000
 
 
 def test_a_mirrored_room_is_made_of_the_same(backbone: Backbone, pixels: Pixels) -> None:

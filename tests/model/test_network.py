@@ -14,15 +14,8 @@ from torch import Tensor, nn
 from samespace.base.errors import SameSpaceError
 from samespace.model.backbone import make_backbone
 from samespace.model.feature_bank import Maps, frozen_maps
-from samespace.model.network import (
-    CODE,
-    CompareHead,
-    ConcatHead,
-    Embeddings,
-    Frozen,
-    TwinNetwork,
-    paired_parts,
-)
+from samespace.model.heads import CODE, Embeddings
+from samespace.model.network import ConcatHead, Frozen, TwinNetwork
 
 MakeNetwork = Callable[..., TwinNetwork]
 VARIANT_COUNT = 4
@@ -38,56 +31,12 @@ def some_embeddings(count: int, dim: int, seed: int) -> Embeddings:
     return Embeddings(vectors, random_codes(count, 9, 4, seed=seed))
 
 
-def both_ways(head: CompareHead | ConcatHead, first: Embeddings, second: Embeddings) -> tuple[Tensor, Tensor]:
+def both_ways(head: ConcatHead, first: Embeddings, second: Embeddings) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         return head(first, second), head(second, first)
 
 
-# ---- parts
-
-
-def pairing_by_hand(parts0: np.ndarray, parts1: np.ndarray) -> float:
-    """Of one pair of photos: every two parts that are each other's nearest."""
-    cosine = parts0.astype(float) @ parts1.T.astype(float) / CODE**2
-    total = 0.0
-    for row, column in np.ndindex(cosine.shape):
-        if cosine[row, column] == cosine[row].max() == cosine[:, column].max():
-            total += max(0.0, cosine[row, column]) ** 3
-    return total
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 8))
-def test_parts_pair_up_as_counted_by_hand(seed: int, places: int, channels: int) -> None:
-    parts0, parts1 = random_codes(2, 3, places, 8 * channels, seed=seed)  # so long that no two cosines are equal
-    expected = [pairing_by_hand(*pair) for pair in zip(parts0.numpy(), parts1.numpy(), strict=True)]
-    assert paired_parts(parts0, parts1).tolist() == pytest.approx(expected, rel=1e-4)
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_pairing_is_the_same_either_way_round_even_with_ties(seed: int) -> None:
-    """Few values in few channels: most parts are equally near to several others, as on a bare wall."""
-    parts0, parts1 = random_codes(2, 4, 6, 2, seed=seed, top=2)
-    assert torch.equal(paired_parts(parts0, parts1), paired_parts(parts1, parts0))
-
-
-def test_a_photo_pairs_best_with_itself(make_network: MakeNetwork, training_maps: Maps) -> None:
-    network = make_network("compare")
-    parts = network.freeze(training_maps.parts[:, 0], training_maps.seen[:, 0]).parts
-    table = torch.stack([paired_parts(parts, part.expand_as(parts)) for part in parts])
-    assert (table.argmax(1) == torch.arange(len(parts))).all()
-    assert table.diagonal().min() > 0.9 * parts.shape[1]
-
-
 # ---- heads
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
-@settings(max_examples=20)
-def test_the_compare_head_does_not_mind_the_order(seed: int, count: int) -> None:
-    head = CompareHead().eval()
-    first, second = some_embeddings(count, 16, seed), some_embeddings(count, 16, seed + 1)
-    one_way, other_way = both_ways(head, first, second)
-    assert torch.allclose(one_way, other_way, atol=1e-5)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
@@ -123,13 +72,10 @@ def test_dropouts_are_used_in_training_only() -> None:
 # ---- the network
 
 
-@pytest.mark.parametrize("head", ["compare", "concat"])
 @pytest.mark.parametrize("trainable", ["head", "last_conv"])
 @torch.no_grad()
-def test_photos_score_as_their_frozen_halves_do(
-    head: str, trainable: str, make_network: MakeNetwork, training_maps: Maps
-) -> None:
-    network = make_network(head, trainable)
+def test_photos_score_as_their_frozen_halves_do(trainable: str, make_network: MakeNetwork, training_maps: Maps) -> None:
+    network = make_network("concat", trainable)
     pixels = torch.randint(0, 256, (4, 3, 256, 256), dtype=torch.uint8)
     kept = network.embed(pixels)
     frozen = network.freeze(*frozen_maps(pixels, network.backbone))
@@ -169,12 +115,9 @@ def step(network: TwinNetwork, frozen: Frozen) -> tuple[dict[str, Tensor], dict[
     return before, network.state_dict()
 
 
-@pytest.mark.parametrize("head", ["compare", "concat"])
 @pytest.mark.parametrize("trainable", ["head", "last_conv"])
-def test_only_what_is_trainable_learns(
-    head: str, trainable: str, make_network: MakeNetwork, training_maps: Maps
-) -> None:
-    network = make_network(head, trainable)
+def test_only_what_is_trainable_learns(trainable: str, make_network: MakeNetwork, training_maps: Maps) -> None:
+    network = make_network("concat", trainable)
     before, after = step(network, network.freeze(*training_maps))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert any(name.startswith("head.") for name in changed)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import read_pixels
+from samespace.model import known as known_module
 from samespace.model import room_network
 from samespace.model.backbone import SIZE, make_backbone
-from samespace.model.extract import of_backbone
-from samespace.model.feature_bank import to_tensor
+from samespace.model.known import Known, choose_known
 from samespace.model.pairs import TRAINING, find_photos
-from samespace.model.room_network import ALONE, LIBRARY, USUAL, Known, Odds, RoomNetwork, choose_known, rebuilt
+from samespace.model.room_network import ALONE, LIBRARY, USUAL, Odds, RoomNetwork
 from samespace.model.saved import load
+from samespace.model.torch_engine import of_backbone
 from tests.conftest import BACKBONE
 
 
@@ -54,7 +55,7 @@ def test_few_pairs_do_not_make_little_proof_certain() -> None:
 def test_whole_rooms_are_carried_as_long_as_they_fit(sizes: list[int], most: int) -> None:
     rooms = np.repeat(np.arange(len(sizes)), sizes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room_network, "MOST", most)
+        patch.setattr(known_module, "MOST", most)
         try:
             known = choose_known(some(len(rooms)), rooms)
         except SameSpaceError:
@@ -68,34 +69,15 @@ def test_whole_rooms_are_carried_as_long_as_they_fit(sizes: list[int], most: int
 
 
 def test_it_comes_back_with_its_photos_and_sees_the_same(model_folders: dict[str, Path], rooms: Path) -> None:
-    network = load(model_folders["rooms"]).rooms
+    model = load(model_folders["rooms"])
+    network = model.rooms
     assert network is not None and network.known.rows.dtype == np.int8
     paths = find_photos(rooms, TRAINING).paths
     assert len(network.known.rows) == len(network.known.rooms) == len(paths)
     pixels = np.stack([read_pixels(path, SIZE) for path in paths[:3]])
-    vectors = network.embed(to_tensor(list(pixels))).vectors.numpy()
+    vectors = model.embed(paths[:3]).vectors
     extractor = of_backbone(make_backbone(BACKBONE, "none")).materials
     assert extractor is not None
     assert vectors == pytest.approx(network.project(extractor.extract(pixels)["materials"]), abs=2e-3)
     assert vectors == pytest.approx(network.project(network.known.rows[:3]), abs=2e-3)
     assert np.linalg.norm(vectors.astype(float), axis=1) == pytest.approx(1, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    "spoilt",
-    [
-        {"mean": torch.zeros(3)},
-        {"matrix": torch.zeros(3, 4).half()},
-        {"rooms": torch.zeros(3, dtype=torch.long)},
-        {"rows": torch.zeros(12, 50)},
-        {"rows": torch.zeros(1, 50, dtype=torch.int8), "rooms": torch.zeros(1, dtype=torch.long)},
-        {"split": torch.tensor(-1)},
-        {"split": torch.tensor(10**6)},
-    ],
-)
-def test_parts_that_do_not_fit_together_are_refused(spoilt: dict[str, torch.Tensor]) -> None:
-    network = RoomNetwork(make_backbone(BACKBONE, "none"), Known(some(12), np.arange(12) // 2))
-    state = network.state_dict()
-    assert rebuilt(make_backbone(BACKBONE, "none"), state).known.rows.tolist() == some(12).tolist()
-    with pytest.raises(ValueError):
-        rebuilt(make_backbone(BACKBONE, "none"), {**state, **spoilt})

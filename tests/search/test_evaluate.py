@@ -14,10 +14,14 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.once import fingerprint
 from samespace.base.photos import read_pixels
-from samespace.model.feature_bank import fingerprint, frozen_maps, to_tensor, vary
+from samespace.model.feature_bank import frozen_maps, to_tensor, vary
+from samespace.model.heads import Embeddings
+from samespace.model.network import TwinNetwork
 from samespace.model.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos, hold_out, make_pairs, splits
 from samespace.model.saved import Model, load
+from samespace.model.write import rebuild
 from samespace.search.evaluate import VALIDATION, Evaluation, evaluate, plot
 
 FIGURES = [
@@ -65,7 +69,7 @@ def test_ranking_is_that_of_all_pairs_scored_by_hand(
     model, photos, found = models[head], find_photos(rooms, TEST), evaluations[head]
     embeddings = model.embed(photos.paths)
     pairs = list(combinations(range(len(photos)), 2))
-    first, second = (embeddings.take(torch.tensor(rows)) for rows in zip(*pairs, strict=True))
+    first, second = (embeddings.take(list(rows)) for rows in zip(*pairs, strict=True))
     scores = model.score(first, second)
     listings = photos.listings()
     labels = [int(listings[row0] == listings[row1]) for row0, row1 in pairs]
@@ -81,19 +85,17 @@ def test_validation_gives_what_training_saw_of_the_spaces_it_held_out(models: di
     photos = hold_out(find_photos(rooms, TRAINING), 0.3)[1]
     pairs = make_pairs(photos)
     pixels = to_tensor([read_pixels(path, 256) for path in photos.paths])
+    network = rebuild(model.contents)
+    assert isinstance(network, TwinNetwork)
     kept = [
-        model.network.tower(model.network.freeze(*frozen_maps(vary(pixels, variant), model.network.backbone)))
-        for variant in range(4)
+        network.tower(network.freeze(*frozen_maps(vary(pixels, variant), network.backbone))) for variant in range(4)
     ]
-    vectors, parts = (torch.stack(column, 1) for column in zip(*kept, strict=True))
+    vectors, parts = (torch.stack(column, 1).numpy() for column in zip(*kept, strict=True))
     first, second = (
-        type(kept[0])(vectors[rows, variants], parts[rows, variants])
-        for rows, variants in (
-            (torch.from_numpy(pairs.first).long(), torch.from_numpy(pairs.first_variant).long()),
-            (torch.from_numpy(pairs.second).long(), torch.from_numpy(pairs.second_variant).long()),
-        )
+        Embeddings(vectors[rows, variants], parts[rows, variants])
+        for rows, variants in ((pairs.first, pairs.first_variant), (pairs.second, pairs.second_variant))
     )
-    logits, labels = model.network.head(first, second), torch.from_numpy(pairs.label).float()
+    logits, labels = torch.from_numpy(model.head.logits(first, second, 0)), torch.from_numpy(pairs.label).double()
     figures = evaluate(model, rooms, VALIDATION).figures
     assert figures["photos"] == len(photos)
     assert figures["validation_loss"] == pytest.approx(

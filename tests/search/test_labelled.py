@@ -10,10 +10,10 @@ import pytest
 from samespace.base.errors import SameSpaceError
 from samespace.model import metrics
 from samespace.model.backbone import make_backbone
-from samespace.model.extract import of_backbone
+from samespace.model.known import Known, choose_known
 from samespace.model.pairs import RANKED, TEST, TRAINING, Photos, find_photos, hold_out, known_pairs
 from samespace.model.projection import fit
-from samespace.model.room_network import Known, choose_known
+from samespace.model.torch_engine import of_backbone
 from samespace.search import labelled
 from samespace.search.labelled import FEWEST, FOLDS, Pieces, Seen, gather, gather_in_folds, joined, learn_from, see
 from tests.conftest import BACKBONE

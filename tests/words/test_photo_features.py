@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels, read_pixels
 from samespace.library.read_photos import SIZE
-from samespace.model.extract import for_backbone
+from samespace.model.bare import for_backbone
 from samespace.words import photo_features
 from samespace.words.caption_set import Located, locate, read_captions
 from samespace.words.photo_features import (
