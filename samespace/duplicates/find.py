@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from samespace.duplicates.photo_table import PhotoTable, RowPairs, is_below
 from samespace.duplicates.ranking import Join, Ranking
 from samespace.duplicates.scores import Scoring, materials_scoring, model_scoring, one_shot
 from samespace.duplicates.standings import Standings
+from samespace.duplicates.whitened import whitened
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
 from samespace.search import copies, same_shot
@@ -167,7 +169,9 @@ class Comparison:
             if photos.thorough:
                 raise SameSpaceError(NO_PROOF)
             return model_scoring(features, model)
-        return materials_scoring(features, photos.partners(libraries), model)
+        known = model.rooms.known if model and model.rooms else None
+        kept = partial(whitened, libraries[0], extractor, list(photos.rows), known)
+        return materials_scoring(features, photos.partners(libraries), model, kept)
 
     def _sketched(self, libraries: Sequence[Library]) -> copies.Copies:
         """Return what finds and scores copies among these photos."""
