@@ -141,7 +141,8 @@ class Comparison:
             ranking, clusters = self._clusters(self._checked(threshold), same, different, without)
             doubtful = 0
             if self.options.kind == "near" and threshold > copies.LOOK_TWICE:
-                doubtful = len(self._doubtful_groups(threshold, different, without, clusters))
+                among, bursts, alike = self._doubtful(threshold, different, without, clusters)
+                doubtful = among.count(bursts, sharpest=True) + among.count(alike)
             counted.append(ranking.count(clusters) + self._equal_files.count(without) + doubtful)
         return counted
 
@@ -204,6 +205,14 @@ class Comparison:
         self, threshold: float, different: RowPairs, without: Collection[Path], clusters: Sequence[Ints]
     ) -> list[Group]:
         """Return groups of photos that are alike and no copies, nor in a group of copies: bursts, and to look twice."""
+        ranking, bursts, alike = self._doubtful(threshold, different, without, clusters)
+        sharpest = [ranking.sharpest_first(burst) for burst in bursts]
+        return [*self._groups(ranking, sharpest, [], BURST), *self._groups(ranking, alike, [], LOOK_TWICE)]
+
+    def _doubtful(
+        self, threshold: float, different: RowPairs, without: Collection[Path], clusters: Sequence[Ints]
+    ) -> tuple[Ranking, list[Ints], list[Ints]]:
+        """Return the rows of bursts, and those to look at twice, and what ranks them."""
         # Copies that a higher threshold leaves out are copies all the same: nothing differs.
         similar = self._similar.at(copies.LOOK_TWICE, (), different, below=min(threshold, same_shot.THRESHOLD))
         ranking = Ranking(self._photos, self._standings, similar, frozenset(without))
@@ -211,10 +220,7 @@ class Comparison:
         order = order[~np.isin(order, np.concatenate([_NO_ROWS, *clusters]))]
         bursts = by_components(order, self._successive(similar))
         rest = order[~np.isin(order, np.concatenate([_NO_ROWS, *bursts]))]
-        return [
-            *self._groups(ranking, [ranking.sharpest_first(burst) for burst in bursts], [], BURST),
-            *self._groups(ranking, by_keeper(rest, similar), [], LOOK_TWICE),
-        ]
+        return ranking, bursts, by_keeper(rest, similar)
 
     def _successive(self, similar: Similar) -> Similar:
         """Return the pairs of similar photos that were taken one after the other."""

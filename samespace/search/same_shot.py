@@ -190,8 +190,8 @@ def _means(side: int) -> Floats:
 
 def _both_ways(weights: Floats, pictures: Floats) -> Floats:
     """Return pictures (…, S, S) whose columns and rows are mixed by weights (s, S): (…, s, s)."""
-    across = pictures.reshape(-1, pictures.shape[-1]) @ weights.T
-    return weights @ across.reshape(*pictures.shape[:-1], len(weights))
+    # Picture by picture: one product of all would round a picture's numbers by what comes with it.
+    return weights @ (pictures @ weights.T)
 
 
 def _align(pairs: Floats, maps: Floats, steps: int) -> Floats:

@@ -152,4 +152,8 @@ def searching(request: Request) -> Searching:
 def how_to_understand(live: LiveLibrary) -> str:
     """Say how sentences can be searched for."""
     roots = " ".join(shell_word(os.fspath(root)) for root in live.roots)
-    return f"Text search is not set up. Caption photos, or name a matcher: samespace scan {roots} --matcher FILE"
+    command = f"samespace scan {roots}"
+    return (
+        f"Text search is not set up. Caption photos, or name an encoder: {command} --encoder NAME, "
+        f"or a matcher: {command} --matcher FILE"
+    )
