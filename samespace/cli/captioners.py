@@ -34,14 +34,12 @@ def caption_train(arguments: argparse.Namespace) -> None:
     from samespace.words.training_loop import into_file
 
     featured = data(arguments)
-    writer: Writer
     if arguments.method == "nearest":
-        writer = borrow(featured)
-        writer.save(arguments.output)
+        borrow(featured).save(arguments.output)
     else:
         recipe = train_captioner.QUICK._replace(**chosen(arguments, "epochs", "seed"))
-        writer = into_file(arguments.output, partial(train_captioner.train, featured, recipe))
-    show_splits(featured, partial(train_captioner.evaluate, writer))
+        into_file(arguments.output, partial(train_captioner.train, featured, recipe))
+    show_splits(featured, partial(train_captioner.evaluate, load(arguments.output)))
     print(f"\nwritten to {show.from_here(arguments.output)}")
 
 
