@@ -780,7 +780,8 @@ def test_a_reader_that_has_seen_enough_and_a_stop_are_no_errors(album: Path) -> 
     assert process.returncode == 141
     stop = code.replace(
         "sys.exit",
-        "from samespace.words import scan\ndef stop(*_, **__): raise KeyboardInterrupt\nscan.scan_folders = stop\nsys.exit",
+        "from samespace.words import scan\ndef stop(*_, **__): raise KeyboardInterrupt\n"
+        "scan.scan_folders = stop\nsys.exit",
     )
     ran = subprocess.run([sys.executable, "-c", stop, str(album)], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (130, "\nstopped\n")
