@@ -30,6 +30,8 @@ from PIL import Image, ImageEnhance
 
 from samespace.base import progress
 from samespace.base.files import write_whole
+from samespace.duplicates.find import Comparison
+from samespace.duplicates.group import DedupeOptions
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.model.backbone import Backbone, make_backbone
@@ -393,6 +395,9 @@ def _make_album(album: Path) -> None:
     (album / "2023" / "damaged.jpg").write_bytes(b"no photo")
     library = Library(album / FOLDER, create=True)
     scan(library, [album], [Sketches()])
+    compared = Comparison([library], [album], DedupeOptions("near", 0.5))
+    compared.at()
+    compared.remember([library])  # or each of a hundred tests would compare the same photos
     for photo in library.photos():
         make_thumbnail(album / FOLDER, photo.content, photo.path)
     library.close()
@@ -421,13 +426,19 @@ def live(album: Path) -> LiveLibrary:
 
 
 @pytest.fixture
-def client(live: LiveLibrary) -> Iterator[TestClient]:
-    """Asks the app as a program on this machine does; see `token`."""
+def client(live: LiveLibrary, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """Asks the app as a program on this machine does; see `token`. Answers wait for what is made in the background."""
     from starlette.testclient import TestClient
 
     from samespace.web.app import make_app
     from samespace.web.guard import Guard
+    from samespace.web.library import photo_map
+    from samespace.web.review import groups
 
+    for background in (groups, photo_map):
+        monkeypatch.setattr(
+            background, "PATIENCE", 60
+        )  # else tests ask again and again, which costs more than the work
     with TestClient(make_app(live, Guard()), base_url="http://127.0.0.1", follow_redirects=False) as client:
         yield client
 
@@ -487,7 +498,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def scriptless(chromium: Browser) -> Iterator[Page]:
     """A page in a fresh window that runs no scripts."""
-    context = chromium.new_context(java_script_enabled=False)
+    context = chromium.new_context(java_script_enabled=False, reduced_motion="reduce")
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
@@ -502,7 +513,7 @@ def complaints() -> list[str]:
 @pytest.fixture(scope="module")
 def window(chromium: Browser) -> Iterator[Page]:
     """A page for one test after the other: a fresh one costs as much as all that a test does in it."""
-    context = chromium.new_context()
+    context = chromium.new_context(reduced_motion="reduce")  # a spinner's pictures keep a processor busy
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()

@@ -39,7 +39,8 @@ def caption_train(arguments: argparse.Namespace) -> None:
     else:
         recipe = train_captioner.QUICK._replace(**chosen(arguments, "epochs", "seed"))
         into_file(arguments.output, partial(train_captioner.train, featured, recipe))
-    show_splits(featured, partial(train_captioner.evaluate, load(arguments.output)))
+    writer = load(arguments.output)  # as it will answer, without torch
+    show_splits(featured, partial(train_captioner.evaluate, writer))
     print(f"\nwritten to {show.from_here(arguments.output)}")
 
 

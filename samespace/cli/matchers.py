@@ -25,7 +25,7 @@ def match_train(arguments: argparse.Namespace) -> None:
     recipe = matching.QUICK[arguments.measure]._replace(**chosen(arguments, "negatives", "epochs", "seed"))
     featured = data(arguments)
     into_file(arguments.output, partial(matching.train, featured, recipe))
-    matcher = Matcher.load(arguments.output)  # as `evaluate` reads it: PyTorch rounds otherwise
+    matcher = Matcher.load(arguments.output)  # as it will answer, without torch
     show_splits(featured, partial(matching.evaluate, matcher))
     print(f"\n{show.from_here(arguments.output)}: {count(len(matcher.vocabulary) - len(SPECIALS), 'word')}")
 

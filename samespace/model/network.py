@@ -22,6 +22,7 @@ DEFAULT_TRAINABLE = {"compare": "head", "concat": "last_conv"}
 VECTOR_DIM = 512
 PART_DIM = 32
 BLOCK = 256
+WIDTHS = (2048, 1024, 512)  # of the hidden layers of `concat`
 
 
 class Frozen(NamedTuple):
@@ -73,11 +74,11 @@ class ConcatHead(nn.Module):
 
     def __init__(self, dim: int, dropouts: Sequence[float]) -> None:
         super().__init__()
-        sizes = (2 * dim, 2048, 1024, 512)
+        sizes = (2 * dim, *WIDTHS)
         layers: list[nn.Module] = []
         for before, after, dropout in zip(sizes[:-1], sizes[1:], dropouts, strict=True):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-        self.mlp = nn.Sequential(*layers, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.mlp = nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 64), nn.ReLU(), nn.Linear(64, 1))
 
     def forward(self, first: Embeddings, second: Embeddings) -> Tensor:
         logits = self._one_way(first, second)

@@ -7,7 +7,7 @@ import itertools
 import os
 import random
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -332,11 +332,23 @@ def test_unreadable_files_are_named(folder: Path) -> None:
     assert error.path == folder / "broken.jpg"
 
 
-def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[str, Path]) -> None:
+@pytest.fixture(scope="module")
+def library_of_rooms(
+    rooms: Path, model_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Library]:
+    """What every look that same-space is searched by keeps of the drawn rooms; nobody writes to it but searches."""
+    looks = [load(model_folders[head]).extractor for head in ("compare", "concat")]
+    materials = [load(model_folders["rooms"]).extractor.materials, for_backbone("mobilenet_v3_small", "none").materials]
+    with contextlib.closing(Library(tmp_path_factory.mktemp("rooms") / FOLDER, create=True)) as library:
+        scan(library, [rooms], [same_shot.Sketches(), *looks, *materials])
+        yield library
+
+
+def test_same_space_by_a_model(library_of_rooms: Library, rooms: Path, model_folders: dict[str, Path]) -> None:
+    library = library_of_rooms
     for head in ("compare", "concat"):
         model = load(model_folders[head])
-        library, extractor = Library(tmp_path / head, create=True), model.extractor
-        scan(library, [rooms], [same_shot.Sketches(), extractor])
+        extractor = model.extractor
         found = find_duplicates([library], [rooms], DedupeOptions("same-space", threshold=0.5), extractor, model)
         embedded = model.embed([photo.path for photo in library.photos()])
         place = {photo.content: number for number, photo in enumerate(library.photos())}
@@ -351,26 +363,21 @@ def test_same_space_by_a_model(rooms: Path, tmp_path: Path, model_folders: dict[
 
 
 def test_same_space_by_a_model_that_weighs_evidence(
-    rooms: Path, tmp_path: Path, model_folders: dict[str, Path]
+    library_of_rooms: Library, rooms: Path, model_folders: dict[str, Path]
 ) -> None:
-    model, extractor = load(model_folders["rooms"]), load(model_folders["rooms"]).extractor.materials
-    with contextlib.closing(Library(tmp_path / "library", create=True)) as library:
-        scan(library, [rooms], [same_shot.Sketches(), extractor])
-        found = find_duplicates([library], [rooms], DedupeOptions("same-space"), extractor, model)
-        right = [
-            room(member.photo) == room(group.members[0].photo) for group in found.groups for member in group.members[1:]
-        ]
-        assert len(right) >= 10 and np.mean(right) > 0.9
-        few = [find_photos(rooms, TEST).paths[0].parent]
-        assert find_duplicates([library], few, DedupeOptions("same-space"), extractor, model).photos < FEWEST
+    library, model = library_of_rooms, load(model_folders["rooms"])
+    extractor = model.extractor.materials
+    found = find_duplicates([library], [rooms], DedupeOptions("same-space"), extractor, model)
+    right = [
+        room(member.photo) == room(group.members[0].photo) for group in found.groups for member in group.members[1:]
+    ]
+    assert len(right) >= 10 and np.mean(right) > 0.9
+    few = [find_photos(rooms, TEST).paths[0].parent]
+    assert find_duplicates([library], few, DedupeOptions("same-space"), extractor, model).photos < FEWEST
 
 
-def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_path: Path) -> None:
-    library, extractor = (
-        Library(tmp_path / "library", create=True),
-        for_backbone("mobilenet_v3_small", "none").materials,
-    )
-    scan(library, [rooms], [same_shot.Sketches(), extractor])
+def test_same_space_without_a_model_finds_shots_of_one_room(library_of_rooms: Library, rooms: Path) -> None:
+    library, extractor = library_of_rooms, for_backbone("mobilenet_v3_small", "none").materials
     found = find_duplicates([library], [rooms], DedupeOptions("same-space", threshold=0.9), extractor)
     assert found.groups
     right = [
@@ -381,7 +388,9 @@ def test_same_space_without_a_model_finds_shots_of_one_room(rooms: Path, tmp_pat
     assert np.mean(right) > 2 * by_chance
 
 
-def test_a_second_look_finds_more(rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_look_finds_more(
+    library_of_rooms: Library, rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Everything:
         """Proves of any two photos that they show one room."""
 
@@ -393,9 +402,8 @@ def test_a_second_look_finds_more(rooms: Path, tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(learnt_points, "LearntPoints", Everything)
     extractor = for_backbone("mobilenet_v3_small", "none").materials
-    library = Library(tmp_path / "library", create=True)
+    library = Library(Path(shutil.copytree(library_of_rooms.folder, tmp_path / "library")))
     options = DedupeOptions("same-space", threshold=0.5, mark_all=True)
-    scan(library, [rooms], [same_shot.Sketches(), extractor])
     once = find_duplicates([library], [rooms], options, extractor)
     twice = find_duplicates([library], [rooms], options._replace(thorough=True), extractor)
     assert twice.duplicates > once.duplicates

@@ -15,7 +15,6 @@ from starlette.testclient import TestClient
 from samespace.duplicates import quarantine, undo
 from samespace.duplicates.manifest import MANIFEST
 from samespace.web.review import decisions
-from samespace.web.review import groups as comparing
 from samespace.web.state import LiveLibrary, photo_id
 from tests.web.review.test_page import Token, decided, files, group_of, listed, names, post, rescan, restarted
 
@@ -171,9 +170,8 @@ def refusals() -> dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]]:
 
 @pytest.mark.parametrize("case", refusals())
 def test_a_decision_that_is_not_whole_is_refused_and_nothing_moves(
-    client: TestClient, token: Token, album: Path, case: str, live: LiveLibrary, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, token: Token, album: Path, case: str, live: LiveLibrary
 ) -> None:
-    monkeypatch.setattr(comparing, "PATIENCE", 60)
     before, (sent, sentence) = files(album), refusals()[case]
     groups = [decided(group) for group in listed(client)["groups"] if len(group["members"]) == 3]
     assert sentence in post(client, token, "/api/apply", sent(groups), 422)["error"]

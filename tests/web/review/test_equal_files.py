@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from samespace.web.review import groups as comparing
 from samespace.web.state import LiveLibrary
 from tests.duplicates.conftest import write
 from tests.web.review.test_page import Token, decided, files, listed, names, post, rescan
 
 
 @pytest.fixture
-def films(client: TestClient, live: LiveLibrary, album: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    monkeypatch.setattr(comparing, "PATIENCE", 60)
+def films(client: TestClient, live: LiveLibrary, album: Path) -> TestClient:
     for name in ("one.mov", "two/one.MOV"):
         write(album / name, b"film" * 500_000)
     rescan(live, album)
