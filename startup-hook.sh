@@ -7,6 +7,7 @@
 from importlib.util import find_spec
 from os import environ, path
 needs = {"imagehash": "ImageHash>=4.3", "safetensors": "safetensors>=0.4", "filelock": "filelock", "tqdm": "tqdm"}
+needs |= {"threadpoolctl": "threadpoolctl>=3"}
 needs |= {"yaml": "PyYAML", "matplotlib": "matplotlib", "cv2": "opencv-python-headless>=4.8"}
 logins = ["kaggle.json", path.expanduser("~/.kaggle/kaggle.json")]  # looked for, never read
 login = "KAGGLE_KEY" in environ or "kaggle_key" in environ.get("DET_EXPERIMENT_CONFIG", "")

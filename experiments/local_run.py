@@ -18,7 +18,7 @@ from determined import core, pytorch
 from experiments.config import PROJECT
 from experiments.trial import fit
 from samespace.base.errors import SameSpaceError
-from samespace.model.saved import read_description
+from samespace.model.model_folder import read_description
 
 SEED = 1234
 SEARCHER = {"metric": "average_precision", "smaller_is_better": False}

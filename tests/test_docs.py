@@ -119,7 +119,7 @@ def test_commands_and_options_in_sentences_exist(page: Path) -> None:
         assert words[0] in inner_parsers(parser) or words[0].startswith("-"), span
         while words and words[0] in inner_parsers(parser):
             parser = inner_parsers(parser)[words.pop(0)]
-        options = {word.partition("=")[0] for word in words if word.startswith("-")}
+        options = {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"}  # a minus
         assert options <= parser._option_string_actions.keys(), span
 
 

@@ -363,7 +363,7 @@ def test_credentials_are_sent_only_by_adding_their_line(project: Path) -> None:
 HOOK = ROOT / "startup-hook.sh"
 SECRET = "c0ffee-is-a-secret"
 IMAGE_HAS = ["torch==2.3.0a0+40ec155e58", "numpy==1.24.4", "protobuf==3.20.3", "odd===1.0-from-vendor"]
-OTHERS_LIBRARIES = ("imagehash", "safetensors", "filelock", "tqdm", "yaml", "matplotlib", "cv2")
+OTHERS_LIBRARIES = ("imagehash", "safetensors", "filelock", "tqdm", "threadpoolctl", "yaml", "matplotlib", "cv2")
 
 # Stands in for the image's python3: modules come from $MODULES alone, and pip writes down what it is asked.
 PYTHON = """#!/bin/bash
@@ -431,7 +431,8 @@ def test_the_hook_installs_what_is_lacking_beside_what_the_image_has(container: 
     container.run()
     asked = container.asked()
     assert [word for word in asked[2:] if not word.startswith(("--", "/"))] == [
-        "install", "ImageHash>=4.3", "safetensors>=0.4", "filelock", "matplotlib", "opencv-python-headless>=4.8"
+        "install", "ImageHash>=4.3", "safetensors>=0.4", "filelock", "threadpoolctl>=3", "matplotlib",
+        "opencv-python-headless>=4.8",
     ]  # fmt: skip
     assert container.asked("pin") == IMAGE_HAS[:3], "pip reads no `===`"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from samespace.base.text import shortened
 
+_TO_TRAIN = ("torch", "torchvision", "onnx")  # packages that using a model does without
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -26,6 +27,10 @@ def exit_status(command: Callable[[], object]) -> int:
     except KeyboardInterrupt as stop:
         print(f"\nstopped: {stop}" if str(stop) else "\nstopped", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if error.name not in _TO_TRAIN:
+            raise
+        return _fail(f"{error.name} is not installed, which this needs: pip install 'samespace[train]'")
     except BrokenPipeError:  # the reader has seen enough; flushing the rest must not fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

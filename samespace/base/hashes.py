@@ -7,6 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from samespace.base.arrays import blocks
+from samespace.base.errors import SameSpaceError
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -15,36 +16,27 @@ PAIRS_AT_ONCE = 2**16
 _BITS_OF_16 = np.unpackbits(np.arange(2**16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(1, dtype=np.uint8)
 
 _GREY_SIZE = 32
-# The eight slowest of the 32 cosine waves that `phash` looks for along each side: (8, 32).
+# The eight slowest of the 32 cosine waves that ImageHash's `phash` looks for along each side: (8, 32).
 _LOW_WAVES = 2 * np.cos(np.pi / _GREY_SIZE * np.outer(np.arange(8), np.arange(_GREY_SIZE) + 0.5))
 
 
 def wavelet_hash(photo: Image.Image) -> np.uint64:
     """Return ImageHash's `whash` of the photo at 256×256: which wavelets of an 8×8 grid lie above their median."""
-    import imagehash
-
-    return _packed(imagehash.whash(photo, image_scale=HASHED_SIZE))
+    try:
+        import imagehash
+    except ImportError:
+        raise SameSpaceError("training needs ImageHash: pip install 'samespace[train]'") from None
+    # An ImageHash of 64 bits prints itself as 16 hexadecimal digits.
+    return np.uint64(int(str(imagehash.whash(photo, image_scale=HASHED_SIZE)), 16))
 
 
 def perceptual_hash(photo: Image.Image) -> np.uint64:
-    """Return ImageHash's `phash`: which of the 64 lowest frequencies lie above their median."""
-    import imagehash
-
-    return _packed(imagehash.phash(photo))
-
-
-def perceptual_hash_of_pixels(pixels: npt.NDArray[np.uint8]) -> np.uint64:
-    """Return the `perceptual_hash` of a photo that is an array already, (h, w, 3), many times faster."""
-    grey = Image.fromarray(pixels).convert("L").resize((_GREY_SIZE, _GREY_SIZE), Image.Resampling.LANCZOS)
+    """Return ImageHash's `phash`, which of the 64 lowest frequencies lie above their median, without ImageHash."""
+    grey = photo.convert("L").resize((_GREY_SIZE, _GREY_SIZE), Image.Resampling.LANCZOS)
     # Rounded, because a flat photo's frequencies are zero but for rounding noise, whose signs are chance.
     frequencies = (_LOW_WAVES @ np.asarray(grey, np.float64) @ _LOW_WAVES.T).round(6)
     bits = (frequencies > np.median(frequencies)).ravel()
     return np.uint64(int.from_bytes(np.packbits(bits).tobytes(), "big"))
-
-
-def _packed(bits: object) -> np.uint64:
-    """Return an ImageHash of 64 bits, which prints itself as 16 hexadecimal digits, as one number."""
-    return np.uint64(int(str(bits), 16))
 
 
 def hamming(hashes0: Hashes, hashes1: Hashes) -> npt.NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
@@ -21,7 +22,12 @@ from samespace.base.xmp import MOST, read_xmp
 _CAPTION, _RATING, _XP_TITLE, _XP_KEYWORDS = 0x010E, 0x4746, 0x9C9B, 0x9C9E
 _EXIF_FOLDER, _TAKEN, _ZONE = 0x8769, 0x9003, 0x9011
 _GPS_FOLDER = 0x8825
+_COMMENT = 0x9286
 _SET_BY_CAMERA = re.compile(r"(.* )?digital camera|sony dsc|dcim|untitled", re.IGNORECASE)  # a caption by nobody
+# Comments by nobody: phones note filters and data there, and programs themselves.
+_SET_BY_PROGRAM = re.compile(
+    r"screenshot|ascii|oppo_\d+|hisilicon.*|filter:.*|created with .*|[{<].*", re.I | re.DOTALL
+)
 
 
 def known_of(photo: Path) -> Metadata:
@@ -66,7 +72,7 @@ def _embedded(photo: Path, size: int, mtime_ns: int) -> Metadata:
         if image.format == "PNG" and "xmp" not in image.info:
             with suppress(Exception), decoded(image):
                 pass
-        return united([_safely(read, image) for read in (_xmp, _exif, _iptc)])
+        return united([_safely(read, image) for read in (_xmp, _exif, _iptc, _png)])
 
 
 def _safely(read: Callable[[Image.Image], Metadata], image: Image.Image) -> Metadata:
@@ -86,15 +92,55 @@ def _xmp(image: Image.Image) -> Metadata:
 def _exif(image: Image.Image) -> Metadata:
     exif = Image.Image.getexif(image)
     stars = exif.get(_RATING)
-    caption = _text(exif.get(_CAPTION))
+    caption, comment = _text(exif.get(_CAPTION)), _quietly(lambda: _comment(exif))
     return Metadata(
         date=_quietly(lambda: _date(exif.get_ifd(_EXIF_FOLDER))),
         gps=_quietly(lambda: _place(exif.get_ifd(_GPS_FOLDER))),
         rating=stars if isinstance(stars, int) and 1 <= stars <= 5 else None,
         keywords=tuple(filter(None, map(clean, _wide(exif.get(_XP_KEYWORDS)).split(";")))),
-        caption=None if _SET_BY_CAMERA.fullmatch(caption) else caption,
+        caption=_said(caption, comment or ""),
         title=_wide(exif.get(_XP_TITLE)),
     )
+
+
+def _said(caption: str, comment: str) -> str | None:
+    """Return the caption, or else the comment, if a person may have written it."""
+    if caption and not _SET_BY_CAMERA.fullmatch(caption):
+        return caption
+    by_nobody = _SET_BY_CAMERA.fullmatch(comment) or _SET_BY_PROGRAM.fullmatch(comment)
+    return None if by_nobody else comment
+
+
+def _comment(exif: Image.Exif) -> str:
+    """Return the user's comment, whose first eight bytes name its alphabet."""
+    value = exif.get_ifd(_EXIF_FOLDER).get(_COMMENT, b"")
+    alphabet, text = value[:8], value[8:]
+    if alphabet == b"UNICODE\0":  # in the order of the file's bytes, or by mistake in the other
+        orders = ("utf-16-be", "utf-16-le") if exif.endian == ">" else ("utf-16-le", "utf-16-be")
+        readings = [text.decode(order, "ignore").lstrip("\ufeff") for order in orders]
+        return clean(max(readings, key=lambda reading: sum(letter.isascii() for letter in reading)))
+    if alphabet in (b"ASCII\0\0\0", bytes(8)):
+        return clean(text.rstrip(b" \0").decode("utf-8"))
+    return ""
+
+
+def _png(image: Image.Image) -> Metadata:
+    """Return what the text chunks of a PNG say."""
+    if image.format != "PNG":
+        return NOTHING
+    said = {name: clean(text) for name, text in image.info.items() if isinstance(text, str)}
+    return Metadata(
+        date=_date_in_words(said.get("Creation Time", "")),
+        caption=_said(said.get("Description", ""), said.get("Comment", "")),
+        title=said.get("Title"),
+    )
+
+
+def _date_in_words(text: str) -> str | None:
+    """Return a date that is written as the standard of PNG asks for, as in EXIF, or as in XMP."""
+    with suppress(ValueError, TypeError):
+        return as_date(parsedate_to_datetime(text).isoformat())
+    return as_date(text) or as_date(re.sub(r"(\d{4})[:-](\d\d)[:-](\d\d) ", r"\1-\2-\3T", text))
 
 
 def _quietly(read: Callable[[], Any]) -> Any:

@@ -19,11 +19,11 @@ Built = TypeVar("Built")
 _LONGEST = 100_000_000  # bytes of a header that safetensors reads
 
 
-def digest(about: str, tensors: Mapping[str, Any]) -> str:
-    """Return the SHA-256, in hex, of a text and of tensors by name: arrays, or PyTorch's on the CPU."""
+def digest(about: str, tensors: Mapping[str, Any], library: str = "") -> str:
+    """Return the SHA-256, in hex, of a text and of arrays by name; `library` is put before the name of each dtype."""
     digest = hashlib.sha256(about.encode())
     for name, values in sorted(tensors.items()):
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
+        digest.update(f"{name} {library}{values.dtype} {tuple(values.shape)} ".encode())
         digest.update(np.asarray(values).tobytes())
     return digest.hexdigest()
 
@@ -48,17 +48,18 @@ def load(
     path: Path,
     kind: str,
     version: int,
-    framework: str,
+    library: str,
     sealed: Callable[[dict[str, Any]], str],
     build: Callable[[dict[str, Any], dict[str, Any]], Built],
     remedy: str,
 ) -> Built:
-    """Return what `build` makes of the JSON and the tensors in a file of this kind; refuse any other in one sentence.
+    """Return what `build` makes of the JSON and the arrays in a file of this kind; refuse any other in one sentence.
 
-    `sealed` gives the text of the JSON that the digest is of. A file is data alone: a stranger's is safe to load.
+    `sealed` gives the text of the JSON that the digest is of; `library` is that of `digest`. A file is data alone: a
+    stranger's is safe to load.
     """
     try:
-        with safe_open(path, framework) as file:
+        with safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {})[kind])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
         if about["format"] != version:
@@ -66,7 +67,7 @@ def load(
                 f"{path} is of format {about['format']}, and {version} is known here: "
                 "use the version of samespace that wrote it"
             )
-        if about.pop("sha256") != digest(sealed(about), tensors):
+        if about.pop("sha256") != digest(sealed(about), tensors, library):
             raise ValueError("not as it was written")
         return build(about, tensors)
     except FileNotFoundError as error:

@@ -20,9 +20,13 @@ _PREFIXES = {
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
 }
+_HIERARCHICAL = "{http://ns.adobe.com/lightroom/1.0/}hierarchicalSubject"
 _CONTAINERS = [f"{{{_RDF}}}{name}" for name in ("Bag", "Seq", "Alt")]
 _ANGLE = re.compile(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])")
 _NUMBER = re.compile(r"-?\d(\.\d*)?")
+
+
+_WIDE = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}  # by the mark at the start
 
 
 class CannotComplete(ValueError):
@@ -44,12 +48,16 @@ def read_xmp(content: bytes) -> Metadata:
     def first(*names: str) -> str | None:
         return next((said[name][0] if said[name] else "" for name in map(_full, names) if name in said), None)
 
+    words = [word for word in said.get(_full("dc:subject"), []) if word]
+    flat = {word.casefold() for word in words}
+    leaves = dict.fromkeys(path.split("|")[-1].strip() for path in said.get(_HIERARCHICAL, []))
+    words += [leaf for leaf in leaves if leaf and leaf.casefold() not in flat]
     dates = (as_date(first(name) or "") for name in ("exif:DateTimeOriginal", "photoshop:DateCreated"))
     return Metadata(
         date=next(filter(None, dates), None),
         gps=_place(first("exif:GPSLatitude") or "", first("exif:GPSLongitude") or ""),
         rating=_rating(first("xmp:Rating") or ""),
-        keywords=tuple(word for word in said.get(_full("dc:subject"), []) if word),
+        keywords=tuple(words),
         caption=first("dc:description"),
         title=first("dc:title"),
     )
@@ -59,7 +67,7 @@ def _parsed(content: bytes) -> ElementTree.Element | None:
     if len(content) > MOST:
         return None
     try:
-        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = content.decode("utf-16" if content[:2] in _WIDE else "utf-8-sig")
         # Entities can grow without end or fetch files, and XMP has none. What is text is not decoded another time.
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             return None
@@ -134,10 +142,12 @@ def completed(sidecar: bytes, more: Metadata) -> bytes:
         inserted.append((places.rdf, _description(rest, places.about)))
     if keywords:
         inserted.append((places.keywords or 0, _items(keywords, f' xmlns:rdf="{_RDF}"')))
+    encoding = _WIDE.get(sidecar[:2], "ascii")
     for place, text in sorted(inserted, reverse=True):
-        if whole[place : place + 2] != b"</":
+        if not whole[place:].startswith("</".encode(encoding)):
             raise CannotComplete("it is written in a way that cannot be added to")
-        whole = whole[:place] + text.encode("ascii", "xmlcharrefreplace") + whole[place:]
+        more_text = text.encode("ascii", "xmlcharrefreplace").decode("ascii")
+        whole = whole[:place] + more_text.encode(encoding) + whole[place:]
     new = read_xmp(whole)
     if only_in(more, new) != NOTHING or not _says_the_same(old, new):
         raise CannotComplete("it says some of this in a way that cannot be read")
@@ -146,7 +156,7 @@ def completed(sidecar: bytes, more: Metadata) -> bytes:
 
 def _says_the_same(old: Metadata, new: Metadata) -> bool:
     kept = all(mine in (None, theirs) for mine, theirs in zip(old, new, strict=True) if not isinstance(mine, tuple))
-    return kept and old.gps in (None, new.gps) and new.keywords[: len(old.keywords)] == old.keywords
+    return kept and old.gps in (None, new.gps) and {*old.keywords} <= {*new.keywords}
 
 
 class _Places(NamedTuple):
@@ -178,12 +188,18 @@ def _places(sidecar: bytes) -> _Places:
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
     try:
-        parser.Parse(sidecar.rstrip(b"\0"), True)
+        parser.Parse(_without_padding(sidecar), True)
     except expat.ExpatError as error:
         raise CannotComplete("it is not XMP, or damaged") from error
     if rdf < 0:
         raise CannotComplete("it is not XMP, or damaged")
     return _Places(rdf, keywords, about)
+
+
+def _without_padding(sidecar: bytes) -> bytes:
+    """Return a sidecar without zeros at its end, which belong to a letter if letters have two bytes."""
+    whole = sidecar.rstrip(b"\0")
+    return sidecar[: len(whole) + len(whole) % 2] if sidecar[:2] in _WIDE else whole
 
 
 def _description(known: Metadata, about: str) -> str:

@@ -19,33 +19,36 @@ from samespace.cli.options import has_look, libraries_of, real
 from samespace.cli.scanned import refuse_photoless
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.search.look import Look
-from samespace.words import train_captioner
 from samespace.words.nearest_captions import borrow
 from samespace.words.photo_features import combine_features, feature_source_of
 from samespace.words.scan import scan_folders
 from samespace.words.stored_captions import LibraryCaptions
-from samespace.words.training_loop import into_file
+from samespace.words.writers import Writer, load
 
 BLOCK = 1024  # photos captioned at once; if stopped, at most these are done again
 
 
 def caption_train(arguments: argparse.Namespace) -> None:
     """Train a captioner. If stopped, it goes on where it was."""
+    from samespace.words import train_captioner  # which imports torch
+    from samespace.words.training_loop import into_file
+
     featured = data(arguments)
-    writer: train_captioner.Writer
     if arguments.method == "nearest":
-        writer = borrow(featured)
-        writer.save(arguments.output)
+        borrow(featured).save(arguments.output)
     else:
         recipe = train_captioner.QUICK._replace(**chosen(arguments, "epochs", "seed"))
-        writer = into_file(arguments.output, partial(train_captioner.train, featured, recipe))
+        into_file(arguments.output, partial(train_captioner.train, featured, recipe))
+    writer = load(arguments.output)  # as it will answer, without torch
     show_splits(featured, partial(train_captioner.evaluate, writer))
     print(f"\nwritten to {show.from_here(arguments.output)}")
 
 
 def caption_evaluate(arguments: argparse.Namespace) -> None:
     """Compare a captioner's captions with those that people wrote."""
-    writer = train_captioner.load(arguments.captioner)
+    from samespace.words import train_captioner
+
+    writer = load(arguments.captioner)
     evaluation = train_captioner.evaluate(writer, data(arguments, writer.feature_source).only(arguments.split))
     if arguments.json:
         print(json.dumps({**evaluation._asdict(), "variety": evaluation.variety._asdict()}))
@@ -55,7 +58,7 @@ def caption_evaluate(arguments: argparse.Namespace) -> None:
 
 def caption_write(arguments: argparse.Namespace) -> None:
     """Caption folders, which are scanned first, and photos. Captions are kept in their libraries, if they have one."""
-    writer, version = train_captioner.load(arguments.captioner), content_hash(arguments.captioner)[:16]
+    writer, version = load(arguments.captioner), content_hash(arguments.captioner)[:16]
     look = choose(arguments, writer.feature_source)
     writer.check(feature_source_of(look))
     folders = [path for path in arguments.paths if path.is_dir()]
@@ -77,7 +80,7 @@ def _caption(
     library: Library,
     photos: Sequence[Photo],
     look: Look,
-    writer: train_captioner.Writer,
+    writer: Writer,
     version: str,
     captions: LibraryCaptions,
 ) -> None:
@@ -92,7 +95,7 @@ def _caption(
             bar.update(len(some))
 
 
-def _caption_photo(path: Path, look: Look, writer: train_captioner.Writer, version: str, chosen: Path | None) -> None:
+def _caption_photo(path: Path, look: Look, writer: Writer, version: str, chosen: Path | None) -> None:
     """Print a caption for a photo; keep it in its library, unless a person has captioned the photo."""
     (text,) = writer.captions(seen(look, path))
     content = content_hash(path)

@@ -65,7 +65,7 @@ def _check_matcher(path: Path) -> None:
 
 
 def _check_captioner(path: Path) -> None:
-    from samespace.words.train_captioner import load
+    from samespace.words.writers import load
 
     load(path)
 
@@ -87,7 +87,7 @@ def _file(name: str, check: Callable[[Path], object], next_: str, purpose: str) 
     return Kind(name, re.escape(name), partial(_keep_file, name, check), next_, purpose)
 
 
-MODEL = r"model/(model\.json|weights-[0-9a-f]+\.safetensors)"
+MODEL = r"model/(model\.json|weights-[0-9a-f]+\.safetensors|network-[0-9a-f]+\.onnx)"
 KINDS = (
     Kind("model", MODEL, _keep_model, "samespace compare A.jpg B.jpg --model", "compare two photos"),
     _file("match.safetensors", _check_matcher, "samespace scan DIR --matcher", "enables search by sentence"),

@@ -25,7 +25,16 @@ from samespace.cli.duplicates import (
     undo,
     undo_options,
 )
-from samespace.cli.models import compare, compare_options, evaluate, evaluate_options, export, export_options
+from samespace.cli.models import (
+    backbone,
+    backbone_options,
+    compare,
+    compare_options,
+    evaluate,
+    evaluate_options,
+    export,
+    export_options,
+)
 from samespace.cli.rooms import rooms, rooms_options
 from samespace.cli.scan import scan, scan_options
 from samespace.cli.search import compress, compress_options, index, index_options, search, search_options
@@ -53,6 +62,7 @@ COMMANDS: dict[str, dict[Command, Callable[[argparse.ArgumentParser], None]]] = 
         compare: compare_options,
         evaluate: evaluate_options,
         export: export_options,
+        backbone: backbone_options,
         rooms: rooms_options,
     },
     "Library": {

@@ -11,25 +11,29 @@ import numpy as np
 from samespace.base.text import count
 from samespace.cli import show
 from samespace.cli.captioned import choose, chosen, data, seen, show_splits
-from samespace.words import train_matcher as matching
 from samespace.words.caption_set import read_captions
 from samespace.words.matcher import Matcher
 from samespace.words.photo_features import captions_in, feature_source_of
-from samespace.words.training_loop import into_file
 from samespace.words.vocabulary import SPECIALS
 
 
 def match_train(arguments: argparse.Namespace) -> None:
     """Train a matcher. If stopped, it goes on where it was."""
+    from samespace.words import train_matcher as matching  # which imports torch
+    from samespace.words.training_loop import into_file
+
     recipe = matching.QUICK[arguments.measure]._replace(**chosen(arguments, "negatives", "epochs", "seed"))
     featured = data(arguments)
-    matcher = into_file(arguments.output, partial(matching.train, featured, recipe))
+    into_file(arguments.output, partial(matching.train, featured, recipe))
+    matcher = Matcher.load(arguments.output)  # as it will answer, without torch
     show_splits(featured, partial(matching.evaluate, matcher))
     print(f"\n{show.from_here(arguments.output)}: {count(len(matcher.vocabulary) - len(SPECIALS), 'word')}")
 
 
 def match_evaluate(arguments: argparse.Namespace) -> None:
     """Measure how well a matcher finds photos by their captions, and captions by their photos."""
+    from samespace.words import train_matcher as matching
+
     matcher = Matcher.load(arguments.matcher)
     evaluation = matching.evaluate(matcher, data(arguments, matcher.feature_source).only(arguments.split))
     if arguments.json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import samespace
-from samespace.base.text import score_words
+from samespace.base.text import score_words, size_words
 from samespace.cli.options import has_look, thorough_option
 
 if TYPE_CHECKING:
@@ -149,6 +149,19 @@ def export(arguments: argparse.Namespace) -> None:
     print(f"{output}: {described['head']} head on {described['trunk']}")
 
 
+def backbone(arguments: argparse.Namespace) -> None:
+    """Convert a network of torchvision's to ONNX, once.
+
+    Where torch is installed: its weights are fetched, checked by the hash that torchvision published, and kept in the
+    cache. From then on --backbone NAME needs neither torch nor a network; copy the folder to have it elsewhere.
+    """
+    from samespace.model.bare import convert
+
+    folder = convert(arguments.name, arguments.weights)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"{arguments.name} runs without torch: {folder}, {size_words(size)}")
+
+
 def compare_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `samespace compare`."""
     parser.add_argument("photo0", type=Path, metavar="A", help="a photo")
@@ -177,6 +190,12 @@ def evaluate_options(parser: argparse.ArgumentParser) -> None:
         help="also plot precision, recall and calibration",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def backbone_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `samespace backbone`."""
+    parser.add_argument("name", metavar="NAME", help="mobilenet_v3_large, mobilenet_v2, resnet50, …")
+    parser.add_argument("--weights", default="imagenet", help="imagenet, or a state dict file (default: %(default)s)")
 
 
 def export_options(parser: argparse.ArgumentParser) -> None:

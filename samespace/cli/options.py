@@ -45,7 +45,9 @@ def library_option(parser: argparse.ArgumentParser, meaning: str) -> None:
 def look_options(parser: argparse.ArgumentParser) -> None:
     """Add what to compare photos by."""
     parser.add_argument("--model", type=Path, metavar="DIR", help="compare with this trained model")
-    parser.add_argument("--backbone", metavar="NAME", help="compare the features of this ImageNet backbone")
+    parser.add_argument(
+        "--backbone", metavar="NAME", help="compare the features of this ImageNet backbone, or of an ONNX file"
+    )
     parser.add_argument(
         "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"
     )
@@ -67,6 +69,17 @@ def prefer_option(parser: argparse.ArgumentParser) -> None:
 def matcher_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Add --matcher."""
     parser.add_argument("--matcher", type=Path, metavar="FILE", help=meaning)
+
+
+def encoder_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add --encoder."""
+    parser.add_argument("--encoder", metavar="NAME | DIR", help=meaning)
+
+
+def refuse_both(arguments: argparse.Namespace) -> None:
+    """Refuse an encoder with a matcher: a library understands sentences by one."""
+    if arguments.encoder and arguments.matcher:
+        raise SameSpaceError("--encoder and --matcher both say how sentences are understood: give one")
 
 
 def thorough_option(parser: argparse.ArgumentParser, meaning: str) -> None:
@@ -91,6 +104,18 @@ def extensions(word: str) -> list[str]:
         if extension not in known:
             raise argparse.ArgumentTypeError(f"cannot read {extension!r}: choose from {','.join(known)}")
     return chosen
+
+
+def names_photo(word: str) -> bool:
+    """Return True if there is such a file, or if the word looks like a path."""
+    from samespace.base.photos import EXTENSIONS
+
+    path = Path(word)
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    is_one_word = not any(character.isspace() for character in word)
+    # Not pathlib's, which fails if a sentence is too long for the name of a file.
+    return (is_one_word and os.sep in word) or os.path.isfile(word)  # noqa: PTH113
 
 
 # Folders

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.cli.options import (
+    encoder_option,
     folder,
     has_look,
     libraries_of,
@@ -20,10 +21,12 @@ from samespace.cli.options import (
     look_of,
     look_options,
     matcher_option,
+    names_photo,
     open_library,
     outermost,
     reading_options,
     real,
+    refuse_both,
 )
 from samespace.cli.scanned import refuse_photoless
 
@@ -38,9 +41,9 @@ def search(arguments: argparse.Namespace) -> int:
     """Find photos like a photo, or by a sentence.
 
     PHOTO may be any file. The library is searched as it was last scanned: by the --model or --backbone of that scan;
-    otherwise it looks for copies only. A sentence needs a scan with --matcher, or captions. --like DIR1 --in DIR2 scans
-    both folders, and finds photos of the first in the second. Exits with 0 if something was found, with 1 if nothing
-    was or after an error.
+    otherwise it looks for copies only. A sentence needs a scan with --encoder or --matcher, or captions. Sentences and
+    photos can be added and subtracted: kitchen + PHOTO - people. --like DIR1 --in DIR2 scans both folders, and finds
+    photos of the first in the second. Exits with 0 if something was found, with 1 if nothing was or after an error.
     """
     from samespace.base.photos import UnreadablePhoto
     from samespace.cli import show
@@ -48,6 +51,10 @@ def search(arguments: argparse.Namespace) -> int:
 
     _refuse_mixture(arguments)
     refuse_nonsense(arguments.top, arguments.threshold)
+    if any(word in ("+", "-") for word in arguments.asked):
+        from samespace.cli.search_by_sentence import search_by_sum
+
+        return search_by_sum(arguments)
     sentence = _sentence_of(arguments.asked)
     if sentence is not None:
         from samespace.cli.search_by_sentence import search_by_sentence
@@ -122,6 +129,7 @@ def _refuse_mixture(arguments: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     if arguments.json and arguments.null:
         raise SameSpaceError("--json and --null print different things: leave out one")
+    refuse_both(arguments)
     if bool(arguments.like) != bool(arguments.within):
         raise SameSpaceError("--like DIR1 and --in DIR2 belong together: give both")
     if bool(arguments.asked) == bool(arguments.like):
@@ -132,25 +140,13 @@ def _refuse_mixture(arguments: argparse.Namespace) -> None:
 
 def _sentence_of(words: Sequence[str]) -> str | None:
     """Return the sentence that these words make; None if they name photos."""
-    photos = [word for word in words if _names_photo(word)]
+    photos = [word for word in words if names_photo(word)]
     if photos and len(photos) < len(words):
         other = next(word for word in words if word not in photos)
         raise SameSpaceError(
             f"{readable(photos[0])} is a photo, and {readable(other)} is not: search for photos, or for one sentence"
         )
     return None if photos or not words else " ".join(words)
-
-
-def _names_photo(word: str) -> bool:
-    """Return True if there is such a file, or if the word looks like a path."""
-    from samespace.base.photos import EXTENSIONS
-
-    path = Path(word)
-    if path.suffix.lower() in EXTENSIONS:
-        return True
-    is_one_word = not any(character.isspace() for character in word)
-    # Not pathlib's, which fails if a sentence is too long for the name of a file.
-    return (is_one_word and os.sep in word) or os.path.isfile(word)  # noqa: PTH113
 
 
 Searched = tuple["Space", "float | None", "Iterator[Answer | UnreadablePhoto]"]
@@ -228,7 +224,9 @@ def _collapse(arguments: argparse.Namespace, look: Look) -> bool:
 
 def search_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `samespace search`."""
-    parser.add_argument("asked", nargs="*", metavar="PHOTO | WORDS", help="photos, or a sentence, to search for")
+    parser.add_argument(
+        "asked", nargs="*", metavar="PHOTO | WORDS", help="photos, or a sentence, to search for, or a sum"
+    )
     parser.add_argument("--like", type=folder, metavar="DIR1", help="search for all photos in this folder …")
     parser.add_argument("--in", dest="within", type=folder, metavar="DIR2", help="… in this one")
     library_option(parser, "library to search (default: the nearest at or above the current folder, else above PHOTO)")
@@ -243,6 +241,7 @@ def search_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folder", type=folder, metavar="F", help="show only photos in this folder")
     matcher_option(parser, "understand WORDS with this (default: what the library was scanned with)")
+    encoder_option(parser, "understand WORDS with this, which the library was scanned with")
     parser.add_argument("--all", action="store_true", help="show every copy as a result of its own")
     parser.add_argument(
         "--index",

@@ -1,34 +1,72 @@
-"""Search a library by a sentence."""
+"""Search a library by a sentence, or by a sum of sentences and photos."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 
-from samespace.base.text import readable
+from samespace.base.text import count, readable
 from samespace.cli import show
-from samespace.cli.options import look_of, open_library
+from samespace.cli.options import look_of, names_photo, open_library
+from samespace.library.library import Library
 from samespace.search.space import Space
+from samespace.words.encoder import Encoder
+from samespace.words.search import SentenceHits, sentences_of
 from samespace.words.search import search_by_sentence as search
-from samespace.words.search import sentences_of
+from samespace.words.sentences import Sentences
+from samespace.words.sums import search_by_sum as search_sum
+from samespace.words.sums import terms_of
+
+FIT = "how much of the sentence the photo or its caption shows; 1 is all"
+Found = Callable[[Library, Space, "Sentences | None"], SentenceHits]
 
 
 def search_by_sentence(arguments: argparse.Namespace, sentence: str) -> int:
     """Print the photos that fit, and return 0 if there are any, else 1."""
+    narrowed = arguments.top, arguments.threshold, arguments.folder, not arguments.all
+
+    def found(library: Library, space: Space, sentences: Sentences | None) -> SentenceHits:
+        return search(library, space, sentences, sentence, *narrowed)
+
+    return _answer(arguments, sentence, found, "")
+
+
+def search_by_sum(arguments: argparse.Namespace) -> int:
+    """Print the photos that fit sentences and photos, added and subtracted; return 0 if there are any, else 1."""
+    terms = terms_of(arguments.asked, names_photo)
+    narrowed = arguments.top, arguments.threshold, arguments.folder, not arguments.all
+
+    def found(library: Library, space: Space, sentences: Sentences | None) -> SentenceHits:
+        return search_sum(library, space, sentences, terms, *narrowed)
+
+    return _answer(arguments, " ".join(arguments.asked), found, "cosine to the sum; captions do not count")
+
+
+def _answer(arguments: argparse.Namespace, asked: str, find: Found, meaning: str) -> int:
     library = open_library(arguments.library)
     look = look_of(arguments, library)
     space = Space(library, look, arguments.index)
     show.say_lacking(space)
-    sentences = sentences_of(library, look, arguments.matcher)
-    narrowed = arguments.top, arguments.threshold, arguments.folder, not arguments.all
-    hits, unknown, captions = search(library, space, sentences, sentence, *narrowed)
+    sentences = sentences_of(library, look, arguments.matcher, arguments.encoder)
+    if sentences and sentences.lacking > space.lacking:
+        lacking = count(sentences.lacking, "photo")
+        print(f"left out: {lacking} not yet scanned for sentences; scan again as before", file=sys.stderr)
+    hits, unknown, captions = find(library, space, sentences)
     if unknown:
         print(f"not known, and left out: {readable(', '.join(unknown))}", file=sys.stderr)
     if arguments.files or arguments.null:
         show.show_paths((hit.photo.path for hit in hits), "\0" if arguments.null else "\n")
     elif arguments.json:
-        print(json.dumps(show.hits_as_json(sentence, hits, captions, unknown, arguments.threshold)))
+        print(json.dumps(show.hits_as_json(asked, hits, captions, unknown, arguments.threshold)))
     else:
-        show.show_hits(sentence, hits, captions, space)
+        show.show_hits(asked, hits, captions, space, meaning or _meaning(sentences))
     return 0 if hits else 1
+
+
+def _meaning(sentences: Sentences | None) -> str:
+    """Say what the scores of a sentence mean."""
+    if sentences and isinstance(sentences.speaker, Encoder):
+        return f"cosine of sentence and photo by {sentences.speaker.name}; higher if the caption says it, too"
+    return FIT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
@@ -29,9 +28,6 @@ def serve(arguments: argparse.Namespace) -> None:
     pages, unless you set a password: in the environment variable SAMESPACE_TOKEN, or with --token-file. Other computers
     cannot, unless --host lets them in.
     """
-    missing = [name for name in ("jinja2", "python_multipart", "starlette", "uvicorn") if not find_spec(name)]
-    if missing:
-        raise SameSpaceError(f"{missing[0]} is not installed: pip install 'samespace[web]'")
     from samespace.base import progress
     from samespace.base.photos import EXTENSIONS
     from samespace.web import server

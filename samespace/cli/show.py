@@ -125,8 +125,8 @@ def say_lacking(space: Space) -> None:
         print(f"left out: {lacking} not yet scanned for {space.look.name}; scan again", file=sys.stderr)
 
 
-def show_hits(sentence: str, hits: Sequence[Hit], captions: Mapping[str, str], space: Space) -> None:
-    """Show the photos found for a sentence; `captions` has those of some contents."""
+def show_hits(sentence: str, hits: Sequence[Hit], captions: Mapping[str, str], space: Space, meaning: str) -> None:
+    """Show the photos found for a sentence; `captions` has those of some contents, `meaning` says what scores are."""
     print(readable(sentence) + ("" if hits else ": nothing found"))
     for hit in hits:
         print(_line(hit, space.look.meaning))
@@ -134,7 +134,7 @@ def show_hits(sentence: str, hits: Sequence[Hit], captions: Mapping[str, str], s
         if caption:
             print(f"         {readable(caption)}")
     if hits:
-        print("\nscores: how much of the sentence the photo or its caption shows; 1 is all")
+        print(f"\nscores: {meaning}")
 
 
 def show_sentences(photo: Path, ranked: Sequence[tuple[str, float]], among: int) -> None:

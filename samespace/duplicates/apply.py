@@ -74,7 +74,7 @@ def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False, merge_metad
         if to == "quarantine":  # a link leaves the photo's name in place, and so its partners
             items, changed = check_items(plan, checked)
             skipped += changed
-        items, hindered = _movable(items, {library: opened.folder for library, opened in libraries.items()})
+        items, hindered = _movable(items, {library: opened.folder for library, opened in libraries.items()}, to)
         skipped += hindered
         merges: list[Merge] = []
         if merge_metadata:
@@ -102,10 +102,10 @@ def _applied(
     return Applied(photos, to_free, tuple(runs), tuple(skipped), len(moved) - photos, len(sidecars))
 
 
-def _movable(items: Sequence[Item], libraries: dict[str, Path]) -> tuple[list[Item], list[Skipped]]:
+def _movable(items: Sequence[Item], libraries: dict[str, Path], to: str) -> tuple[list[Item], list[Skipped]]:
     """Return the items of which every file can be moved, and why the others cannot."""
     item_of = {file.victim.path: item for item in items for file in item.files}
-    _, hindered = movable([file for item in items for file in item.files], libraries)
+    _, hindered = movable([file for item in items for file in item.files], libraries, to)
     skipped: dict[Path, Skipped] = {}
     for stuck in hindered:
         photo = item_of[stuck.path].photo.victim.path

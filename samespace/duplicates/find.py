@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from samespace.duplicates.photo_table import PhotoTable, RowPairs, is_below
 from samespace.duplicates.ranking import Join, Ranking
 from samespace.duplicates.scores import Scoring, materials_scoring, model_scoring, one_shot
 from samespace.duplicates.standings import Standings
+from samespace.duplicates.whitened import whitened
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
 from samespace.search import copies, same_shot
@@ -141,7 +143,8 @@ class Comparison:
             ranking, clusters = self._clusters(self._checked(threshold), same, different, without)
             doubtful = 0
             if self.options.kind == "near" and threshold > copies.LOOK_TWICE:
-                doubtful = len(self._doubtful_groups(threshold, different, without, clusters))
+                among, bursts, alike = self._doubtful(threshold, different, without, clusters)
+                doubtful = among.count(bursts, sharpest=True) + among.count(alike)
             counted.append(ranking.count(clusters) + self._equal_files.count(without) + doubtful)
         return counted
 
@@ -166,7 +169,9 @@ class Comparison:
             if photos.thorough:
                 raise SameSpaceError(NO_PROOF)
             return model_scoring(features, model)
-        return materials_scoring(features, photos.partners(libraries), model)
+        known = model.rooms.known if model and model.rooms else None
+        kept = partial(whitened, libraries[0], extractor, list(photos.rows), known)
+        return materials_scoring(features, photos.partners(libraries), model, kept)
 
     def _sketched(self, libraries: Sequence[Library]) -> copies.Copies:
         """Return what finds and scores copies among these photos."""
@@ -204,6 +209,14 @@ class Comparison:
         self, threshold: float, different: RowPairs, without: Collection[Path], clusters: Sequence[Ints]
     ) -> list[Group]:
         """Return groups of photos that are alike and no copies, nor in a group of copies: bursts, and to look twice."""
+        ranking, bursts, alike = self._doubtful(threshold, different, without, clusters)
+        sharpest = [ranking.sharpest_first(burst) for burst in bursts]
+        return [*self._groups(ranking, sharpest, [], BURST), *self._groups(ranking, alike, [], LOOK_TWICE)]
+
+    def _doubtful(
+        self, threshold: float, different: RowPairs, without: Collection[Path], clusters: Sequence[Ints]
+    ) -> tuple[Ranking, list[Ints], list[Ints]]:
+        """Return the rows of bursts, and those to look at twice, and what ranks them."""
         # Copies that a higher threshold leaves out are copies all the same: nothing differs.
         similar = self._similar.at(copies.LOOK_TWICE, (), different, below=min(threshold, same_shot.THRESHOLD))
         ranking = Ranking(self._photos, self._standings, similar, frozenset(without))
@@ -211,10 +224,7 @@ class Comparison:
         order = order[~np.isin(order, np.concatenate([_NO_ROWS, *clusters]))]
         bursts = by_components(order, self._successive(similar))
         rest = order[~np.isin(order, np.concatenate([_NO_ROWS, *bursts]))]
-        return [
-            *self._groups(ranking, [ranking.sharpest_first(burst) for burst in bursts], [], BURST),
-            *self._groups(ranking, by_keeper(rest, similar), [], LOOK_TWICE),
-        ]
+        return ranking, bursts, by_keeper(rest, similar)
 
     def _successive(self, similar: Similar) -> Similar:
         """Return the pairs of similar photos that were taken one after the other."""

@@ -24,7 +24,7 @@ from samespace.duplicates.manifest import (
     partial_name,
     same_file,
 )
-from samespace.duplicates.obstacles import HARD_LINK
+from samespace.duplicates.obstacles import HARD_LINK, put_link
 from samespace.duplicates.undo import put_back
 
 CHANGED = "changed since it was checked"
@@ -103,7 +103,7 @@ def _move(manifest: Manifest, move: Move, checked: Checked) -> None:
         take(move, where, checked.victim_seen, partial_name(manifest, move, where))
         _refuse_lost_keeper(checked)
         (manifest.folder / MANIFEST).lstat()
-        _put_link(manifest.to, move)
+        put_link(manifest.to, move.path, move.keeper)
     except (OSError, CannotMove) as error:
         if why_not := put_back(manifest, move):
             raise CannotMove(f"{_in_words(error)}; it stays in the quarantine, because {why_not}") from error
@@ -167,10 +167,3 @@ def _can_be_read(path: Path, seen: os.stat_result) -> bool:
             return same_file(os.fstat(file.fileno()), seen) and len(file.read(1)) == min(1, seen.st_size)
     except OSError:
         return False
-
-
-def _put_link(to: str, move: Move) -> None:
-    if to == "hardlink":
-        move.path.hardlink_to(move.keeper)
-    elif to == "symlink":
-        move.path.symlink_to(move.keeper)

@@ -23,6 +23,7 @@ from samespace.duplicates.manifest import LINKED, QUARANTINE, Skipped, link_abov
 HARD_LINK = "it is a hard link, and would come back as a copy: the quarantine is on another file system"
 NOTES = 1 << 20  # bytes to leave free for a run's manifest and what is noted in it
 _TRIAL = ".samespace-"  # hidden, so that no scan sees it
+TRIAL_LINK = f"{_TRIAL}link"  # one name: what a kill in between leaves, the next trial removes
 _BLOCK = 4096
 
 
@@ -32,12 +33,13 @@ class _Quarantine(NamedTuple):
     ignores_case: bool
 
 
-def movable(checked: Sequence[Checked], libraries: Mapping[str, Path]) -> tuple[list[Checked], list[Skipped]]:
+def movable(checked: Sequence[Checked], libraries: Mapping[str, Path], to: str) -> tuple[list[Checked], list[Skipped]]:
     """Return the victims that can be moved to the quarantines of their libraries, and why the others cannot.
 
-    It is tried, with files that are gone at once: permissions alone do not tell on every file system. Where photos must
-    be copied to another disk, those that fit may go.
+    It is tried, with files that are gone at once: permissions alone do not tell on every file system; and so are links,
+    if `to` asks for them. Where photos must be copied to another disk, those that fit may go.
     """
+    link_trials = cache(why_not_linked)
     quarantines = {each: _quarantine(libraries[each]) for each in {one.victim.library for one in checked}}
     folder_trials = cache(why_not_writable)
     ready, skipped = [], []
@@ -46,6 +48,8 @@ def movable(checked: Sequence[Checked], libraries: Mapping[str, Path]) -> tuple[
         victim, quarantine = each.victim, quarantines[each.victim.library]
         folder = link_above(victim.path, victim.root)
         reason = LINKED.format(folder) if folder else folder_trials(victim.path.parent) or why_locked(victim.path)
+        if not reason and to != "quarantine":
+            reason = link_trials(to, each.keeper.path, victim.path.parent)
         if not reason and _is_copied(each, quarantine):
             reason = why_not_copied(each, quarantine.folder)
         if not reason and quarantine.ignores_case:
@@ -69,6 +73,28 @@ def why_not_writable(folder: Path) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # a move out of it needs no room
             return ""
         return f"its folder {folder} cannot be changed ({error.strerror}): make it writable, then try again"
+
+
+def why_not_linked(to: str, keeper: Path, folder: Path) -> str:
+    """Return why a folder can hold no link to a keeper, as on FAT or with too many hard links; "" if it can."""
+    trial = folder / TRIAL_LINK
+    try:
+        trial.unlink(missing_ok=True)
+        put_link(to, trial, keeper)
+        trial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # the photo leaves its name behind
+            return ""
+        return f"no {to} to {keeper} can be made in its folder ({error.strerror}): choose quarantine"
+    return ""
+
+
+def put_link(to: str, path: Path, keeper: Path) -> None:
+    """Make a link to a keeper if `to` asks for one."""
+    if to == "hardlink":
+        path.hardlink_to(keeper)
+    elif to == "symlink":
+        path.symlink_to(keeper)
 
 
 def why_locked(path: Path) -> str:

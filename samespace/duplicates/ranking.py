@@ -57,8 +57,8 @@ class Ranking:
         _, first = np.unique(ranked, return_index=True)
         return ranked[np.sort(first)]
 
-    def count(self, clusters: Sequence[Ints]) -> int:
-        """Count the clusters that form a group."""
+    def count(self, clusters: Sequence[Ints], sharpest: bool = False) -> int:
+        """Count the clusters that form a group, around the photo to keep or the `sharpest`."""
         if not clusters:
             return 0
         # A plain row always leaves something to remove, unless `against` bars it. Only the others are looked at.
@@ -67,7 +67,7 @@ class Ranking:
         if self._photos.against:
             sure[:] = False
         unsure = [clusters[number] for number in np.flatnonzero(~sure).tolist()]
-        return int(sure.sum()) + sum(bool(self._ranked(cluster.tolist())) for cluster in unsure)
+        return int(sure.sum()) + sum(bool(self._ranked(cluster.tolist(), sharpest)) for cluster in unsure)
 
     def group(self, joins: Mapping[int, Join], weakest: float, answer: str) -> Group | None:
         """Return a group of all photos of these rows; None if that leaves nothing to remove and nothing to look at."""

@@ -16,6 +16,7 @@ from samespace.library.features import Features
 from samespace.library.library import Photo
 from samespace.model import projection
 from samespace.model.heads import Embeddings, Weights, to_embeddings
+from samespace.model.known import Known
 from samespace.search import same_shot
 from samespace.search.copies import Copies
 from samespace.search.evidence import CountPartners, Evidence
@@ -89,26 +90,37 @@ def model_scoring(features: JoinedFeatures, model: Model) -> Scoring:
     return Scoring(found._replace(full=np.zeros_like(found.full)), score)
 
 
-def materials_scoring(materials: JoinedFeatures, partners: CountPartners, model: Model | None = None) -> Scoring:
-    """Return how `same-space` is scored: by what these photos, and those of a model, say tells rooms apart."""
+def materials_scoring(
+    materials: JoinedFeatures,
+    partners: CountPartners,
+    model: Model | None = None,
+    kept: Callable[[Callable[[], Floats]], Floats] = lambda learn: learn(),
+) -> Scoring:
+    """Return how `same-space` is scored: by what these photos, and those of a model, say tells rooms apart.
+
+    `kept` may know what it is given a function to learn: the photos' vectors.
+    """
     if model is None and len(materials) < FEWEST:
         raise SameSpaceError(
             f"without a model, same-space learns from the photos themselves, and {len(materials)} are too few: give "
             f"--model DIR, a trained model, or at least {FEWEST} photos"
         )
-    rows = np.arange(len(materials))
-    sample = materials.take(projection.MATERIALS, rows[:: max(1, -(-len(rows) // projection.SAMPLE))])
-    if model is None or model.rooms is None:
-        whiten, weights, sure = projection.fit(sample), WEIGHTS, THRESHOLD
-    else:
-        known, weights = model.rooms.known, model.rooms.library
-        sure = model.thresholds("library").sure
-        whiten = projection.fit(np.concatenate([known.rows, sample]), known.rooms)
-    vectors = [whiten(materials.take(projection.MATERIALS, rows[some])) for some in blocks(len(rows), _AT_ONCE)]
-    evidence = Evidence(np.concatenate(vectors), partners, weights)
+    rooms = model.rooms if model else None
+    vectors = kept(lambda: _learnt(materials, rooms.known if rooms else None))
+    evidence = Evidence(vectors, partners, rooms.library if rooms else WEIGHTS)
     if model is None:
         return Scoring(evidence.candidates, evidence)
+    sure = model.thresholds("library").sure if rooms else THRESHOLD
     return Scoring(evidence.candidates, lambda first, second: _with_sure_at_threshold(evidence(first, second), sure))
+
+
+def _learnt(materials: JoinedFeatures, known: Known | None) -> Floats:
+    """Return the photos' vectors, whitened by what they and those of known rooms say."""
+    rows = np.arange(len(materials))
+    sample = materials.take(projection.MATERIALS, rows[:: max(1, -(-len(rows) // projection.SAMPLE))])
+    whiten = projection.fit(np.concatenate([known.rows, sample]), known.rooms) if known else projection.fit(sample)
+    vectors = [whiten(materials.take(projection.MATERIALS, rows[some])) for some in blocks(len(rows), _AT_ONCE)]
+    return np.concatenate(vectors)
 
 
 def _with_sure_at_threshold(probabilities: Doubles, sure: float) -> Doubles:

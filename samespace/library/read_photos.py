@@ -12,11 +12,12 @@ from time import monotonic
 from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
+from PIL import Image
 
 from samespace.base.arrays import Array, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import hash_of
-from samespace.base.hashes import perceptual_hash_of_pixels
+from samespace.base.hashes import perceptual_hash
 from samespace.base.photos import Pixels, UnreadablePhoto, decoders, glimpse, in_threads
 
 SIZE = 256  # side of the square that extractors see, as in model/backbone.py, which would import torch
@@ -207,7 +208,7 @@ def _decode(file: BinaryIO, content: str) -> tuple[Content, Pixels | None]:
         if isinstance(error.__cause__, MemoryError) or getattr(error.__cause__, "errno", None):
             raise  # the machine's fault: Pillow's own complaints carry no error number
         return Content(content, reason=error.reason), None
-    return Content(content, width, height, taken, int(perceptual_hash_of_pixels(pixels))), pixels
+    return Content(content, width, height, taken, int(perceptual_hash(Image.fromarray(pixels)))), pixels
 
 
 class _Gathering:

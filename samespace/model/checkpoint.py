@@ -12,7 +12,7 @@ from torch import Tensor
 
 from samespace.base.errors import SameSpaceError
 from samespace.model.backbone import make_unfilled_backbone
-from samespace.model.saved import read
+from samespace.model.model_folder import read
 from samespace.model.weights import UNPICKLES_SAFELY
 from samespace.model.write import Network, describe, network_of, rebuild, write_model
 

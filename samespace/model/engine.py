@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 from samespace.base.arrays import Array
@@ -18,7 +16,6 @@ OPSET = 17  # of the ONNX files that are written: ONNX Runtime 1.13 and OpenVINO
 Shape = tuple[tuple[int, ...], str]  # of one photo, and a numpy dtype
 
 _TYPES = {"float32": "float", "float16": "float16", "int8": "int8"}  # as ONNX calls them
-_limiting = Lock()  # the limit is the process's: of two that set and restore it side by side, one would leave its own
 
 
 class Sheet(NamedTuple):
@@ -145,12 +142,3 @@ def cores() -> int:
     told = os.environ.get("OMP_NUM_THREADS", "")
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return int(told) if told.isdigit() and int(told) else allowed
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Keep linear algebra from starting threads of its own, while several threads work on small matrices."""
-    from threadpoolctl import threadpool_limits
-
-    with _limiting, threadpool_limits(1, "blas"):
-        yield

@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from samespace.base.arrays import Array
+from samespace.base.one_thread import one_thread_each
 from samespace.base.photos import Pixels
 from samespace.model import materials
 from samespace.model.colours import DIM, colours
-from samespace.model.engine import Engine, Shape, Sheet, one_thread_each
+from samespace.model.engine import Engine, Shape, Sheet
 from samespace.model.heads import RoomHead
 from samespace.model.projection import MATERIALS
 

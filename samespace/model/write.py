@@ -19,9 +19,9 @@ from samespace.base.photos import SIZE
 from samespace.model import graphs, room_network
 from samespace.model.backbone import Backbone, make_unfilled_backbone
 from samespace.model.engine import OPSET, Sheet
+from samespace.model.model_folder import FORMATS, OF_ANOTHER, Contents, per_colour
 from samespace.model.network import TwinNetwork
 from samespace.model.room_network import RoomNetwork
-from samespace.model.saved import FORMATS, OF_ANOTHER, Contents, per_colour
 
 Network = TwinNetwork | RoomNetwork
 

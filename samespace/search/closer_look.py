@@ -18,11 +18,13 @@ from PIL import Image
 
 from samespace.base.arrays import Array, Doubles, Flags, Floats
 from samespace.base.photos import UnreadablePhoto, opened
+from samespace.search.beyond import both_show_more
 
 SIDE = 384  # pixels of a photo's long side
 PAGE_SIDE = 1200  # of a page's, whose letters must be told apart
 LARGEST = 4 * PAGE_SIDE  # pixels: a photo of which the other shows a small part would grow without bound
 PAGE = 0.5  # the share of one tone that makes a photo a page: paper, a slide, a plain screen
+MOST_ENLARGED = 2.0
 
 SQUARE, SHIFT = 24, 3  # pixels: of a square, and that it may lie off
 DETAIL = 8  # grey levels: the contrast that makes a square worth comparing
@@ -34,7 +36,8 @@ STAMP_SHARE = 0.06  # of a square: what of it a stamp may leave unexplained
 
 Grey = npt.NDArray[np.uint8]
 
-_STEPS, _PAGE_STEPS = (192,), (192, 480)  # pixels: photos are aligned at these sizes, one after the other
+# Pixels: photos are aligned at these sizes, one after the other; small ones, for lines of a turned page to meet theirs.
+_STEPS, _PAGE_STEPS = (192,), (96, 192, 480)
 _SLANT = 0.1  # the cosine between a photo's sides as another shows them: copies keep their right angles
 _MOST_STRETCHED = 1.5
 
@@ -51,7 +54,8 @@ def _read_grey(path: Path, changed: int, side: int) -> Image.Image:
 def share_that_differs(path0: Path, path1: Path, there: Doubles) -> float:
     """Return which share of the detail of two photos differs where both show it: 0 for copies, 1 for nothing in common.
 
-    `there`, (3, 3), takes a place in the first, from 0 to 1 both ways, to its place in the second. It is corrected.
+    If each shows something beyond the edge of the other, a little differs. `there`, (3, 3), takes a place in the first,
+    from 0 to 1 both ways, to its place in the second. It is corrected.
     """
     photo0, photo1 = (_read_grey(path, _changed(path), SIDE) for path in (path0, path1))
     is_page = _is_page(photo0) or _is_page(photo1)
@@ -65,10 +69,10 @@ def share_that_differs(path0: Path, path1: Path, there: Doubles) -> float:
         errors = _errors(over)
         squares = _compare_squares(over, errors, PAGE_ALIKE if is_page else ALIKE)
         differ, detailed = int(squares.differ.sum()), int(squares.detailed.sum())
-        if over.is_slanted:
-            differ = max(1, differ)
-        elif not is_page and _is_stamped(over, errors, squares.differ):
+        if not is_page and _is_stamped(over, errors, squares.differ):
             differ = 0
+        if _is_slanted(over.there) or (not differ and both_show_more(first, second, over.there)):
+            differ = max(1, differ)
         share = min(share, differ / max(1, detailed))
         if not share:
             break
@@ -97,18 +101,19 @@ class _Overlay(NamedTuple):
     first: Grey
     second: Grey
     covered: Flags
-    is_slanted: bool  # as no copy is: it takes a slant, or much stretching, to lay one over the other
+    there: Doubles  # (3, 3): from a pixel of the first to its place in the second, as it was before
 
 
 def _at_one_size(photo0: Image.Image, photo1: Image.Image, there: Doubles, side: int) -> tuple[Grey, Grey, Doubles]:
     """Scale both photos so that what they share has one size, and return them with `there` in their pixels.
 
-    Neither has more detail than the coarser of the two, and the first has `side` pixels on its long side.
+    Neither has more detail than the coarser of the two. The first has `side` pixels on its long side, or fewer if the
+    coarser would have to be enlarged too much: what it does not show would be guessed.
     """
     to_pixels = np.diag([*photo1.size, 1.0]) @ there @ np.linalg.inv(np.diag([*photo0.size, 1.0]))
     finer = np.sqrt(max(abs(np.linalg.det(to_pixels[:2, :2])), 1e-6))  # pixels of the second for one of the first
-    scale = side / max(photo0.size)
     coarsest = min(1.0, max(finer, 0.2))
+    scale = min(side / max(photo0.size), MOST_ENLARGED * coarsest)
     first = _scaled(_scaled(photo0, min(coarsest, scale)), scale, photo0.size)
     second = _scaled(_scaled(photo1, min(coarsest, scale) / finer), scale / finer, photo1.size)
     (width0, height0), (width1, height1) = first.size, second.size
@@ -139,10 +144,11 @@ def _aligned(first: Grey, second: Grey, there: Doubles, steps: tuple[int, ...]) 
             scale = np.diag([small[0] / size[0], small[1] / size[1], 1.0])
             there = there @ np.linalg.inv(scale) @ np.vstack([move, [0, 0, 1]]) @ scale
             laid, covered = _lay(second, there, size)
-    return _Overlay(_smooth(first), _smooth(laid), covered, _is_slanted(there))
+    return _Overlay(_smooth(first), _smooth(laid), covered, there)
 
 
 def _is_slanted(there: Doubles) -> bool:
+    """Return whether it takes a slant, or much stretching, to lay one over the other, as it does for no copy."""
     across, down = there[:2, :2].T
     lengths = np.linalg.norm(across), np.linalg.norm(down)
     slant = abs(across @ down) / max(lengths[0] * lengths[1], 1e-9)

@@ -68,7 +68,7 @@ class Compression:
     def load(path: Path) -> Compression:
         """Read what `save` wrote. It is data alone: a file from a stranger is safe to load."""
         remedy = "make it again with `samespace compress`"
-        return sealed.load(path, "compression", FORMAT, "numpy", lambda about: str(about["method"]), _build, remedy)
+        return sealed.load(path, "compression", FORMAT, "", lambda about: str(about["method"]), _build, remedy)
 
 
 def _build(about: dict[str, Any], arrays: dict[str, Floats]) -> Compression:

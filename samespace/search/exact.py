@@ -5,23 +5,22 @@ Vectors are rows of length 1, and how alike two are is their cosine. Nothing her
 
 from __future__ import annotations
 
-import warnings
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from samespace.base.arrays import Array, Flags, Floats, Ints, blocks, ranks
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
+from samespace.base.one_thread import one_thread_each
 
 QUERIES = 256  # looked up in one pass over the vectors
 PANEL = 1 << 19  # numbers, of vectors or of scores, that a thread works on at once: they stay in a CPU's caches
 WORTHWHILE = 1 << 22  # multiplications: sharing fewer between threads costs more than it saves
+WIDE = 1 << 17  # numbers widened to single precision at once
 PENDING = 1 << 20  # rows that wait for exact cosines, at most
 
 
@@ -37,12 +36,7 @@ class Exact:
 
     def __init__(self, vectors: Array) -> None:
         """Take (N, D) rows of length 1, float16 or float32; a memory-mapped file is read anew each time."""
-        import torch
-
         self._vectors = np.asarray(vectors)  # as a plain array, of which rows are taken with less ado
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a file is not writable: nobody writes
-            self._tensor = torch.from_numpy(vectors)
         # Sums of D products are off by D/2**24 at most, so by twice that the order of two may be wrong.
         self._slack = 2 * vectors.shape[1] / 2**24
 
@@ -60,20 +54,19 @@ class Exact:
         return Nearest(*map(np.concatenate, zip(_nothing(0, k), *parts, strict=True)))
 
     def _nearest(self, queries: Floats, k: int, allowed: Flags | None) -> Nearest:
-        import torch
-
-        columns = torch.from_numpy(queries).T
+        columns = queries.T
         candidates = _Candidates(self, queries, k, self._slack)
 
         def compare(rows: slice) -> None:
             scores = self._products(rows, columns)
             if allowed is not None:
-                scores[torch.from_numpy(~allowed[rows])] = -torch.inf
+                scores[~allowed[rows]] = -np.inf
             candidates.add(scores, rows.start)
 
         panels = [rows for rows in self._panels(len(queries)) if allowed is None or allowed[rows].any()]
-        for _ in self._pool.map(compare, panels):
-            pass
+        with one_thread_each():
+            for _ in self._pool.map(compare, panels):
+                pass
         return candidates.best()
 
     def _panels(self, queries: int) -> list[slice]:
@@ -84,32 +77,25 @@ class Exact:
             panels = -(-panels // self._workers) * self._workers
         return list(blocks(len(self), max(1, -(-len(self) // max(1, panels)))))
 
-    def _products(self, rows: slice, columns: Tensor) -> Tensor:
+    def _products(self, rows: slice, columns: Floats) -> Floats:
         """Return the products (n, Q) of some vectors with queries (D, Q); half precision is widened block by block."""
-        import torch
-
-        vectors = self._tensor[rows]
-        if vectors.dtype == torch.float32:
+        vectors = self._vectors[rows]
+        if vectors.dtype == np.float32:
             return vectors @ columns
-        scores = torch.empty(len(vectors), columns.shape[1])
-        wide = torch.empty(max(1, PANEL // vectors.shape[1]), vectors.shape[1])
+        scores = np.empty((len(vectors), columns.shape[1]), np.float32)
+        wide = np.empty((max(1, WIDE // vectors.shape[1]), vectors.shape[1]), np.float32)
         for some in blocks(len(vectors), len(wide)):
-            block = wide[: some.stop - some.start].copy_(vectors[some])
-            torch.mm(block, columns, out=scores[some])
+            np.matmul(widen(vectors[some], wide[: some.stop - some.start]), columns, out=scores[some])
         return scores
 
     @cached_property
     def _workers(self) -> int:
-        import torch
-
-        return torch.get_num_threads()
+        return os.cpu_count() or 1
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         """Return one thread a core, each with blocks of its own: threads that share a block wait for each other."""
-        import torch
-
-        return ThreadPoolExecutor(self._workers, initializer=torch.set_num_threads, initargs=(1,))
+        return ThreadPoolExecutor(self._workers)
 
     def best_of(self, queries: Floats, places: Ints, rows: Ints, k: int) -> Nearest:
         """Return the `k` nearest of each query (Q, D) among a few rows: `rows[i]` is one for `queries[places[i]]`."""
@@ -139,20 +125,18 @@ class _Candidates:
         self._pairs: list[tuple[Ints, Ints, Floats]] = []  # place of the query, row, score
         self._waiting, self._room = 0, 4 * k * len(queries) + 4096
 
-    def add(self, scores: Tensor, first: int) -> None:
+    def add(self, scores: Floats, first: int) -> None:
         """Add the scores (n, Q) of the rows from `first` on."""
-        import torch
-
-        limits = torch.from_numpy(self._limits)
+        limits = self._limits
         if whole := len(scores) // self._k * self._k:
             # The best of each of k parts are k rows, so the k-th best is no worse than the worst of them.
-            bests = scores[:whole].view(self._k, -1, scores.shape[1]).amax(1)
-            torch.maximum(limits, bests.amin(0) - self._slack, out=limits)
-        high = np.flatnonzero((scores >= limits).numpy())
+            bests = scores[:whole].reshape(self._k, -1, scores.shape[1]).max(1)
+            np.maximum(limits, bests.min(0) - self._slack, out=limits)
+        high = np.flatnonzero(scores >= limits)
         if not len(high):
             return
         row, place = np.divmod(high, len(limits))
-        pairs = place, row + first, scores.numpy().ravel()[high]
+        pairs = place, row + first, scores.ravel()[high]
         with self._lock:
             self._pairs.append(pairs)
             self._waiting += len(row)
@@ -183,6 +167,15 @@ class _Candidates:
     def best(self) -> Nearest:
         places, rows, _ = self._surely_not_dropped()
         return self._exact.best_of(self._queries, places, rows, self._k)
+
+
+def widen(halves: npt.NDArray[np.float16], wide: Floats) -> Floats:
+    """Fill `wide` with the numbers of an array in half precision, and return it; numpy takes five times as long."""
+    import cv2
+
+    if hasattr(cv2, "convertFp16"):  # until OpenCV 5
+        return cast(Floats, cv2.convertFp16(halves.view(np.int16), wide))
+    return cast(Floats, cv2.addWeighted(halves, 1, halves, 0, 0, wide, cv2.CV_32F))
 
 
 def _nothing(queries: int, k: int) -> Nearest:

@@ -6,16 +6,14 @@ moves by an affine map. So two sketches are aligned first; what differs after th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from samespace.base.arrays import Floats, unit
+from samespace.base.arrays import Floats, Ints, blocks, unit
+from samespace.base.one_thread import one_thread_each
 from samespace.base.photos import Pixels, in_threads
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Sketch = npt.NDArray[np.uint8]
 
@@ -25,7 +23,7 @@ FLOOR = 0.4  # outlines of a copy are at least this alike, those of unrelated ph
 # Of 9,310 copies made of training rooms and Flickr photos the lowest score was 0.68, of a million other pairs the
 # highest was 0.46.
 THRESHOLD = 0.6
-PAIRS_AT_ONCE = 64
+PAIRS_AT_ONCE, FINE = 64, 4  # pairs that are scored together, coarsely and closely: they stay in a CPU's caches
 SCORING = "same-shot-1"  # scores are remembered under this name: another one for whatever changes them
 
 _PROMISING = 0.5  # the score at a sixteenth of the pixels from which a pair is scored in full
@@ -114,131 +112,190 @@ def aligned(sketches0: Sketch, sketches1: Sketch) -> tuple[Floats, Floats]:
 
     A map takes a place of the first sketch, -1 to 1 both ways, to its place in the second.
     """
-    import torch
-
-    def score_block(at: int) -> tuple[Floats, Floats]:
-        torch.set_num_threads(1)  # for this thread: several that share such small maps mostly wait for each other
-        sides = (np.array(side[at : at + PAIRS_AT_ONCE]) for side in (sketches0, sketches1))
-        scores, maps = _aligned(*map(torch.from_numpy, sides))
-        return scores.numpy(), maps.numpy()
-
-    blocks = list(in_threads(score_block, range(0, len(sketches0), PAIRS_AT_ONCE)))
+    work = blocks(len(sketches0), PAIRS_AT_ONCE)
+    with one_thread_each():
+        done = list(in_threads(lambda some: _aligned(sketches0[some], sketches1[some]), work))
     nothing = np.empty(0, np.float32), np.empty((0, 2, 3), np.float32)
-    scores, maps = (np.concatenate(each) for each in zip(nothing, *blocks, strict=True))
+    scores, maps = (np.concatenate(each) for each in zip(nothing, *done, strict=True))
     return scores, maps
 
 
-def _aligned(sketches0: Tensor, sketches1: Tensor) -> tuple[Tensor, Tensor]:
+def _aligned(sketches0: Sketch, sketches1: Sketch) -> tuple[Floats, Floats]:
     """Return the scores of pairs (N,) and their maps, from coarse to fine: only pairs left open are scored again."""
-    import torch
-
-    scores, best = torch.zeros(len(sketches0)), _as_is(len(sketches0))[:, 0].clone()
-    both = torch.stack([sketches0, sketches1], 1).float()  # (N, 2, 64, 64)
-    rows, maps = torch.arange(len(both)), _as_is(len(both))
+    scores, best = np.zeros(len(sketches0), np.float32), _as_is(len(sketches0))[:, 0].copy()
+    both = np.stack([sketches0, sketches1], 1)  # (N, 2, 64, 64)
 
     level = _contrast(both, 16)
-    moved = _align(level, maps, 8)
-    promising = torch.maximum(_correlation(level, maps), _correlation(level, moved)).amax(1) > _PROMISING
-    rows, both, maps = rows[promising], both[promising], moved[promising]
-    if not len(rows):
-        return scores, best
+    maps = _align(level, _as_is(len(both)), 8)
+    coarse = np.maximum(_correlation_as_is(level), _correlation(level, maps).max(1))
+    promising = np.flatnonzero(coarse > _PROMISING)
+    for some in blocks(len(promising), FINE):
+        rows = promising[some]
+        scores[rows], best[rows] = _aligned_closely(both[rows], maps[rows])
+    return scores.clip(0, 1), best
 
+
+def _aligned_closely(both: Sketch, maps: Floats) -> tuple[Floats, Floats]:
+    """Return the scores and maps of a few pairs (n, 2, 64, 64) that are roughly aligned by maps (n, 2, 2, 3)."""
     fine = _contrast(both, SIDE)
-    scores[rows] = _correlation(fine, _as_is(len(rows))).amax(1)
-    unsure = scores[rows] < _CERTAIN
-    if unsure.any():
-        rows, maps = rows[unsure], _align(_contrast(both[unsure], 32), maps[unsure], 6)
-        found, side = _correlation(fine[unsure], maps).max(1)
-        better = found > scores[rows]
-        scores[rows[better]] = found[better]
-        best[rows[better]] = _forth(maps[better], side[better])
-    return scores.clamp(0, 1), best
+    scores, best = _correlation_as_is(fine), _as_is(len(both))[:, 0].copy()
+    unsure = np.flatnonzero(scores < _CERTAIN)
+    if len(unsure):
+        maps = _align(_contrast(both[unsure], 32), maps[unsure], 6)
+        found = _correlation(fine[unsure], maps)
+        side = found.argmax(1)
+        better = found.max(1) > scores[unsure]
+        scores[unsure[better]] = found.max(1)[better]
+        best[unsure[better]] = _forth(maps[better], side[better])
+    return scores, best
 
 
-def _forth(maps: Tensor, side: Tensor) -> Tensor:
+def _forth(maps: Floats, side: Ints) -> Floats:
     """Return the map from the first photo to the second, (n, 2, 3): either it was found, or the way back was."""
-    import torch
-
-    last = torch.tensor([0.0, 0.0, 1.0]).expand(len(maps), 1, 3)
-    back = torch.linalg.inv(torch.cat([maps[:, 1], last], 1))[:, :2]
-    return torch.where((side == 0)[:, None, None], maps[:, 0], back)
+    return np.where(side[:, None, None] == 0, maps[:, 0], _inverse(maps[:, 1]))
 
 
-def _as_is(pairs: int) -> Tensor:
+def _as_is(pairs: int) -> Floats:
     """Return the affine maps (N, 2, 2, 3) that move nothing: two a pair, to lay either photo over the other."""
-    import torch
-
-    return torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).expand(pairs, 2, 2, 3)
+    return np.tile(np.eye(2, 3, dtype=np.float32), (pairs, 2, 1, 1))
 
 
-def _contrast(sketches: Tensor, side: int) -> Tensor:
+def _inverse(maps: Floats) -> Floats:
+    """Return the maps (…, 2, 3) that undo these."""
+    (a, b, c), (d, e, f) = np.moveaxis(maps, (-2, -1), (0, 1))
+    rows = [[e, -b, b * f - c * e], [-d, a, c * d - a * f]]
+    return np.moveaxis(np.array(rows) / (a * e - b * d), (0, 1), (-2, -1))
+
+
+def _after(maps: Floats, first: Floats) -> Floats:
+    """Return the maps (…, 2, 3) that do `first`, and then `maps`."""
+    both = maps[..., :2] @ first
+    both[..., 2] += maps[..., 2]
+    return both
+
+
+def _contrast(sketches: Sketch, side: int) -> Floats:
     """Return sketches (…, 64, 64) as (…, side, side) contrasts: the difference to the brightness around, normalised."""
-    import torch
-    import torch.nn.functional as F
-
-    small = F.avg_pool2d(sketches, SIDE // side)
-    fine, around = (torch.from_numpy(_blur(side, spread)) for spread in (0.8, 3 * side / SIDE + 1))
-    smooth = fine @ small @ fine.T
-    detail = smooth - around @ smooth @ around.T
-    return detail / ((around @ detail**2 @ around.T).sqrt() + 4)
+    fine, around = _blur(side, 0.8) @ _means(side), _blur(side, 3 * side / SIDE + 1)
+    smooth = _both_ways(fine, sketches.astype(np.float32))
+    detail = smooth - _both_ways(around, smooth)
+    return detail / (np.sqrt(_both_ways(around, detail**2)) + 4)
 
 
-def _align(pairs: Tensor, maps: Tensor, steps: int) -> Tensor:
+def _means(side: int) -> Floats:
+    """Return what makes 64 numbers as few as `side`, each the mean of its neighbours: (side, 64)."""
+    step = SIDE // side
+    return np.repeat(np.eye(side, dtype=np.float32) / step, step, 1)
+
+
+def _both_ways(weights: Floats, pictures: Floats) -> Floats:
+    """Return pictures (…, S, S) whose columns and rows are mixed by weights (s, S): (…, s, s)."""
+    # Picture by picture: one product of all would round a picture's numbers by what comes with it.
+    return weights @ (pictures @ weights.T)
+
+
+def _align(pairs: Floats, maps: Floats, steps: int) -> Floats:
     """Correct the maps that lay either photo of the pairs (N, 2, S, S) over the other, by Gauss-Newton steps.
 
     The steps are taken on the photo that stays, so that their equations are solved once (Baker and Matthews, IJCV
     2004); places that do not fit, such as a watermark, count less.
     """
-    import torch
-
     slopes = _slopes(pairs)  # (N, 2, 6, S²)
-    normal = slopes @ slopes.transpose(2, 3)
-    ridge = 1e-3 * normal.diagonal(dim1=2, dim2=3).mean(2) + 1e-3
-    solved = torch.linalg.solve(normal + ridge[..., None, None] * torch.eye(6), slopes)
-    target = pairs.flatten(2)
-    last = torch.tensor([0.0, 0.0, 1.0]).expand(*maps.shape[:2], 1, 3)
+    normal = slopes @ slopes.swapaxes(2, 3)
+    ridge = 1e-3 * np.einsum("nkii->nk", normal) / 6 + 1e-3
+    inverse = np.linalg.inv(normal + ridge[..., None, None] * np.eye(6, dtype=np.float32))
+    target, partner = pairs.reshape(*pairs.shape[:2], -1), _Partners(pairs)
     for _ in range(steps):
-        laid, inside = _lay(pairs, maps)
-        gain = (inside * laid * target).sum(2) / ((inside * laid * laid).sum(2) + 1e-6)
-        error = (gain[..., None] * laid - target) * inside
-        usual = 2 * error.abs().sum(2, keepdim=True) / inside.sum(2, keepdim=True).clamp(min=1) + 1e-3
-        step = (solved @ (1.5 * error * usual / (usual + error.abs()))[..., None]).view(maps.shape)
-        step = torch.cat([step + torch.eye(2, 3), last], 2)
-        maps = (torch.cat([maps, last], 2) @ torch.linalg.inv(step))[:, :, :2].clamp(-2, 2)
+        laid, inside = partner.lay(maps)
+        gain = _dot(laid, target) / (_dot(laid, laid) + 1e-6)
+        error = gain[..., None] * laid
+        error -= target * inside
+        size = np.abs(error)
+        usual = (2 * size.sum(2) / np.maximum(inside.sum(2), 1) + 1e-3)[..., None]
+        size += usual
+        error /= size
+        step = inverse @ (slopes @ error[..., None]) * (1.5 * usual[..., None])
+        maps = _after(maps, _inverse(step.reshape(maps.shape) + np.eye(2, 3, dtype=np.float32))).clip(-2, 2)
     return maps
 
 
-def _slopes(photos: Tensor) -> Tensor:
+def _dot(one: Floats, other: Floats) -> Floats:
+    return np.einsum("nks,nks->nk", one, other)
+
+
+def _slopes(photos: Floats) -> Floats:
     """Return how each place of photos (N, 2, S, S) changes with each number of an affine map, (N, 2, 6, S²)."""
-    import torch
-
     side = photos.shape[-1]
-    across, down = torch.zeros_like(photos), torch.zeros_like(photos)
-    across[..., 1:-1] = (photos[..., 2:] - photos[..., :-2]) * side / 4
-    down[..., 1:-1, :] = (photos[..., 2:, :] - photos[..., :-2, :]) * side / 4
-    places = (torch.arange(side) + 0.5) / side * 2 - 1
-    x, y = places[None, :], places[:, None]
-    return torch.stack([across * x, across * y, across, down * x, down * y, down], 2).flatten(3)
+    slopes = np.zeros((*photos.shape[:2], 6, side, side), np.float32)
+    across, down = slopes[:, :, 2], slopes[:, :, 5]
+    across[..., 1:-1] = (photos[..., 2:] - photos[..., :-2]) * (side / 4)
+    down[..., 1:-1, :] = (photos[..., 2:, :] - photos[..., :-2, :]) * (side / 4)
+    places = (np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1
+    for first, change in ((0, across), (3, down)):
+        np.multiply(change, places, out=slopes[:, :, first])
+        np.multiply(change, places[:, None], out=slopes[:, :, first + 1])
+    return slopes.reshape(*photos.shape[:2], 6, -1)
 
 
-def _lay(pairs: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Lay each photo's partner over it; return its values and 1 if it covers a place, else 0: (N, 2, S²) both."""
-    import torch.nn.functional as F
+class _Partners:
+    """The photos of pairs (N, 2, S, S), each to be laid over its partner."""
 
-    others = pairs.flip(1).flatten(0, 1)[:, None]
-    places = F.affine_grid(maps.flatten(0, 1), list(others.shape), align_corners=False)
-    laid = F.grid_sample(others, places, align_corners=False)
-    inside = (places.abs() <= 1).all(-1).float()
-    return laid.view_as(pairs).flatten(2), inside.view_as(pairs).flatten(2)
+    def __init__(self, pairs: Floats) -> None:
+        count, _, side, _ = pairs.shape
+        self._shape, self._side = (count, 2, side * side), side
+        # Between four neighbours a photo's value is a + b·x + c·y + d·x·y: these four numbers lie together for each
+        # place and are fetched at once. Around the photo there is nothing.
+        framed = np.zeros((count, 2, side + 3, side + 3), np.float32)
+        framed[:, :, 1:-2, 1:-2] = pairs[:, ::-1]
+        cells = np.empty((count, 2, side + 2, side + 2, 4), np.float32)
+        cells[..., 0] = framed[:, :, :-1, :-1]
+        cells[..., 1] = framed[:, :, :-1, 1:] - framed[:, :, :-1, :-1]
+        cells[..., 2] = framed[:, :, 1:, :-1] - framed[:, :, :-1, :-1]
+        cells[..., 3] = framed[:, :, 1:, 1:] - framed[:, :, 1:, :-1] - cells[..., 1]
+        self._cells = cells.reshape(-1, 4)
+        self._firsts = (np.arange(2 * count, dtype=np.int32) * (side + 2) ** 2).reshape(count, 2, 1, 1)
+
+    def lay(self, maps: Floats) -> tuple[Floats, Floats]:
+        """Return the values of each photo's partner laid over it and 1 where it lies, else 0 and 0: (N, 2, S²) both."""
+        side = self._side
+        places = (np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1
+        # Where places lie in the partner, in pixels; its first pixel is the second of `framed`.
+        scaled = maps * np.float32(side / 2)
+        scaled[..., 2] += (side + 1) / 2
+        x, y = ((scaled[..., row, 1:2] * places + scaled[..., row, 2:])[..., None] for row in (0, 1))
+        x = x + (scaled[..., 0, :1] * places)[..., None, :]
+        y = y + (scaled[..., 1, :1] * places)[..., None, :]
+        inside = (np.abs(x - (side + 1) / 2) <= side / 2) & (np.abs(y - (side + 1) / 2) <= side / 2)
+        x.clip(0, side + 1, out=x)
+        y.clip(0, side + 1, out=y)
+        column, row = x.astype(np.int32), y.astype(np.int32)
+        x -= column
+        y -= row
+        row *= side + 2
+        row += column
+        row += self._firsts
+        cells = self._cells.take(row.ravel(), 0).reshape(*row.shape, 4)
+        laid = cells[..., 3] * x
+        laid += cells[..., 2]
+        laid *= y
+        laid += cells[..., 0]
+        laid += cells[..., 1] * x
+        laid *= inside
+        return laid.reshape(self._shape), inside.astype(np.float32).reshape(self._shape)
 
 
-def _correlation(pairs: Tensor, maps: Tensor) -> Tensor:
+def _correlation(pairs: Floats, maps: Floats) -> Floats:
     """Return the correlation where photos overlap, laid either way, (N, 2); 0 if they overlap too little."""
-    import torch
-
-    laid, inside = _lay(pairs, maps)
-    target = pairs.flatten(2) * inside
-    correlation = (laid * target).sum(2) / ((laid**2 * inside).sum(2) * (target**2).sum(2)).sqrt().clamp(min=1e-6)
+    laid, inside = _Partners(pairs).lay(maps)
+    target = pairs.reshape(laid.shape)
+    correlation = _dot(laid, target) / np.sqrt(_dot(laid, laid) * _dot(target * target, inside)).clip(1e-6)
     of_one = inside.mean(2)
-    of_other = of_one * torch.linalg.det(maps[..., :2])
-    return torch.where(torch.minimum(of_one, of_other) >= _OVERLAP, correlation, torch.zeros(()))
+    (a, b), (c, d) = np.moveaxis(maps[..., :2], (-2, -1), (0, 1))
+    return np.where(np.minimum(of_one, of_one * (a * d - b * c)) >= _OVERLAP, correlation, np.float32(0))
+
+
+def _correlation_as_is(pairs: Floats) -> Floats:
+    """Return the correlation of pairs as they lie, (N,)."""
+    flat = pairs.reshape(*pairs.shape[:2], -1)
+    lengths = np.sqrt(_dot(flat, flat))
+    return np.einsum("ns,ns->n", flat[:, 0], flat[:, 1]) / (lengths[:, 0] * lengths[:, 1]).clip(1e-6)

@@ -22,7 +22,8 @@ from samespace.search.look import Look, remembered_look
 from samespace.search.space import Space
 from samespace.web.thumbnails import forget_thumbnails
 from samespace.words import stored_captions
-from samespace.words.search import Sentences, remembered, sentences_of
+from samespace.words.search import sentences_of, way
+from samespace.words.sentences import Sentences
 from samespace.words.stored_captions import Caption, LibraryCaptions, captions_of
 
 
@@ -35,9 +36,9 @@ class Snapshot(NamedTuple):
     space: Space | None
     why_not: str  # why there is no space to search, in a sentence
     sentences: Sentences | None = None
-    why_mute: str = ""  # why a matcher that is remembered understands none, in a sentence
+    why_mute: str = ""  # why a matcher or an encoder that is remembered understands none, in a sentence
     seen: int = 0  # contents that the look has seen
-    matcher: str = ""  # that is remembered, or why it cannot be used
+    matcher: str = ""  # or an encoder, that is remembered, or why it cannot be used
     others: dict[str, Photo] | None = None  # videos and RAW files, by id: without a picture or content
 
     @property
@@ -126,12 +127,8 @@ class LiveLibrary:
                 self.gone = _gone(now)
 
     def _ways(self, library: Library) -> tuple[int, str]:
-        """Return what decides how photos can be found: how many the look has seen, and a matcher."""
-        try:
-            matcher = str(remembered(library) or "")
-        except SameSpaceError as error:
-            matcher = str(error)
-        return len(library.rows(self.look.extractor)), matcher
+        """Return what decides how photos can be found: how many the look has seen, and a matcher or an encoder."""
+        return len(library.rows(self.look.extractor)), way(library)
 
     @property
     def captions(self) -> dict[str, Caption]:
@@ -164,7 +161,7 @@ class LiveLibrary:
 
     @property
     def understands(self) -> bool:
-        """Return True if a sentence can find photos, by a matcher or by captions."""
+        """Return True if a sentence can find photos, by a matcher, an encoder or captions."""
         return self.snapshot.sentences is not None or any(caption.text for caption in self.captions.values())
 
     def remove(self, paths: Iterable[Path]) -> None:

@@ -6,127 +6,43 @@ photo's. The more they are, squared and summed, the worse the two fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, takewhile
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from samespace.base.arrays import Array, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.words import model_files
-from samespace.words.gru import last_states
+from samespace.words.match_in_numpy import Weights
 from samespace.words.photo_features import FeatureSource
+from samespace.words.ranking import SHORTLIST, Nearest, ranking
 from samespace.words.tokens import split_words
 from samespace.words.vocabulary import PAD, SPECIALS, Vocabulary
 
-MEASURES = ("order", "cosine")
-DIM, WORD_DIM = 1024, 300
 KIND = "matcher"  # of file
 SENTENCES_AT_ONCE, PHOTOS_AT_ONCE = 256, 4096
-TILE = 1 << 18  # differences that are held at once: what a CPU's caches hold
-SHORTLIST = 500
-
-# Takes a sentence (1, dim) and K; returns the rows with the K highest cosines and these, best first.
-Nearest = Callable[[Floats, int], tuple[Ints, Floats]]
 
 
-class MatchNetwork(nn.Module):
-    """Maps photos' features linearly, and sentences by a GRU, to vectors of length 1; in order none is negative.
+class Network(Protocol):
+    """The weights that a matcher is used with: arrays of numpy, or those that PyTorch trains."""
 
-    Features are not centred: `abs` would make one of what lies on either side of their mean. Sentences are ids (C, T),
-    filled up with PAD, and lengths (C,).
-    """
+    measure: str
 
-    def __init__(
-        self, words: int, photo_dim: int, dim: int = DIM, word_dim: int = WORD_DIM, measure: str = MEASURES[0]
-    ) -> None:
-        super().__init__()
-        if measure not in MEASURES:
-            raise SameSpaceError(f"unknown measure {measure!r}: choose one of {', '.join(MEASURES)}")
-        self.measure = measure
-        self.photo = nn.Linear(photo_dim, dim)
-        self.word = nn.Embedding(words, word_dim, padding_idx=PAD)
-        self.gru = nn.GRU(word_dim, dim, batch_first=True)
-
-    def photos(self, features: Tensor) -> Tensor:
+    def see(self, features: Floats) -> Floats:
         """Return the vectors (N, dim) of photos' features (N, photo_dim) of length 1."""
-        return self._on_sphere(self.photo(features))
 
-    def sentences(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Return the vectors (C, dim) of sentences."""
-        return self._on_sphere(last_states(self.gru, self.word, ids, lengths))
+    def read(self, ids: Ints, lengths: Ints) -> Floats:
+        """Return the vectors (C, dim) of sentences: ids (C, T), of which `lengths` (C,) count."""
 
-    def forward(self, features: Tensor, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        return self.photos(features), self.sentences(ids, lengths)
+    def score(self, photos: Floats, sentences: Floats) -> Floats:
+        """Return scores (N, C) of N photos (N, dim) for C sentences (C, dim), higher is better."""
 
-    def _on_sphere(self, vectors: Tensor) -> Tensor:
-        units = F.normalize(vectors, dim=1)
-        return units.abs() if self.measure == "order" else units
-
-
-def scores(photos: Tensor, sentences: Tensor, measure: str) -> Tensor:
-    """Return scores (N, C) of N photos (N, D) for C sentences (C, D), higher is better."""
-    if measure == "cosine":
-        return photos @ sentences.T
-    return _OrderScores.apply(photos, sentences)  # type: ignore[no-untyped-call]
-
-
-class _OrderScores(torch.autograd.Function):
-    """Order scores. Differences (N, C, D) are never stored: to compute them again for the gradients is quicker."""
-
-    @staticmethod
-    def forward(ctx: Any, photos: Tensor, sentences: Tensor) -> Tensor:
-        ctx.save_for_backward(photos, sentences)
-        found = photos.new_empty(len(photos), len(sentences))
-        for rows, columns in _tiles(photos, sentences):
-            found[rows, columns] = -violations(photos[rows, None], sentences[columns]).sum(2)
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        photos, sentences = ctx.saved_tensors
-        of_photos, of_sentences = torch.zeros_like(photos), torch.zeros_like(sentences)
-        for rows, columns in _tiles(photos, sentences):
-            above = (sentences[columns] - photos[rows, None]).clamp_min_(0).mul_(2 * grad[rows, columns, None])
-            of_photos[rows] += above.sum(1)
-            of_sentences[columns] -= above.sum(0)
-        return of_photos, of_sentences
-
-
-def _tiles(photos: Tensor, sentences: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Yield tiles of a few photos with some sentences."""
-    dim = photos.shape[1]
-    height = max(1, min(len(photos), TILE // dim))
-    width = max(1, TILE // (height * dim))
-    for top in range(0, len(photos), height):
-        for left in range(0, len(sentences), width):
-            yield slice(top, top + height), slice(left, left + width)
-
-
-def violations(photos: Tensor, sentences: Tensor) -> Tensor:
-    """Return how far each coordinate of a sentence is above the photo's, squared; both broadcast."""
-    return (sentences - photos).clamp_min(0).square()
-
-
-def matching_loss(found: Tensor, photo_of: Tensor, margin: float, hardest: bool) -> Tensor:
-    """Return how far pairs fall short of `margin` over their negatives: the sum or the hardest, mean over B pairs.
-
-    `found` (B, B) are the scores of each pair's photo with each pair's sentence. `photo_of` (B,) numbers the photos:
-    a sentence of the same photo, in another pair, is not a negative.
-    """
-    own = found.diagonal()
-    negative = photo_of[:, None] != photo_of
-    photos = (margin + found - own[:, None]).clamp_min(0) * negative  # other sentences for the photo
-    sentences = (margin + found - own).clamp_min(0) * negative  # other photos for the sentence
-    if hardest:
-        return photos.amax(1).mean() + sentences.amax(0).mean()
-    return (photos.sum() + sentences.sum()) / len(found)
+    def arrays(self) -> dict[str, Array]:
+        """Return the weights by name."""
 
 
 class BestPhotos(NamedTuple):
@@ -142,68 +58,51 @@ class Matcher:
 
     def __init__(
         self,
-        network: MatchNetwork,
+        network: Network,
         vocabulary: Vocabulary,
         feature_source: FeatureSource,
         about: dict[str, Any] | None = None,
     ) -> None:
         """Join the parts; `about` holds facts about its training, for people to read."""
-        assert network.word.num_embeddings == len(vocabulary), "a row for each word"
-        self.network, self.vocabulary, self.feature_source = network.eval(), vocabulary, feature_source
+        arrays = network.arrays()
+        assert len(arrays["word.weight"]) == len(vocabulary), "a row for each word"
+        self.network, self.vocabulary, self.feature_source = network, vocabulary, feature_source
         self.about = about or {}
+        self.dim, self.photo_dim = arrays["photo.weight"].shape
 
     @property
     def measure(self) -> str:
         return self.network.measure
 
-    @property
-    def photo_dim(self) -> int:
-        """Return the length of a photo's features."""
-        return self.network.photo.in_features
-
-    @property
-    def dim(self) -> int:
-        return self.network.photo.out_features
-
-    @property
-    def _device(self) -> torch.device:
-        return self.network.photo.weight.device
-
     def check(self, feature_source: FeatureSource) -> None:
         """Refuse features of another backbone."""
         model_files.check_backbone(KIND, self.feature_source, feature_source)
 
-    @torch.no_grad()
     def embed_photos(self, features: Array) -> Floats:
         """Return photos' vectors (N, dim) from features (N, photo_dim) of any length."""
         found = np.empty((len(features), self.dim), np.float32)
         for some in blocks(len(features), PHOTOS_AT_ONCE):
             rows = model_files.unit_features(KIND, self.feature_source, features[some], self.photo_dim)
-            found[some] = self.network.photos(torch.from_numpy(rows).to(self._device)).cpu()
+            found[some] = self.network.see(rows)
         return found
 
-    @torch.no_grad()
     def embed_sentences(self, sentences: Sequence[str]) -> Floats:
-        """Return sentences' vectors, (C, dim)."""
-        ids, lengths = self.vocabulary.encode_all(sentences)
-        found = np.empty((len(sentences), self.dim), np.float32)
+        """Return sentences' vectors, (C, dim); those of the same known words get the same, to the bit."""
+        ids, which = np.unique(self.vocabulary.encode_all(sentences)[0], axis=0, return_inverse=True)
+        lengths = (ids != PAD).sum(1)
+        found = np.empty((len(ids), self.dim), np.float32)
         order = np.argsort(lengths, kind="stable")  # sentences of one length together need little padding
-        for part in blocks(len(sentences), SENTENCES_AT_ONCE):
+        for part in blocks(len(ids), SENTENCES_AT_ONCE):
             some = order[part]
-            rows = torch.from_numpy(ids[some, : lengths[some].max()]).to(self._device)
-            found[some] = self.network.sentences(rows, torch.from_numpy(lengths[some])).cpu()
-        return found
+            found[some] = self.network.read(ids[some, : lengths[some].max()], lengths[some])
+        return found[which.reshape(-1)]
 
-    @torch.no_grad()
     def score(self, photos: Floats, sentences: Floats) -> Floats:
         """Return scores (N, C) of N embedded photos (N, dim) for C embedded sentences (C, dim), higher is better.
 
         In order 0 is best: the photo shows all that the sentence says.
         """
-        return scores(self._tensor(photos), self._tensor(sentences), self.measure).cpu().numpy()
-
-    def _tensor(self, vectors: Floats) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(vectors)).to(self._device)
+        return self.network.score(photos, sentences)
 
     def search(self, query: str, photos: Floats, top: int = 10, shortlist: int = SHORTLIST) -> BestPhotos:
         """Return the best of N embedded photos (N, dim) for a sentence; of equally good ones the first."""
@@ -220,32 +119,22 @@ class Matcher:
         nearest: Nearest | None = None,
         among: Ints | None = None,
     ) -> Iterator[tuple[int, float]]:
-        """Yield the rows and scores of N embedded photos (N, dim), or of the rows `among`, best first.
+        """Yield the rows and scores of N embedded photos (N, dim), or of the rows `among`, best first; see `ranking`.
 
-        Photos with the highest cosines are scored first; `nearest` finds them, if there is a quicker way than to
-        compare with all. The others are scored once they may be as good, which in order is soon: the ranking is the
-        one that all scores would give.
+        In order, too, few are scored: photos may soon be no better.
         """
-        sentence = self.embed_sentences([query])
-        among = np.arange(len(photos)) if among is None else among
-        rows, cosines = (nearest or _nearest_by_product(photos, among))(sentence, min(shortlist + 1, len(among)))
-        listed = self._ranked(photos, np.sort(rows[:shortlist]), sentence)
-        if len(among) <= shortlist:
-            yield from listed
-            return
-        bound = self._bound(cosines[shortlist])
-        sure = list(takewhile(lambda one: one[1] > bound, listed))
-        yield from sure
-        done = {row for row, _ in sure}
-        yield from (one for one in self._ranked(photos, among, sentence) if one[0] not in done)
+        return self.ranked(self.embed_sentences([query]), photos, nearest, among, shortlist)
 
-    def _ranked(self, photos: Floats, rows: Ints, sentence: Floats) -> Iterator[tuple[int, float]]:
-        """Return these rows, which rise, and their scores, best first; of equally good ones the first."""
-        found = np.empty(len(rows), np.float32)
-        for some in blocks(len(rows), PHOTOS_AT_ONCE):
-            found[some] = self.score(np.asarray(photos[rows[some]], np.float32), sentence)[:, 0]
-        order = np.argsort(-found, kind="stable")
-        return zip(rows[order].tolist(), found[order].tolist(), strict=True)
+    def ranked(
+        self,
+        sentence: Floats,
+        photos: Floats,
+        nearest: Nearest | None = None,
+        among: Ints | None = None,
+        shortlist: int = SHORTLIST,
+    ) -> Iterator[tuple[int, float]]:
+        """Yield what `ranking` does, for an embedded sentence (1, dim)."""
+        return ranking(sentence, photos, self.score, self._bound, shortlist, nearest, among)
 
     def _bound(self, cosine: float) -> float:
         """Return the score that a photo of this cosine, or of a lower one, cannot exceed."""
@@ -254,6 +143,15 @@ class Matcher:
     def fit(self, score: float) -> float:
         """Return a score as people read it, 0 to 1: in order how much of the sentence is in the photo."""
         return max(0.0, score if self.measure == "cosine" else 1.0 + score)
+
+    @property
+    def does_arithmetic(self) -> bool:
+        """Return True if sentences and photos may be added: by cosine. In order a sum would only say more."""
+        return self.measure == "cosine"
+
+    def knows(self, word: str) -> bool:
+        """Return True if the word was learnt."""
+        return word in self.vocabulary
 
     def refuse_strangers(self, query: str) -> None:
         """Refuse a query without a known word, and suggest similar words."""
@@ -271,38 +169,44 @@ class Matcher:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all."""
+        arrays = self.network.arrays()
         about = {
             "measure": self.measure,
             "photo_dim": self.photo_dim,
             "dim": self.dim,
-            "word_dim": self.network.word.embedding_dim,
+            "word_dim": arrays["word.weight"].shape[1],
             "trunk": self.feature_source._asdict(),
             "vocabulary": self.vocabulary.to_json(),
             "about": self.about,
         }
-        model_files.save(path, KIND, about, self.network.state_dict())
+        model_files.save(path, KIND, about, arrays)
 
     @staticmethod
-    def load(path: Path, device: str = "cpu") -> Matcher:
+    def load(path: Path) -> Matcher:
         """Read what `save` wrote. It is data alone: a file from a stranger is safe to load."""
 
-        def build(about: dict[str, Any], weights: dict[str, Tensor]) -> Matcher:
+        def build(about: dict[str, Any], arrays: dict[str, Array]) -> Matcher:
             vocabulary = Vocabulary.from_json(about["vocabulary"])
-            sizes = (len(vocabulary), about["photo_dim"], about["dim"], about["word_dim"])
-            network = MatchNetwork(*sizes, about["measure"])
-            network.load_state_dict(weights)
-            return Matcher(network.to(device), vocabulary, FeatureSource.from_json(about["trunk"]), about["about"])
+            _refuse_other_shapes(arrays, len(vocabulary), about)
+            source = FeatureSource.from_json(about["trunk"])
+            return Matcher(Weights(arrays, about["measure"]), vocabulary, source, about["about"])
 
         return model_files.load(path, KIND, build)
 
 
-def _nearest_by_product(photos: Floats, among: Ints) -> Nearest:
-    def nearest(sentence: Floats, most: int) -> tuple[Ints, Floats]:
-        cosines = photos[among] @ sentence[0]
-        best = np.argsort(-cosines, kind="stable")[:most]
-        return among[best], cosines[best]
-
-    return nearest
+def _refuse_other_shapes(arrays: Mapping[str, Array], words: int, about: Mapping[str, Any]) -> None:
+    dim, word_dim = about["dim"], about["word_dim"]
+    shapes = {
+        "photo.weight": (dim, about["photo_dim"]),
+        "photo.bias": (dim,),
+        "word.weight": (words, word_dim),
+        "gru.weight_ih_l0": (3 * dim, word_dim),
+        "gru.weight_hh_l0": (3 * dim, dim),
+        "gru.bias_ih_l0": (3 * dim,),
+        "gru.bias_hh_l0": (3 * dim,),
+    }
+    if shapes != {name: values.shape for name, values in arrays.items()}:
+        raise ValueError("other weights than a matcher has")
 
 
 def best_order_score(cosine: float) -> float:

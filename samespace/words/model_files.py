@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as save_tensors
-from torch import Tensor
+from safetensors.numpy import save as save_arrays
 
 from samespace.base import sealed
 from samespace.base.arrays import Array, Floats
@@ -23,27 +22,28 @@ from samespace.words.feature_files import unit_rows
 from samespace.words.photo_features import FeatureSource
 
 FORMAT = 1
+_LIBRARY = "torch."  # whose names of dtypes are part of the digest, though nothing here needs PyTorch
 
 Model = TypeVar("Model")
 
 
-def save(path: Path, kind: str, about: Mapping[str, Any], tensors: Mapping[str, Tensor], durable: bool = True) -> None:
-    """Write tensors and `about`, which JSON must be able to hold, as one safetensors file, whole or not at all."""
-    here = {name: value.cpu().contiguous() for name, value in tensors.items()}
+def save(path: Path, kind: str, about: Mapping[str, Any], arrays: Mapping[str, Array], durable: bool = True) -> None:
+    """Write arrays and `about`, which JSON must be able to hold, as one safetensors file, whole or not at all."""
+    here = {name: np.asarray(values, order="C") for name, values in arrays.items()}
     about = {"format": FORMAT, **about}
-    digest = sealed.digest(_as_text(about), here)
+    digest = sealed.digest(_as_text(about), here, _LIBRARY)
     sealed.refuse_unsealed(path)
-    save_whole(path, save_tensors(here, {kind: json.dumps({**about, "sha256": digest})}), durable)
+    save_whole(path, save_arrays(here, {kind: json.dumps({**about, "sha256": digest})}), durable)
 
 
 def load(
     path: Path,
     kind: str,
-    build: Callable[[dict[str, Any], dict[str, Tensor]], Model],
+    build: Callable[[dict[str, Any], dict[str, Array]], Model],
     remedy: str = "train it again, or copy it again",
 ) -> Model:
     """Return what `build` makes of what `save` was given. A file is data alone: one from a stranger is safe to load."""
-    return sealed.load(path, kind, FORMAT, "pt", _as_text, build, remedy)
+    return sealed.load(path, kind, FORMAT, _LIBRARY, _as_text, build, remedy)
 
 
 def _as_text(about: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ def _as_text(about: Mapping[str, Any]) -> str:
 def kind_of(path: Path) -> str:
     """Return the kind that a file was saved as, or "" if it has none: `load` says what is wrong with it."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "numpy") as file:
             return next(iter(file.metadata() or {}), "")
     except (OSError, SafetensorError):
         return ""

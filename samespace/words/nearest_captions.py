@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from samespace.base.arrays import Array, Floats, Ints
 from samespace.search.exact import Exact
@@ -69,24 +67,24 @@ class Borrower:
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all."""
         text = "\n".join(self._captions).encode()  # each is one line
-        tensors = {
-            "features": torch.from_numpy(self.features),
-            "captions": torch.frombuffer(bytearray(text), dtype=torch.uint8),
-            "counts": torch.tensor([len(captions) for captions in self.said]),
+        arrays: dict[str, Array] = {
+            "features": self.features,
+            "captions": np.frombuffer(text, np.uint8),
+            "counts": np.array([len(captions) for captions in self.said], np.int64),
         }
-        model_files.save(path, KIND, {"trunk": self.feature_source._asdict(), "about": self.about}, tensors)
+        model_files.save(path, KIND, {"trunk": self.feature_source._asdict(), "about": self.about}, arrays)
 
     @staticmethod
     def load(path: Path) -> Borrower:
         """Read what `save` wrote. It is data alone: a file from a stranger is safe to load."""
 
-        def build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Borrower:
-            captions = tensors["captions"].numpy().tobytes().decode().split("\n")
-            ends = np.cumsum(tensors["counts"].numpy())
-            if ends[-1] != len(captions) or len(ends) != len(tensors["features"]) or tensors["counts"].min() < 1:
+        def build(about: dict[str, Any], arrays: dict[str, Array]) -> Borrower:
+            captions = arrays["captions"].tobytes().decode().split("\n")
+            ends = np.cumsum(arrays["counts"])
+            if ends[-1] != len(captions) or len(ends) != len(arrays["features"]) or arrays["counts"].min() < 1:
                 raise ValueError("captions of other photos")
             said = [captions[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-            return Borrower(tensors["features"].numpy(), said, FeatureSource.from_json(about["trunk"]), about["about"])
+            return Borrower(arrays["features"], said, FeatureSource.from_json(about["trunk"]), about["about"])
 
         return model_files.load(path, KIND, build)
 

@@ -12,6 +12,8 @@ from samespace.search.look import Look, remember_look
 from samespace.search.same_shot import Sketches
 from samespace.search.vectors import vectors_of
 from samespace.words import search as sentences
+from samespace.words.encoder import Encoder
+from samespace.words.remembered_encoder import remember_encoder
 
 
 def scan_folders(
@@ -23,18 +25,22 @@ def scan_folders(
     follow_links: bool = False,
     remember: bool = True,
     tell: Callable[[int, int], None] | None = None,
+    encoder: Encoder | None = None,
 ) -> Scan:
     """Bring a library up to date with these folders, and return what has changed in them.
 
-    Sketches, which find copies, are always made; the look's vectors and those of a matcher's file as well. With
-    `remember` searches use this look from now on, and with a matcher they understand sentences. `tell` is called with
-    the number of files read and of files to read.
+    Sketches, which find copies, are always made; the look's vectors, and those of a matcher's file or of an encoder, as
+    well. With `remember` searches use this look from now on; with a matcher or an encoder they understand sentences.
+    `tell` is called with the number of files read and of files to read.
     """
     with library.hold():
-        scanned = scan(library, folders, [Sketches(), *look.extractors], extensions, follow_links, tell)
+        extractors = [Sketches(), *look.extractors, *([encoder] if encoder else [])]
+        scanned = scan(library, folders, extractors, extensions, follow_links, tell)
         vectors_of(library, look)
         if remember:
             remember_look(library, look)
         if matcher:
             sentences.remember(library, look, matcher)
+        if encoder:
+            remember_encoder(library, encoder)
     return scanned

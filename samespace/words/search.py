@@ -1,11 +1,11 @@
-"""A library's photos by a sentence: by what a matcher sees in them and what their captions say, in one order."""
+"""Find a library's photos by a sentence: by what a matcher or an encoder sees and what captions say, in one order."""
 
 from __future__ import annotations
 
 import heapq
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samespace.base.arrays import Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.text import readable
-from samespace.library.features import Features, Fields
+from samespace.library.features import Features
 from samespace.library.library import Library
-from samespace.search.exact import Exact
 from samespace.search.look import Look, look_from_options, remember_look
 from samespace.search.space import Hit, Space
 from samespace.words.photo_features import combine_features, feature_source_of
+from samespace.words.remembered_encoder import by_encoder, forget_encoder, remembered_encoder
+from samespace.words.sentences import Embedded, Sentences
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.tokens import split_words
 
@@ -39,76 +39,11 @@ _NOTE = "matcher"  # its name in the library's notes
 _FIELD = "photos"
 
 
-class Embedded(NamedTuple):
-    """Vectors that a library keeps for a matcher, of length 1 and in half precision."""
-
-    fingerprint: str
-    fields: Fields
-
-
 class Asked(NamedTuple):
     """Contents ranked for a sentence."""
 
     ranking: Iterator[tuple[str, float]]  # contents and how well they fit, 0 to 1, best first
     unknown: list[str]  # words that neither the matcher nor any caption knows, left out of account
-
-
-class Sentences:
-    """Photos of a library as a matcher sees them. Made on one thread; any thread may ask.
-
-    An encoder of photos and sentences from elsewhere would come in here: its eyes as a look, whose vectors a library
-    keeps, its words in a matcher's place, which has to have `embed_photos`, `ranking`, `score` and a vocabulary.
-    """
-
-    def __init__(self, library: Library, look: Look, file: Path) -> None:
-        """`file` is a matcher's, trained on features of this look; every photo that has these is made ready."""
-        self.matcher = matcher = _load(file)
-        matcher.check(feature_source_of(look))
-        version = content_hash(file)[:16]
-        kept = Embedded(f"{look.extractor.fingerprint}-{version}", {_FIELD: ((matcher.dim,), "float16")})
-
-        def derive(features: Features) -> dict[str, npt.NDArray[Any]]:
-            return {_FIELD: matcher.embed_photos(combine_features(features)).astype(np.float16)}
-
-        library.derive(look.extractor, kept, derive)
-        with library.unchanging():
-            there = {photo.content: photo for photo in library.photos()}
-            ready = sorted(library.rows(kept).keys() & there.keys())
-            features = library.features(kept, [there[content] for content in ready])
-        self._row_of = dict(zip(ready, features.rows.tolist(), strict=True))
-        self._content_of = {row: content for content, row in self._row_of.items()}
-        self._photos = features.mapped(_FIELD)
-        self._exact = Exact(self._photos)
-        self._kept = np.zeros(len(self._photos), np.bool_)  # rows that are some photo's
-        self._kept[features.rows] = True
-
-    def ranking(
-        self, sentence: str, among: Collection[str] | None, but: Collection[str]
-    ) -> Iterator[tuple[str, float]]:
-        """Yield contents and how well they fit, best first: all, or those among these, without `but`."""
-        allowed = self._kept.copy()
-        if among is not None:
-            allowed[:] = False
-            allowed[self._rows(among)] = True
-        allowed[self._rows(but)] = False
-
-        def nearest(query: Floats, most: int) -> tuple[Ints, Floats]:
-            found = self._exact.nearest(query, most, allowed)
-            return found.rows[0], found.cosines[0]
-
-        among_rows = np.flatnonzero(allowed)
-        for row, score in self.matcher.ranking(sentence, self._photos, nearest=nearest, among=among_rows):
-            yield self._content_of[row], self.matcher.fit(score)
-
-    def fits(self, sentence: str, contents: Collection[str]) -> dict[str, float]:
-        """Return how well these contents fit, in their order, without those that are not kept."""
-        known = [content for content in contents if content in self._row_of]
-        photos = np.asarray(self._photos[self._rows(known)], np.float32)
-        scores = self.matcher.score(photos, self.matcher.embed_sentences([sentence]))[:, 0]
-        return {content: self.matcher.fit(score) for content, score in zip(known, scores.tolist(), strict=True)}
-
-    def _rows(self, contents: Iterable[str]) -> Ints:
-        return np.array([self._row_of[content] for content in contents if content in self._row_of], np.int64)
 
 
 class SentenceHits(NamedTuple):
@@ -119,10 +54,28 @@ class SentenceHits(NamedTuple):
     captions: dict[str, str]  # of the hits, by content
 
 
-def sentences_of(library: Library, look: Look, matcher: Path | None = None) -> Sentences | None:
-    """Return the library's photos as a matcher sees them: the one in this file, else the one that is remembered."""
+def sentences_of(
+    library: Library, look: Look, matcher: Path | None = None, encoder: str | None = None
+) -> Sentences | None:
+    """Return the library's photos as a matcher or an encoder sees them: this one, else the one that is remembered."""
+    if encoder or (not matcher and remembered_encoder(library)):
+        return by_encoder(library, encoder)
     file = matcher or remembered(library)
-    return Sentences(library, look, file) if file else None
+    return by_matcher(library, look, file) if file else None
+
+
+def by_matcher(library: Library, look: Look, file: Path) -> Sentences:
+    """Return the photos as the matcher in a file sees them; every photo that has features of its look is made ready."""
+    matcher = _load(file)
+    matcher.check(feature_source_of(look))
+    version = content_hash(file)[:16]
+    kept = Embedded(f"{look.extractor.fingerprint}-{version}", {_FIELD: ((matcher.dim,), "float16")})
+
+    def derive(features: Features) -> dict[str, npt.NDArray[Any]]:
+        return {_FIELD: matcher.embed_photos(combine_features(features)).astype(np.float16)}
+
+    library.derive(look.extractor, kept, derive)
+    return Sentences(library, matcher, kept)
 
 
 def search_by_sentence(
@@ -137,7 +90,7 @@ def search_by_sentence(
     skip: Collection[Path] = (),
     start: int = 0,
 ) -> SentenceHits:
-    """Return the photos of a space that fit a sentence, by what a matcher sees in them and by their captions.
+    """Return the photos of a space that fit a sentence, by what is seen in them and by their captions.
 
     The options are those of `Space.search`.
     """
@@ -146,8 +99,8 @@ def search_by_sentence(
         written = captions.all()
         if sentences is None and not written:
             raise SameSpaceError(
-                f"{library.folder} understands no sentences yet: scan with --matcher FILE, which `samespace match "
-                "train` writes, or caption its photos"
+                f"{library.folder} understands no sentences yet: scan with --encoder NAME, or with --matcher FILE, "
+                "which `samespace match train` writes, or caption its photos"
             )
         asked = ask(sentence, among, sentences, captions)
         hits = space.show(asked.ranking, top, threshold, folder, collapse, skip, start)
@@ -167,11 +120,11 @@ def ask(sentence: str, among: Collection[str] | None, sentences: Sentences | Non
         raise SameSpaceError(f"there is no word in {readable(sentence)!r}: describe a photo")
     said = captions.matching(sentence)
     said = said if among is None else {content: said[content] for content in said.keys() & set(among)}
-    seen = [word for word in words if sentences and word in sentences.matcher.vocabulary]
+    seen = [word for word in words if sentences and sentences.speaker.knows(word)]
     unknown = [word for word in dict.fromkeys(words) if word not in seen and not captions.matching(word)]
     if sentences is None or not seen:
         if sentences and not said:
-            sentences.matcher.refuse_strangers(sentence)
+            sentences.speaker.refuse_strangers(sentence)
         return Asked(iter(_best_first(said)), unknown)
     fits, by_hand = sentences.fits(sentence, said), captions.by_hand()
     both = {
@@ -227,9 +180,21 @@ def _read(file: Path, digest: str) -> Matcher:
 
 def remember(library: Library, look: Look, file: Path) -> None:
     """Understand sentences by the matcher in this file from now on, and compare photos by its look."""
-    Sentences(library, look, file)  # makes the photos ready
+    by_matcher(library, look, file)  # makes the photos ready
     remember_look(library, look)
     library.write_note(_NOTE, json.dumps({"path": os.path.realpath(file)}))
+    forget_encoder(library)
+
+
+def way(library: Library) -> str:
+    """Return what decides how sentences are understood, for comparison: what is remembered, or why it is of no use."""
+    noted = remembered_encoder(library)
+    if noted:
+        return f"{noted} {len(library.rows(Embedded(noted.fingerprint, {})))}"
+    try:
+        return str(remembered(library) or "")
+    except SameSpaceError as error:
+        return str(error)
 
 
 def remembered(library: Library) -> Path | None:

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
-from samespace.words import nearest_captions
-from samespace.words.captioner import EMBED_SIZE, HIDDEN_SIZE, Captioner, CaptionNetwork
+from samespace.words.caption_in_numpy import EMBED_SIZE, HIDDEN_SIZE
+from samespace.words.caption_in_torch import CaptionNetwork, Learner
 from samespace.words.metrics import FEWEST, Variety, bleu, cider_d, variety
-from samespace.words.model_files import kind_of
-from samespace.words.nearest_captions import Borrower
-from samespace.words.photo_features import Featured, FeatureSource
+from samespace.words.photo_features import Featured
 from samespace.words.training_loop import Batch, Course, Lesson, check_recipe, digest
 from samespace.words.vocabulary import PAD, THRESHOLD, UNKNOWN, Vocabulary
-
-
-class Writer(Protocol):
-    """A captioner or a borrower: it writes a sentence for a photo by its features."""
-
-    feature_source: FeatureSource
-    about: dict[str, Any]
-
-    def check(self, feature_source: FeatureSource) -> None: ...
-
-    def captions(self, features: npt.NDArray[Any]) -> list[str]: ...
-
-
-def load(path: Path, device: str = "cpu") -> Writer:
-    """Read the captioner or the borrower in a file; only a captioner uses the device."""
-    if kind_of(path) == nearest_captions.KIND:
-        return Borrower.load(path)
-    return Captioner.load(path, device)
+from samespace.words.writers import Writer
 
 
 class Evaluation(NamedTuple):
@@ -96,7 +76,7 @@ def loss(network: nn.Module, batch: Batch) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), words.masked_fill(words == UNKNOWN, PAD).flatten(), ignore_index=PAD)
 
 
-def begin(featured: Featured, recipe: Recipe) -> Captioner:
+def begin(featured: Featured, recipe: Recipe) -> Learner:
     """Make an untrained captioner for these training photos, the same for the same seed."""
     recipe.check()
     if len(featured.features) < 2:
@@ -106,12 +86,12 @@ def begin(featured: Featured, recipe: Recipe) -> Captioner:
         torch.manual_seed(recipe.seed)
         sizes = (featured.features.shape[1], recipe.embed_size, recipe.hidden_size)
         network = CaptionNetwork(len(vocabulary), *sizes)
-    return Captioner(network, vocabulary, featured.feature_source, {"captions": featured.captions.source.name})
+    return Learner(network, vocabulary, featured.feature_source, {"captions": featured.captions.source.name})
 
 
 def train(
     featured: Featured, recipe: Recipe | None = None, unfinished: Path | None = None, device: str = "cpu"
-) -> Captioner:
+) -> Learner:
     """Return the captioner of the epoch that was best on validation photos, the same every time on one thread.
 
     Best by CIDEr-D, of however few photos. By cross-entropy it would end too early, with one caption for most photos:

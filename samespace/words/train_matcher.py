@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
 from samespace.words.caption_set import CaptionSet
-from samespace.words.matcher import DIM, MEASURES, WORD_DIM, Matcher, MatchNetwork, matching_loss, scores
+from samespace.words.match_in_numpy import DIM, MEASURES, WORD_DIM
+from samespace.words.match_in_torch import Learner, MatchNetwork, matching_loss, scores
+from samespace.words.matcher import Matcher
 from samespace.words.metrics import Ranks, Retrieval, photo_to_text, ranks, text_to_photo
 from samespace.words.photo_features import Featured
 from samespace.words.training_loop import Batch, Course, Lesson, check_recipe, digest
@@ -100,7 +102,7 @@ def shuffled(captions: CaptionSet, seed: int = 0) -> CaptionSet:
     return replace(captions, images=tuple(images))
 
 
-def begin(featured: Featured, recipe: Recipe) -> Matcher:
+def begin(featured: Featured, recipe: Recipe) -> Learner:
     """Make an untrained matcher for these training photos, the same for the same seed."""
     recipe.check()
     if len(featured.features) < 2:
@@ -109,12 +111,12 @@ def begin(featured: Featured, recipe: Recipe) -> Matcher:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = MatchNetwork(len(vocabulary), featured.features.shape[1], recipe.dim, recipe.word_dim, recipe.measure)
-    return Matcher(network, vocabulary, featured.feature_source, {"captions": featured.captions.source.name})
+    return Learner(network, vocabulary, featured.feature_source, {"captions": featured.captions.source.name})
 
 
 def train(
     featured: Featured, recipe: Recipe | None = None, unfinished: Path | None = None, device: str = "cpu"
-) -> Matcher:
+) -> Learner:
     """Return the matcher of the epoch that was best on validation photos, the same every time on one thread.
 
     With `unfinished`, its state is kept in that file after every epoch: if training is stopped, the next call goes on
@@ -129,7 +131,7 @@ def train(
     return matcher
 
 
-def course_of(matcher: Matcher, lesson: Lesson, recipe: Recipe, digest: str = "") -> Course:
+def course_of(matcher: Learner, lesson: Lesson, recipe: Recipe, digest: str = "") -> Course:
     """Prepare a training on the device that the lesson's features are on."""
     matcher.network.to(lesson.features.device)
     return Course(matcher.network, lesson, lambda network, *taken: loss(network, recipe, *taken), recipe, digest)

@@ -21,6 +21,7 @@ from samespace.base.arrays import Ints
 from samespace.base.errors import SameSpaceError
 from samespace.words import model_files
 from samespace.words.photo_features import Featured
+from samespace.words.tensors import arrays_of, tensors_of
 from samespace.words.vocabulary import Vocabulary
 
 
@@ -185,12 +186,15 @@ class Course:
         }
         numbers = {"epoch": self.epoch, "best_epoch": self.best_epoch, "score": self.score}
         about = {"digest": self.digest, **numbers, "groups": optimizer["param_groups"]}
-        model_files.save(path, STATE, about, tensors, durable=False)
+        model_files.save(path, STATE, about, arrays_of(tensors), durable=False)
 
     def read(self, path: Path) -> None:
         """Read the state that `write` wrote; refuse that of another training."""
         model_files.load(
-            path, STATE, lambda *state: self._go_on(path, *state), "remove it, and train from the beginning"
+            path,
+            STATE,
+            lambda about, arrays: self._go_on(path, about, tensors_of(arrays)),
+            "remove it, and train from the beginning",
         )
 
     def _go_on(self, path: Path, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:

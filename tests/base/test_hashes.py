@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import imagehash
 import numpy as np
 import pytest
@@ -10,7 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from samespace.base import hashes as hashes_module
-from samespace.base.hashes import count_bits_by_table, hamming, perceptual_hash, perceptual_hash_of_pixels, wavelet_hash
+from samespace.base.errors import SameSpaceError
+from samespace.base.hashes import count_bits_by_table, hamming, perceptual_hash, wavelet_hash
+from samespace.base.photos import open_photo
+from samespace.model.pairs import TEST, find_photos
 
 hash_lists = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6).map(lambda bits: np.array(bits, np.uint64))
 
@@ -38,10 +44,19 @@ def test_wavelet_hash_is_imagehash_at_256(seed: int) -> None:
     assert bits_apart(wavelet_hash(photo), theirs) <= 2
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_perceptual_hash_is_imagehash(seed: int) -> None:
-    photo = scene(seed)
-    assert int(perceptual_hash(photo)) == int(str(imagehash.phash(photo)), 16)
+def test_the_perceptual_hash_of_photos_is_imagehash(rooms: Path) -> None:
+    photos = [open_photo(path) for path in find_photos(rooms, TEST).paths]
+    photos += [scene(seed) for seed in range(20)]
+    photos += [photo.resize((256, 256)).convert("L") for photo in photos]
+    assert len(photos) > 50
+    assert [int(perceptual_hash(photo)) for photo in photos] == [int(str(imagehash.phash(one)), 16) for one in photos]
+
+
+def test_where_imagehash_is_missing_only_training_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imagehash", None)
+    assert perceptual_hash(scene(1))
+    with pytest.raises(SameSpaceError, match=r"^training needs ImageHash: pip install 'samespace\[train\]'$"):
+        wavelet_hash(scene(1))
 
 
 @pytest.mark.parametrize("hashed", [wavelet_hash, perceptual_hash])
@@ -92,13 +107,13 @@ def test_hamming_of_nothing_keeps_its_shape() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_the_hash_of_pixels_is_imagehash(seed: int) -> None:
+def test_the_perceptual_hash_of_anything_is_imagehash(seed: int) -> None:
     random = np.random.default_rng(seed)
     blocks = Image.fromarray(random.integers(0, 256, (random.integers(2, 40), 9, 3), np.uint8))
-    pixels = np.asarray(blocks.resize((256, 256), Image.Resampling.BICUBIC))
-    assert int(perceptual_hash_of_pixels(pixels)) == int(str(imagehash.phash(Image.fromarray(pixels))), 16)
+    photo = blocks.resize((256, 256), Image.Resampling.BICUBIC)
+    assert int(perceptual_hash(photo)) == int(str(imagehash.phash(photo)), 16)
 
 
 def test_flat_photos_share_one_hash() -> None:
-    flat = {int(perceptual_hash_of_pixels(np.full((256, 256, 3), level, np.uint8))) for level in range(1, 256, 7)}
+    flat = {int(perceptual_hash(Image.new("L", (256, 256), level))) for level in range(1, 256, 7)}
     assert flat == {1 << 63}

@@ -110,6 +110,55 @@ def test_xmp_that_follows_the_pixels_of_a_png_is_read(tmp_path: Path) -> None:
     assert near(embedded_in(tmp_path / "after.png"), KNOWN)
 
 
+def test_text_chunks_of_a_png_are_read(tmp_path: Path) -> None:
+    for date in ("Mon, 01 May 2023 12:30:00 GMT", "2023:05:01 12:30:00", "2023-05-01T12:30:00"):
+        chunks = PngInfo()
+        for name, text in (("Title", "Bay"), ("Description", "At the sea"), ("Comment", "no"), ("Creation Time", date)):
+            chunks.add_itxt(name, text)
+        SMALL.save(tmp_path / "a.png", pnginfo=chunks)
+        known = embedded_in(tmp_path / "a.png")
+        assert (known.title, known.caption) == ("Bay", "At the sea")
+        assert known.date is not None and known.date.startswith("2023-05-01T12:30:00")
+    chunks = PngInfo()
+    chunks.add_text("Comment", "Created with GIMP")
+    chunks.add_text("Creation Time", "yesterday")
+    SMALL.save(tmp_path / "a.png", pnginfo=chunks)
+    assert embedded_in(tmp_path / "a.png") == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        (b"ASCII\0\0\0Grandma, 90   \0", "Grandma, 90"),
+        (b"UNICODE\0" + "Großmutter".encode("utf-16-le"), "Großmutter"),
+        (b"UNICODE\0" + "Großmutter".encode("utf-16-be"), "Großmutter"),
+        (bytes(8) + b"by hand", "by hand"),
+        (b"ASCII\0\0\0Screenshot", None),
+        (b"JIS\0\0\0\0\0\x1b$B", None),
+        (bytes(8) + b"\xff\xfe\xc0", None),
+        (b"ASCII\0\0\0" + bytes(40), None),
+    ],
+)
+def test_a_comment_is_a_caption_if_there_is_no_other(tmp_path: Path, comment: bytes, said: str | None) -> None:
+    tags = Image.Exif()
+    tags.get_ifd(0x8769)[0x9286] = comment
+    SMALL.save(tmp_path / "a.jpg", exif=tags)
+    assert embedded_in(tmp_path / "a.jpg").caption == said
+    tags[0x010E] = "In the garden"
+    SMALL.save(tmp_path / "a.jpg", exif=tags)
+    assert embedded_in(tmp_path / "a.jpg").caption == "In the garden"
+
+
+def test_the_last_words_of_hierarchical_keywords_are_keywords() -> None:
+    sidecar = LIGHTROOM.replace(
+        b"<dc:subject>",
+        b'<lr:hierarchicalSubject xmlns:lr="http://ns.adobe.com/lightroom/1.0/"><rdf:Bag><rdf:li>Place|Beach</rdf:li>'
+        b"<rdf:li>People|Anna</rdf:li></rdf:Bag></lr:hierarchicalSubject><dc:subject>",
+    )
+    assert read_xmp(sidecar).keywords == ("Beach", "Anna")
+    assert set(read_xmp(completed(sidecar, KNOWN)).keywords) == {"Beach", "Anna", "garden", "Grüße"}
+
+
 @pytest.mark.parametrize("name", ["a.jpg.xmp", "a.xmp", "a.jpg.XMP"])
 def test_a_sidecar_comes_first_and_the_photo_adds_to_it(tmp_path: Path, name: str) -> None:
     SMALL.save(tmp_path / "a.jpg", exif=exif())
@@ -227,6 +276,16 @@ def test_every_byte_of_a_completed_sidecar_stays() -> None:
     assert completed(whole, KNOWN) == whole
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("padding", ["", "\0", "\0\0\0"])
+def test_a_sidecar_of_two_bytes_a_letter_is_completed_in_its_encoding(encoding: str, padding: str) -> None:
+    sidecar = ("\ufeff" + LIGHTROOM.decode() + padding).encode(encoding)
+    whole = completed(sidecar, KNOWN)
+    assert whole.decode("utf-16").rstrip("\0") == completed(LIGHTROOM, KNOWN).decode()
+    assert whole.endswith(sidecar[-40:]) and read_xmp(whole) == read_xmp(completed(LIGHTROOM, KNOWN))
+    assert completed(whole, KNOWN) == whole
+
+
 @pytest.mark.parametrize(
     "sidecar",
     [
@@ -234,7 +293,6 @@ def test_every_byte_of_a_completed_sidecar_stays() -> None:
         b"not XML",
         LIGHTROOM[:-5],
         b"<a/>",
-        LIGHTROOM.decode().encode("utf-16"),
         LIGHTROOM.replace(b"<rdf:Bag><rdf:li>Beach</rdf:li></rdf:Bag>", b"<rdf:Bag/>"),
         LIGHTROOM.replace(b"<rdf:Bag><rdf:li>Beach</rdf:li></rdf:Bag>", b"Beach"),
         b"<!DOCTYPE x>" + LIGHTROOM,

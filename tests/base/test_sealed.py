@@ -31,7 +31,7 @@ def write(path: Path, about: dict[str, Any] = ABOUT, kind: str = "lamp") -> Path
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    return sealed.load(path, "lamp", 3, "numpy", text, lambda about, tensors: (about, tensors), "make it again")
+    return sealed.load(path, "lamp", 3, "", text, lambda about, tensors: (about, tensors), "make it again")
 
 
 @pytest.fixture(scope="module")

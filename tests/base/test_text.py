@@ -33,7 +33,7 @@ def test_a_name_at_the_beginning_stays_as_it_is(name: str) -> None:
     assert as_sentence(f"{name} is not to be had") == f"{name} is not to be had."
 
 
-@pytest.mark.parametrize("command", ["samespace scan '/a: b/c' --model m", "pip install 'samespace[web]'"])
+@pytest.mark.parametrize("command", ["samespace scan '/a: b/c' --model m", "pip install 'samespace[train]'"])
 def test_a_command_at_the_end_can_be_copied(command: str) -> None:
     assert as_sentence(f"none has been scanned: {command}") == f"None has been scanned: {command}"
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from samespace.base.files import content_hash
+from samespace.duplicates.obstacles import TRIAL_LINK
 from samespace.duplicates.plan import Plan, PlannedGroup, PlannedPhoto
 from samespace.duplicates.quarantine import delete_runs, runs
 from samespace.duplicates.undo import undo
@@ -55,12 +56,15 @@ def make_plan(library: Library, root: Path, *groups: tuple[Sequence[Path], Seque
 
 
 def snapshot(root: Path) -> dict[str, Any]:
-    """Every path outside libraries: what it is, its bytes, date and permissions, and what is linked with what."""
+    """Every path outside libraries: what it is, its bytes, date and permissions, and what is linked with what.
+
+    But for a trial link, which a kill may leave: the next trial removes it.
+    """
     found: dict[str, Any] = {}
     names: dict[tuple[int, int], str] = {}
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(set(subfolders) - {FOLDER})
-        for path in (Path(folder, name) for name in sorted(subfolders + files)):
+        for path in (Path(folder, name) for name in sorted({*subfolders, *files} - {TRIAL_LINK})):
             status, name = path.lstat(), str(path.relative_to(root))
             first = names.setdefault((status.st_dev, status.st_ino), name)
             if path.is_symlink():
@@ -114,10 +118,15 @@ def folder(tmp_path: Path) -> Folder:
 
 
 @pytest.fixture
-def quick() -> Iterator[Folder]:
+def in_memory() -> Iterator[Path]:
     """A folder for loops of hundreds of runs."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
-        yield Folder(Path(name, "photos"))
+        yield Path(name)
+
+
+@pytest.fixture
+def quick(in_memory: Path) -> Folder:
+    return Folder(in_memory / "photos")
 
 
 @pytest.fixture

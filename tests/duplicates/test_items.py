@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from samespace.duplicates.plan import Plan, PlannedPartner, read_plan, write_pla
 from samespace.duplicates.quarantine import delete_runs, runs
 from samespace.duplicates.undo import undo
 from samespace.library.library import FOLDER, Library
-from tests.duplicates.conftest import MEMORY, InChild, disk_full_after, make_plan, snapshot, undo_all, write
+from tests.duplicates.conftest import InChild, disk_full_after, make_plan, snapshot, undo_all, write
 
 
 class Pair:
@@ -64,9 +62,8 @@ def pair(tmp_path: Path) -> Pair:
 
 
 @pytest.fixture
-def quick() -> Iterator[Pair]:
-    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
-        yield Pair(Path(name, "photos"))
+def quick(in_memory: Path) -> Pair:
+    return Pair(in_memory / "photos")
 
 
 def test_partners_go_and_come_back_with_their_photo(pair: Pair) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -97,6 +98,39 @@ def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
     assert obstacles.why_not_writable(tmp_path) == obstacles.why_locked(photo) == ""
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {photo: b"a photo"}
     assert "(No such file or directory)" in obstacles.why_not_writable(tmp_path / "none")
+
+
+@pytest.mark.parametrize("to", ["hardlink", "symlink"])
+def test_a_folder_that_takes_no_links_is_found_before_a_photo_moves(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """As on FAT. The trial is a real link, which is gone at once."""
+    moved, tried, make = renamed(monkeypatch), list[Path](), getattr(Path, f"{to}_to")
+
+    def make_outside_b(self: Path, target: Path) -> None:
+        tried.append(self)
+        if self.parent == folder.root / "b":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        make(self, target)
+
+    monkeypatch.setattr(Path, f"{to}_to", make_outside_b)
+    dry = apply(folder.plan, to, dry_run=True)
+    assert {path.name for path in tried} == {obstacles.TRIAL_LINK}
+    assert folder.back()
+    applied = apply(folder.plan, to)
+    assert (dry.photos, dry.skipped) == (applied.photos, applied.skipped)
+    assert {each.path for each in applied.skipped} == {folder.b, folder.linked}
+    assert all(f"no {to} to" in each.reason and "choose quarantine" in each.reason for each in applied.skipped)
+    assert not {folder.b, folder.linked} & {*moved()}
+    undo_all(folder.library.folder)
+    assert folder.back()
+
+
+def test_a_trial_link_that_a_kill_left_is_removed_by_the_next_trial(tmp_path: Path) -> None:
+    photo = write(tmp_path / "a.jpg", b"a photo")
+    (tmp_path / obstacles.TRIAL_LINK).symlink_to(photo)
+    assert obstacles.why_not_linked("hardlink", photo, tmp_path) == ""
+    assert [*tmp_path.iterdir()] == [photo]
 
 
 def test_a_quarantine_on_a_disk_too_full_takes_what_fits(

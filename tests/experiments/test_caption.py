@@ -12,6 +12,7 @@ from experiments.caption import caption as trial
 from experiments.caption.caption import CaptionTrial
 from experiments.captioned import read_data
 from samespace.base.errors import SameSpaceError
+from samespace.words.caption_in_torch import Learner
 from samespace.words.captioner import Captioner
 from samespace.words.photo_features import Featured
 from samespace.words.train_captioner import evaluate, train
@@ -69,8 +70,8 @@ def test_a_log_says_how_captions_are_and_what_to_fetch(
     assert fetch == "fetch it: samespace export --trial 1 -o caption.safetensors"
 
 
-def captioner_of(folder: Path) -> Captioner:
-    return Captioner.load(folder / CaptionTrial.FILE)
+def captioner_of(folder: Path) -> Learner:
+    return Learner.of(Captioner.load(folder / CaptionTrial.FILE))
 
 
 def test_a_trial_trains_what_the_search_chose(searched: StubMaster) -> None:
@@ -129,7 +130,7 @@ def test_here_the_settings_train_the_captioner_that_the_library_would(
 ) -> None:
     file = tmp_path / "caption.safetensors"
     assert trial.main([*arguments(rooms, cache, file), "--epochs", "2"]) == 0
-    featured, found = read(rooms, cache), Captioner.load(file)
+    featured, found = read(rooms, cache), Learner.of(Captioner.load(file))
     hparams = yaml.safe_load(CaptionTrial.CONST.read_text())["hyperparameters"] | TINY | {"epochs": 2}
     train(featured, CaptionTrial.recipe_of(hparams)).save(tmp_path / "expected")
     assert file.read_bytes() == (tmp_path / "expected").read_bytes()

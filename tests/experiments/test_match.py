@@ -18,6 +18,7 @@ from experiments.match import match as trial
 from experiments.match.match import MatchTrial
 from samespace.base.errors import SameSpaceError
 from samespace.words.caption_set import read_captions
+from samespace.words.match_in_torch import Learner
 from samespace.words.matcher import Matcher
 from samespace.words.photo_features import Featured
 from samespace.words.train_matcher import begin, evaluate, loss, train
@@ -113,12 +114,12 @@ def matcher_of(folder: Path) -> Matcher:
 
 def test_a_trial_trains_what_the_search_chose(searched: StubMaster, rooms: Path, cache: Path) -> None:
     found = matcher_of(searched.checkpoints[-1].path)
-    assert (found.measure, found.dim, found.network.word.embedding_dim) == ("cosine", 24, 8)
+    assert (found.measure, found.dim, found.network.arrays()["word.weight"].shape[1]) == ("cosine", 24, 8)
     learnt = read(rooms, cache).only("train")
     chosen = MatchTrial.recipe_of(searched.config["hyperparameters"] | CHOSEN)
     lesson, untrained = Lesson(learnt, found.vocabulary), begin(learnt, chosen)
     batch = lesson.take(np.arange(len(lesson)), lesson.choose(0, 0))
-    assert loss(found.network, chosen, batch, 0) < loss(untrained.network, chosen, batch, 0)
+    assert loss(Learner.of(found).network, chosen, batch, 0) < loss(untrained.network, chosen, batch, 0)
 
 
 def test_every_validation_reports_ranks_beside_those_of_chance(searched: StubMaster, rooms: Path, cache: Path) -> None:
@@ -232,7 +233,7 @@ def test_here_the_settings_train_the_matcher_that_the_library_would(
 ) -> None:
     file = tmp_path / "match.safetensors"
     assert trial.main([*arguments(rooms, cache, file), "--epochs", "4"]) == 0
-    featured, found = read(rooms, cache), Matcher.load(file)
+    featured, found = read(rooms, cache), Learner.of(Matcher.load(file))
     hparams = yaml.safe_load(MatchTrial.CONST.read_text())["hyperparameters"] | TINY | {"epochs": 4}
     train(featured, MatchTrial.recipe_of(hparams)).save(tmp_path / "expected")
     assert file.read_bytes() == (tmp_path / "expected").read_bytes()

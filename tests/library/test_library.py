@@ -38,7 +38,7 @@ def test_photos_are_sorted_by_the_bytes_of_their_paths(root: Path) -> None:
 
 @pytest.mark.parametrize("value", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
 def test_a_hash_comes_back_with_all_its_bits(root: Path, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_photos, "perceptual_hash_of_pixels", lambda pixels: np.uint64(value))
+    monkeypatch.setattr(read_photos, "perceptual_hash", lambda photo: np.uint64(value))
     library = opened(root)
     scan(library, [root])
     assert {photo.hash for photo in library.photos()} == {value}

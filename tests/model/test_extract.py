@@ -27,6 +27,7 @@ from samespace.model.engine import OnnxEngine
 from samespace.model.extract import NetworkExtractor
 from samespace.model.feature_bank import to_tensor
 from samespace.model.graphs import of_network
+from samespace.model.model_folder import read
 from samespace.model.saved import Model
 from samespace.model.torch_engine import TorchEngine
 from samespace.model.write import Network, rebuild
@@ -177,7 +178,7 @@ def test_a_library_from_before_colours_were_kept_has_to_be_scanned_again(photos:
 
 
 def changed(folder: Path, change: Callable[[Network], object]) -> str:
-    network = rebuild(saved.read(folder))
+    network = rebuild(read(folder))
     with torch.no_grad():
         change(network)
     return of_network(network).sheet.fingerprint

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 import samespace
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import SIZE, UnreadablePhoto, open_photo, read_pixels
-from samespace.model import saved as model_module
+from samespace.model import model_folder, saved
 from samespace.model import write as write_module
 from samespace.model.checkpoint import export
 from samespace.model.heads import Embeddings
@@ -166,7 +166,7 @@ def test_one_photo_meets_many_however_many_blocks(
     model, many = models["compare"], models["compare"].embed(photos[:7])
     one = many.take([2])
     expected = [float(model.score(one, many.take([row]))[0]) for row in range(7)]
-    monkeypatch.setattr(model_module, "PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr(saved, "PAIRS_AT_ONCE", 3)
     assert model.score(one, many) == pytest.approx(expected, abs=1e-6)
     assert model.score(many, one) == pytest.approx(expected, abs=1e-6)
     assert model.score(many, many).shape == (7,)
@@ -380,7 +380,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)  # a fork has only the thread that forked
-from samespace.model.saved import read
+from samespace.model.model_folder import read
 from samespace.model.write import rebuild, write_model
 old, new, root = map(Path, sys.argv[1:])
 contents = read(new)
@@ -422,7 +422,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_model(folder: Path, newer
 def test_a_reader_overtaken_by_a_save_gets_the_newer_model(
     folder: Path, newer: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, calls = model_module.read_description, []
+    read, calls = model_folder.read_description, []
 
     def read_and_be_overtaken(folder: Path) -> dict[str, Any]:
         description = read(folder)
@@ -431,6 +431,6 @@ def test_a_reader_overtaken_by_a_save_gets_the_newer_model(
             write_model(folder, *newer)
         return description
 
-    monkeypatch.setattr(model_module, "read_description", read_and_be_overtaken)
+    monkeypatch.setattr(model_folder, "read_description", read_and_be_overtaken)
     assert load(folder).description["metrics"] == {"validation_loss": 0.1}
     assert len(calls) >= 2

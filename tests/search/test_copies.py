@@ -125,6 +125,34 @@ def test_what_moved_makes_another_moment(photos: list[Path], tmp_path: Path) -> 
     assert LOOK_TWICE <= compare_photos(*paths) < same_shot.THRESHOLD
 
 
+@pytest.mark.parametrize("overlap", [0.8, 0.9])
+def test_two_crops_that_each_show_an_edge_of_their_own_are_no_copies(
+    overlap: float, photos: list[Path], tmp_path: Path
+) -> None:
+    keeps = 1 / (2 - overlap)
+    for photo in photos:
+        whole = open_photo(photo)
+        paths = {name: tmp_path / f"{name}.jpg" for name in ("whole", "left", "right", "inner")}
+        whole.save(paths["whole"])
+        cut(whole, 0, 0, keeps, 1).save(paths["left"])
+        cut(whole, 1 - keeps, 0, 1, 1).save(paths["right"])
+        cut(whole, 1 - keeps, 0, 1 - keeps / 10, 1).save(paths["inner"])
+        for one, other in (("left", "right"), ("right", "left")):
+            assert LOOK_TWICE <= compare_photos(paths[one], paths[other]) < same_shot.THRESHOLD
+        for one, other in (("whole", "left"), ("right", "whole"), ("right", "inner")):
+            assert compare_photos(paths[one], paths[other]) >= same_shot.THRESHOLD
+
+
+@pytest.mark.parametrize("side", [200, 100])
+def test_small_photos_have_copies_of_half_their_size(side: int, photos: list[Path], tmp_path: Path) -> None:
+    small, half = tmp_path / "small.jpg", tmp_path / "half.jpg"
+    for photo in photos:
+        picture = ImageOps.contain(open_photo(photo), (side, side))
+        picture.save(small, quality=95)
+        picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS).save(half, quality=95)
+        assert compare_photos(small, half) >= same_shot.THRESHOLD
+
+
 def test_only_fresh_photos_are_searched_for_turned_copies(photos: list[Path], tmp_path: Path) -> None:
     turned = tmp_path / "turned.png"
     open_photo(photos[0]).transpose(Image.Transpose.ROTATE_90).save(turned)

@@ -363,14 +363,6 @@ def test_serve_refuses_a_port_that_is_taken(album: Path, capsys: pytest.CaptureF
     assert error == f"error: port {port} is taken: give another --port, or stop the program using it\n"
 
 
-def test_serve_says_what_to_install(
-    album: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("samespace.cli.serve.find_spec", lambda name: None)
-    assert main.main(["serve", str(album)]) == 1
-    assert capsys.readouterr().err == "error: jinja2 is not installed: pip install 'samespace[web]'\n"
-
-
 # What clients do
 
 

@@ -19,16 +19,19 @@ from samespace.base.errors import SameSpaceError
 from samespace.words import captioner as writing
 from samespace.words import train_captioner
 from samespace.words.caption_files import KARPATHY
+from samespace.words.caption_in_numpy import Weights
+from samespace.words.caption_in_torch import CaptionNetwork, Learner
 from samespace.words.caption_set import Captioned, CaptionSet
-from samespace.words.captioner import Captioner, CaptionNetwork, write
+from samespace.words.captioner import Captioner, write
 from samespace.words.metrics import bleu, cider_d, variety
 from samespace.words.nearest_captions import Grams, borrow
 from samespace.words.photo_features import Featured, FeatureSource
 from samespace.words.tokens import split_words
-from samespace.words.train_captioner import Evaluation, Recipe, begin, evaluate, judged, load, loss, train
+from samespace.words.train_captioner import Evaluation, Recipe, begin, evaluate, judged, loss, train
 from samespace.words.train_matcher import shuffled
 from samespace.words.training_loop import Batch, Course, Lesson
 from samespace.words.vocabulary import PAD, START, STOP, UNKNOWN, Vocabulary
+from samespace.words.writers import load
 from tests.conftest import COLOURS, Killed
 
 QUICK = Recipe(embed_size=32, hidden_size=48, threshold=2, batch=12, learning_rate=0.01, epochs=25)
@@ -64,7 +67,7 @@ def likelihood(made: CaptionNetwork, photo: torch.Tensor, ids: list[int], longes
     return float(steps.sum())
 
 
-def sentence(row: torch.Tensor) -> list[int]:
+def sentence(row: np.ndarray) -> list[int]:
     return [number for number in row.tolist() if number != PAD]
 
 
@@ -75,10 +78,11 @@ def test_a_sentence_is_scored_as_it_is_written() -> None:
     """All at once as in training, and word by word as in writing."""
     made, seen, ids = network(0), photos(3), torch.tensor([[START, 4, 5, 6], [START, 6, 6, 4], [START, 5, 4, 4]])
     together = made(seen, ids)
-    state = made.see(seen)
-    for place in range(4):
-        logits, state = made.follow(ids[:, place], state)
-        torch.testing.assert_close(logits, together[:, place])
+    for used in (made, Weights(made.arrays())):
+        state = used.begin(seen.numpy())
+        for place in range(4):
+            logits, state = used.follow(ids[:, place].numpy(), state)
+            np.testing.assert_allclose(logits, together[:, place].detach(), atol=1e-5)
 
 
 def test_the_first_word_follows_the_photo_and_the_start() -> None:
@@ -120,7 +124,7 @@ def test_what_cannot_be_said_teaches_nothing_and_breaks_nothing() -> None:
 @settings(max_examples=20)
 def test_a_beam_of_one_takes_the_likeliest_word_each_time(seed: int) -> None:
     made, seen, longest = network(seed), photos(3, seed), 6
-    found = write(made, seen, beam=1, longest=longest)
+    found = write(made, seen.numpy(), beam=1, longest=longest)
     for photo, row, told in zip(seen, found.ids, found.likelihood, strict=True):
         ids: list[int] = []
         while len(ids) < longest and STOP not in ids:
@@ -138,8 +142,8 @@ def test_a_beam_that_holds_all_sentences_finds_the_likeliest(seed: int) -> None:
     known = range(4, 4 + len(WORDS))
     every = [[*said, STOP] for size in range(1, longest) for said in itertools.product(known, repeat=size)]
     every += [list(said) for said in itertools.product(known, repeat=longest)]
-    found = write(made, seen, beam=100, longest=longest)
-    narrower = [write(made, seen, beam, longest).likelihood for beam in (1, 2, 3, 5)]
+    found = write(made, seen.numpy(), beam=100, longest=longest)
+    narrower = [write(made, seen.numpy(), beam, longest).likelihood for beam in (1, 2, 3, 5)]
     for at, photo in enumerate(seen):
         scores = {tuple(ids): likelihood(made, photo, ids, longest) for ids in every}
         assert found.likelihood[at].item() == pytest.approx(max(scores.values()), abs=1e-4)
@@ -147,12 +151,24 @@ def test_a_beam_that_holds_all_sentences_finds_the_likeliest(seed: int) -> None:
         assert all(one[at] <= found.likelihood[at] + 1e-5 for one in narrower)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 9))
+@settings(max_examples=25)
+def test_without_pytorch_the_same_is_written(seed: int, beam: int, longest: int) -> None:
+    made, seen = network(seed), photos(4, seed).numpy()
+    with torch.no_grad():
+        made.norm.running_mean.normal_()
+        made.norm.running_var.uniform_(0.5, 2)
+    one, two = (write(used, seen, beam, longest) for used in (made, Weights(made.arrays())))
+    np.testing.assert_array_equal(two.ids, one.ids)
+    np.testing.assert_allclose(two.likelihood, one.likelihood, atol=1e-4)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 5))
 @settings(max_examples=25)
 def test_what_is_written_is_what_it_is_said_to_be(seed: int, beam: int, longest: int) -> None:
     """One word or more, none that is no word, no more than allowed, and as likely as is told."""
     made, seen = network(seed), photos(4, seed)
-    found = write(made, seen, beam, longest)
+    found = write(made, seen.numpy(), beam, longest)
     for photo, row, told in zip(seen, found.ids, found.likelihood, strict=True):
         ids = sentence(row)
         assert 1 <= len(ids) <= longest
@@ -160,7 +176,7 @@ def test_what_is_written_is_what_it_is_said_to_be(seed: int, beam: int, longest:
         assert not {START, UNKNOWN} & set(ids)
         assert STOP not in ids[:-1]
         assert told.item() == pytest.approx(likelihood(made, photo, ids, longest), abs=1e-4)
-        alone = write(made, photo[None], beam, longest)
+        alone = write(made, photo[None].numpy(), beam, longest)
         assert sentence(alone.ids[0]) == ids
 
 
@@ -229,6 +245,8 @@ def saved(captioner: Captioner, tmp_path: Path) -> Path:
 
 def test_a_saved_captioner_writes_the_same_captions(captioner: Captioner, saved: Path, drawn: Featured) -> None:
     loaded = Captioner.load(saved)
+    assert (type(captioner.network), type(loaded.network)) == (CaptionNetwork, Weights)
+    assert Learner.of(loaded).captions(drawn.features) == captioner.captions(drawn.features)
     assert loaded.captions(drawn.features) == captioner.captions(drawn.features)
     assert (loaded.feature_source, loaded.about) == (captioner.feature_source, captioner.about)
     loaded.save(saved.with_name("again"))
@@ -239,7 +257,7 @@ def test_either_kind_is_loaded_by_what_is_in_the_file(saved: Path, captioner: Ca
     borrow(drawn).save(saved.with_name("nearest"))
     for name, writer in (("caption.safetensors", captioner), ("nearest", borrow(drawn))):
         found = load(saved.with_name(name))
-        assert type(found) is type(writer)
+        assert isinstance(writer, type(found))
         assert found.captions(drawn.features) == writer.captions(drawn.features)
         assert (found.feature_source, found.about) == (writer.feature_source, writer.about)
 

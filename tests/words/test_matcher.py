@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,18 +17,21 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from samespace.base.errors import SameSpaceError
+from samespace.words import match_in_torch, train_matcher
 from samespace.words import matcher as matching
-from samespace.words import train_matcher
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import CaptionSet
 from samespace.words.feature_files import unit_rows
-from samespace.words.matcher import MEASURES, Matcher, MatchNetwork, matching_loss, scores
+from samespace.words.match_in_numpy import MEASURES, Weights
+from samespace.words.match_in_torch import Learner, MatchNetwork, matching_loss, scores
+from samespace.words.matcher import Matcher
 from samespace.words.photo_features import Featured, FeatureSource
 from samespace.words.train_matcher import Recipe, begin, evaluate, rank, shuffled, train
 from samespace.words.training_loop import Course, Lesson
 from samespace.words.vocabulary import Vocabulary
 from tests.conftest import COLOURS, Killed
 
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = Recipe(dim=48, word_dim=24, threshold=2, batch=12, learning_rate=0.005, epochs=14)
 
 
@@ -72,7 +77,7 @@ def test_cosine_is_the_cosine() -> None:
 def test_scores_do_not_depend_on_their_tiles(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     photos, sentences = torch.from_numpy(on_sphere((23, 7))), torch.from_numpy(on_sphere((31, 7), 1))
     expected = -(sentences - photos[:, None]).clamp_min(0).square().sum(2)
-    monkeypatch.setattr(matching, "TILE", tile)
+    monkeypatch.setattr(match_in_torch, "TILE", tile)
     np.testing.assert_array_equal(scores(photos, sentences, "order"), expected)
     assert scores(photos, sentences[:0], "order").shape == (23, 0)
     assert scores(photos[:0], sentences, "order").shape == (0, 31)
@@ -84,7 +89,7 @@ def test_gradients_of_scores_are_those_of_the_plain_formula(tile: int, monkeypat
     weights = torch.from_numpy(np.random.default_rng(2).standard_normal((23, 31), np.float32))
     plain = -(sentences.requires_grad_() - photos.requires_grad_()[:, None]).clamp_min(0).square().sum(2)
     expected = torch.autograd.grad((plain * weights).sum(), (photos, sentences))
-    monkeypatch.setattr(matching, "TILE", tile)
+    monkeypatch.setattr(match_in_torch, "TILE", tile)
     found = torch.autograd.grad((scores(photos, sentences, "order") * weights).sum(), (photos, sentences))
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -233,6 +238,34 @@ def test_no_photo_beats_what_its_cosine_allows(seed: int, dim: int, power: int, 
     assert all(one <= limit for one, limit in zip(found, limits, strict=True))
 
 
+@pytest.mark.parametrize("measure", MEASURES)
+def test_weights_of_any_size_are_read_as_pytorch_reads_them(measure: str) -> None:
+    """Also the paper's size, sentences of one word and of fifty, and numbers that saturate every gate."""
+    random = np.random.default_rng(0)
+    for dim, word_dim, scale in ((1024, 300, 1.0), (7, 5, 30.0)):
+        torch.manual_seed(0)
+        network = MatchNetwork(50, 12, dim, word_dim, measure)
+        with torch.no_grad():
+            network.gru.weight_ih_l0.mul_(scale)
+        used, lengths = Weights(network.arrays(), measure), np.array([1, 50, 3, 3, 17])
+        ids = np.where(np.arange(50) < lengths[:, None], random.integers(1, 50, (5, 50)), 0)
+        features = unit_rows(random.standard_normal((9, 12)).astype(np.float32))
+        np.testing.assert_allclose(used.read(ids, lengths), network.read(ids, lengths), atol=1e-5)
+        np.testing.assert_allclose(used.see(features), network.see(features), atol=1e-6)
+        both = network.see(features), network.read(ids, lengths)
+        np.testing.assert_allclose(used.score(*both), network.score(*both), atol=1e-5)
+
+
+def test_a_matcher_is_used_without_pytorch(trained: dict[str, Matcher], tmp_path: Path) -> None:
+    trained["order"].save(tmp_path / "match.safetensors")
+    code = (
+        "import sys; from pathlib import Path; import numpy as np; from samespace.words.matcher import Matcher; "
+        "matcher = Matcher.load(Path(sys.argv[1])); photos = matcher.embed_photos(np.eye(3, 136, dtype=np.float32)); "
+        "assert len(matcher.search('a bed', photos).rows) == 3; sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "match.safetensors"], check=True, cwd=ROOT)
+
+
 @given(st.integers(0, 2**32), st.integers(1, 25), st.integers(1, 60))
 @settings(max_examples=25)
 def test_a_search_of_vectors_like_nothing_learnt_finds_the_best_all_the_same(
@@ -274,15 +307,19 @@ def test_a_query_without_a_known_word_is_one_sentence(matcher: Matcher, query: s
 # Files
 
 
-def test_a_saved_matcher_gives_the_same_scores_to_the_byte(matcher: Matcher, drawn: Featured, tmp_path: Path) -> None:
+def test_a_saved_matcher_gives_the_scores_that_pytorch_gives(matcher: Matcher, drawn: Featured, tmp_path: Path) -> None:
+    """It is read without PyTorch, with which it was trained; with it, they are the same to the byte."""
     file = tmp_path / "new" / "match.safetensors"
     matcher.save(file)
     loaded = Matcher.load(file)
+    assert (type(matcher.network), type(loaded.network)) == (MatchNetwork, Weights)
     sentences = drawn.captions.only("test").captions
-    one, two = (
-        each.score(each.embed_photos(drawn.features), each.embed_sentences(sentences)) for each in (matcher, loaded)
+    one, two, three = (
+        each.score(each.embed_photos(drawn.features), each.embed_sentences(sentences))
+        for each in (matcher, loaded, Learner.of(loaded))
     )
-    assert one.tobytes() == two.tobytes()
+    np.testing.assert_allclose(two, one, atol=1e-5)
+    assert one.tobytes() == three.tobytes()
     assert (loaded.feature_source, loaded.measure, loaded.about) == (
         matcher.feature_source,
         matcher.measure,

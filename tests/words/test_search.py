@@ -21,9 +21,11 @@ from samespace.search.same_shot import Sketches
 from samespace.search.space import Space
 from samespace.words.caption_files import KARPATHY
 from samespace.words.caption_set import Captioned, CaptionSet, locate
-from samespace.words.matcher import MEASURES, Matcher
+from samespace.words.match_in_numpy import MEASURES
+from samespace.words.matcher import Matcher
 from samespace.words.photo_features import FeatureSource, combine_features, combine_fields, from_photos
-from samespace.words.search import TRUST, Asked, Embedded, Sentences, ask, look_for, remember, remembered
+from samespace.words.search import TRUST, Asked, ask, by_matcher, look_for, remember, remembered
+from samespace.words.sentences import Embedded, Sentences
 from samespace.words.stored_captions import LibraryCaptions
 from samespace.words.train_matcher import Recipe, begin
 
@@ -95,7 +97,7 @@ def by_hand(library: Library, **captions: str) -> None:
 
 
 def test_all_photos_are_ranked_as_the_matcher_would(library: Library, look: Look, matcher: Path) -> None:
-    known = Sentences(library, look, matcher)
+    known = by_matcher(library, look, matcher)
     ranking = list(asked(library, "a bed in a bedroom", known).ranking)
     loaded, photos = Matcher.load(matcher), library.photos()
     seen = combine_fields({name: library.features(look.extractor, photos).take(name) for name in look.extractor.fields})
@@ -108,7 +110,7 @@ def test_all_photos_are_ranked_as_the_matcher_would(library: Library, look: Look
 
 
 def test_a_caption_that_says_it_all_comes_first(library: Library, look: Look, matcher: Path) -> None:
-    known = Sentences(library, look, matcher)
+    known = by_matcher(library, look, matcher)
     last = list(asked(library, "a bed", known).ranking)[-1][0]
     name = next(name for name, content in contents(library).items() if content == last)
     by_hand(library, **{f"n{name}": "a bed of roses"})
@@ -118,7 +120,7 @@ def test_a_caption_that_says_it_all_comes_first(library: Library, look: Look, ma
 
 
 def test_fits_by_eye_and_by_caption_add_up(library: Library, look: Look, matcher: Path) -> None:
-    known = Sentences(library, look, matcher)
+    known = by_matcher(library, look, matcher)
     alone = dict(asked(library, "a lamp and a bed", known).ranking)
     by_hand(library, n03="a lamp", n05="a sofa", n07="a lamp and a bed")
     both = dict(asked(library, "a lamp and a bed", known).ranking)
@@ -130,7 +132,7 @@ def test_fits_by_eye_and_by_caption_add_up(library: Library, look: Look, matcher
 
 
 def test_what_a_captioner_wrote_counts_less_than_what_a_person_did(library: Library, look: Look, matcher: Path) -> None:
-    known, names = Sentences(library, look, matcher), contents(library)
+    known, names = by_matcher(library, look, matcher), contents(library)
     alone = dict(asked(library, "a bed", known).ranking)
     with LibraryCaptions(library) as captions:
         captions.write({names["03"]: "a bed", names["05"]: "a bed"}, "one")
@@ -149,7 +151,7 @@ def test_without_a_matcher_captions_alone_are_found(library: Library) -> None:
 
 
 def test_only_some_of_the_photos(library: Library, look: Look, matcher: Path) -> None:
-    known = Sentences(library, look, matcher)
+    known = by_matcher(library, look, matcher)
     by_hand(library, n03="a bed", n05="a bed")
     some = [contents(library)[name] for name in ("01", "05", "20")]
     assert {content for content, _ in asked(library, "a bed", known, some).ranking} == set(some)
@@ -157,7 +159,7 @@ def test_only_some_of_the_photos(library: Library, look: Look, matcher: Path) ->
 
 
 def test_unknown_words_are_told_unless_a_caption_has_them(library: Library, look: Look, matcher: Path) -> None:
-    known = Sentences(library, look, matcher)
+    known = by_matcher(library, look, matcher)
     assert asked(library, "a bed, a xylophone and a xylophone", known).unknown == ["xylophone"]
     by_hand(library, n03="a xylophone")
     assert asked(library, "a bed and a xylophone", known).unknown == []
@@ -172,11 +174,11 @@ def test_a_sentence_of_nothing_known_is_one_sentence(
     library: Library, look: Look, matcher: Path, sentence: str, told: str
 ) -> None:
     with pytest.raises(SameSpaceError, match=told):
-        asked(library, sentence, Sentences(library, look, matcher))
+        asked(library, sentence, by_matcher(library, look, matcher))
 
 
 def test_photos_come_as_hits_of_the_space(library: Library, look: Look, matcher: Path) -> None:
-    space, known = Space(library, look), Sentences(library, look, matcher)
+    space, known = Space(library, look), by_matcher(library, look, matcher)
     by_hand(library, n03="a bed", n05="a bed", n07="a bed")
     pages = [
         hit.photo.path.stem
@@ -192,14 +194,14 @@ def test_photos_come_as_hits_of_the_space(library: Library, look: Look, matcher:
 def test_new_photos_are_made_ready_and_only_they(
     library: Library, look: Look, matcher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Sentences(library, look, matcher)
+    by_matcher(library, look, matcher)
     monkeypatch.setattr(Matcher, "embed_photos", lambda *_: pytest.fail("they are ready"))
-    known = Sentences(library, look, matcher)
+    known = by_matcher(library, look, matcher)
     assert len(list(asked(library, "a bed", known).ranking)) == PHOTOS
 
 
 def test_no_more_is_ranked_than_is_asked_for(library: Library, look: Look, matcher: Path) -> None:
-    known = Sentences(library, look, matcher)
+    known = by_matcher(library, look, matcher)
     with LibraryCaptions(library) as captions:
         found = ask("a bed", None, known, captions)
         assert len(list(islice(found.ranking, 3))) == 3
@@ -227,7 +229,7 @@ def test_a_matcher_that_has_gone_is_one_sentence(library: Library, look: Look, m
 
 def test_a_matcher_of_another_backbone_is_refused(library: Library, matcher: Path) -> None:
     other = choose_look(None, "mobilenet_v2", "none")
-    for refused in (lambda: look_for(matcher, other), lambda: Sentences(library, other, matcher)):
+    for refused in (lambda: look_for(matcher, other), lambda: by_matcher(library, other, matcher)):
         with pytest.raises(
             SameSpaceError, match="trained on features of mobilenet_v3_small, and these are of mobilenet_v2"
         ):
@@ -235,7 +237,7 @@ def test_a_matcher_of_another_backbone_is_refused(library: Library, matcher: Pat
     with pytest.raises(
         SameSpaceError, match="trained on features of mobilenet_v3_small, and these are of the same shot"
     ):
-        Sentences(library, look_for_copies(), matcher)
+        by_matcher(library, look_for_copies(), matcher)
 
 
 def test_a_matcher_of_features_from_a_file_needs_to_be_told_of_a_look(matcher: Path, tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_a_matcher_understands_a_library_of_an_earlier_version(
     earlier = copy(look.extractor)
     earlier.fingerprint = before
     scan(library, [described.source], [Sketches(), earlier])
-    expected = list(Sentences(scanned, look, matcher).ranking("a kitchen", None, ()))
+    expected = list(by_matcher(scanned, look, matcher).ranking("a kitchen", None, ()))
     loaded = Matcher.load(matcher)
     kept = Embedded(f"{before}-{content_hash(matcher)[:16]}", {"photos": ((loaded.dim,), "float16")})
     library.derive(
@@ -264,4 +266,4 @@ def test_a_matcher_understands_a_library_of_an_earlier_version(
     library.is_writable = writable
     library.take_over(look.extractor)
     assert len(expected) == PHOTOS
-    assert list(Sentences(library, look, matcher).ranking("a kitchen", None, ())) == expected
+    assert list(by_matcher(library, look, matcher).ranking("a kitchen", None, ())) == expected

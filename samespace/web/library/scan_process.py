@@ -22,6 +22,7 @@ from samespace.base.text import readable
 from samespace.library.library import Library
 from samespace.search.look import look_from_options
 from samespace.web.render import below, told
+from samespace.words.remembered_encoder import load_remembered
 from samespace.words.scan import scan_folders
 
 
@@ -35,8 +36,12 @@ def scan(options: Sequence[str], folder: Path, roots: Sequence[Path]) -> None:
         if options:  # torch and a network, which may take many seconds
             _tell("loading", what=_named(options))
         look = look_from_options(options)
+        try:
+            encoder = load_remembered(library)
+        except SameSpaceError:  # the search page says why; photos can be scanned without
+            encoder = None
         _tell("looking")
-        found = scan_folders(library, roots, look, tell=_tell_progress)
+        found = scan_folders(library, roots, look, tell=_tell_progress, encoder=encoder)
     _tell("done", **found._asdict() | {"unreadable": [_as_json(error, roots) for error in found.unreadable]})
 
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.one_thread import one_thread_each
 from samespace.base.photos import Pixels
 from samespace.base.text import readable, shell_word
 from samespace.library.library import Photo
@@ -32,14 +33,8 @@ turns = threading.Semaphore(os.cpu_count() or 1)
 
 @contextmanager
 def turn() -> Iterator[None]:
-    """Let as many searches run as there are processors: each holds a score of every photo, and those that wait none.
-
-    torch's own threads would wait for those of the other searches.
-    """
-    import torch
-
-    with turns:
-        torch.set_num_threads(1)
+    """Let as many searches run as there are processors: each holds a score of every photo, and those that wait none."""
+    with turns, one_thread_each():
         yield
 
 
@@ -157,4 +152,8 @@ def searching(request: Request) -> Searching:
 def how_to_understand(live: LiveLibrary) -> str:
     """Say how sentences can be searched for."""
     roots = " ".join(shell_word(os.fspath(root)) for root in live.roots)
-    return f"Text search is not set up. Caption photos, or name a matcher: samespace scan {roots} --matcher FILE"
+    command = f"samespace scan {roots}"
+    return (
+        f"Text search is not set up. Caption photos, or name an encoder: {command} --encoder NAME, "
+        f"or a matcher: {command} --matcher FILE"
+    )

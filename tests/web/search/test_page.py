@@ -458,8 +458,9 @@ def test_what_names_none_says_what_can_be_typed(client, live):
     answer = client.get("/search", params={"q": "<b>white kitchen"})
     assert answer.status_code == 200
     assert "No photo is called “&lt;b&gt;white kitchen”" in answer.text
-    how = "Text search is not set up. Caption photos, or name a matcher: samespace scan "
-    how += f"{live.roots[0]} --matcher FILE"
+    command = f"samespace scan {live.roots[0]}"
+    how = f"Text search is not set up. Caption photos, or name an encoder: {command} --encoder NAME, "
+    how += f"or a matcher: {command} --matcher FILE"
     assert f"<p>{how}</p>" in answer.text
     assert ask(client, 400, sentence="white kitchen") == {"error": how}
 
