@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from samespace.base import progress
 from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints, blocks
+from samespace.base.one_thread import one_thread_each
 from samespace.base.photos import UnreadablePhoto, in_threads, read_pixels
 from samespace.library.read_photos import SIZE
 from samespace.search import same_shot
@@ -71,6 +72,7 @@ class Copies:
         left, top, right, bottom = self._boxes.T
         return (left > 0) & (top > 0) & (right < SIDE) & (bottom < SIDE)
 
+    @one_thread_each()
     def find(self, known: Scored | None = None, fresh: Flags | None = None) -> Candidates:
         """Return the pairs that may be copies, and remember for their scores how one shows the other.
 
