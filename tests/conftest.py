@@ -87,6 +87,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+# Tests start hundreds of processes, which would all compile the same code.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # The threads of one small operation wait for each other: on a busy machine that takes ten times as long.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
