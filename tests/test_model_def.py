@@ -535,8 +535,8 @@ def experiment(few: Path, cache: Path) -> dict[str, Any]:
     """adaptive.yaml, but small and with the folders of this machine."""
     config = yaml.safe_load((ROOT / "adaptive.yaml").read_text())
     config["hyperparameters"] |= {**TINY, "epochs": EPOCHS, "learning_rate": {"type": "log"}}
-    # Few photos rank alike after every epoch, but their loss tells epochs apart. It falls, and this search wants it high,
-    # so that the last epoch is not the best.
+    # Few photos rank alike after every epoch, but their loss tells epochs apart. It falls, and this search wants it
+    # high, so that the last epoch is not the best.
     config["searcher"] |= {"max_time": EPOCHS, "metric": "validation_loss", "smaller_is_better": False}
     config["data"] = {"dir": str(few), "cache": str(cache / "samespace"), "held_out": HELD_OUT}
     return dict(config)
