@@ -109,7 +109,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Return what these words ask for; a mistake in them ends the program with status 2."""
-    parser = command_line()
+    parser = command_line(words)
     mistake = _misspelt(words, parser)
     if mistake:
         parser.exit(2, f"error: {shortened(mistake)}\n")
@@ -118,8 +118,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def command_line() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def command_line(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the options of those among the words if there are any.
+
+    The options of all take half of the time that `samespace --help` takes.
+    """
     parser = _Parser(
         prog="samespace",
         usage="samespace [-h] [--version] COMMAND …",
@@ -135,7 +138,8 @@ def command_line() -> argparse.ArgumentParser:
         for command, add_options in group.items():
             inner = commands.add_parser(_name(command), description=command.__doc__)
             inner.set_defaults(work=command)
-            add_options(inner)
+            if words is None or _name(command) in words:
+                add_options(inner)
     return parser
 
 

@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import samespace
 from samespace.base.text import score_words, size_words
@@ -214,6 +213,8 @@ def export_options(parser: argparse.ArgumentParser) -> None:
 
 def _uuid(word: str) -> str:
     """Return a UUID as it is usually written."""
+    from uuid import UUID  # which asks what platform this is
+
     try:
         return str(UUID(word))
     except ValueError as error:

@@ -9,7 +9,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -174,8 +174,10 @@ def widen(halves: npt.NDArray[np.float16], wide: Floats) -> Floats:
     import cv2
 
     if hasattr(cv2, "convertFp16"):  # until OpenCV 5
-        return cast(Floats, cv2.convertFp16(halves.view(np.int16), wide))
-    return cast(Floats, cv2.addWeighted(halves, 1, halves, 0, 0, wide, cv2.CV_32F))
+        cv2.convertFp16(halves.view(np.int16), wide)
+    else:
+        cv2.addWeighted(halves, 1, halves, 0, 0, wide, cv2.CV_32F)
+    return wide
 
 
 def _nothing(queries: int, k: int) -> Nearest:

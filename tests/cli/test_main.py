@@ -780,7 +780,8 @@ def test_a_reader_that_has_seen_enough_and_a_stop_are_no_errors(album: Path) -> 
     assert process.returncode == 141
     stop = code.replace(
         "sys.exit",
-        "from samespace.words import scan\ndef stop(*_): raise KeyboardInterrupt\nscan.scan_folders = stop\nsys.exit",
+        "from samespace.words import scan\ndef stop(*_, **__): raise KeyboardInterrupt\n"
+        "scan.scan_folders = stop\nsys.exit",
     )
     ran = subprocess.run([sys.executable, "-c", stop, str(album)], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (130, "\nstopped\n")
@@ -967,8 +968,8 @@ def test_captions_are_found_and_shown(run: Run, album: Path) -> None:
     assert run("search", "a green sofa", "--library", album / ".samespace") == (
         1,
         "",
-        f"error: {album}/.samespace understands no sentences yet: scan with --matcher FILE, which `samespace match "
-        "train` writes, or caption its photos\n",
+        f"error: {album}/.samespace understands no sentences yet: scan with --encoder NAME, or with --matcher "
+        "FILE, which `samespace match train` writes, or caption its photos\n",
     )
     library = Library(album / ".samespace")
     photo = library.photos()[0]
