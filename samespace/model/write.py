@@ -28,6 +28,9 @@ Network = TwinNetwork | RoomNetwork
 # Files named by content, so that the old ones stay until the new description names the new ones.
 _FILES = {"weights": "weights-{}.safetensors", "network": "network-{}.onnx"}
 
+# The folder that this process wrote last: an epoch of training writes its model twice, the second time somewhere new.
+_latest: list[Path] = []
+
 
 def describe(network: Network, metrics: dict[str, float], data: dict[str, Any]) -> dict[str, Any]:
     """Return what `model.json` holds: what it takes to rebuild the network, its metrics, and the data behind them."""
@@ -57,7 +60,8 @@ def write_model(folder: Path, network: Network, description: dict[str, Any]) -> 
     said: dict[str, dict[str, Any]] = {"weights": {}}
     if is_portable():
         graph = graphs.of_network(network)
-        contents["network"] = _written_before(folder, graph.sheet) or graphs.to_onnx(graph)
+        before = (_written_before(each, graph.sheet) for each in (folder, *_latest))
+        contents["network"] = next(filter(None, before), None) or graphs.to_onnx(graph)
         said["network"] = {"opset": OPSET, **graph.sheet.to_json()}
     network.train(training)
     names = {}
@@ -79,6 +83,7 @@ def write_model(folder: Path, network: Network, description: dict[str, Any]) -> 
                 torn.unlink()
     except OSError as error:
         raise SameSpaceError(f"cannot write the model to {folder} ({error}): name another folder") from error
+    _latest[:] = [folder.absolute()]
 
 
 def is_portable() -> bool:
