@@ -43,6 +43,7 @@ REMEMBRANCE = Remembrance(Sketches(), "copies-2")
 _PART, _TURNED = 0.48, 0.6
 _MOST = 8  # photos that may show one part of a photo, or it turned
 _WORTH_A_LOOK = 0.5  # the score of sketches from which files are opened
+_ANOTHER_BORDER = SIDE // 8  # lines: what passes for a border may be the blank part of a page
 _AT_ONCE = 64  # photos whose parts are outlined together: 3 MB
 _PHOTOS = 4096
 
@@ -193,9 +194,10 @@ class Copies:
         return scores, [_there(views[number][0], views[number][1], maps[number]) for number in best.tolist()]
 
     def _ways_of(self, first: int, second: int) -> list[tuple[View, View]]:
-        """Return the ways to look at a pair: without borders, with them, and as it was found."""
+        """Return the ways to look at a pair: without borders, with theirs if they differ, and as it was found."""
         ways = [(self._plain_view(first), self._plain_view(second))]
-        if (self._boxes[first] != self._boxes[second]).any():  # what passes for a border may be a blank part of a page
+        one_has_none = self._bordered[first] != self._bordered[second]
+        if one_has_none or abs(self._boxes[first] - self._boxes[second]).max() > _ANOTHER_BORDER:
             ways.append((View(), View()))
         found = self._ways.get((min(first, second), max(first, second)))
         if found:
