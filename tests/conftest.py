@@ -502,7 +502,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def scriptless(chromium: Browser) -> Iterator[Page]:
     """A page in a fresh window that runs no scripts."""
-    context = chromium.new_context(java_script_enabled=False, reduced_motion="reduce")
+    context = chromium.new_context(java_script_enabled=False)
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
@@ -517,7 +517,7 @@ def complaints() -> list[str]:
 @pytest.fixture(scope="module")
 def window(chromium: Browser) -> Iterator[Page]:
     """A page for one test after the other: a fresh one costs as much as all that a test does in it."""
-    context = chromium.new_context(reduced_motion="reduce")  # a spinner's pictures keep a processor busy
+    context = chromium.new_context()
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
