@@ -89,7 +89,7 @@ def reached(top: Path, below: Path) -> Iterator[tuple[str, int | None]]:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
         yield str(top / below), None
         return
-    flags = os.O_RDONLY | os.O_DIRECTORY | NO_LINK
+    flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | NO_LINK
     descriptor = os.open(top, flags)
     try:
         for part in below.parts[:-1]:

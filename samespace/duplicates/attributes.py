@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ def attributes_of(path: Path, seen: os.stat_result) -> Attributes:
 def why_lost(path: Path, copy: Path, seen: os.stat_result) -> str:
     """Return what of a file neither its copy has nor `give_back` could restore; "" if nothing would be lost."""
     elsewhere = "the quarantine is on another file system"
-    if hasattr(os, "geteuid") and os.geteuid() != 0:
+    if sys.platform != "win32" and os.geteuid() != 0:
         mine = seen.st_uid == os.geteuid() and seen.st_gid in (os.getegid(), *os.getgroups())
         if not mine:
             return f"it belongs to another user or group, and would come back as yours: {elsewhere}"

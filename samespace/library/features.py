@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -277,7 +278,7 @@ def _write_rows(path: Path, values: Array, places: Ints) -> None:
     runs = np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1)
     new = not path.exists()
     width = values.nbytes // len(values)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK, 0o666)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0) | NO_LINK, 0o666)
     try:
         for run in runs:
             _write_all(file, values[run].tobytes(), int(places[run[0]]) * width)
@@ -291,7 +292,11 @@ def _write_rows(path: Path, values: Array, places: Ints) -> None:
 def _write_all(file: int, content: bytes, offset: int) -> None:
     rest = memoryview(content)
     while rest:
-        written = os.pwrite(file, rest, offset)
+        if sys.platform == "win32":
+            os.lseek(file, offset, os.SEEK_SET)
+            written = os.write(file, rest)
+        else:
+            written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written
 
 

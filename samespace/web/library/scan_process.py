@@ -72,7 +72,8 @@ def _end_with_the_server() -> None:
 
 def main(words: Sequence[str]) -> int:
     threading.Thread(target=_end_with_the_server, daemon=True).start()
-    os.nice(5)  # pages come first
+    if sys.platform != "win32":
+        os.nice(5)  # pages come first
     progress.off()
     border = words.index("--")
     folder, *roots = map(Path, words[border + 1 :])
