@@ -43,7 +43,7 @@ from samespace.words.stored_captions import LibraryCaptions
 GROUPS = {
     "Clean up": ("dedupe", "apply", "undo", "empty-quarantine", "serve", "verdict", "verdicts"),
     "Search": ("search", "match", "caption"),
-    "Compare and train": ("compare", "evaluate", "export", "rooms"),
+    "Compare and train": ("compare", "evaluate", "export", "backbone", "rooms"),
     "Library": ("scan", "compress", "index"),
 }
 COMMANDS = [command for group in GROUPS.values() for command in group]

@@ -22,6 +22,8 @@ from samespace.words import encoder_files
 from samespace.words.encoder import FIELD, load_encoder
 from tests.encoders import DIM, LONGEST, SIDE, write_model, write_pair
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of torch, as it writes ONNX
+
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("clip", "siglip")
 SENTENCES = ("a photo of a kitchen", "кухня", "台所", "green", "a green bed of a kitchen of a bed of people walls")
