@@ -58,10 +58,10 @@ def convert(name: str, weights: str = "imagenet") -> Path:
 
 
 def _folder(name: str, weights: str) -> Path:
-    kept = (
-        weights if weights in ("imagenet", "none") else content_hash(Path(weights)) if Path(weights).is_file() else ""
-    )
-    return default_cache() / "backbones" / hashlib.sha256(f"{_VERSION} {name} {kept}".encode()).hexdigest()[:16]
+    is_named = weights in ("imagenet", "none") or not Path(weights).is_file()
+    kept = f"{_VERSION} {name} {weights if is_named else content_hash(Path(weights))}"
+    # A name that was typed may hold bytes that are no text.
+    return default_cache() / "backbones" / hashlib.sha256(kept.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _can_convert() -> bool:

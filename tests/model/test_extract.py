@@ -271,6 +271,8 @@ def test_a_backbone_is_converted_once_and_then_needs_no_torch(
         assert np.array_equal(after.extract(pixels[:3])["vectors"], before.extract(pixels[:3])["vectors"])
         with pytest.raises(SameSpaceError, match=r"resnet50 must be converted once, by torch and onnx: pip install"):
             for_backbone("resnet50", "none")
+    with pytest.raises(SameSpaceError, match="unknown backbone"):
+        bare.convert("\udcff", "none")
     content = (folder / "network.onnx").read_bytes()
     for spoilt in (content[:-1], b""):
         (folder / "network.onnx").write_bytes(spoilt)
