@@ -30,6 +30,7 @@ from PIL import Image, ImageEnhance
 
 from samespace.base import progress
 from samespace.base.files import write_whole
+from samespace.cli.main import main
 from samespace.duplicates.find import Comparison
 from samespace.duplicates.group import DedupeOptions
 from samespace.library.library import FOLDER, Library
@@ -194,6 +195,23 @@ def find_materials(rooms: Path) -> np.ndarray:
     extractor = of_backbone(make_backbone_once()).materials
     assert extractor is not None
     return see(find_photos(rooms, TRAINING).paths, extractor).materials
+
+
+# Commands
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process: exit status, stdout, stderr."""
+
+    def run_command(*words: object) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run_command
 
 
 # Processes

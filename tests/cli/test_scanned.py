@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from samespace.cli.main import main
+from tests.conftest import Run
 from tests.duplicates.conftest import write
 from tests.library.conftest import draw
 
 LOOKED_FOR = "No photos here (looked for jpg, jpeg, png, webp, bmp, gif, tif, tiff, avif, heic, heif)."
 NOT_LOOKED_AT = "Not looked at: 8 CR2, 12 MOV."
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_command(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run_command
 
 
 @pytest.fixture
