@@ -24,7 +24,7 @@ SAMESPACE = [sys.executable, "-m", "samespace"]
 
 
 class Row(NamedTuple):
-    """What was started, and the seconds that it took and may take."""
+    """Hold what was started, and the seconds that it took and may take."""
 
     name: str
     wall: float

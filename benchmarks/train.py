@@ -38,7 +38,8 @@ from experiments.config import read_config  # noqa: E402
 from experiments.local_run import train_locally  # noqa: E402
 from samespace.base.arrays import Floats  # noqa: E402
 from samespace.base.errors import exit_status  # noqa: E402
-from samespace.model.backbone import SIZE, make_backbone  # noqa: E402
+from samespace.base.photos import SIZE  # noqa: E402
+from samespace.model.backbone import make_backbone  # noqa: E402
 from samespace.model.heads import Embeddings  # noqa: E402
 from samespace.model.known import Known  # noqa: E402
 from samespace.model.network import TRAINABLE, TwinNetwork  # noqa: E402

@@ -10,9 +10,8 @@ from typing import Any
 
 from samespace.base.arrays import Floats
 from samespace.base.once import default_cache
-from samespace.base.photos import read_pixels
+from samespace.base.photos import SIZE, read_pixels
 from samespace.cli.options import has_look
-from samespace.library.read_photos import SIZE
 from samespace.search.look import Look, choose_look, extracted, look_from_options
 from samespace.words.photo_features import Featured, FeatureSource, combine_fields, read_featured
 

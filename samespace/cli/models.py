@@ -51,8 +51,7 @@ def compare(arguments: argparse.Namespace) -> None:
         print("no --model: comparing ImageNet features, which were not trained to recognise rooms", file=sys.stderr)
         import numpy as np
 
-        from samespace.base.photos import read_pixels
-        from samespace.library.read_photos import SIZE
+        from samespace.base.photos import SIZE, read_pixels
         from samespace.search.look import choose_look, compare_pair
 
         pixels = np.stack([read_pixels(photo, SIZE) for photo in photos])

@@ -20,9 +20,8 @@ from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.find import find
-from samespace.base.photos import UnreadablePhoto, glimpse, in_threads, open_photo
+from samespace.base.photos import SIZE, UnreadablePhoto, glimpse, in_threads, open_photo
 from samespace.duplicates.grouping import Similar, by_keeper
-from samespace.library.read_photos import SIZE
 from samespace.search import same_shot
 from samespace.search.copies import Copies
 

@@ -18,9 +18,8 @@ from samespace.base.arrays import Array, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import hash_of
 from samespace.base.hashes import perceptual_hash
-from samespace.base.photos import Pixels, UnreadablePhoto, decoders, glimpse, in_threads
+from samespace.base.photos import SIZE, Pixels, UnreadablePhoto, decoders, glimpse, in_threads
 
-SIZE = 256  # side of the square that extractors see, as in model/backbone.py, which would import torch
 AT_ONCE, SECONDS = 256, 10.0  # photos in a batch, and how long it may take: what a killed scan has to do again
 
 

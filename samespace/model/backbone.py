@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.photos import SIZE
 from samespace.model.weights import fetch_imagenet, read_state
 
-SIZE = 256
 # Every torchvision classifier here was trained on photos scaled to 0..1, then normalised with these; Inception,
 # once its own input rescaling is left out, with 0.5 and 0.5.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,9 @@ def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
     """
     if name.endswith(".onnx"):
         return _from_file(Path(name))
-    folder = _folder(name, weights)
-    if not has_runtime() or not (folder.exists() or _can_convert()):
+    if not has_runtime() or not (_folder(name, weights).exists() or _can_convert()):
         return _by_torch(name, weights)
-    if not folder.exists():
-        _convert(name, weights, folder)
+    folder = convert(name, weights)
     path = folder / _NETWORK
     try:
         said, content = json.loads((folder / _SHEET).read_text()), path.read_bytes()
@@ -65,8 +64,6 @@ def _folder(name: str, weights: str) -> Path:
 
 
 def _can_convert() -> bool:
-    from importlib.util import find_spec
-
     return all(find_spec(package) for package in ("torch", "torchvision", "onnx"))
 
 

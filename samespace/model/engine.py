@@ -19,7 +19,7 @@ _TYPES = {"float32": "float", "float16": "float16", "int8": "int8"}  # as ONNX c
 
 
 class Sheet(NamedTuple):
-    """What is known of a network that runs on photos (N, 256, 256, 3) of 0..255."""
+    """Say what is known of a network that runs on photos (N, 256, 256, 3) of 0..255."""
 
     outputs: dict[str, Shape]
     fingerprint: str  # of what is kept of a photo

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from samespace.base import progress
 from samespace.base.once import compute_once, fingerprint, written_whole
-from samespace.base.photos import VARIANTS, Pixels, UnreadablePhoto, read_many
-from samespace.model.backbone import SIZE, Backbone
+from samespace.base.photos import SIZE, VARIANTS, Pixels, UnreadablePhoto, read_many
+from samespace.model.backbone import Backbone
 
 EVERY_VARIANT = tuple(range(len(VARIANTS)))
 

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samespace.base.photos import SIZE
 from samespace.model import materials
-from samespace.model.backbone import SIZE, Backbone, pooled
+from samespace.model.backbone import Backbone, pooled
 from samespace.model.engine import OPSET, Sheet
 from samespace.model.feature_bank import frozen_maps
 from samespace.model.network import TwinNetwork

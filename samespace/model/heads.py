@@ -17,7 +17,7 @@ CODE = 127  # parts are kept as integers of -127..127: 8 KB a photo
 
 
 class Embeddings(NamedTuple):
-    """What is kept of N photos to compare them: vectors (N, D), and parts (N, K, 32) of int8 or (N, 0, 0).
+    """Hold what is kept of N photos to compare them: vectors (N, D), and parts (N, K, 32) of int8 or (N, 0, 0).
 
     They are arrays; while a network learns, they are tensors.
     """

@@ -27,7 +27,7 @@ class Thresholds(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a model's folder holds, checked as far as can be without its network."""
+    """Hold what a model's folder holds, checked as far as can be without its network."""
 
     folder: Path
     description: dict[str, Any]
@@ -79,6 +79,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def damaged(folder: Path, error: Exception) -> SameSpaceError:
+    """Return what to raise if a model's description cannot be read."""
     return SameSpaceError(f"{folder / 'model.json'} is damaged ({error!r}): export the model again")
 
 

@@ -10,9 +10,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from samespace.base import progress
-from samespace.base.photos import UnreadablePhoto, read_many
+from samespace.base.photos import SIZE, UnreadablePhoto, read_many
 from samespace.library.library import Photo
-from samespace.library.read_photos import SIZE
 from samespace.search.space import Hit, Space
 
 AT_ONCE = 256  # photos that are searched for together

@@ -16,8 +16,7 @@ import numpy.typing as npt
 from samespace.base import progress
 from samespace.base.arrays import Array, Doubles, Flags, Floats, Ints, blocks
 from samespace.base.one_thread import one_thread_each
-from samespace.base.photos import UnreadablePhoto, in_threads, read_pixels
-from samespace.library.read_photos import SIZE
+from samespace.base.photos import SIZE, UnreadablePhoto, in_threads, read_pixels
 from samespace.search import same_shot
 from samespace.search.neighbours import Among, Candidates, Near, find_neighbours, with_pairs
 from samespace.search.pair_scores import Remembrance, Scored

@@ -13,8 +13,8 @@ from samespace.base import progress
 from samespace.base.arrays import Array, Flags, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.once import compute_once, fingerprint, written_whole
-from samespace.base.photos import UnreadablePhoto, in_threads, read_many
-from samespace.library.read_photos import SIZE, Extractor
+from samespace.base.photos import SIZE, UnreadablePhoto, in_threads, read_many
+from samespace.library.read_photos import Extractor
 from samespace.model.heads import Weights
 from samespace.model.known import Known, choose_known
 from samespace.model.pairs import RANKED, Photos, check_both_labels, known_pairs

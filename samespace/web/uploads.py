@@ -17,9 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from samespace.base.photos import Pixels, UnreadablePhoto, glimpse_foreign
+from samespace.base.photos import SIZE, Pixels, UnreadablePhoto, glimpse_foreign
 from samespace.base.text import size_words
-from samespace.library.read_photos import SIZE
 from samespace.web.guard import PHOTO, SAFE
 
 SECONDS = 60  # that a request has to arrive

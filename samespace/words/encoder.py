@@ -21,7 +21,7 @@ FIELD = "vectors"
 
 
 class Network(Protocol):
-    """What runs an encoder."""
+    """Run an encoder, by whatever its files are made for."""
 
     def see(self, pixels: Floats) -> Floats:
         """Return vectors (N, dim), of any length, of photos that are prepared (N, 3, height, width)."""

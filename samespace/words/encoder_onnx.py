@@ -11,6 +11,7 @@ import numpy as np
 
 from samespace.base.arrays import Array, Floats
 from samespace.base.errors import SameSpaceError
+from samespace.model.engine import runtime
 from samespace.words.encoder_files import Files
 from samespace.words.encoder_text import SentenceReader
 
@@ -69,10 +70,7 @@ class OnnxPair:
 
 
 def _open(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise SameSpaceError(f"running {path} needs pip install 'samespace[clip]'") from error
+    onnxruntime = runtime()
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone, which are raised as well

@@ -18,9 +18,9 @@ from samespace.base.arrays import Array, Floats, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash, save_whole
 from samespace.base.once import compute_once
-from samespace.base.photos import UnreadablePhoto, read_many
+from samespace.base.photos import SIZE, UnreadablePhoto, read_many
 from samespace.library.features import Features
-from samespace.library.read_photos import SIZE, Extractor
+from samespace.library.read_photos import Extractor
 from samespace.search.look import Look
 from samespace.words.caption_files import Note
 from samespace.words.caption_set import CaptionSet, Located, locate, read_captions

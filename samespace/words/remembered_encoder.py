@@ -15,7 +15,7 @@ _NOTE = "encoder"  # its name in the library's notes
 
 
 class Noted(NamedTuple):
-    """What a library remembers of its encoder."""
+    """Hold what a library remembers of its encoder."""
 
     source: str  # its folder, or its name on the Hub
     fingerprint: str

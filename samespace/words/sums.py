@@ -11,10 +11,9 @@ import numpy as np
 
 from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
-from samespace.base.photos import read_pixels
+from samespace.base.photos import SIZE, read_pixels
 from samespace.base.text import readable
 from samespace.library.library import Library
-from samespace.library.read_photos import SIZE
 from samespace.search.look import Look, extracted
 from samespace.search.space import Space
 from samespace.words.encoder import Encoder

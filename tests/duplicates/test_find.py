@@ -336,7 +336,7 @@ def test_unreadable_files_are_named(folder: Path) -> None:
 def library_of_rooms(
     rooms: Path, model_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Library]:
-    """What every look that same-space is searched by keeps of the drawn rooms; nobody writes to it but searches."""
+    """Keep of the drawn rooms what every look that same-space is searched by needs; only searches write to it."""
     looks = [load(model_folders[head]).extractor for head in ("compare", "concat")]
     materials = [load(model_folders["rooms"]).extractor.materials, for_backbone("mobilenet_v3_small", "none").materials]
     with contextlib.closing(Library(tmp_path_factory.mktemp("rooms") / FOLDER, create=True)) as library:

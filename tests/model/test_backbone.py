@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.photos import SIZE
 from samespace.model import backbone as backbone_module
-from samespace.model.backbone import CUTS, IMAGENET_MEAN, IMAGENET_STD, SIZE, make_backbone, pooled
+from samespace.model.backbone import CUTS, IMAGENET_MEAN, IMAGENET_STD, make_backbone, pooled
 from samespace.model.weights import read_state
 
 SMALL = "mobilenet_v3_small"

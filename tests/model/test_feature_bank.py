@@ -17,9 +17,9 @@ from torch import Tensor
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.once import fingerprint
-from samespace.base.photos import VARIANTS, UnreadablePhoto, read_pixels
+from samespace.base.photos import SIZE, VARIANTS, UnreadablePhoto, read_pixels
 from samespace.model import feature_bank
-from samespace.model.backbone import SIZE, Backbone, make_backbone
+from samespace.model.backbone import Backbone, make_backbone
 from samespace.model.feature_bank import Maps, bank, frozen_maps, to_tensor, vary
 
 

@@ -33,7 +33,7 @@ def weights_of(module: torch.nn.Module, prefix: str = "") -> dict[str, Array]:
 
 
 def pairing_by_hand(parts0: Array, parts1: Array) -> float:
-    """Of one pair of photos: every two parts that are each other's nearest."""
+    """Count, of one pair of photos, every two parts that are each other's nearest."""
     cosine = parts0.astype(float) @ parts1.T.astype(float) / CODE**2
     total = 0.0
     for row, column in np.ndindex(cosine.shape):

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from samespace.base.find import find
-from samespace.base.photos import Pixels, read_pixels
+from samespace.base.photos import SIZE, Pixels, read_pixels
 from samespace.model import graphs, materials
-from samespace.model.backbone import CUTS, SIZE, Backbone, make_backbone
+from samespace.model.backbone import CUTS, Backbone, make_backbone
 from samespace.model.feature_bank import to_tensor
 from tests.conftest import BACKBONE
 

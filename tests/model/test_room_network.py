@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.photos import read_pixels
+from samespace.base.photos import SIZE, read_pixels
 from samespace.model import known as known_module
 from samespace.model import room_network
-from samespace.model.backbone import SIZE, make_backbone
+from samespace.model.backbone import make_backbone
 from samespace.model.known import Known, choose_known
 from samespace.model.pairs import TRAINING, find_photos
 from samespace.model.room_network import ALONE, LIBRARY, USUAL, Odds, RoomNetwork

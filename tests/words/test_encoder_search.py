@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from samespace.base.photos import read_pixels
-from samespace.cli.main import main
 from samespace.library.library import FOLDER, Library
 from samespace.search.look import look_for_copies
 from samespace.web.library.scan_process import scan as scan_as_a_page
@@ -22,10 +20,9 @@ from samespace.words.encoder import load_encoder
 from samespace.words.remembered_encoder import remembered_encoder
 from samespace.words.scan import scan_folders
 from samespace.words.stored_captions import LibraryCaptions
-from tests.conftest import draw
+from tests.conftest import Run, draw
 from tests.encoders import write_model
 
-Run = Callable[..., tuple[int, str, str]]
 SENTENCE = "a photo of a green kitchen"
 
 
@@ -50,16 +47,6 @@ def photos(tmp_path: Path) -> Path:
     for seed in range(8):
         draw(folder / f"{seed}.png", seed)
     return folder
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_command(*words: object) -> tuple[int, str, str]:
-        status = main([str(word) for word in words])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run_command
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.photos import Pixels, read_pixels
-from samespace.library.read_photos import SIZE
+from samespace.base.photos import SIZE, Pixels, read_pixels
 from samespace.model.bare import for_backbone
 from samespace.words import photo_features
 from samespace.words.caption_set import Located, locate, read_captions
