@@ -7,10 +7,8 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
-from importlib import metadata
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -168,6 +166,8 @@ def _laplacian(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 def decoders() -> str:
     """Return what decodes photos here: a file that could not be read may open once this has changed."""
+    from importlib import metadata  # which brings the modules for e-mail with it
+
     try:
         return f"Pillow {PIL.__version__}, pillow-heif {metadata.version('pillow-heif')}"
     except metadata.PackageNotFoundError:
@@ -252,8 +252,13 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: i
     """Do `map(work, items)` in threads, in order, only a few items ahead of the reader: memory stays flat."""
     threads = threads or os.cpu_count() or 1
     remaining = iter(items)
+    first = list(islice(remaining, 16 * threads))
+    if not first:
+        return
+    from concurrent.futures import ThreadPoolExecutor  # only now: there is often nothing to do
+
     with ThreadPoolExecutor(threads) as pool:
-        waiting = deque(pool.submit(work, item) for item in islice(remaining, 16 * threads))
+        waiting = deque(pool.submit(work, item) for item in first)
         try:
             while waiting:
                 yield waiting.popleft().result()

@@ -13,20 +13,20 @@ from samespace.base.partners import labels
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
 from samespace.base.text import count, count_with, full_path, readable, score_words, shell_word, size_words
 from samespace.cli.scanned import scan_lines
-from samespace.duplicates.apply import Applied
-from samespace.duplicates.group import Duplicates, Group
-from samespace.duplicates.manifest import Skipped
 from samespace.duplicates.only_here import knowing_words, loss_words
-from samespace.duplicates.quarantine import Deleted, Run
-from samespace.duplicates.undo import Undone
-from samespace.duplicates.verdicts import Exported
-from samespace.library.library import Photo
-from samespace.library.scan import Scan
-from samespace.search.answers import Answer
-from samespace.search.space import Hit, Space
 
 if TYPE_CHECKING:
     from samespace.cli.cluster import Brought
+    from samespace.duplicates.apply import Applied
+    from samespace.duplicates.group import Duplicates, Group
+    from samespace.duplicates.manifest import Skipped
+    from samespace.duplicates.quarantine import Deleted, Run
+    from samespace.duplicates.undo import Undone
+    from samespace.duplicates.verdicts import Exported
+    from samespace.library.library import Photo
+    from samespace.library.scan import Scan
+    from samespace.search.answers import Answer
+    from samespace.search.space import Hit, Space
     from samespace.words.stored_captions import Caption
 
 GROUPS, FILES = 5, 10  # most to show; the report and --json have all

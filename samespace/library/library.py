@@ -336,12 +336,15 @@ class Library:
         What is no photo counts as seen by all, until the decoders change.
         """
         everything = frozenset(fingerprints)
-        seen = {
-            content: everything if unreadable else frozenset[str]()
-            for content, unreadable in self._db.query(
-                "SELECT content, reason IS NOT NULL FROM contents WHERE reason IS NULL OR decoders = ?", decoders()
-            )
-        }
+        seen = {content: frozenset[str]() for (content,) in self._db.query("SELECT content FROM contents")}
+        refused = self._db.query("SELECT content, decoders FROM contents WHERE reason IS NOT NULL")
+        if refused:
+            present = decoders()  # not asked for in vain: that takes longer than all the rest
+            for content, refused_by in refused:
+                if refused_by == present:
+                    seen[content] = everything
+                else:
+                    del seen[content]
         shared: dict[frozenset[str], frozenset[str]] = {}  # a million contents need few different sets
         for fingerprint in everything:
             for (content,) in self._db.query("SELECT content FROM rows WHERE fingerprint = ?", fingerprint):
