@@ -16,6 +16,7 @@ from samespace.base.kinds import RAW, SIDECARS
 from samespace.base.photos import EXTENSIONS
 
 VIDEO = frozenset((".mov", ".mp4", ".mp"))
+_BESIDE = frozenset((*RAW, *VIDEO, *SIDECARS))
 
 _TAKEOUT = ".supplemental-metadata"  # what Google puts between the name of a photo and .json
 _CUT = 46  # characters of that which Google leaves
@@ -82,21 +83,25 @@ def labels(partners: Iterable[Partner]) -> str:
 
 def photos_by_partner(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return each name of a folder that belongs to photos there, and theirs, sorted."""
+    kinds = {name: _parted(name)[1] for name in sorted(names)}
+    others = [name for name, kind in kinds.items() if kind in _BESIDE and not _is_photo(kind)]
+    if not others:  # as in most folders
+        return {}
     photos: dict[_Key, list[str]] = {}
-    others = []
-    for name in sorted(names):
-        _, kind = _parted(name)
-        if kind in EXTENSIONS and kind not in RAW:
+    for name, kind in kinds.items():
+        if _is_photo(kind):
             for key in dict.fromkeys(_keys_of_photo(name)):
                 photos.setdefault(key, []).append(name)
-        elif kind in {*RAW, *VIDEO, *SIDECARS}:
-            others.append(name)
     found = {}
     for name in others:
         theirs = next((photos[key] for key in _keys_of_partner(name) if key in photos), None)
         if theirs:
             found[name] = tuple(theirs)
     return found
+
+
+def _is_photo(kind: str) -> bool:
+    return kind in EXTENSIONS and kind not in RAW
 
 
 def _names_by_photo(folder: Path) -> dict[str, list[tuple[str, tuple[str, ...]]]]:

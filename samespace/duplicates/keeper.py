@@ -44,7 +44,7 @@ def _is_export(seen: Seen) -> float:
 
 def loss(origin: Origin) -> int:
     """Return how much a format loses; what of that depends on the quality is another criterion."""
-    return _LOSS.get(origin.format, max(_LOSS.values()))
+    return _LOSS.get(origin.format, _MOST_LOSS)
 
 
 def _size(seen: Seen) -> float:
@@ -60,6 +60,7 @@ def _steps(seen: Seen) -> float:
 _OF_CAMERAS = {"JPEG", "HEIF", "TIFF"}
 # HEIC is what phones write, and JPEG what it becomes on the way. WebP and AVIF are what the web makes of either.
 _LOSS = {"TIFF": 0, "PNG": 0, "BMP": 0, "HEIF": 1, "JPEG": 2, "JPEG in TIFF": 3, "WEBP": 4, "AVIF": 5, "GIF": 6, "": 7}
+_MOST_LOSS = max(_LOSS.values())
 
 _RAW = Criterion(lambda seen: not seen.has_raw, "has its RAW beside it", "has no RAW beside it")
 _VIDEO = Criterion(lambda seen: not seen.has_video, "has its video beside it", "has no video beside it")
@@ -114,7 +115,7 @@ class Standing(NamedTuple):
 
 def standing(seen: Seen, rule: str, protected: bool = False, preference: int = 0) -> Standing:
     """Return how a photo stands by a rule; its sharpness matters only if it `is_tied` with another."""
-    values = tuple(criterion.value(seen) for criterion in RULES[rule])
+    values = tuple([criterion.value(seen) for criterion in RULES[rule]])
     return Standing(protected, preference, values, bytes(seen.photo.path))
 
 

@@ -50,7 +50,8 @@ class JoinedFeatures:
         if not len(rows):
             return self._parts[0].take(name, rows)
         starts = np.concatenate([[0], self._ends[:-1]])
-        by_part = [self._parts[number].take(name, rows[part == number] - starts[number]) for number in np.unique(part)]
+        numbers = sorted({*part.tolist()})
+        by_part = [self._parts[number].take(name, rows[part == number] - starts[number]) for number in numbers]
         where = np.argsort(part, kind="stable")  # of each photo, as they lie one part after the other
         return np.concatenate(by_part)[np.argsort(where)]
 

@@ -152,12 +152,12 @@ class Library:
             "SELECT root, path, size, mtime_ns, content, width, height, taken, hash "
             "FROM files JOIN contents USING (content) WHERE contents.reason IS NULL"
         )
+        starts = {number: os.path.join(os.fsencode(root), b"") for number, root in roots.items()}  # noqa: PTH118
         photos = []
-        for number, path, size, mtime_ns, content, width, height, taken, hash_ in rows:
-            root, bits = roots[number], hash_ % 2**64  # SQLite's numbers are signed
-            whole = root / os.fsdecode(path)
-            photos.append(Photo(whole, root, self.id, size, mtime_ns, content, width, height, taken, bits))
-        return sorted(photos, key=lambda photo: os.fsencode(photo.path))
+        for whole, number, *facts, hash_ in sorted((starts[row[0]] + row[1], row[0], *row[2:]) for row in rows):
+            bits = hash_ % 2**64  # SQLite's numbers are signed
+            photos.append(Photo(Path(os.fsdecode(whole)), roots[number], self.id, *facts, bits))
+        return photos
 
     def unreadable(self) -> list[UnreadablePhoto]:
         """Return the files that are no photos or could not be read when last tried, sorted by their paths' bytes."""

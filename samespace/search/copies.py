@@ -7,6 +7,7 @@ person would see makes two photos no copies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,15 +62,25 @@ class Copies:
 
     def __init__(self, take: Take, paths: Sequence[Path] | None, count: int) -> None:
         """Compare `count` photos by what `take` gives of their `Sketches`; files are looked at if there are `paths`."""
-        self._take, self._paths = take, paths
-        self._boxes = _boxes(take, count)
-        self._bordered = (self._boxes != WHOLE).any(1)
+        self._take, self._paths, self._count = take, paths, count
         self._ways: dict[tuple[int, int], _Way] = {}
 
-    @property
-    def framed(self) -> Flags:
-        """Return which photos have a plain border on all four sides, (N,)."""
-        left, top, right, bottom = self._boxes.T
+    @cached_property
+    def _boxes(self) -> Doubles:
+        """Return the box inside each photo's border, (N, 4)."""
+        boxes = [self._boxes_of(np.arange(rows.start, rows.stop)) for rows in blocks(self._count, _PHOTOS)]
+        return np.concatenate([np.empty((0, 4)), *boxes])
+
+    def _boxes_of(self, photos: Ints) -> Doubles:
+        return boxes_without_border(self._take("grey", photos))
+
+    @cached_property
+    def _bordered(self) -> Flags:
+        return (self._boxes != WHOLE).any(1)
+
+    def framed(self, photos: Ints) -> Flags:
+        """Return which of these photos, (n,), have a plain border on all four sides."""
+        left, top, right, bottom = self._boxes_of(photos).T
         return (left > 0) & (top > 0) & (right < SIDE) & (bottom < SIDE)
 
     @one_thread_each()
@@ -234,15 +245,6 @@ def _look(way: tuple[Path, Path, Doubles]) -> float:
         return share_that_differs(*way)
     except UnreadablePhoto:
         return 0.5
-
-
-def _boxes(take: Take, count: int) -> Doubles:
-    """Return the box inside each photo's border, (N, 4)."""
-    boxes = np.tile(np.array(WHOLE), (count, 1))
-    for rows in blocks(count, _PHOTOS):
-        photos = np.arange(rows.start, rows.stop)
-        boxes[rows] = boxes_without_border(take("grey", photos))
-    return boxes
 
 
 def _inner(box: Box, part: Box) -> Box:
