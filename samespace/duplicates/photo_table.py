@@ -179,6 +179,8 @@ class _Below:
 
     def holds(self, file: Path) -> bool:
         """Return whether a file lies in one of the folders."""
+        if not self._folders:
+            return False
         folder = os.path.dirname(file)  # noqa: PTH120 - a path takes longer to make
         if folder not in self._known:
             self._known[folder] = is_below(Path(folder), self._folders)
