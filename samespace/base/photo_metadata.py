@@ -137,6 +137,8 @@ def _png(image: Image.Image) -> Metadata:
 
 def _date_in_words(text: str) -> str | None:
     """Return a date that is written as the standard of PNG asks for, as in EXIF, or as in XMP."""
+    if not text:
+        return None
     from email.utils import parsedate_to_datetime  # which is large, for one kind of date
 
     with suppress(ValueError, TypeError):
