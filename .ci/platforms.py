@@ -10,38 +10,38 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import tomllib
 
 PROJECT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.13")
+# pip wants a place for what is made for another platform; nothing is written there.
+RESOLVE = ("pip", "install", "--quiet", "--dry-run", "--only-binary=:all:", "--target", PROJECT / "build" / "nothing")
 # pip counts down macOS's versions by itself, but not those of manylinux.
 PLATFORMS = {
     "linux": ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"),
-    "darwin": ("macosx_14_0_arm64",),
+    "darwin": ("macosx_13_0_arm64",),  # onnxruntime has none for an earlier one and Python 3.13
     "win32": ("win_amd64",),
 }
 
 
 def main() -> None:
     needed = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
+    jobs: list[tuple[object, ...]] = []
     for platform, tags in PLATFORMS.items():
         if platform != "linux":  # which `make types` has checked, with all that is not in the wheel
-            run(
-                "mypy", "--platform", platform, "--cache-dir", PROJECT / ".mypy_cache" / platform, PROJECT / "samespace"
-            )
-        for python in PYTHONS:
-            with tempfile.TemporaryDirectory() as nothing:
-                tagged = [word for tag in tags for word in ("--platform", tag)]
-                resolve = ("pip", "install", "--quiet", "--dry-run", "--only-binary=:all:", "--python-version", python)
-                run(*resolve, "--target", nothing, *tagged, *needed)
-        print(f"{platform}: types hold, and there are wheels for Python {' and '.join(PYTHONS)}")
+            kept = PROJECT / ".mypy_cache" / platform
+            jobs.append(("mypy", "--platform", platform, "--cache-dir", kept, PROJECT / "samespace"))
+        tagged = [word for tag in tags for word in ("--platform", tag)]
+        jobs += [(*RESOLVE, "--python-version", python, *tagged, *needed) for python in PYTHONS]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda job: run(*job), jobs))
+    print(f"types hold, and there are wheels for Python {' and '.join(PYTHONS)}: {', '.join(PLATFORMS)}")
 
 
-def run(module: str, *words: object) -> None:
-    subprocess.run([sys.executable, "-m", module, *map(str, words)], cwd=PROJECT, check=True)
+def run(*words: object) -> None:
+    subprocess.run([sys.executable, "-m", *map(str, words)], cwd=PROJECT, check=True)
 
 
 if __name__ == "__main__":

@@ -154,9 +154,9 @@ class Library:
         )
         starts = {number: os.path.join(os.fsencode(root), b"") for number, root in roots.items()}  # noqa: PTH118
         photos = []
-        for whole, number, *facts, hash_ in sorted((starts[row[0]] + row[1], row[0], *row[2:]) for row in rows):
-            bits = hash_ % 2**64  # SQLite's numbers are signed
-            photos.append(Photo(Path(os.fsdecode(whole)), roots[number], self.id, *facts, bits))
+        for whole, (number, _, *facts, hash_) in sorted((starts[row[0]] + row[1], row) for row in rows):
+            place = Path(os.fsdecode(whole)), roots[number], self.id
+            photos.append(Photo._make((*place, *facts, hash_ % 2**64)))  # SQLite's numbers are signed
         return photos
 
     def unreadable(self) -> list[UnreadablePhoto]:

@@ -72,7 +72,7 @@ class Copies:
         return np.concatenate([np.empty((0, 4)), *boxes])
 
     def _boxes_of(self, photos: Ints) -> Doubles:
-        return boxes_without_border(self._take("grey", photos))
+        return boxes_without_border(self._take("grey", photos)).astype(np.float64)
 
     @cached_property
     def _bordered(self) -> Flags:
