@@ -8,11 +8,12 @@ whose metadata the index does not give apart are fetched once, and kept in pip's
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import requires
 from pathlib import Path
-
-import tomllib
 
 PROJECT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.13")
@@ -27,7 +28,7 @@ PLATFORMS = {
 
 
 def main() -> None:
-    needed = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
+    needed = [each for each in requires("samespace") or () if "extra ==" not in each]
     jobs: list[tuple[object, ...]] = []
     for platform, tags in PLATFORMS.items():
         if platform != "linux":  # which `make types` has checked, with all that is not in the wheel

@@ -34,6 +34,7 @@ from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
 from samespace.search import copies, same_shot
 from samespace.search.copies import REMEMBRANCE
+from samespace.search.evidence import NO_PROOF
 from samespace.search.neighbours import from_pairs
 from samespace.search.pair_scores import (
     Remembered,
@@ -47,7 +48,6 @@ from samespace.search.pair_scores import (
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
-NO_PROOF = "--thorough looks for more proof, and a model of this kind looks for none: leave it out"
 
 _MOST_FULL = 256  # photos with more neighbours than are listed, of which all are compared all the same
 _NO_ROWS = np.empty(0, np.intp)
