@@ -15,7 +15,7 @@ _REMEMBRANCE = Remembrance(Sketches(), "wider-1")  # 1 if the lower of two conte
 
 
 class Widest:
-    """Which photos show more than their crops, by rows of a table; libraries remember it beside the scores of copies."""
+    """Which photos show more than their crops, by rows of a table; libraries remember that beside the scores."""
 
     def __init__(
         self, libraries: Sequence[Library], contents: Sequence[str], copies: Copies | None, score: ScorePairs
