@@ -6,13 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from samespace.base.photos import EXTENSIONS
+from samespace.base.raw_preview import EXTRA, RAW, is_raw, reads_raw
 
 VIDEOS = (".mov", ".mp4", ".m4v", ".avi", ".mkv", ".mts", ".m2ts", ".3gp", ".mpg", ".wmv", ".webm")
-RAW = (
-    *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".orf", ".rw2", ".raf"),
-    *(".pef", ".srw", ".x3f", ".3fr", ".iiq", ".kdc", ".dcr", ".mos", ".raw", ".rwl", ".erf"),
-)
-
 SIDECARS = (".xmp", ".aae", ".thm", ".json", ".pp3", ".dop", ".srt")  # edits and facts, in a file of their own
 
 
@@ -41,10 +37,19 @@ def label_words(counted: Mapping[str, int]) -> str:
 
 def not_compared(counted: Mapping[str, int]) -> str:
     """Say which files were not compared as photos are; nothing if there are none."""
-    return f"Not compared: {label_words(counted)}; of these only copies with equal bytes are found." if counted else ""
+    only = f"Not compared: {label_words(counted)}; of these only copies with equal bytes are found."
+    return only + _raw_hint(counted) if counted else ""
 
 
 def no_photos(counted: Mapping[str, int], extensions: Iterable[str] = EXTENSIONS) -> str:
     """Say that a folder has no photos, what was looked for, and what else is there."""
     sought = ", ".join(extension.lstrip(".") for extension in extensions)
-    return f"No photos here (looked for {sought})." + (f" Not looked at: {label_words(counted)}." if counted else "")
+    others = f" Not looked at: {label_words(counted)}." + _raw_hint(counted) if counted else ""
+    return f"No photos here (looked for {sought}).{others}"
+
+
+def _raw_hint(counted: Mapping[str, int]) -> str:
+    """Say how RAW files are compared, if there are some and the extra is missing."""
+    if reads_raw() or not any(is_raw("." + name) for name in counted):
+        return ""
+    return f" To compare RAW files that have no photo beside them: {EXTRA}."

@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from samespace.base.kinds import RAW, SIDECARS
+from samespace.base.kinds import SIDECARS
 from samespace.base.photos import EXTENSIONS
+from samespace.base.raw_preview import RAW, is_raw, raw_photos
 
 VIDEO = frozenset((".mov", ".mp4", ".mp"))
 
@@ -41,7 +42,7 @@ class Partner(NamedTuple):
     @property
     def is_raw(self) -> bool:
         """Return whether it is a RAW file."""
-        return self.path.suffix.lower() in RAW
+        return is_raw(self.path)
 
     @property
     def is_picture(self) -> bool:
@@ -82,11 +83,12 @@ def labels(partners: Iterable[Partner]) -> str:
 
 def photos_by_partner(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return each name of a folder that belongs to photos there, and theirs, sorted."""
+    names = sorted(names)
     photos: dict[_Key, list[str]] = {}
-    others = []
-    for name in sorted(names):
+    others, raw = [], raw_photos(names, EXTENSIONS)
+    for name in names:
         _, kind = _parted(name)
-        if kind in EXTENSIONS and kind not in RAW:
+        if kind in EXTENSIONS or name in raw:
             for key in dict.fromkeys(_keys_of_photo(name)):
                 photos.setdefault(key, []).append(name)
         elif kind in {*RAW, *VIDEO, *SIDECARS}:

@@ -24,6 +24,7 @@ from PIL.ImageFile import ImageFile
 
 from samespace.base.decode import decoded, exif_of, identified, orientation_of, why_unidentified
 from samespace.base.errors import SameSpaceError
+from samespace.base.raw_preview import NoPreview, reads_raw
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
@@ -168,10 +169,11 @@ def _laplacian(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 def decoders() -> str:
     """Return what decodes photos here: a file that could not be read may open once this has changed."""
+    raw = f", rawpy {metadata.version('rawpy')}" if reads_raw() else ""
     try:
-        return f"Pillow {PIL.__version__}, pillow-heif {metadata.version('pillow-heif')}"
+        return f"Pillow {PIL.__version__}, pillow-heif {metadata.version('pillow-heif')}{raw}"
     except metadata.PackageNotFoundError:
-        return f"Pillow {PIL.__version__}, no HEIC"
+        return f"Pillow {PIL.__version__}, no HEIC{raw}"
 
 
 @contextmanager
@@ -186,6 +188,8 @@ def _explained(path: Path, content: bytes | None = None) -> Iterator[None]:
     except UnidentifiedImageError as error:
         with path.open("rb") if content is None else BytesIO(content) as file:
             raise UnreadablePhoto(path, why_unidentified(file.read(12))) from error
+    except NoPreview as error:
+        raise UnreadablePhoto(path, str(error)) from error
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto(path, "too many pixels to open safely") from error
     except (PermissionError, IsADirectoryError) as error:

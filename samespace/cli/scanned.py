@@ -24,6 +24,7 @@ def photoless(
     """
     from samespace.base.find import DATABASE, walk
     from samespace.base.kinds import by_label
+    from samespace.base.raw_preview import has_preview
     from samespace.library.library import FOLDER
     from samespace.library.scan import refuse_own_folders
 
@@ -33,8 +34,8 @@ def photoless(
         if ((chosen or folder / FOLDER) / DATABASE).is_file():
             continue
         walked = walk(folder, extensions, follow_links)
-        if not walked.files and not walked.unlisted:
-            found[folder] = by_label(each.entry.name for each in walked.beside)
+        if not walked.files and not walked.unlisted and not any(has_preview(each.entry.path) for each in walked.raw):
+            found[folder] = by_label(each.entry.name for each in (*walked.beside, *walked.raw))
     if chosen and (len(found) < len(folders) or any(found.values())):
         return {}  # one library for all of them
     return found

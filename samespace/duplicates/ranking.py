@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from samespace.base.arrays import Ints
+from samespace.base.raw_preview import is_raw
 from samespace.duplicates.group import BURST, KINDS, LOOK_TWICE, SAME_SPACE, Group, Member, partners_that_go
 from samespace.duplicates.grouping import Similar
 from samespace.duplicates.keeper import PROTECTED, Standing, why_kept, why_removed
@@ -88,6 +89,8 @@ class Ranking:
         kinds = {photo.path: joins[self._photos.rows[photo.content]].kind for photo in rest}
         marks_all = self._photos.marks_all
         doubts = {path: "" if marks_all else self._doubt(answer, kind) for path, kind in kinds.items()}
+        if not is_raw(keeper.path):
+            doubts |= {path: "a RAW file is not removed for another" for path in kinds if is_raw(path)}
         guarded = {*self._photos.protected, *suspects, *(path for path, doubt in doubts.items() if doubt)}
         kept = {keeper.path, *(path for path in kinds if path in guarded)}
         beside = self._standings.beside
