@@ -30,7 +30,7 @@ from samespace.duplicates.ranking import Join, Ranking
 from samespace.duplicates.scores import Scoring, materials_scoring, model_scoring, one_shot
 from samespace.duplicates.standings import Standings
 from samespace.duplicates.whitened import whitened
-from samespace.duplicates.widest import Widest
+from samespace.duplicates.widest import Widest, noted, without_notes
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
 from samespace.search import copies, same_shot
@@ -88,7 +88,7 @@ class Comparison:
             error for library in libraries for error in library.unreadable() if is_below(error.path, folders)
         ]
         contents = list(photos.rows)
-        self._known = recalled_scores(libraries, contents, REMEMBRANCE)
+        self._known, wider = without_notes(recalled_scores(libraries, contents, REMEMBRANCE), contents)
         self._searched = searched(libraries, contents, REMEMBRANCE)
         self._copies = self._sketched(libraries) if options.kind == "near" and photos.all else None
         candidates, score = self._scoring(libraries, extractor, model)
@@ -97,7 +97,9 @@ class Comparison:
         if options.kind == "same-space" and photos.all:
             self._copies = self._sketched(libraries)
             self._same_shot = Remembered(one_shot(self._copies, photos.firsts()), len(photos), self._known)
-        self._widest = Widest(libraries, contents, self._copies, self._same_shot)
+        self._wider = self._copies.wider if self._copies else set()
+        self._wider |= wider
+        self._widest = Widest(self._wider, self._same_shot)
         first, second = pairs = listed(candidates)
         allowed = ~photos.barred(first, second)
         self._score(first[allowed], second[allowed])  # all in one go: from here on they are remembered
@@ -155,9 +157,10 @@ class Comparison:
         scored, searched_all = self._same_shot.known, self.options.kind == "near"
         is_new = len(scored.scores) > len(self._known.scores) or (searched_all and not self._searched.all())
         if self.options.kind != "exact" and is_new:
-            self._widest.remember(libraries)  # first: scores that are known are not looked at again
+            contents = list(self._photos.rows)
+            told = noted(scored, self._wider, contents)
             for library in libraries:
-                remember_scores(library, list(self._photos.rows), scored, REMEMBRANCE, searched_all)
+                remember_scores(library, contents, told, REMEMBRANCE, searched_all)
 
     def _scoring(self, libraries: Sequence[Library], extractor: Extractor | None, model: Model | None) -> Scoring:
         photos = self._photos

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from samespace.duplicates.find import find_duplicates
 from samespace.duplicates.group import DedupeOptions
+from samespace.duplicates.widest import noted, without_notes
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
+from samespace.search.pair_scores import Scored
 from samespace.search.same_shot import Sketches
 from tests.duplicates.test_originals import again, camera_data, save, shot
 
@@ -68,3 +71,14 @@ def test_a_crop_goes_if_nothing_speaks_for_it(shot: Image.Image, tmp_path: Path)
     save(shot.resize((640, 480)), tmp_path / "wide.jpg", quality=90, exif=camera_data())
     save(shot.resize((640, 480)).crop((80, 60, 600, 450)), tmp_path / "crop.jpg", quality=90)
     assert {name: keep for name, (keep, _) in fates(tmp_path).items()} == {"wide.jpg": True, "crop.jpg": False}
+
+
+def test_scores_say_in_a_library_which_photo_shows_more() -> None:
+    scored = Scored(np.array([0, 0, 1]), np.array([1, 2, 2]), np.array([1.0, 0.75, 0.5]))
+    contents, wider = ["b", "c", "a"], {(1, 0), (0, 2)}
+    told = noted(scored, wider, contents)
+    assert told.scores.tolist() == [5.0, 4.75, 0.5]
+    back, again = without_notes(told, contents)
+    assert (back.scores.tolist(), again) == (scored.scores.tolist(), wider)
+    swapped = Scored(told.second, told.first, told.scores)
+    assert without_notes(swapped, contents)[1] == wider
