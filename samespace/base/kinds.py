@@ -37,19 +37,17 @@ def label_words(counted: Mapping[str, int]) -> str:
 
 def not_compared(counted: Mapping[str, int]) -> str:
     """Say which files were not compared as photos are; nothing if there are none."""
-    only = f"Not compared: {label_words(counted)}; of these only copies with equal bytes are found."
-    return only + _raw_hint(counted) if counted else ""
+    return f"Not compared: {label_words(counted)}; of these only copies with equal bytes are found." if counted else ""
 
 
 def no_photos(counted: Mapping[str, int], extensions: Iterable[str] = EXTENSIONS) -> str:
     """Say that a folder has no photos, what was looked for, and what else is there."""
     sought = ", ".join(extension.lstrip(".") for extension in extensions)
-    others = f" Not looked at: {label_words(counted)}." + _raw_hint(counted) if counted else ""
-    return f"No photos here (looked for {sought}).{others}"
+    return f"No photos here (looked for {sought})." + (f" Not looked at: {label_words(counted)}." if counted else "")
 
 
-def _raw_hint(counted: Mapping[str, int]) -> str:
-    """Say how RAW files are compared, if there are some and the extra is missing."""
+def raw_hint(counted: Mapping[str, int]) -> list[str]:
+    """Return a line that says how RAW files are compared, if there are some and the extra is missing."""
     if reads_raw() or not any(is_raw("." + name) for name in counted):
-        return ""
-    return f" To compare RAW files that have no photo beside them: {EXTRA}."
+        return []
+    return [f"To compare RAW files that have no photo beside them: {EXTRA}"]

@@ -63,8 +63,10 @@ def with_photos(
     folders: Sequence[Path], chosen: Path | None, extensions: Sequence[str], follow_links: bool, to: TextIO
 ) -> tuple[list[Path], dict[str, int]]:
     """Leave out folders without photos that no library remembers, and say so; return what else is in these, too."""
+    from samespace.base.kinds import raw_hint
+
     without = photoless(folders, chosen, extensions, follow_links)
-    for line in photoless_lines(without, folders, extensions):
+    for line in [*photoless_lines(without, folders, extensions), *raw_hint(added(without.values()))]:
         print(line, file=to)
     return [folder for folder in folders if folder not in without], added(without.values())
 
@@ -79,13 +81,14 @@ def refuse_photoless(
 
 def scan_lines(scan: Scan, extensions: Sequence[str]) -> list[str]:
     """Return what a scan found, and what has changed since the last one."""
-    from samespace.base.kinds import no_photos, not_compared
+    from samespace.base.kinds import no_photos, not_compared, raw_hint
 
+    hint = raw_hint(scan.not_compared)
     if not scan.photos:
-        return [no_photos(scan.not_compared, extensions), _changes(scan)]
+        return [no_photos(scan.not_compared, extensions), _changes(scan), *hint]
     rate = f", {scan.photos / scan.seconds:,.0f} a second" if scan.seconds >= 1 else ""
     lines = [f"{count(scan.photos, 'photo')} in {scan.seconds:.1f} s{rate}", _changes(scan)]
-    return [*lines, *([not_compared(scan.not_compared)] if scan.not_compared else [])]
+    return [*lines, *([not_compared(scan.not_compared)] if scan.not_compared else []), *hint]
 
 
 def _changes(scan: Scan) -> str:
