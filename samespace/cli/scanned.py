@@ -66,7 +66,8 @@ def with_photos(
     from samespace.base.kinds import raw_hint
 
     without = photoless(folders, chosen, extensions, follow_links)
-    for line in [*photoless_lines(without, folders, extensions), *raw_hint(added(without.values()))]:
+    hint = raw_hint(added(without.values())) if len(without) == len(folders) else []  # else it follows
+    for line in [*photoless_lines(without, folders, extensions), *hint]:
         print(line, file=to)
     return [folder for folder in folders if folder not in without], added(without.values())
 

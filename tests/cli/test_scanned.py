@@ -70,7 +70,8 @@ def test_of_several_folders_only_those_with_photos_get_a_library(run: Run, unsee
     draw(tmp_path / "album" / "a.jpg", 1)
     status, out, _ = run("dedupe", tmp_path / "album", unseen)
     assert status == 0
-    assert out.startswith(f"{unseen}: {LOOKED_FOR} {NOT_LOOKED_AT}\n{HINT}near duplicates")
+    assert out.startswith(f"{unseen}: {LOOKED_FOR} {NOT_LOOKED_AT}\nnear duplicates")
+    assert not HINT or out.count(HINT) == 1
     assert (tmp_path / "album" / ".samespace").is_dir()
     assert not (unseen / ".samespace").exists()
 

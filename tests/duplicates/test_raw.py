@@ -13,12 +13,14 @@ from samespace.base.kinds import raw_hint
 from samespace.base.partners import Partners
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto, open_photo
 from samespace.base.raw_preview import raw_photos, reads_raw
+from samespace.cli.report import Thumbnail, thumbnail
 from samespace.cli.scanned import photoless, scan_lines
 from samespace.duplicates.find import find_duplicates
 from samespace.duplicates.group import BURST, COPIES, LOOK_TWICE, DedupeOptions
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import Scan, scan
 from samespace.search.same_shot import Sketches
+from samespace.web.pictures import check, unseen
 from tests.dng import write_dng
 from tests.duplicates.test_originals import camera_data, save, shot
 
@@ -99,6 +101,15 @@ def test_no_option_removes_a_raw_file_for_a_photo(album: Path, shot: Image.Image
         options = {"prefer": (album / "sent",)}
     members = {name: keep for _, each in groups(album, mark_all=True, **options) for name, keep in each.items()}
     assert members["1.dng"]
+
+
+@with_extra
+def test_pages_and_reports_show_its_preview(album: Path) -> None:
+    library, _ = scanned(album)
+    (photo, *_) = (photo for photo in library.photos() if photo.path.suffix == ".dng")
+    shown = thumbnail(photo.path)
+    assert isinstance(shown, Thumbnail) and (shown.width, shown.height) == (176, 132)
+    assert (unseen(photo), unseen(photo._replace(width=0)), check(photo).kind) == ("", "DNG", None)
 
 
 @with_extra
