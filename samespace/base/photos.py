@@ -24,7 +24,7 @@ from PIL.ImageFile import ImageFile
 
 from samespace.base.decode import decoded, exif_of, identified, orientation_of, why_unidentified
 from samespace.base.errors import SameSpaceError
-from samespace.base.raw_preview import NoPreview, reads_raw
+from samespace.base.raw_preview import NoPreview
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
@@ -169,11 +169,15 @@ def _laplacian(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 def decoders() -> str:
     """Return what decodes photos here: a file that could not be read may open once this has changed."""
-    raw = f", rawpy {metadata.version('rawpy')}" if reads_raw() else ""
+    known = [f"Pillow {PIL.__version__}", _version("rawpy"), _version("pillow-heif") or "no HEIC"]
+    return ", ".join(filter(None, known))
+
+
+def _version(package: str) -> str:
     try:
-        return f"Pillow {PIL.__version__}, pillow-heif {metadata.version('pillow-heif')}{raw}"
+        return f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:
-        return f"Pillow {PIL.__version__}, no HEIC{raw}"
+        return ""
 
 
 @contextmanager

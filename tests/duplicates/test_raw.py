@@ -140,7 +140,7 @@ def test_a_folder_of_raw_files_has_photos_if_one_can_be_seen(shot: Image.Image, 
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch, album: Path) -> None:
-    for module in ("raw_preview", "kinds", "photos"):
+    for module in ("raw_preview", "kinds"):
         monkeypatch.setattr(f"samespace.base.{module}.reads_raw", lambda: False)
     assert raw_photos(["1.dng"], EXTENSIONS) == set()
     assert raw_hint({"MOV": 1}) == []
