@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from samespace.base.kinds import RAW, SIDECARS
+from samespace.base.kinds import SIDECARS
 from samespace.base.photos import EXTENSIONS
+from samespace.base.raw_preview import RAW, is_raw, raw_photos
 
 VIDEO = frozenset((".mov", ".mp4", ".mp"))
 _BESIDE = frozenset((*RAW, *VIDEO, *SIDECARS))
@@ -42,7 +43,7 @@ class Partner(NamedTuple):
     @property
     def is_raw(self) -> bool:
         """Return whether it is a RAW file."""
-        return self.path.suffix.lower() in RAW
+        return is_raw(self.path)
 
     @property
     def is_picture(self) -> bool:
@@ -84,12 +85,13 @@ def labels(partners: Iterable[Partner]) -> str:
 def photos_by_partner(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return each name of a folder that belongs to photos there, and theirs, sorted."""
     kinds = {name: _parted(name)[1] for name in sorted(names)}
-    others = [name for name, kind in kinds.items() if kind in _BESIDE and not _is_photo(kind)]
+    raw = raw_photos(kinds, EXTENSIONS)
+    others = [name for name, kind in kinds.items() if kind in _BESIDE and name not in raw]
     if not others:  # as in most folders
         return {}
     photos: dict[_Key, list[str]] = {}
     for name, kind in kinds.items():
-        if _is_photo(kind):
+        if kind in EXTENSIONS or name in raw:
             for key in dict.fromkeys(_keys_of_photo(name)):
                 photos.setdefault(key, []).append(name)
     found = {}
@@ -98,10 +100,6 @@ def photos_by_partner(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
         if theirs:
             found[name] = tuple(theirs)
     return found
-
-
-def _is_photo(kind: str) -> bool:
-    return kind in EXTENSIONS and kind not in RAW
 
 
 def _names_by_photo(folder: Path) -> dict[str, list[tuple[str, tuple[str, ...]]]]:

@@ -30,6 +30,7 @@ from samespace.duplicates.ranking import Join, Ranking
 from samespace.duplicates.scores import Scoring, materials_scoring, model_scoring, one_shot
 from samespace.duplicates.standings import Standings
 from samespace.duplicates.whitened import whitened
+from samespace.duplicates.widest import Widest, noted, without_notes
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
 from samespace.search import copies, same_shot
@@ -96,7 +97,7 @@ class Comparison:
             error for library in libraries for error in library.unreadable() if is_below(error.path, folders)
         ]
         contents = list(photos.rows)
-        self._known = recalled_scores(libraries, contents, REMEMBRANCE)
+        self._known, wider = without_notes(recalled_scores(libraries, contents, REMEMBRANCE), contents)
         self._searched = searched(libraries, contents, REMEMBRANCE)
         self._is_complete = is_complete(libraries, contents, REMEMBRANCE)
         self._copies = self._sketched(libraries) if options.kind == "near" and photos.all else None
@@ -106,6 +107,9 @@ class Comparison:
         if options.kind == "same-space" and photos.all:
             self._copies = self._sketched(libraries)
             self._same_shot = Remembered(one_shot(self._copies, photos.firsts()), len(photos), self._known)
+        self._wider = self._copies.wider if self._copies else set()
+        self._wider |= wider
+        self._widest = Widest(self._wider, self._same_shot)
         first, second = pairs = listed(candidates)
         allowed = ~photos.barred(first, second)
         self._score(first[allowed], second[allowed])  # all in one go: from here on they are remembered
@@ -166,8 +170,10 @@ class Comparison:
         scored, searched_all = self._same_shot.known, self.options.kind == "near"
         is_new = len(scored.scores) > len(self._known.scores) or (searched_all and not self._searched.all())
         if self.options.kind != "exact" and is_new:
+            contents = list(self._photos.rows)
+            told = noted(scored, self._wider, contents)
             for library in libraries:
-                remember_scores(library, list(self._photos.rows), scored, REMEMBRANCE, searched_all)
+                remember_scores(library, contents, told, REMEMBRANCE, searched_all)
         if is_complete:
             note_complete(libraries[0], list(self._photos.rows), REMEMBRANCE)
 
@@ -221,7 +227,7 @@ class Comparison:
     ) -> tuple[Ranking, list[Ints]]:
         """Return rows that belong together, the best first, and single rows that have several copies."""
         similar = self._similar.at(threshold, same, different)
-        ranking = Ranking(self._photos, self._standings, similar, frozenset(without))
+        ranking = Ranking(self._photos, self._standings, similar, frozenset(without), self._widest.loses)
         order = ranking.order()
         if self.options.grouping == "components":
             clusters = by_components(order, similar)

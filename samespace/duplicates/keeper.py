@@ -8,6 +8,7 @@ from math import log2
 from typing import NamedTuple
 
 from samespace.base.origin import UNKNOWN, Origin
+from samespace.base.raw_preview import is_raw
 from samespace.library.library import Photo
 
 
@@ -62,6 +63,7 @@ _OF_CAMERAS = {"JPEG", "HEIF", "TIFF"}
 _LOSS = {"TIFF": 0, "PNG": 0, "BMP": 0, "HEIF": 1, "JPEG": 2, "JPEG in TIFF": 3, "WEBP": 4, "AVIF": 5, "GIF": 6, "": 7}
 _MOST_LOSS = max(_LOSS.values())
 
+_IS_RAW = Criterion(lambda seen: not is_raw(seen.photo.path), "a RAW file", "no RAW file")
 _RAW = Criterion(lambda seen: not seen.has_raw, "has its RAW beside it", "has no RAW beside it")
 _VIDEO = Criterion(lambda seen: not seen.has_video, "has its video beside it", "has no video beside it")
 _CAMERA = Criterion(
@@ -84,7 +86,7 @@ _NEWEST = Criterion(lambda seen: -_taken(seen), "newest", "older")
 _SHORTEST = Criterion(lambda seen: len(bytes(seen.photo.path)), "shortest path", "longer path")
 # Sharpness comes late: the block noise of a harder compression passes for detail.
 _SAVED = (_FRAME, _RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS, _BYTES_OF_FORMAT)
-_BEST = (_RAW, _VIDEO, _CAMERA, *_SAVED)
+_BEST = (_IS_RAW, _RAW, _VIDEO, _CAMERA, *_SAVED)
 
 # The first criterion that differs decides; photos equal in all are decided by path.
 RULES: dict[str, tuple[Criterion, ...]] = {

@@ -16,6 +16,7 @@ from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE
 from samespace.base.photos import Details, UnreadablePhoto, decoders, details, in_threads
+from samespace.base.raw_preview import is_raw
 from samespace.library import verdicts
 from samespace.library.features import Features, FeatureStore, Fields, Kept
 from samespace.library.lock import Lock
@@ -160,10 +161,12 @@ class Library:
         return photos
 
     def unreadable(self) -> list[UnreadablePhoto]:
-        """Return the files that are no photos or could not be read when last tried, sorted by their paths' bytes."""
-        photos = []
-        for number, root in self._roots().items():
-            photos += self.unreadable_in(Subtree(number, root, b""))
+        """Return the files that are no photos or could not be read when last tried, sorted by their paths' bytes.
+
+        RAW files are not among them: one that cannot be seen is another file, as without the extra.
+        """
+        found = [self.unreadable_in(Subtree(number, root, b"")) for number, root in self._roots().items()]
+        photos = [photo for some in found for photo in some if not is_raw(photo.path)]
         return sorted(photos, key=lambda photo: os.fsencode(photo.path))
 
     def others(self) -> list[OtherFile]:
