@@ -63,7 +63,7 @@ def preview_in(file: BinaryIO) -> BinaryIO | None:
         raise NoPreview("no preview in it that can be read") from error
     if preview.format != rawpy.ThumbFormat.JPEG:
         raise NoPreview("no JPEG preview in it")
-    return BytesIO(preview.data)
+    return BytesIO(bytes(preview.data))
 
 
 def photo_bytes(path: os.PathLike[str]) -> bytes:
