@@ -1,4 +1,4 @@
-"""Prepare photos for an encoder, as the `preprocessor_config.json` beside its weights says.
+"""Prepare photos for a network, as the `preprocessor_config.json` beside its weights says.
 
 A scan hands every extractor a photo squeezed to 256 × 256, whatever its shape was. Sizes, crops, means and so on are
 applied to that square: sides keep no proportion, a crop loses nothing that its photo still had at the edges unless it
