@@ -86,7 +86,7 @@ class Backbone(nn.Module):
         device = next(self.parameters()).device
         with torch.no_grad():
             parts, seen = self.frozen(torch.zeros(1, 3, SIZE, SIZE, device=device))
-            return tuple(parts.shape[1:]), tuple(seen.shape[1:]), self.last(seen).shape[1]
+            return _shape(parts), _shape(seen), int(self.last(seen).shape[1])
 
     @property
     def identity(self) -> str:
@@ -101,6 +101,11 @@ class Backbone(nn.Module):
                 digest.update(name.encode())
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def _shape(maps: Tensor) -> tuple[int, int, int]:
+    _, channels, height, width = maps.shape
+    return channels, height, width
 
 
 class Whole(Backbone):
@@ -190,7 +195,7 @@ def _torchvisions(name: str) -> Net:
 
 
 def _unfilled(name: str) -> Net:
-    if name.startswith("swin_"):  # its tables of positions are computed, and needed to try it out
+    if name.startswith(("regnet_", "swin_")):  # their sizes, and their tables of positions, are computed as tensors
         return _torchvisions(name)
     with torch.device("meta"):
         net = _torchvisions(name)

@@ -68,7 +68,7 @@ def _block(block: Any, tokens: Tensor) -> Tensor:
     heads, dim = attention.num_heads, attention.head_dim
     mixed = F.linear(seen, attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = (
-        each.unflatten(2, (heads, dim)).transpose(1, 2) for each in torch.split(mixed, heads * dim, dim=2)
+        each.reshape(-1, each.shape[1], heads, dim).transpose(1, 2) for each in torch.split(mixed, heads * dim, dim=2)
     )
     weights = (query @ key.transpose(2, 3) / math.sqrt(dim)).softmax(-1)
     tokens = tokens + attention.out_proj((weights @ value).transpose(1, 2).flatten(2))

@@ -142,7 +142,7 @@ def config(kind: str) -> Any:
     if kind == "vit":
         return transformers.ViTConfig(**DEEP, image_size=56, patch_size=7)
     if kind == "swin":
-        return transformers.SwinConfig(image_size=56, patch_size=2, window_size=7, **WINDOWS)
+        return transformers.SwinConfig(image_size=56, patch_size=2, window_size=4, **WINDOWS)
     if kind == "convnext":
         return transformers.ConvNextConfig(**STAGES)
     assert kind == "bert"
