@@ -28,7 +28,7 @@ from samespace.search.same_shot import Sketches
 
 PICTURE = Path(__file__).resolve().parent / "report.png"
 WINDOW = (1400, 900)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 # ---- report

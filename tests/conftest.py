@@ -35,6 +35,7 @@ from samespace.duplicates.find import Comparison
 from samespace.duplicates.group import DedupeOptions
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
+from samespace.model import graphs
 from samespace.model.backbone import Backbone, make_backbone
 from samespace.model.feature_bank import Maps, bank
 from samespace.model.heads import Embeddings, evidence
@@ -117,6 +118,21 @@ def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests are many and disks slow; a kill, unlike a power cut, loses nothing that was written."""
     monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Unsynced))
     monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+_converted: dict[str, bytes] = {}
+_to_onnx = graphs.to_onnx
+
+
+@pytest.fixture(autouse=True)
+def _converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests save the same few networks, and converting one takes as long as all else that they do."""
+
+    def convert(graph: graphs.Graph) -> bytes:
+        key = f"{graph.sheet.of_materials or graph.sheet.fingerprint} {graph.sheet.outputs}"
+        return _converted.get(key) or _converted.setdefault(key, _to_onnx(graph))
+
+    monkeypatch.setattr(graphs, "to_onnx", convert)
 
 
 @functools.cache
@@ -499,10 +515,14 @@ def served(live: LiveLibrary) -> Iterator[Served]:
 UNSEEN = ("SpareRendererForSitePerProcess", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "WebUIOmniboxFullPopup")
 
 
+# The first draws pages for two thirds of what the others take.
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
 # Of a module, not of a session: as long as it runs, no other test of this thread could run an event loop.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not found or not importlib.util.find_spec("playwright"):
         missing = "playwright" if found else "Chromium"
         ending = pytest.fail if os.environ.get("SAMESPACE_BROWSER") == "required" else pytest.skip
@@ -559,7 +579,7 @@ def browser(window: Page, served: Served, complaints: list[str], monkeypatch: py
             complaints.append(message.text)
 
     window.set_viewport_size({"width": 1400, "height": 700})
-    window.emulate_media(color_scheme="light")
+    window.emulate_media(color_scheme="light", reduced_motion="reduce")  # what moves is drawn anew all the time
     window.context.clear_cookies()
     window.on("pageerror", failed)
     window.on("console", said)

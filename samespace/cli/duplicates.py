@@ -46,7 +46,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     from samespace.base.photos import EXTENSIONS
     from samespace.cli import found_json, show
     from samespace.cli.plans import write
-    from samespace.duplicates.find import NO_PROOF, find_duplicates
+    from samespace.duplicates.find import find_duplicates
     from samespace.duplicates.group import COPIES, SAME_SPACE, threshold_of
     from samespace.duplicates.only_here import with_only_here
     from samespace.duplicates.plan import make_plan
@@ -59,6 +59,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     look = _look_of_kind(arguments)
     if options.thorough:
         from samespace.model.learnt_points import package
+        from samespace.search.evidence import NO_PROOF
 
         if look.model and not look.model.rooms:
             raise SameSpaceError(NO_PROOF)

@@ -113,7 +113,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     if arguments.plot:  # before the work, not after it
         refuse_foreign_plot(arguments.plot)
-    evaluation = evaluate_model(samespace.load(arguments.model), arguments.root, arguments.split, default_cache())
+    model = samespace.load(arguments.model)
+    evaluation = evaluate_model(model, arguments.root, arguments.split, default_cache(), arguments.thorough)
     if arguments.plot:
         plot(evaluation, arguments.plot)
     if arguments.json:
@@ -182,6 +183,7 @@ def evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", default="Test Data", help="folder of the data set, or `validation` (default: %(default)s)"
     )
+    thorough_option(parser, "look twice for points that photos share, as `dedupe --thorough` does; takes minutes")
     parser.add_argument(
         "--plot",
         type=Path,

@@ -34,12 +34,12 @@ from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
 from samespace.search import copies, same_shot
 from samespace.search.copies import REMEMBRANCE
+from samespace.search.evidence import NO_PROOF
 from samespace.search.pair_scores import Remembered, recalled_scores, remember_scores, searched
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
-NO_PROOF = "--thorough looks for more proof, and a model of this kind looks for none: leave it out"
 
 _NO_ROWS = np.empty(0, np.intp)
 

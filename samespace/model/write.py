@@ -18,7 +18,7 @@ from samespace.base.own_files import refuse_foreign
 from samespace.base.photos import SIZE
 from samespace.model import graphs, room_network
 from samespace.model.backbone import Backbone, make_unfilled_backbone
-from samespace.model.engine import OPSET, Sheet
+from samespace.model.engine import OPSET
 from samespace.model.model_folder import FORMATS, OF_ANOTHER, Contents, per_colour
 from samespace.model.network import TwinNetwork
 from samespace.model.room_network import RoomNetwork
@@ -28,8 +28,8 @@ Network = TwinNetwork | RoomNetwork
 # Files named by content, so that the old ones stay until the new description names the new ones.
 _FILES = {"weights": "weights-{}.safetensors", "network": "network-{}.onnx"}
 
-# The folder that this process wrote last: an epoch of training writes its model twice, the second time somewhere new.
-_latest: list[Path] = []
+# Converted last, and for which sheet: an epoch writes its model twice, and while a head learns the rest stays the same.
+_converted: dict[str, bytes] = {}
 
 
 def describe(network: Network, metrics: dict[str, float], data: dict[str, Any]) -> dict[str, Any]:
@@ -61,8 +61,7 @@ def write_model(folder: Path, network: Network, description: dict[str, Any]) -> 
     said: dict[str, dict[str, Any]] = {"weights": {}}
     if is_portable():
         graph = graphs.of_network(network)
-        before = (_written_before(each, graph.sheet) for each in (folder, *_latest))
-        contents["network"] = next(filter(None, before), None) or graphs.to_onnx(graph)
+        contents["network"] = _convert(graph)
         said["network"] = {"opset": OPSET, **graph.sheet.to_json()}
     network.train(training)
     names = {}
@@ -84,7 +83,6 @@ def write_model(folder: Path, network: Network, description: dict[str, Any]) -> 
                 torn.unlink()
     except OSError as error:
         raise SameSpaceError(f"cannot write the model to {folder} ({error}): name another folder") from error
-    _latest[:] = [folder.absolute()]
 
 
 def is_portable() -> bool:
@@ -92,16 +90,15 @@ def is_portable() -> bool:
     return find_spec("onnx") is not None
 
 
-def _written_before(folder: Path, sheet: Sheet) -> bytes | None:
-    """Return the ONNX file in the folder if it has this very sheet: while only a head learns, it stays the same."""
-    try:
-        said = json.loads((folder / "model.json").read_text())["network"]
-        content = (folder / Path(said["file"]).name).read_bytes()
-        is_same = (said["of_materials"], Sheet.from_json(said).outputs) == (sheet.of_materials, sheet.outputs)
-        is_same = is_same and (bool(sheet.of_materials) or said["fingerprint"] == sheet.fingerprint)
-        return content if is_same and hashlib.sha256(content).hexdigest() == said["sha256"] else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+def _convert(graph: graphs.Graph) -> bytes:
+    # Of a network that compares rooms, the graph shows what materials are seen in; its head decides the rest.
+    sheet = graph.sheet
+    key = f"{sheet.of_materials or sheet.fingerprint} {sheet.outputs}"
+    if key not in _converted:
+        content = graphs.to_onnx(graph)
+        _converted.clear()
+        _converted[key] = content
+    return _converted[key]
 
 
 def _is_description(file: BinaryIO) -> bool:

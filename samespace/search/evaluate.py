@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from samespace.model import metrics
 from samespace.model.heads import Embeddings
 from samespace.model.pairs import RANKED, TEST, Pairs, Photos, find_photos, known_pairs, make_pairs, splits
 from samespace.model.saved import PAIRS_AT_ONCE, Model
+from samespace.search.evidence import NO_PROOF
 from samespace.search.labelled import gather, see
 
 VALIDATION = "validation"
@@ -38,9 +40,16 @@ class Evaluation(NamedTuple):
     listed: Flags
 
 
-def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = None) -> Evaluation:
-    """Measure a model on a split of an Airbnb-style folder; "validation" is what training held out."""
+def evaluate(
+    model: Model, root: Path, split: str = TEST, cache: Path | None = None, thorough: bool = False
+) -> Evaluation:
+    """Measure a model on a split of an Airbnb-style folder; "validation" is what training held out.
+
+    `thorough` looks twice for points that photos share, as `dedupe --thorough` does.
+    """
     start = time.perf_counter()
+    if thorough and not model.rooms:
+        raise SameSpaceError(NO_PROOF)
     data = model.description.get("data", {})
     if split == VALIDATION and "held_out" not in data:
         raise SameSpaceError("this model does not say what it was validated on: name another --split")
@@ -50,7 +59,7 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
     same_space_type = bool(data.get("same_space_type", False))
     known = known_pairs(photos, same_space_type, RANKED if split == VALIDATION else None)
     if model.rooms:
-        evaluation = _evaluate_rooms(model, photos, known, cache)
+        evaluation = _evaluate_rooms(model, photos, known, cache, thorough)
     else:
         evaluation = _evaluate_twins(model, photos, known, make_pairs(photos, same_space_type=same_space_type), cache)
     evaluation.figures["photos"] = len(np.unique(known[:, :2]))
@@ -59,11 +68,17 @@ def evaluate(model: Model, root: Path, split: str = TEST, cache: Path | None = N
     return evaluation
 
 
-def _evaluate_rooms(model: Model, photos: Photos, known: Ints, cache: Path | None) -> Evaluation:
+def _evaluate_rooms(model: Model, photos: Photos, known: Ints, cache: Path | None, thorough: bool) -> Evaluation:
     """Take the photos for one library, and score them as one is: a short list first, then the evidence."""
     rooms, extractor = model.rooms, model.extractor.materials
     assert rooms is not None and extractor is not None
-    pieces = gather(see(photos.paths, extractor, cache), rooms.known, known)
+    look_again = None
+    if thorough:
+        from samespace.model.learnt_points import LearntPoints  # which imports torch
+        from samespace.search.second_look import looking_twice_at
+
+        look_again = partial(looking_twice_at, photos=photos.paths, learnt=LearntPoints())
+    pieces = gather(see(photos.paths, extractor, cache), rooms.known, known, look_again)
     likeness, proof = pieces.evidence[:, :2].astype(np.float64).T
     logits = rooms.library.logits(likeness, proof)
     found, marks = metrics.as_found(logits, pieces.listed), model.thresholds("library")

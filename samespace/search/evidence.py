@@ -25,6 +25,7 @@ LIKELY = 0.4  # likeness: of 178 pairs that were proved, 175 had as much, and of
 _ROWS = 4096
 
 CountPartners = Callable[[Ints, Ints], Ints]  # of pairs of photos, (n,) each
+NO_PROOF = "--thorough looks for more proof, and a model of this kind looks for none: leave it out"
 
 
 class Evidence:

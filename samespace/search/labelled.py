@@ -20,11 +20,13 @@ from samespace.model.known import Known, choose_known
 from samespace.model.pairs import RANKED, Photos, check_both_labels, known_pairs
 from samespace.model.points import BYTES, Points, count_partners, find_points, strength
 from samespace.model.projection import MATERIALS, fit
-from samespace.search.evidence import Evidence
+from samespace.search.evidence import CountPartners, Evidence
 
 VERSION = "evidence 3"  # another one for whatever changes the numbers
 FOLDS, FEWEST = 3, 4  # libraries that are learnt from, if there are two spaces for each, and spaces that it takes
 _PLAIN = Weights(1, 1, 0)  # only the pieces are looked at
+
+LookAgain = Callable[[CountPartners], CountPartners]
 
 
 class Seen(NamedTuple):
@@ -138,18 +140,24 @@ def _see(paths: Sequence[Path], extractor: Extractor) -> Seen:
     return Seen(np.concatenate(materials), np.stack([nothing if found is None else found for found in points]))
 
 
-def gather(seen: Seen, known: Known, pairs: Ints) -> Pieces:
+def gather(seen: Seen, known: Known, pairs: Ints, look_again: LookAgain | None = None) -> Pieces:
     """Return the evidence on pairs, rows (P, 3) of two photos and 1 for one room, of photos that are one library.
 
-    The library is whitened together with photos of `known` rooms, none of which may be in it.
+    The library is whitened together with photos of `known` rooms, none of which may be in it. `look_again` makes what
+    counts shared points look twice.
     """
     together = fit(np.concatenate([known.rows, seen.materials]), known.rooms)
     count = len(seen.materials)
     shared = np.zeros((0, 2), np.int64)
 
+    def count_once(first: Ints, second: Ints) -> Ints:
+        return count_partners(lambda row: seen.points[row], first, second)
+
+    count_shared = look_again(count_once) if look_again else count_once
+
     def count_and_note(first: Ints, second: Ints) -> Ints:
         nonlocal shared
-        found = count_partners(lambda row: seen.points[row], first, second)
+        found = count_shared(first, second)
         shared = np.column_stack([first * count + second, found])
         return found
 

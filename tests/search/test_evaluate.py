@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from samespace.base.errors import SameSpaceError
 from samespace.base.once import fingerprint
 from samespace.base.photos import read_pixels
+from samespace.model import learnt_points
 from samespace.model.feature_bank import frozen_maps, to_tensor, vary
 from samespace.model.heads import Embeddings
+from samespace.model.learnt_points import Partners, Seen
 from samespace.model.network import TwinNetwork
 from samespace.model.pairs import AIRBNB, TEST, TRAINING, VERDICTS, find_photos, hold_out, make_pairs, splits
 from samespace.model.saved import Model, load
@@ -171,6 +174,25 @@ def test_a_plot_is_a_picture_in_a_folder_that_exists(evaluation: Evaluation, tmp
     for path in (tmp_path / "nowhere" / "curve.png", tmp_path / "curve.docx"):
         with pytest.raises(SameSpaceError, match=f"cannot write {path}"):
             plot(evaluation, path)
+
+
+def test_a_second_look_proves_more_of_the_pairs_that_points_leave_open(
+    models: dict[str, Model], evaluations: dict[str, Evaluation], rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Learnt:
+        """Finds a hundred sure points of any two photos."""
+
+        def see(self, paths: list[Path]) -> list[Seen]:
+            return [Seen(torch.empty(0), torch.empty(0), (320, 240)) for _ in paths]
+
+        def partners(self, pairs: Iterable[tuple[Seen, Seen]]) -> list[Partners]:
+            return [Partners(np.empty((100, 2)), np.empty((100, 2)), np.ones(100, np.float32)) for _ in pairs]
+
+    monkeypatch.setattr(learnt_points, "LearntPoints", Learnt)
+    once, twice = evaluations["rooms"], evaluate(models["rooms"], rooms, thorough=True)
+    assert (twice.logits > once.logits + 1)[once.listed].any()
+    with pytest.raises(SameSpaceError, match="looks for none: leave it out"):
+        evaluate(models["concat"], rooms, thorough=True)
 
 
 def test_an_unknown_split_is_named(models: dict[str, Model], rooms: Path) -> None:
