@@ -82,16 +82,21 @@ def to_onnx(graph: Graph) -> bytes:
     content = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing turns the means into constants, as it should
-        torch.onnx.export(
-            graph.module,
-            (photo,),
-            cast(Any, content),  # torch 2.12 writes to it, and says that it wants a path
-            input_names=["photos"],
-            output_names=names,
-            dynamic_axes={name: {0: "N"} for name in ("photos", *names)},
-            opset_version=OPSET,
-            **which,
-        )
+        try:
+            torch.onnx.export(
+                graph.module,
+                (photo,),
+                cast(Any, content),  # torch 2.12 writes to it, and says that it wants a path
+                input_names=["photos"],
+                output_names=names,
+                dynamic_axes={name: {0: "N"} for name in ("photos", *names)},
+                opset_version=OPSET,
+                **which,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise SameSpaceError(
+                f"this network cannot be written as ONNX ({str(error).splitlines()[0][:120]}): choose another"
+            ) from error
     return content.getvalue()
 
 

@@ -53,6 +53,7 @@ def model_of(config: Mapping[str, Any], name: str, **options: Any) -> Any:
 
 def _transformers(name: str) -> Any:
     try:
+        import torch  # noqa: F401 - transformers does without it, and then has no models
         import transformers
         from transformers.utils import logging
     except ImportError as error:

@@ -151,12 +151,32 @@ def _refuse_kind(config: dict[str, Any], name: str) -> None:
         raise SameSpaceError(f"{name} is of kind {kind}, whose places are in an order of its own: give another model")
 
 
+def _keep_positions(model: Any) -> None:
+    """Take a transformer's interpolated positions for constants while it is traced: some cannot be written as ONNX.
+
+    Whoever traces a network has run it on a photo before.
+    """
+    embeddings = getattr(model, "embeddings", None)
+    interpolate = getattr(embeddings, "interpolate_pos_encoding", None)
+    if interpolate is None:
+        return
+    latest: list[Tensor] = []
+
+    def positions(*given: Any, **named: Any) -> Tensor:
+        if not (torch.jit.is_tracing() and latest):
+            latest[:] = [interpolate(*given, **named)]
+        return latest[0]
+
+    embeddings.interpolate_pos_encoding = positions
+
+
 def _checked(model: Any, about: dict[str, Any], name: str, lacks_pooler: bool = False) -> Pretrained:
     if getattr(model, "main_input_name", "") != "pixel_values":
         raise SameSpaceError(f"{name} is no model of photos alone ({type(model).__name__}): give a vision model")
     # A pooler with a layer of its own is trained for other ends, or not at all; many files lack it.
     if lacks_pooler or hasattr(getattr(model, "pooler", None), "dense"):
         model.pooler = None
+    _keep_positions(model)
     network = Pretrained(model, about["side"], about["resample"]).eval()
     try:
         with torch.no_grad():

@@ -137,6 +137,8 @@ def test_a_backbone_of_each_family_is_torchvisions_network_without_its_last_laye
 def config(kind: str) -> Any:
     if kind == "dinov2":  # positions for another size than its photos'
         return transformers.Dinov2Config(**DEEP, image_size=70, patch_size=7)
+    if kind == "registers":
+        return transformers.Dinov2WithRegistersConfig(**DEEP, image_size=70, patch_size=7)
     if kind == "dinov3":
         return transformers.DINOv3ViTConfig(**DEEP, image_size=56, patch_size=7, num_register_tokens=4)
     if kind == "vit":
@@ -184,7 +186,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     ("kind", "sides"),
-    [("dinov2", (8, 8, 8)), ("dinov3", (8, 8, 8)), ("vit", (8, 8, 8)), ("swin", (14, 7, 4)), ("convnext", (14, 7, 3))],
+    [
+        ("dinov2", (8, 8, 8)),
+        ("registers", (8, 8, 8)),
+        ("dinov3", (8, 8, 8)),
+        ("vit", (8, 8, 8)),
+        ("swin", (14, 7, 4)),
+        ("convnext", (14, 7, 3)),
+    ],
 )
 @torch.no_grad()
 def test_a_model_of_hugging_face_answers_as_by_itself(kind: str, sides: tuple[int, ...], tmp_path: Path) -> None:
