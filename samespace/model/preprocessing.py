@@ -60,7 +60,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         said = json.loads(path.read_text("utf-8"))
         return _parsed(said.get("image_processor", said))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise SameSpaceError(f"{path} is damaged, or not of a CLIP or SigLIP model: copy it again") from error
+        raise SameSpaceError(f"{path} is damaged, or says too little of photos: copy it again") from error
 
 
 def _parsed(said: Mapping[str, Any]) -> Preprocessing:

@@ -181,10 +181,13 @@ def _checked(model: Any, about: dict[str, Any], name: str, lacks_pooler: bool = 
     try:
         with torch.no_grad():
             *maps, vectors = network(torch.zeros(1, 3, SIZE, SIZE))
+            again = network(torch.zeros(1, 3, SIZE, SIZE))[-1]
         if vectors.ndim != 2 or any(min(each.shape[2:]) < 2 for each in maps):
             raise ValueError("no places")
     except Exception as error:  # of many kinds, by network
         raise SameSpaceError(
             f"{name} gives no maps of its blocks for photos of {about['side']} × {about['side']}: give another model"
         ) from error
+    if not torch.equal(vectors, again):  # a masked autoencoder looks at other places each time
+        raise SameSpaceError(f"{name} gives other numbers each time that it sees a photo: give another model")
     return network
