@@ -22,14 +22,15 @@ from torch import Tensor
 
 import data
 from experiments import config
-from experiments.config import PROJECT, RATE, SHARE, WEIGHTS, make_parser, one_of, whole_number
+from experiments.config import PROJECT, RATE, SHARE, WEIGHTS, Kind, make_parser, one_of, whole_number
 from experiments.local_run import SEED, AtHome, train_locally
 from experiments.trial import Export, GlobalBatches, Metrics, Rows, TrialLog, run, train_on_cluster
 from samespace.base.arrays import Floats, Ints
 from samespace.base.errors import SameSpaceError
 from samespace.base.once import fingerprint
 from samespace.model import metrics
-from samespace.model.backbone import CUTS, Backbone, make_backbone
+from samespace.model.backbone import Backbone, make_backbone
+from samespace.model.families import CHOICES, is_known
 from samespace.model.feature_bank import Maps, bank
 from samespace.model.heads import Embeddings
 from samespace.model.known import Known
@@ -52,7 +53,7 @@ HPARAMS = {
     "dropout3": SHARE,
     "global_batch_size": whole_number(1),
     "epochs": whole_number(1),
-    "backbone": one_of(list(CUTS)),
+    "backbone": Kind(is_known, CHOICES),
     "weights": WEIGHTS,
     "head": one_of(HEADS),
     "trainable": one_of(TRAINABLE, optional=True),

@@ -19,10 +19,10 @@ import torch
 from determined import pytorch
 from torch import Tensor
 
-from experiments.config import ANY, WEIGHTS, check, make_parser, one_of, whole_number
+from experiments.config import ANY, WEIGHTS, Kind, check, make_parser, whole_number
 from experiments.trial import Export, GlobalBatches, Metrics, Rows, TrialLog, run, train_on_cluster
 from samespace.base.errors import SameSpaceError
-from samespace.model.backbone import CUTS
+from samespace.model.families import CHOICES, is_known
 from samespace.search.look import choose_look
 from samespace.words.photo_features import Featured, read_featured
 from samespace.words.training_loop import Batch, Lesson, into_file
@@ -62,7 +62,7 @@ class CaptionedTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
             {
                 "global_batch_size": whole_number(2),
                 **dict.fromkeys(cls.RECIPE, ANY),
-                "backbone": one_of(list(CUTS)),
+                "backbone": Kind(is_known, CHOICES),
                 "weights": WEIGHTS,
             },
         )

@@ -149,10 +149,11 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def backbone(arguments: argparse.Namespace) -> None:
-    """Convert a network of torchvision's to ONNX, once.
+    """Convert a network of torchvision's or Hugging Face's to ONNX, once.
 
-    Where torch is installed: its weights are fetched, checked by the hash that torchvision published, and kept in the
-    cache. From then on --backbone NAME needs neither torch nor a network; copy the folder to have it elsewhere.
+    Where torch is installed: its weights are fetched, of torchvision checked by the hash that it published, and kept in
+    the cache. NAME may be a name on the Hub (facebook/dinov2-small) or a folder; of these only safetensors are read.
+    From then on --backbone NAME needs neither torch nor a network; copy the folder to have it elsewhere.
     """
     from samespace.model.bare import convert
 
@@ -194,7 +195,7 @@ def evaluate_options(parser: argparse.ArgumentParser) -> None:
 
 def backbone_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `samespace backbone`."""
-    parser.add_argument("name", metavar="NAME", help="mobilenet_v3_large, mobilenet_v2, resnet50, …")
+    parser.add_argument("name", metavar="NAME", help="mobilenet_v3_large, resnet50, facebook/dinov2-small, …")
     parser.add_argument("--weights", default="imagenet", help="imagenet, or a state dict file (default: %(default)s)")
 
 

@@ -46,7 +46,9 @@ def look_options(parser: argparse.ArgumentParser) -> None:
     """Add what to compare photos by."""
     parser.add_argument("--model", type=Path, metavar="DIR", help="compare with this trained model")
     parser.add_argument(
-        "--backbone", metavar="NAME", help="compare the features of this ImageNet backbone, or of an ONNX file"
+        "--backbone",
+        metavar="NAME",
+        help="compare the features of this backbone: by name, by folder, or an ONNX file",
     )
     parser.add_argument(
         "--weights", default="imagenet", help="for --backbone: imagenet or a state dict file (default: %(default)s)"

@@ -166,7 +166,7 @@ class Library:
         RAW files are not among them: one that cannot be seen is another file, as without the extra.
         """
         found = [self.unreadable_in(Subtree(number, root, b"")) for number, root in self._roots().items()]
-        photos = [photo for some in found for photo in some if not is_raw(photo.path)]
+        photos = (photo for some in found for photo in some if not is_raw(photo.path))
         return sorted(photos, key=lambda photo: os.fsencode(photo.path))
 
     def others(self) -> list[OtherFile]:
@@ -341,13 +341,12 @@ class Library:
         everything = frozenset(fingerprints)
         seen = {content: frozenset[str]() for (content,) in self._db.query("SELECT content FROM contents")}
         refused = self._db.query("SELECT content, decoders FROM contents WHERE reason IS NOT NULL")
-        if refused:
-            present = decoders()  # not asked for in vain: that takes longer than all the rest
-            for content, refused_by in refused:
-                if refused_by == present:
-                    seen[content] = everything
-                else:
-                    del seen[content]
+        present = decoders() if refused else ""  # asking takes longer than all the rest
+        for content, refused_by in refused:
+            if refused_by == present:
+                seen[content] = everything
+            else:
+                del seen[content]
         shared: dict[frozenset[str], frozenset[str]] = {}  # a million contents need few different sets
         for fingerprint in everything:
             for (content,) in self._db.query("SELECT content FROM rows WHERE fingerprint = ?", fingerprint):

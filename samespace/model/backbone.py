@@ -1,28 +1,33 @@
-"""Make a torchvision backbone by name: fetch its weights, cut it in three, and name it by a fingerprint."""
+"""Make a backbone by name, of torchvision or of Hugging Face: with its weights, in pieces, named by a fingerprint."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.photos import SIZE
+from samespace.model import whole
+from samespace.model.families import CHOICES, NAMES, Net, unknown
+from samespace.model.hub import files_of, is_named
+from samespace.model.layers import FoldedConv, merge
 from samespace.model.weights import fetch_imagenet, read_state
+from samespace.model.whole import VisionTransformer
 
 # Every torchvision classifier here was trained on photos scaled to 0..1, then normalised with these; Inception,
-# once its own input rescaling is left out, with 0.5 and 0.5.
+# once its own input rescaling is left out, and one EfficientNet, with 0.5 and 0.5.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 INCEPTION_MEAN, INCEPTION_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+_AS_INCEPTION = ("inception_v3", "efficientnet_v2_l")
 
 
 class Backbone(nn.Module):
@@ -33,11 +38,14 @@ class Backbone(nn.Module):
     last:   → embedding (N, dim); all that learns when `trainable` is `last_conv`
     """
 
+    has_last = True  # a last part that can learn by itself
+    about: dict[str, Any] | None = None  # what it takes to make it again besides its name, for JSON
+
     def __init__(self, name: str, early: nn.Module, middle: nn.Module, last: nn.Module) -> None:
         super().__init__()
         self.name = name
         self.early, self.middle, self.last = early, middle, last
-        inception = name == "inception_v3"
+        inception = name in _AS_INCEPTION
         self.mean: tuple[float, ...] = INCEPTION_MEAN if inception else IMAGENET_MEAN
         self.std: tuple[float, ...] = INCEPTION_STD if inception else IMAGENET_STD
 
@@ -49,7 +57,17 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Turn photos (N, 3, S, S) of 0..255 into embeddings (N, dim)."""
-        return self.last(self.middle(self.early(self.normalise(pixels))))
+        return self.last(self.frozen(pixels)[1])
+
+    def frozen(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what never learns of photos (N, 3, S, S) of 0..255: parts, and what the last convolution sees."""
+        parts = self.early(self.normalise(pixels).contiguous(memory_format=torch.channels_last))
+        return parts, self.middle(parts)
+
+    def see(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return embeddings (N, dim) and `stages` of photos (N, 3, S, S) of 0..255, in one pass."""
+        stages = self.stages(pixels)
+        return self.last(self.middle(stages[-1])), stages
 
     def stages(self, pixels: Tensor) -> list[Tensor]:
         """Return the early half's last maps at each of its three smallest sizes, the largest first.
@@ -67,13 +85,17 @@ class Backbone(nn.Module):
         """Return shapes for one photo: parts (C, h, w), what the last convolution sees (C, h, w), and the size dim."""
         device = next(self.parameters()).device
         with torch.no_grad():
-            parts = self.early(torch.zeros(1, 3, SIZE, SIZE, device=device))
-            seen = self.middle(parts)
-            return tuple(parts.shape[1:]), tuple(seen.shape[1:]), self.last(seen).shape[1]
+            parts, seen = self.frozen(torch.zeros(1, 3, SIZE, SIZE, device=device))
+            return _shape(parts), _shape(seen), int(self.last(seen).shape[1])
+
+    @property
+    def identity(self) -> str:
+        """Return in words what decides its numbers beside its weights."""
+        return f"{self.name} {SIZE} {self.mean} {self.std}"
 
     def fingerprint(self) -> str:
         """Return a fingerprint of the frozen half: its weights, its cut, and the size that photos are squeezed to."""
-        digest = hashlib.sha256(f"{self.name} {SIZE} {self.mean} {self.std}".encode())
+        digest = hashlib.sha256(self.identity.encode())
         for piece in (self.early, self.middle):
             for name, value in piece.state_dict().items():
                 digest.update(name.encode())
@@ -81,50 +103,44 @@ class Backbone(nn.Module):
         return digest.hexdigest()[:16]
 
 
-Pieces = tuple[nn.Module, nn.Module, nn.Module]
-Net = Any  # a torchvision network, whose layers are attributes without types
+def _shape(maps: Tensor) -> tuple[int, int, int]:
+    _, channels, height, width = maps.shape
+    return channels, height, width
 
 
-def _mobilenet(cut: int) -> Callable[[Net], Pieces]:
-    def cut_up(net: Net) -> Pieces:
-        head = [layer for layer in net.classifier[:-1] if not isinstance(layer, nn.Dropout)]
-        last = nn.Sequential(PooledConv(*net.features[-1]), *head)
-        return net.features[:cut], net.features[cut:-1], last
+class Whole(Backbone):
+    """A backbone whose network gives maps and embedding at once (see whole.py); nothing of it can learn by itself."""
 
-    return cut_up
+    has_last = False
 
+    def __init__(self, name: str, network: nn.Module) -> None:
+        super().__init__(name, network, nn.Identity(), nn.Flatten())
 
-def _resnet(net: Net) -> Pieces:
-    early = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
-    return early, net.layer4[:-1], nn.Sequential(net.layer4[-1], net.avgpool, nn.Flatten())
+    def see(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        *stages, vectors = self.early(self.normalise(pixels))
+        return vectors, stages
 
+    def stages(self, pixels: Tensor) -> list[Tensor]:
+        return self.see(pixels)[1]
 
-def _inception(net: Net) -> Pieces:
-    children = {name: child for name, child in net.named_children() if name != "AuxLogits"}
-    names = list(children)
-    parts, last = names.index("Mixed_6e") + 1, names.index("Mixed_7c")
-    layers = list(children.values())
-    tail = nn.Sequential(children["Mixed_7c"], children["avgpool"], nn.Flatten())
-    return nn.Sequential(*layers[:parts]), nn.Sequential(*layers[parts:last]), tail
+    def frozen(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        vectors, stages = self.see(pixels)
+        return stages[-1], vectors[:, :, None, None]
 
-
-def _vgg(net: Net) -> Pieces:
-    fully = [layer for layer in net.classifier[:-1] if not isinstance(layer, nn.Dropout)]
-    return net.features[:24], net.features[24:28], nn.Sequential(net.features[28:], Cells(7), nn.Flatten(), *fully)
-
-
-CUTS: dict[str, Callable[[Net], Pieces]] = {
-    "mobilenet_v3_large": _mobilenet(13),
-    "mobilenet_v3_small": _mobilenet(9),
-    "mobilenet_v2": _mobilenet(14),
-    "resnet50": _resnet,
-    "inception_v3": _inception,
-    "vgg16": _vgg,
-}
+    @property
+    def identity(self) -> str:
+        # A folder of Hugging Face may be anywhere and have any name.
+        about = f"whole 1 {json.dumps(self.about, sort_keys=True)} {SIZE} {self.mean} {self.std}"
+        return about if self.about else super().identity
 
 
 def make_backbone(name: str, weights: str = "imagenet") -> Backbone:
-    """Return the backbone called `name` with `weights`: "imagenet", "none" (random, seeded) or a state-dict file."""
+    """Return the backbone called `name` with `weights`: "imagenet", "none" (random, seeded) or a state-dict file.
+
+    A model of Hugging Face's, which is named by its folder or as on the Hub, has weights of its own for "imagenet".
+    """
+    if is_named(name):
+        return _pretrained(name, weights)
     if weights == "none":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -137,30 +153,62 @@ def make_backbone(name: str, weights: str = "imagenet") -> Backbone:
     return _cut(net, name)
 
 
-def make_unfilled_backbone(name: str) -> Backbone:
-    """Return the backbone called `name`, whose weights are still to be loaded: quicker than with random ones."""
-    return _cut(_unfilled(name), name)
+def make_unfilled_backbone(name: str, about: dict[str, Any] | None = None) -> Backbone:
+    """Return the backbone called `name`, whose weights are still to be loaded: quicker than with random ones.
+
+    `about` is what one of Hugging Face's says of itself; then neither its files nor a network are needed.
+    """
+    if about is None:
+        return _pretrained(name, "none") if is_named(name) else _cut(_unfilled(name), name)
+    try:
+        about = {name: kind(about[name]) for name, kind in (("config", dict), ("side", int), ("resample", int))}
+        if not 8 <= about["side"] <= 2048:
+            raise ValueError("a number is out of range")
+    except TypeError as error:
+        raise ValueError("it says nothing of its backbone") from error
+    return _about(Whole(name, whole.unfilled(about, name)), about)
+
+
+def _pretrained(name: str, weights: str) -> Backbone:
+    if weights not in ("imagenet", "none"):
+        raise SameSpaceError(f"{name} has weights of its own: leave out weights, or give none for random ones")
+    files = files_of(name)
+    about, mean, std = whole.described(files)
+    network = whole.opened(files, about) if weights == "imagenet" else whole.unfilled(about, name)
+    backbone = _about(Whole(Path(name).name if Path(name).is_dir() else name, network), about)
+    backbone.mean, backbone.std = mean, std
+    return backbone
+
+
+def _about(backbone: Backbone, about: dict[str, Any]) -> Backbone:
+    backbone.about = about
+    return backbone.eval()
 
 
 def _torchvisions(name: str) -> Net:
+    if name not in NAMES:
+        raise unknown(name)
     import torchvision  # takes as long as torch itself
 
-    if name not in CUTS:
-        raise SameSpaceError(f"unknown backbone {name!r}: choose one of {', '.join(CUTS)}")
     options = {"transform_input": False, "init_weights": False} if name == "inception_v3" else {}
     return torchvision.models.get_model(name, weights=None, **options)
 
 
 def _unfilled(name: str) -> Net:
+    if name.startswith(("regnet_", "swin_")):  # their sizes, and their tables of positions, are computed as tensors
+        return _torchvisions(name)
     with torch.device("meta"):
         net = _torchvisions(name)
     return net.to_empty(device="cpu")
 
 
 def _cut(net: Net, name: str) -> Backbone:
-    early, middle, last = CUTS[name](net.eval())
-    early, middle = (_merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
-    backbone = Backbone(name, early, middle, _merge(last, FoldedConv)).eval()
+    cut = NAMES[name]
+    if cut is None:
+        return Whole(name, VisionTransformer(net)).eval()
+    early, middle, last = cut(net.eval())
+    early, middle = (merge(piece, fuse_conv_bn_eval) for piece in (early, middle))
+    backbone = Backbone(name, early, middle, merge(last, FoldedConv)).eval()
     return backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -171,86 +219,10 @@ def _initialise(net: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight)
 
 
-def _merge(module: nn.Module, merge: Callable[[nn.Conv2d, nn.BatchNorm2d], nn.Module]) -> nn.Module:
-    """Merge each convolution with the batch norm behind it: the same answers in about half the time."""
-    names, children = [name for name, _ in module.named_children()], list(module.children())
-    for name, after, child, norm in zip(names, names[1:], children, children[1:], strict=False):
-        if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            setattr(module, name, merge(child, norm))
-            setattr(module, after, nn.Identity())
-    for child in module.children():
-        if not isinstance(child, (FoldedConv, PooledConv)):
-            _merge(child, merge)
-    return module
-
-
-class FoldedConv(nn.Module):
-    """A convolution and its batch norm whose weights, scale and shift still learn; ImageNet's statistics stay.
-
-    With fixed statistics a batch norm only scales and shifts. So at each step it is folded into the weights, which are
-    small, instead of being run over the maps, which are large.
-    """
-
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-        super().__init__()
-        self.conv, self.norm = conv, norm
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of the one convolution that does what both do."""
-        mean, variance = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
-        scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
-        return self.conv.weight * scale[:, None, None, None], self.norm.bias - mean * scale
-
-    def forward(self, maps: Tensor) -> Tensor:
-        conv, padding = self.conv, cast(tuple[int, int], self.conv.padding)
-        return F.conv2d(maps, *self.folded(), conv.stride, padding, conv.dilation, conv.groups)
-
-
-class PooledConv(nn.Module):
-    """A 1×1 convolution, its batch norm, activation and global mean, (N, C, h, w) → (N, C'), as one matrix product.
-
-    Places stay rows from the product to the mean, forward and backward: half the time of the separate layers.
-    """
-
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, activation: nn.Module) -> None:
-        super().__init__()
-        self.conv, self.activation = FoldedConv(conv, norm), activation
-
-    def forward(self, maps: Tensor) -> Tensor:
-        weight, bias = self.conv.folded()
-        places = F.linear(maps.flatten(2).transpose(1, 2), weight.flatten(1), bias)
-        return self.activation(places).mean(1)
-
-
-class Cells(nn.Module):
-    """Means of maps (N, C, S, S) in side × side cells, without weights."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.side = side
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return pooled(maps, self.side)
-
-
-def pooled(maps: Tensor, side: int) -> Tensor:
-    """Return the means of maps (N, C, S, S) in side × side cells, as torch's adaptive pooling has them.
-
-    Cells that overlap are matrix products: ONNX has nothing else for them.
-    """
-    here = int(maps.shape[-1])
-    if here % side == 0:
-        return F.adaptive_avg_pool2d(maps, side)
-    edges = np.arange(side + 1) * here / side
-    inside = (np.arange(here) + 1 > edges[:-1, None]) & (np.arange(here) < edges[1:, None])
-    cells = torch.from_numpy((inside / inside.sum(1, keepdims=True)).astype(np.float32)).to(maps.device)
-    return cells @ maps @ cells.T
-
-
 def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:
     """Load all weights but those of the classifier's last layer and of auxiliary heads, which a backbone lacks."""
-    last = "fc." if hasattr(net, "fc") else f"classifier.{len(net.classifier) - 1}."
-    unused = (last, "AuxLogits.")
+    classifier = f"classifier.{len(net.classifier) - 1}." if hasattr(net, "classifier") else "fc."
+    unused = (classifier, "head.", "heads.", "AuxLogits.")  # the last layer is called what its family calls it
     wanted = {key: value for key, value in net.state_dict().items() if not key.startswith(unused)}
     given = {key: value for key, value in state.items() if not key.startswith(unused)}
     strange = sorted(
@@ -267,9 +239,9 @@ def _load(net: Net, state: dict[str, Tensor], name: str, source: str) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Fetch a backbone's ImageNet weights into torch's cache, so that training needs no network later."""
+    """Fetch a backbone's weights into torch's or Hugging Face's cache, so that training needs no network later."""
     parser = argparse.ArgumentParser(prog="python -m samespace.model.backbone", description=main.__doc__)
-    parser.add_argument("name", choices=CUTS, metavar="NAME", help=", ".join(CUTS))
+    parser.add_argument("name", metavar="NAME", help=CHOICES)
     name = parser.parse_args(words).name
     return exit_status(lambda: make_backbone(name))
 

@@ -16,23 +16,26 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.once import compute_once, default_cache, written_whole
 from samespace.base.photos import SIZE, Pixels
+from samespace.model import hub
 from samespace.model.engine import OPSET, OnnxEngine, Sheet, has_runtime
 from samespace.model.extract import NetworkExtractor, of_backbone
+from samespace.model.preprocessing import FILES
 
 _VERSION = "graph 1"  # another one for whatever changes what is converted
 _NETWORK, _SHEET = "network.onnx", "sheet.json"
-_NEEDS = "{} must be converted once, by torch and onnx: pip install 'samespace[train]'"
+_NEEDS = "{} must be converted once, by torch and onnx: pip install 'samespace[{}]'"
 
 
 def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
-    """Return the extractor of a backbone: one of torchvision's by name, or an ONNX file by its path.
+    """Return the extractor of a backbone: of torchvision or Hugging Face by name, or an ONNX file by its path.
 
-    `weights` of a name are "imagenet", "none" (random, seeded) or a state-dict file. Where ONNX Runtime or what writes
+    `weights` of a name are "imagenet", "none" (random, seeded) or a state-dict file; a model of Hugging Face's, by its
+    folder or its name on the Hub, has weights of its own for "imagenet". Where ONNX Runtime or what writes
     ONNX is missing, as on Determined's image, torch runs it.
     """
     if name.endswith(".onnx"):
         return _from_file(Path(name))
-    if not has_runtime() or not (_folder(name, weights).exists() or _can_convert()):
+    if not has_runtime() or not (_folder(name, weights).exists() or _can_convert(name)):
         return _by_torch(name, weights)
     folder = convert(name, weights)
     path = folder / _NETWORK
@@ -50,28 +53,40 @@ def convert(name: str, weights: str = "imagenet") -> Path:
     """Convert a backbone to ONNX unless that has been done; return the folder that it is kept in."""
     folder = _folder(name, weights)
     if not folder.exists():
-        if not _can_convert():
-            raise SameSpaceError(_NEEDS.format(name))
+        if not _can_convert(name):
+            raise _lacking(name)
         _convert(name, weights, folder)
     return folder
 
 
 def _folder(name: str, weights: str) -> Path:
     is_named = weights in ("imagenet", "none") or not Path(weights).is_file()
-    kept = f"{_VERSION} {name} {weights if is_named else content_hash(Path(weights))}"
+    what = _content_of(Path(name)) if hub.is_named(name) and Path(name).is_dir() else name
+    kept = f"{_VERSION} {what} {weights if is_named else content_hash(Path(weights))}"
     # A name that was typed may hold bytes that are no text.
     return default_cache() / "backbones" / hashlib.sha256(kept.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _can_convert() -> bool:
-    return all(find_spec(package) for package in ("torch", "torchvision", "onnx"))
+def _content_of(folder: Path) -> str:
+    """Return what tells a folder of Hugging Face's from others, wherever it is: hashes of all that is read of it."""
+    read = [*folder.glob("config.json"), *(folder / name for name in FILES), *hub.weights_in(folder)]
+    return " ".join(f"{path.name} {content_hash(path)}" for path in read if path.is_file())
+
+
+def _can_convert(name: str) -> bool:
+    source = "transformers" if hub.is_named(name) else "torchvision"
+    return all(find_spec(package) for package in ("torch", source, "onnx"))
+
+
+def _lacking(name: str) -> SameSpaceError:
+    return SameSpaceError(_NEEDS.format(name, "train,clip" if hub.is_named(name) else "train"))
 
 
 def _by_torch(name: str, weights: str) -> NetworkExtractor:
     try:
         import torch
     except ImportError as error:
-        raise SameSpaceError(_NEEDS.format(name)) from error
+        raise _lacking(name) from error
     from samespace.model import torch_engine
     from samespace.model.backbone import make_backbone
 

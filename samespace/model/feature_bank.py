@@ -58,8 +58,7 @@ def frozen_maps(pixels: Tensor, backbone: Backbone) -> tuple[Tensor, Tensor]:
 
     Maps are rounded to half precision everywhere, so that a model in use sees what it was trained on.
     """
-    parts = backbone.early(backbone.normalise(pixels).contiguous(memory_format=torch.channels_last))
-    seen = backbone.middle(parts)
+    parts, seen = backbone.frozen(pixels)
     return parts.half().contiguous(), seen.half().contiguous()
 
 

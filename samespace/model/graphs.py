@@ -15,15 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samespace.base.errors import SameSpaceError
 from samespace.base.photos import SIZE
+from samespace.base.text import size_words
 from samespace.model import materials
-from samespace.model.backbone import Backbone, pooled
+from samespace.model.backbone import Backbone
 from samespace.model.engine import OPSET, Sheet
 from samespace.model.feature_bank import frozen_maps
+from samespace.model.layers import pooled
 from samespace.model.network import TwinNetwork
 from samespace.model.room_network import RoomNetwork
 
 FINE, COARSE = 40, 96  # channels of a map that are looked at; of more, as many random mixtures
+_MOST = 2_000_000_000  # bytes
 TINTS = 6  # light, red and yellow of a place, and how much each varies in it
 _SPREAD = (60.0, 15.0, 25.0, 25.0, 6.0, 8.0)  # of the tints among places of a room: it brings them to one scale
 
@@ -68,6 +72,9 @@ def _graph(module: nn.Module, names: Sequence[str], sheet: Sheet) -> Graph:
 
 def to_onnx(graph: Graph) -> bytes:
     """Return the ONNX file of a graph: photos (N, 256, 256, 3) of uint8, any N, to the sheet's outputs."""
+    size = sum(value.nbytes for value in graph.module.state_dict().values())
+    if size > _MOST:
+        raise SameSpaceError(f"a network of {size_words(size)} is too large for an ONNX file, 2 GB: choose another")
     names = list(graph.sheet.outputs)
     # From 2.5 on torch has another exporter besides, which needs another package and many seconds.
     which: Any = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
@@ -75,16 +82,21 @@ def to_onnx(graph: Graph) -> bytes:
     content = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing turns the means into constants, as it should
-        torch.onnx.export(
-            graph.module,
-            (photo,),
-            cast(Any, content),  # torch 2.12 writes to it, and says that it wants a path
-            input_names=["photos"],
-            output_names=names,
-            dynamic_axes={name: {0: "N"} for name in ("photos", *names)},
-            opset_version=OPSET,
-            **which,
-        )
+        try:
+            torch.onnx.export(
+                graph.module,
+                (photo,),
+                cast(Any, content),  # torch 2.12 writes to it, and says that it wants a path
+                input_names=["photos"],
+                output_names=names,
+                dynamic_axes={name: {0: "N"} for name in ("photos", *names)},
+                opset_version=OPSET,
+                **which,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise SameSpaceError(
+                f"this network cannot be written as ONNX ({str(error).splitlines()[0][:120]}): choose another"
+            ) from error
     return content.getvalue()
 
 
@@ -97,8 +109,7 @@ class _Seen(nn.Module):
 
     def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
         pixels = photos.permute(0, 3, 1, 2)
-        stages = self.backbone.stages(pixels)
-        vectors = self.backbone.last(self.backbone.middle(stages[-1]))
+        vectors, stages = self.backbone.see(pixels)
         return (vectors, *see(pixels, stages))
 
 
@@ -172,7 +183,7 @@ def _of_materials(trunk: str) -> str:
 
 def _fingerprint(kind: str, backbone: Backbone, state: dict[str, Tensor]) -> str:
     """Return a fingerprint of all that decides the numbers; engine and processor, which only round, do not count."""
-    digest = hashlib.sha256(f"{kind} {backbone.name} {SIZE} {backbone.mean} {backbone.std}".encode())
+    digest = hashlib.sha256(f"{kind} {backbone.identity}".encode())
     for name, value in state.items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())

@@ -101,7 +101,9 @@ class TwinNetwork(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise SameSpaceError(f"unknown head {head!r}: choose one of {', '.join(HEADS)}")
-        self.trainable = trainable or DEFAULT_TRAINABLE[head]
+        self.trainable = trainable or (DEFAULT_TRAINABLE[head] if backbone.has_last else "head")
+        if self.trainable == "last_conv" and not backbone.has_last:
+            raise SameSpaceError(f"{backbone.name} has no last convolution that could learn: set trainable to head")
         if self.trainable not in TRAINABLE:
             raise SameSpaceError(f"trainable cannot be {trainable!r}: choose one of {', '.join(TRAINABLE)}")
         self.trunk = backbone.requires_grad_(False)  # its name in saved weights

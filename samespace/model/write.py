@@ -37,6 +37,7 @@ def describe(network: Network, metrics: dict[str, float], data: dict[str, Any]) 
     return {
         "format": FORMATS[isinstance(network, RoomNetwork)],
         "trunk": network.backbone.name,
+        **({"trunk_config": network.backbone.about} if network.backbone.about else {}),
         "cut": network.trainable,
         "size": SIZE,
         "mean": list(network.backbone.mean),
@@ -112,7 +113,7 @@ def rebuild(contents: Contents) -> Network:
     description = contents.description
     state = {name: torch.from_numpy(values) for name, values in contents.weights.items()}
     try:
-        backbone = make_unfilled_backbone(description["trunk"])
+        backbone = make_unfilled_backbone(description["trunk"], description.get("trunk_config"))
         backbone.mean, backbone.std = (per_colour(description[name]) for name in ("mean", "std"))
         network = network_of(backbone, description["head"], description["cut"], state)
     except (RuntimeError, ValueError, KeyError) as error:

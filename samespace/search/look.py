@@ -91,7 +91,10 @@ def choose_look(model: Path | None = None, backbone: str | None = None, weights:
         return Look(name, "probability", loaded.extractor, "vectors", loaded, ("--model", folder))
     assert backbone is not None
     from samespace.model.bare import for_backbone
+    from samespace.model.hub import is_named
 
+    if is_named(backbone) and Path(backbone).is_dir():  # the next command may be typed elsewhere
+        backbone = os.path.realpath(backbone)
     kept = weights if weights in ("imagenet", "none") else os.path.realpath(weights)
     options = ("--backbone", backbone, *(("--weights", kept) if kept != "imagenet" else ()))
     return Look(backbone, "cosine", for_backbone(backbone, weights), "vectors", options=options)

@@ -88,6 +88,8 @@ def vectors_to_compress(library: Library, look: Look) -> Array:
 
 def imported_compression(file: Path, look: Look) -> Compression:
     """Read a compression that was trained elsewhere; refuse it if it is for vectors of another length."""
+    from samespace.search.compression import Compression
+
     compression = Compression.load(file)
     (dim,), _ = look.extractor.fields[look.field]
     if compression.dim_in != dim:

@@ -13,8 +13,8 @@ import numpy as np
 from samespace.base.arrays import Array, Floats, Ints, unit
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import Pixels
+from samespace.model.preprocessing import read_preprocessing
 from samespace.words.encoder_files import Files, files_of
-from samespace.words.preprocessing import read_preprocessing
 from samespace.words.ranking import Nearest, ranking
 
 FIELD = "vectors"

@@ -10,6 +10,7 @@ import numpy as np
 
 from samespace.base.arrays import Floats
 from samespace.base.errors import SameSpaceError
+from samespace.model.pretrained import foreign_weights, open_model
 from samespace.words.encoder_files import Files
 from samespace.words.encoder_text import SentenceReader
 
@@ -66,24 +67,12 @@ class TransformersModel:
         folder, kind = self._files.folder, self._files.config.get("model_type")
         if kind not in KINDS:
             raise SameSpaceError(f"{folder} is of kind {kind}: give a model of {', '.join(KINDS)}")
-        try:
-            import torch
-            from transformers import AutoModel
-            from transformers.utils import logging
-        except ImportError as error:
-            raise SameSpaceError(f"running the model in {folder} needs pip install 'samespace[clip]'") from error
-        quiet: Any = logging
-        quiet.set_verbosity_error()
-        quiet.disable_progress_bar()
-        try:
-            model, told = AutoModel.from_pretrained(
-                folder, trust_remote_code=False, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
-        except Exception as error:  # of many kinds, by what is wrong
-            raise SameSpaceError(f"the model in {folder} is damaged or not whole: copy or fetch it again") from error
-        if told["missing_keys"] or told.get("mismatched_keys"):
-            raise SameSpaceError(f"the weights in {folder} are not those of its config.json: copy or fetch both again")
-        return model.float().eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        model, missing = open_model(folder)
+        if missing:
+            raise foreign_weights(folder)
+        import torch
+
+        return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _array(found: Any) -> Floats:

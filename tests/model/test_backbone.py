@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import SIZE
 from samespace.model import backbone as backbone_module
-from samespace.model.backbone import CUTS, IMAGENET_MEAN, IMAGENET_STD, make_backbone, pooled
+from samespace.model.backbone import IMAGENET_MEAN, IMAGENET_STD, make_backbone
+from samespace.model.families import CUTS
+from samespace.model.layers import pooled
 from samespace.model.weights import read_state
 
 SMALL = "mobilenet_v3_small"
@@ -174,7 +176,9 @@ def test_the_fingerprint_does_not_depend_on_the_order_in_memory() -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(SameSpaceError, match=r"unknown backbone 'resnet51': choose one of .*resnet50.*vgg16"):
+    with pytest.raises(
+        SameSpaceError, match=r"unknown backbone 'resnet51', did you mean resnet\d+\? choose one of .*vgg16"
+    ):
         make_backbone("resnet51", "none")
 
 

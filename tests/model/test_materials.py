@@ -11,7 +11,8 @@ import torch
 from samespace.base.find import find
 from samespace.base.photos import SIZE, Pixels, read_pixels
 from samespace.model import graphs, materials
-from samespace.model.backbone import CUTS, Backbone, make_backbone
+from samespace.model.backbone import Backbone, make_backbone
+from samespace.model.families import CUTS
 from samespace.model.feature_bank import to_tensor
 from tests.conftest import BACKBONE
 

@@ -233,7 +233,7 @@ def test_photos_of_another_size_are_one_sentence(copied: Path, copied_pair: Path
         ),
         (
             lambda folder: (folder / "preprocessor_config.json").write_text('{"size": {"width": -3}}'),
-            r"preprocessor_config\.json is damaged, or not of a CLIP or SigLIP model",
+            r"preprocessor_config\.json is damaged, or says too little of photos",
         ),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"words"), "is damaged or not whole: copy or fetch"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"has no model\.safetensors and no onnx/vision_model"),

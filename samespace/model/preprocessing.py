@@ -1,4 +1,4 @@
-"""Prepare photos for an encoder, as the `preprocessor_config.json` beside its weights says.
+"""Prepare photos for a network, as the `preprocessor_config.json` beside its weights says.
 
 A scan hands every extractor a photo squeezed to 256 × 256, whatever its shape was. Sizes, crops, means and so on are
 applied to that square: sides keep no proportion, a crop loses nothing that its photo still had at the edges unless it
@@ -60,7 +60,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         said = json.loads(path.read_text("utf-8"))
         return _parsed(said.get("image_processor", said))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise SameSpaceError(f"{path} is damaged, or not of a CLIP or SigLIP model: copy it again") from error
+        raise SameSpaceError(f"{path} is damaged, or says too little of photos: copy it again") from error
 
 
 def _parsed(said: Mapping[str, Any]) -> Preprocessing:
