@@ -156,14 +156,14 @@ def _keep_positions(model: Any) -> None:
 
     Whoever traces a network has run it on a photo before.
     """
-    embeddings = getattr(model, "embeddings", None)
+    embeddings: Any = getattr(model, "embeddings", None)
     interpolate = getattr(embeddings, "interpolate_pos_encoding", None)
     if interpolate is None:
         return
     latest: list[Tensor] = []
 
     def positions(*given: Any, **named: Any) -> Tensor:
-        if not (torch.jit.is_tracing() and latest):
+        if not (torch.onnx.is_in_onnx_export() and latest):
             latest[:] = [interpolate(*given, **named)]
         return latest[0]
 
