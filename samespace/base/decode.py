@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from samespace.base.arrays import Doubles
+from samespace.base.raw_preview import preview_in
 
 # All that Pillow may open, whatever a file is called: it knows more formats, and runs Ghostscript for one of them.
 FORMATS = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"})
@@ -84,7 +85,8 @@ def _is_heif(head: bytes) -> bool:
 
 
 def identified(file: BinaryIO) -> Image.Image:
-    """Open a file by Pillow from its start, without decoding it yet."""
+    """Open a file by Pillow from its start, without decoding it yet; of a RAW file the preview in it."""
+    file = preview_in(file) or file
     file.seek(0)
     head = file.read(12)
     file.seek(0)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from samespace.base.errors import SameSpaceError
 from samespace.base.kinds import SIDECARS, label
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
+from samespace.base.raw_preview import raw_photos
 
 DATABASE = "library.sqlite"  # a folder that holds this is a library's own
 
@@ -23,11 +24,15 @@ class Beside(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """The photo files below a folder, in no order, the folders that could not be listed, and what lies beside."""
+    """The photo files below a folder, in no order, the folders that could not be listed, and what lies beside.
+
+    RAW files that may be photos of their own are apart: see `raw_photos`.
+    """
 
     files: list[os.DirEntry[str]]
     unlisted: list[UnreadablePhoto]
     beside: list[Beside]
+    raw: list[Beside]
 
 
 def find(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> list[Path]:
@@ -39,14 +44,15 @@ def find(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool 
 def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool = False) -> Walk:
     """Find the photo files below `root` by their extensions, given with or without the dot, in any case.
 
-    Videos and RAW files are listed apart, whatever the extensions; all other files are passed over.
+    Videos and RAW files are listed apart, whatever the extensions; all other files are passed over. RAW files are no
+    photos if some of the usual extensions are not wanted.
     Hidden files and folders are skipped, and so are libraries' own folders, with their quarantines, and symlinks
     unless asked for. A folder that several links lead to is walked once, under its own name if it has one below `root`.
     """
     if not root.is_dir():
         raise SameSpaceError(f"{root} is not a folder: give the folder that holds the photos")
     wanted = tuple("." + extension.lower().lstrip(".") for extension in extensions)
-    found = Walk([], [], [])
+    found, sees_raw = Walk([], [], [], []), set(wanted) >= set(EXTENSIONS)
     folders, linked = [str(root)], deque[str]()  # linked ones wait until every folder is known by its own name
     walked: set[tuple[int, int]] = set()
     while folders or linked:
@@ -64,13 +70,15 @@ def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool 
         if any(entry.name == DATABASE for entry in entries):
             continue
         partners = {_stem(entry) for entry in entries if entry.name.lower().endswith((*EXTENSIONS, *SIDECARS))}
+        raw = raw_photos((entry.name for entry in entries), EXTENSIONS) if sees_raw else ()
         for entry in entries:
             if _is_folder(entry, follow_links):
                 (linked if entry.is_symlink() else folders).append(entry.path)
             elif entry.name.lower().endswith(wanted) and _is_file(entry, follow_links):
                 found.files.append(entry)
             elif label(entry.name) and _is_file(entry, follow_links):
-                found.beside.append(Beside(entry, not partners.isdisjoint((_stem(entry), entry.name.casefold()))))
+                beside = Beside(entry, not partners.isdisjoint((_stem(entry), entry.name.casefold())))
+                (found.raw if entry.name in raw else found.beside).append(beside)
     return found
 
 

@@ -6,13 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from samespace.base.photos import EXTENSIONS
+from samespace.base.raw_preview import EXTRA, RAW, is_raw, reads_raw
 
 VIDEOS = (".mov", ".mp4", ".m4v", ".avi", ".mkv", ".mts", ".m2ts", ".3gp", ".mpg", ".wmv", ".webm")
-RAW = (
-    *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".orf", ".rw2", ".raf"),
-    *(".pef", ".srw", ".x3f", ".3fr", ".iiq", ".kdc", ".dcr", ".mos", ".raw", ".rwl", ".erf"),
-)
-
 SIDECARS = (".xmp", ".aae", ".thm", ".json", ".pp3", ".dop", ".srt")  # edits and facts, in a file of their own
 
 
@@ -48,3 +44,10 @@ def no_photos(counted: Mapping[str, int], extensions: Iterable[str] = EXTENSIONS
     """Say that a folder has no photos, what was looked for, and what else is there."""
     sought = ", ".join(extension.lstrip(".") for extension in extensions)
     return f"No photos here (looked for {sought})." + (f" Not looked at: {label_words(counted)}." if counted else "")
+
+
+def raw_hint(counted: Mapping[str, int]) -> list[str]:
+    """Return a line that says how RAW files are compared, if there are some and the extra is missing."""
+    if reads_raw() or not any(is_raw("." + name) for name in counted):
+        return []
+    return [f"To compare RAW files that have no photo beside them: {EXTRA}"]

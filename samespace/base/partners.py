@@ -12,10 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from samespace.base.kinds import RAW, SIDECARS
+from samespace.base.kinds import SIDECARS
 from samespace.base.photos import EXTENSIONS
+from samespace.base.raw_preview import RAW, is_raw, raw_photos
 
 VIDEO = frozenset((".mov", ".mp4", ".mp"))
+_BESIDE = frozenset((*RAW, *VIDEO, *SIDECARS))
 
 _TAKEOUT = ".supplemental-metadata"  # what Google puts between the name of a photo and .json
 _CUT = 46  # characters of that which Google leaves
@@ -41,7 +43,7 @@ class Partner(NamedTuple):
     @property
     def is_raw(self) -> bool:
         """Return whether it is a RAW file."""
-        return self.path.suffix.lower() in RAW
+        return is_raw(self.path)
 
     @property
     def is_picture(self) -> bool:
@@ -82,15 +84,16 @@ def labels(partners: Iterable[Partner]) -> str:
 
 def photos_by_partner(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return each name of a folder that belongs to photos there, and theirs, sorted."""
+    kinds = {name: _parted(name)[1] for name in sorted(names)}
+    raw = raw_photos(kinds, EXTENSIONS)
+    others = [name for name, kind in kinds.items() if kind in _BESIDE and name not in raw]
+    if not others:  # as in most folders
+        return {}
     photos: dict[_Key, list[str]] = {}
-    others = []
-    for name in sorted(names):
-        _, kind = _parted(name)
-        if kind in EXTENSIONS and kind not in RAW:
+    for name, kind in kinds.items():
+        if kind in EXTENSIONS or name in raw:
             for key in dict.fromkeys(_keys_of_photo(name)):
                 photos.setdefault(key, []).append(name)
-        elif kind in {*RAW, *VIDEO, *SIDECARS}:
-            others.append(name)
     found = {}
     for name in others:
         theirs = next((photos[key] for key in _keys_of_partner(name) if key in photos), None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
@@ -138,6 +137,10 @@ def _png(image: Image.Image) -> Metadata:
 
 def _date_in_words(text: str) -> str | None:
     """Return a date that is written as the standard of PNG asks for, as in EXIF, or as in XMP."""
+    if not text:
+        return None
+    from email.utils import parsedate_to_datetime  # which is large, for one kind of date
+
     with suppress(ValueError, TypeError):
         return as_date(parsedate_to_datetime(text).isoformat())
     return as_date(text) or as_date(re.sub(r"(\d{4})[:-](\d\d)[:-](\d\d) ", r"\1-\2-\3T", text))

@@ -7,10 +7,8 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
-from importlib import metadata
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -24,6 +22,7 @@ from PIL.ImageFile import ImageFile
 
 from samespace.base.decode import decoded, exif_of, identified, orientation_of, why_unidentified
 from samespace.base.errors import SameSpaceError
+from samespace.base.raw_preview import NoPreview
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 
@@ -168,10 +167,17 @@ def _laplacian(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 def decoders() -> str:
     """Return what decodes photos here: a file that could not be read may open once this has changed."""
+    known = [f"Pillow {PIL.__version__}", _version("rawpy"), _version("pillow-heif") or "no HEIC"]
+    return ", ".join(filter(None, known))
+
+
+def _version(package: str) -> str:
+    from importlib import metadata  # which brings the modules for e-mail with it
+
     try:
-        return f"Pillow {PIL.__version__}, pillow-heif {metadata.version('pillow-heif')}"
+        return f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:
-        return f"Pillow {PIL.__version__}, no HEIC"
+        return ""
 
 
 @contextmanager
@@ -186,6 +192,8 @@ def _explained(path: Path, content: bytes | None = None) -> Iterator[None]:
     except UnidentifiedImageError as error:
         with path.open("rb") if content is None else BytesIO(content) as file:
             raise UnreadablePhoto(path, why_unidentified(file.read(12))) from error
+    except NoPreview as error:
+        raise UnreadablePhoto(path, str(error)) from error
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto(path, "too many pixels to open safely") from error
     except (PermissionError, IsADirectoryError) as error:
@@ -252,8 +260,13 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: i
     """Do `map(work, items)` in threads, in order, only a few items ahead of the reader: memory stays flat."""
     threads = threads or os.cpu_count() or 1
     remaining = iter(items)
+    first = list(islice(remaining, 16 * threads))
+    if not first:
+        return
+    from concurrent.futures import ThreadPoolExecutor  # only now: there is often nothing to do
+
     with ThreadPoolExecutor(threads) as pool:
-        waiting = deque(pool.submit(work, item) for item in islice(remaining, 16 * threads))
+        waiting = deque(pool.submit(work, item) for item in first)
         try:
             while waiting:
                 yield waiting.popleft().result()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Item = TypeVar("Item")
 
 EVERY = 10.0  # seconds from one line of a log to the next
+DELAY = 1.0  # seconds of work that is not worth a bar
 
 wanted = True
 
@@ -58,23 +60,48 @@ class Lines(Generic[Item]):
         self.close()
 
     def __iter__(self) -> Iterator[Item]:
-        for item in self.items:
-            yield item
-            self.update()
+        with self:
+            for item in self.items:
+                yield item
+                self.update()
 
 
-def bar(desc: str, total: int, unit: str = " photos", disable: bool = False) -> tqdm[Any] | Lines[Any]:
+class Bar(Lines[Item]):
+    """Draw a bar at a terminal, once the work has taken a while."""
+
+    _drawn: tqdm[Any] | None = None
+
+    def update(self, count: int = 1) -> None:
+        """Add to what is done."""
+        self.done += count
+        if self._drawn is not None:
+            self._drawn.update(count)
+        elif monotonic() - self.began >= DELAY:
+            from tqdm import tqdm  # only now: most work is done before tqdm is loaded
+
+            self._drawn = tqdm(desc=self.desc, total=self.total, unit=self.unit, initial=self.done, leave=False)
+
+    def close(self) -> None:
+        """Wipe the bar away."""
+        if self._drawn is not None:
+            self._drawn.close()
+
+
+class Nothing(Lines[Item]):
+    """Stand in for a bar that nobody wants."""
+
+    def update(self, count: int = 1) -> None:
+        """Show nothing."""
+
+
+def bar(desc: str, total: int, unit: str = " photos", disable: bool = False) -> Lines[Any]:
     """Return a bar, or lines, whose `update` is called with what was done."""
-    if _is_log(disable):
-        return Lines(desc, total, unit)
-    return tqdm(desc=desc, total=total, unit=unit, delay=1, leave=False, disable=disable or not wanted)
+    return _kind(disable)(desc, total, unit)
 
 
 def over(items: Iterable[Item], desc: str, total: int | None = None, unit: str = " photos") -> Iterable[Item]:
     """Return the items, counted as they are taken; give their `total` if they have no length."""
-    if _is_log(disable=False):
-        return Lines(desc, len(items) if isinstance(items, Sized) else total, unit, items)
-    return tqdm(items, desc, total, unit=unit, delay=1, leave=False, disable=not wanted)
+    return _kind(disable=False)(desc, len(items) if isinstance(items, Sized) else total, unit, items)
 
 
 def duration(seconds: float) -> str:
@@ -85,5 +112,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _is_log(disable: bool) -> bool:
-    return wanted and not disable and not sys.stderr.isatty()
+def _kind(disable: bool) -> type[Lines[Any]]:
+    if disable or not wanted:
+        return Nothing
+    return Bar if sys.stderr.isatty() else Lines

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, NamedTuple
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 from samespace.base.metadata import NOTHING, Metadata, as_date, as_place, clean, only_in
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 MOST = 4 << 20  # bytes: a packet in a photo has 64 kB, the sidecar of a much edited one a few hundred
 
@@ -64,6 +65,8 @@ def read_xmp(content: bytes) -> Metadata:
 
 
 def _parsed(content: bytes) -> ElementTree.Element | None:
+    from xml.etree import ElementTree  # most photos have no XMP
+
     if len(content) > MOST:
         return None
     try:
@@ -205,7 +208,7 @@ def _without_padding(sidecar: bytes) -> bytes:
 def _description(known: Metadata, about: str) -> str:
     names = "".join(f' xmlns:{prefix}="{address}"' for prefix, address in {"rdf": _RDF, **_PREFIXES}.items())
     lines = "".join(f"   <{name}>{value}</{name}>\n" for name, value in _written(known))
-    return f"  <rdf:Description rdf:about={quoteattr(about)}{names}>\n{lines}  </rdf:Description>\n"
+    return f"  <rdf:Description rdf:about={_quoted(about)}{names}>\n{lines}  </rdf:Description>\n"
 
 
 def _written(known: Metadata) -> Iterator[tuple[str, str]]:
@@ -222,11 +225,24 @@ def _written(known: Metadata) -> Iterator[tuple[str, str]]:
         yield "dc:subject", f"<rdf:Bag>{_items(known.keywords)}</rdf:Bag>"
     for name, text in (("dc:description", known.caption), ("dc:title", known.title)):
         if text:
-            yield name, f'<rdf:Alt><rdf:li xml:lang="x-default">{escape(text)}</rdf:li></rdf:Alt>'
+            yield name, f'<rdf:Alt><rdf:li xml:lang="x-default">{_escaped(text)}</rdf:li></rdf:Alt>'
 
 
 def _items(words: tuple[str, ...], declared: str = "") -> str:
-    return "".join(f"<rdf:li{declared}>{escape(word)}</rdf:li>" for word in words)
+    return "".join(f"<rdf:li{declared}>{_escaped(word)}</rdf:li>" for word in words)
+
+
+# As in xml.sax.saxutils, which brings the modules for HTTP with it and takes as long to load as all of this package.
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_QUOTES = _ESCAPES | str.maketrans({'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPES)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text.translate(_QUOTES)}"'
 
 
 def _angle(degrees: float, plus: str, minus: str) -> str:

@@ -200,7 +200,6 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
     """Refuse before an hour of work, not after it."""
     from samespace.base.own_files import refuse_foreign
     from samespace.cli.plans import refuse_other_kind
-    from samespace.cli.report import is_report
     from samespace.duplicates.plan import is_plan
 
     guarded = real([*arguments.reference, *arguments.against])
@@ -212,12 +211,15 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
     refuse_elsewhere(arguments.prefer, real([*arguments.folders, *arguments.reference, *arguments.against]))
     if arguments.model and arguments.kind != "same-space":
         raise SameSpaceError(f"--model cannot find {arguments.kind} duplicates: add --kind same-space")
-    for path, is_ours in ((arguments.plan, is_plan), (arguments.report, is_report)):
-        if path and not path.parent.is_dir():
+    for path in filter(None, (arguments.plan, arguments.report)):
+        if not path.parent.is_dir():
             raise SameSpaceError(f"cannot write {path}: make the folder {path.parent} first")
-        if path:
-            refuse_foreign(path, is_ours, "one that dedupe wrote")
+    if arguments.report:
+        from samespace.cli.report import is_report  # the page's code takes long to load
+
+        refuse_foreign(arguments.report, is_report, "one that dedupe wrote")
     if arguments.plan:
+        refuse_foreign(arguments.plan, is_plan, "one that dedupe wrote")
         refuse_other_kind(arguments.plan, arguments.kind)
     if arguments.plan and arguments.report and arguments.plan.resolve() == arguments.report.resolve():
         raise SameSpaceError(f"{arguments.plan} cannot be both the plan and the report: name two files")

@@ -119,10 +119,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def command_line(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
-    """Return the parser of all commands, with the options of those among the words if there are any.
-
-    The options of all take half of the time that `samespace --help` takes.
-    """
+    """Return the parser of all commands, or only of those among the words, which takes much less time."""
     parser = _Parser(
         prog="samespace",
         usage="samespace [-h] [--version] COMMAND …",
@@ -136,9 +133,9 @@ def command_line(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     )
     for group in COMMANDS.values():
         for command, add_options in group.items():
-            inner = commands.add_parser(_name(command), description=command.__doc__)
-            inner.set_defaults(work=command)
             if words is None or _name(command) in words:
+                inner = commands.add_parser(_name(command), description=command.__doc__)
+                inner.set_defaults(work=command)
                 add_options(inner)
     return parser
 
@@ -169,8 +166,10 @@ def inner_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.Argumen
 
 def _misspelt(words: Sequence[str], parser: argparse.ArgumentParser) -> str | None:
     """Return one sentence on the first command or option that does not exist, and on what may be meant; else None."""
+    whole = parser
     for word in words:
         inner = inner_parsers(parser)
+        names = [_name(command) for group in COMMANDS.values() for command in group] if parser is whole else [*inner]
         if word == "--":
             return None
         if _is_option(word):
@@ -180,8 +179,8 @@ def _misspelt(words: Sequence[str], parser: argparse.ArgumentParser) -> str | No
                 return f"`{parser.prog}` has no option {readable(name)}: {_hint(name, known, parser.prog)}"
         elif word in inner:
             parser = inner[word]
-        elif inner:
-            return f"`{parser.prog}` has no command {readable(word)}: {_hint(word, inner, parser.prog)}"
+        elif names:
+            return f"`{parser.prog}` has no command {readable(word)}: {_hint(word, names, parser.prog)}"
     return None
 
 

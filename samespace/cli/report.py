@@ -21,6 +21,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.kinds import label, no_photos, not_compared
 from samespace.base.partners import labels
 from samespace.base.photos import UnreadablePhoto, in_threads, opened
+from samespace.base.raw_preview import is_raw, reads_raw
 from samespace.base.text import count, is_plain, readable, score_words, shell_word, size_words
 from samespace.cli.plans import undo_commands
 from samespace.duplicates.group import Duplicates, Group, Member, bytes_freed
@@ -111,7 +112,7 @@ def _whole(path: Path) -> Iterator[TextIO]:
 
 def thumbnail(path: Path) -> Thumbnail | UnreadablePhoto:
     """Return the photo, upright, at most `SIDE` pixels on its longer side; or why it cannot be shown."""
-    if label(path.name):
+    if label(path.name) and not (is_raw(path) and reads_raw()):
         return UnreadablePhoto(path, "not a photo")
     try:
         with opened(path, at_least=SIDE) as photo:

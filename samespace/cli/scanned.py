@@ -24,6 +24,7 @@ def photoless(
     """
     from samespace.base.find import DATABASE, walk
     from samespace.base.kinds import by_label
+    from samespace.base.raw_preview import has_preview
     from samespace.library.library import FOLDER
     from samespace.library.scan import refuse_own_folders
 
@@ -33,8 +34,8 @@ def photoless(
         if ((chosen or folder / FOLDER) / DATABASE).is_file():
             continue
         walked = walk(folder, extensions, follow_links)
-        if not walked.files and not walked.unlisted:
-            found[folder] = by_label(each.entry.name for each in walked.beside)
+        if not walked.files and not walked.unlisted and not any(has_preview(each.entry.path) for each in walked.raw):
+            found[folder] = by_label(each.entry.name for each in (*walked.beside, *walked.raw))
     if chosen and (len(found) < len(folders) or any(found.values())):
         return {}  # one library for all of them
     return found
@@ -62,8 +63,11 @@ def with_photos(
     folders: Sequence[Path], chosen: Path | None, extensions: Sequence[str], follow_links: bool, to: TextIO
 ) -> tuple[list[Path], dict[str, int]]:
     """Leave out folders without photos that no library remembers, and say so; return what else is in these, too."""
+    from samespace.base.kinds import raw_hint
+
     without = photoless(folders, chosen, extensions, follow_links)
-    for line in photoless_lines(without, folders, extensions):
+    hint = raw_hint(added(without.values())) if len(without) == len(folders) else []  # else it follows
+    for line in [*photoless_lines(without, folders, extensions), *hint]:
         print(line, file=to)
     return [folder for folder in folders if folder not in without], added(without.values())
 
@@ -78,13 +82,14 @@ def refuse_photoless(
 
 def scan_lines(scan: Scan, extensions: Sequence[str]) -> list[str]:
     """Return what a scan found, and what has changed since the last one."""
-    from samespace.base.kinds import no_photos, not_compared
+    from samespace.base.kinds import no_photos, not_compared, raw_hint
 
+    hint = raw_hint(scan.not_compared)
     if not scan.photos:
-        return [no_photos(scan.not_compared, extensions), _changes(scan)]
+        return [no_photos(scan.not_compared, extensions), _changes(scan), *hint]
     rate = f", {scan.photos / scan.seconds:,.0f} a second" if scan.seconds >= 1 else ""
     lines = [f"{count(scan.photos, 'photo')} in {scan.seconds:.1f} s{rate}", _changes(scan)]
-    return [*lines, *([not_compared(scan.not_compared)] if scan.not_compared else [])]
+    return [*lines, *([not_compared(scan.not_compared)] if scan.not_compared else []), *hint]
 
 
 def _changes(scan: Scan) -> str:

@@ -8,25 +8,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samespace.base.kinds import no_photos, not_compared
+from samespace.base.kinds import no_photos, not_compared, raw_hint
 from samespace.base.partners import labels
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
 from samespace.base.text import count, count_with, full_path, readable, score_words, shell_word, size_words
 from samespace.cli.scanned import scan_lines
-from samespace.duplicates.apply import Applied
-from samespace.duplicates.group import Duplicates, Group
-from samespace.duplicates.manifest import Skipped
 from samespace.duplicates.only_here import knowing_words, loss_words
-from samespace.duplicates.quarantine import Deleted, Run
-from samespace.duplicates.undo import Undone
-from samespace.duplicates.verdicts import Exported
-from samespace.library.library import Photo
-from samespace.library.scan import Scan
-from samespace.search.answers import Answer
-from samespace.search.space import Hit, Space
 
 if TYPE_CHECKING:
     from samespace.cli.cluster import Brought
+    from samespace.duplicates.apply import Applied
+    from samespace.duplicates.group import Duplicates, Group
+    from samespace.duplicates.manifest import Skipped
+    from samespace.duplicates.quarantine import Deleted, Run
+    from samespace.duplicates.undo import Undone
+    from samespace.duplicates.verdicts import Exported
+    from samespace.library.library import Photo
+    from samespace.library.scan import Scan
+    from samespace.search.answers import Answer
+    from samespace.search.space import Hit, Space
     from samespace.words.stored_captions import Caption
 
 GROUPS, FILES = 5, 10  # most to show; the report and --json have all
@@ -61,9 +61,9 @@ def show_found(found: Duplicates, plan: Path, report: Path | None, rerun: str) -
     for name, figure in rows:
         print(f"  {name:<12}{figure:>10}")
     if found.photos and found.not_compared:
-        print("\n" + not_compared(found.not_compared))
+        print("\n" + "\n".join([not_compared(found.not_compared), *raw_hint(found.not_compared)]))
     elif not found.photos and not found.groups:
-        print("\n" + no_photos(found.not_compared))
+        print("\n" + "\n".join([no_photos(found.not_compared), *raw_hint(found.not_compared)]))
     for group in found.groups[:GROUPS]:
         _show_group(group)
     if len(found.groups) > GROUPS:

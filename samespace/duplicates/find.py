@@ -30,17 +30,27 @@ from samespace.duplicates.ranking import Join, Ranking
 from samespace.duplicates.scores import Scoring, materials_scoring, model_scoring, one_shot
 from samespace.duplicates.standings import Standings
 from samespace.duplicates.whitened import whitened
+from samespace.duplicates.widest import Widest, noted, without_notes
 from samespace.library.library import Library
 from samespace.library.read_photos import Extractor
 from samespace.search import copies, same_shot
 from samespace.search.copies import REMEMBRANCE
 from samespace.search.evidence import NO_PROOF
-from samespace.search.pair_scores import Remembered, recalled_scores, remember_scores, searched
+from samespace.search.neighbours import from_pairs
+from samespace.search.pair_scores import (
+    Remembered,
+    is_complete,
+    note_complete,
+    recalled_scores,
+    remember_scores,
+    searched,
+)
 
 if TYPE_CHECKING:
     from samespace.model.saved import Model
 
 
+_MOST_FULL = 256  # photos with more neighbours than are listed, of which all are compared all the same
 _NO_ROWS = np.empty(0, np.intp)
 
 
@@ -87,8 +97,9 @@ class Comparison:
             error for library in libraries for error in library.unreadable() if is_below(error.path, folders)
         ]
         contents = list(photos.rows)
-        self._known = recalled_scores(libraries, contents, REMEMBRANCE)
+        self._known, wider = without_notes(recalled_scores(libraries, contents, REMEMBRANCE), contents)
         self._searched = searched(libraries, contents, REMEMBRANCE)
+        self._is_complete = is_complete(libraries, contents, REMEMBRANCE)
         self._copies = self._sketched(libraries) if options.kind == "near" and photos.all else None
         candidates, score = self._scoring(libraries, extractor, model)
         self._score = Remembered(score, len(photos), self._known if options.kind == "near" else None)
@@ -96,9 +107,14 @@ class Comparison:
         if options.kind == "same-space" and photos.all:
             self._copies = self._sketched(libraries)
             self._same_shot = Remembered(one_shot(self._copies, photos.firsts()), len(photos), self._known)
+        self._wider = self._copies.wider if self._copies else set()
+        self._wider |= wider
+        self._widest = Widest(self._wider, self._same_shot)
         first, second = pairs = listed(candidates)
         allowed = ~photos.barred(first, second)
         self._score(first[allowed], second[allowed])  # all in one go: from here on they are remembered
+        self._can_be_complete = bool(options.kind == "near" and len(libraries) == 1 and allowed.all())
+        self._candidates = candidates
         lowest = min(self.lowest, copies.LOOK_TWICE) if options.kind == "near" else self.lowest
         self._similar = Similar(candidates, photos.unless_barred(self._score), lowest)
         same, _ = photos.verdict_pairs(self.verdicts)
@@ -150,18 +166,36 @@ class Comparison:
 
     def remember(self, libraries: Sequence[Library]) -> None:
         """Store the scores of pairs in the libraries, for the next comparison to know."""
+        is_complete = self._can_be_complete and self._complete()
         scored, searched_all = self._same_shot.known, self.options.kind == "near"
         is_new = len(scored.scores) > len(self._known.scores) or (searched_all and not self._searched.all())
         if self.options.kind != "exact" and is_new:
+            contents = list(self._photos.rows)
+            told = noted(scored, self._wider, contents)
             for library in libraries:
-                remember_scores(library, list(self._photos.rows), scored, REMEMBRANCE, searched_all)
+                remember_scores(library, contents, told, REMEMBRANCE, searched_all)
+        if is_complete:
+            note_complete(libraries[0], list(self._photos.rows), REMEMBRANCE)
+
+    def _complete(self) -> bool:
+        """Score the pairs that lists were too short for, unless these are many; return whether all have a score."""
+        full = np.flatnonzero(self._candidates.full).tolist()
+        if len(full) > _MOST_FULL:
+            return False
+        for i, (near, _) in zip(full, self._candidates.each(full), strict=True):
+            self._score(np.full(len(near), i), near.astype(np.intp))
+        return True
 
     def _scoring(self, libraries: Sequence[Library], extractor: Extractor | None, model: Model | None) -> Scoring:
         photos = self._photos
         if photos.kind == "exact" or not photos.all:
             return Scoring(photos.same_pixels(libraries), _all_the_same)
         if self._copies:
-            found = self._copies.find(self._known, ~self._searched)
+            if self._is_complete:  # no photo need be read to know what to compare
+                pairs = zip(self._known.first.tolist(), self._known.second.tolist(), strict=True)
+                found = from_pairs(list(pairs), len(photos))
+            else:
+                found = self._copies.find(self._known, ~self._searched)
             return Scoring(found, one_shot(self._copies, photos.firsts()))
         assert extractor is not None, "same-space needs features"
         features = photos.features(libraries, extractor)
@@ -193,7 +227,7 @@ class Comparison:
     ) -> tuple[Ranking, list[Ints]]:
         """Return rows that belong together, the best first, and single rows that have several copies."""
         similar = self._similar.at(threshold, same, different)
-        ranking = Ranking(self._photos, self._standings, similar, frozenset(without))
+        ranking = Ranking(self._photos, self._standings, similar, frozenset(without), self._widest.loses)
         order = ranking.order()
         if self.options.grouping == "components":
             clusters = by_components(order, similar)
@@ -201,8 +235,9 @@ class Comparison:
             clusters = by_dbscan(order, similar, self.options.min_samples)
         else:
             clusters = by_keeper(order, similar)
-        clustered = np.concatenate([_NO_ROWS, *clusters])
-        alone = np.setdiff1d(np.flatnonzero(ranking.copied > 1), clustered)
+        several = ranking.copied > 1
+        several[np.concatenate([_NO_ROWS, *clusters])] = False
+        alone = np.flatnonzero(several)
         return ranking, [*clusters, *alone[:, None]]
 
     def _doubtful_groups(

@@ -8,6 +8,7 @@ from math import log2
 from typing import NamedTuple
 
 from samespace.base.origin import UNKNOWN, Origin
+from samespace.base.raw_preview import is_raw
 from samespace.library.library import Photo
 
 
@@ -44,7 +45,7 @@ def _is_export(seen: Seen) -> float:
 
 def loss(origin: Origin) -> int:
     """Return how much a format loses; what of that depends on the quality is another criterion."""
-    return _LOSS.get(origin.format, max(_LOSS.values()))
+    return _LOSS.get(origin.format, _MOST_LOSS)
 
 
 def _size(seen: Seen) -> float:
@@ -60,7 +61,9 @@ def _steps(seen: Seen) -> float:
 _OF_CAMERAS = {"JPEG", "HEIF", "TIFF"}
 # HEIC is what phones write, and JPEG what it becomes on the way. WebP and AVIF are what the web makes of either.
 _LOSS = {"TIFF": 0, "PNG": 0, "BMP": 0, "HEIF": 1, "JPEG": 2, "JPEG in TIFF": 3, "WEBP": 4, "AVIF": 5, "GIF": 6, "": 7}
+_MOST_LOSS = max(_LOSS.values())
 
+_IS_RAW = Criterion(lambda seen: not is_raw(seen.photo.path), "a RAW file", "no RAW file")
 _RAW = Criterion(lambda seen: not seen.has_raw, "has its RAW beside it", "has no RAW beside it")
 _VIDEO = Criterion(lambda seen: not seen.has_video, "has its video beside it", "has no video beside it")
 _CAMERA = Criterion(
@@ -83,7 +86,7 @@ _NEWEST = Criterion(lambda seen: -_taken(seen), "newest", "older")
 _SHORTEST = Criterion(lambda seen: len(bytes(seen.photo.path)), "shortest path", "longer path")
 # Sharpness comes late: the block noise of a harder compression passes for detail.
 _SAVED = (_FRAME, _RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _SHARPNESS, _BYTES_OF_FORMAT)
-_BEST = (_RAW, _VIDEO, _CAMERA, *_SAVED)
+_BEST = (_IS_RAW, _RAW, _VIDEO, _CAMERA, *_SAVED)
 
 # The first criterion that differs decides; photos equal in all are decided by path.
 RULES: dict[str, tuple[Criterion, ...]] = {
@@ -114,7 +117,7 @@ class Standing(NamedTuple):
 
 def standing(seen: Seen, rule: str, protected: bool = False, preference: int = 0) -> Standing:
     """Return how a photo stands by a rule; its sharpness matters only if it `is_tied` with another."""
-    values = tuple(criterion.value(seen) for criterion in RULES[rule])
+    values = tuple([criterion.value(seen) for criterion in RULES[rule]])
     return Standing(protected, preference, values, bytes(seen.photo.path))
 
 

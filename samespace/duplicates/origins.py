@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from samespace.base.origin import Origin, origin_of
 from samespace.base.photos import in_threads
 from samespace.base.resaved import is_resaved
@@ -20,7 +18,7 @@ def origins_of(photos: PhotoTable, similar: Columns) -> dict[int, Origin]:
     again. Only photos of one size that look alike and are equal by their camera data are decoded for that.
     """
     first, second = similar
-    rows = np.unique(first).tolist()
+    rows = sorted({*first.tolist()})
     paths = {row: photos.copies[row][0].path for row in rows}
     origins = dict(zip(rows, in_threads(origin_of, paths.values()), strict=True))
     alike = look_alike(photos, first, second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from samespace.base.arrays import Array, Flags, Ints
 from samespace.base.hashes import hamming
 from samespace.base.photos import Details
+from samespace.base.raw_preview import is_raw
 from samespace.duplicates.group import DedupeOptions, Verdicts
 from samespace.duplicates.scores import JoinedFeatures
 from samespace.library.library import Library, Photo
@@ -44,12 +46,13 @@ class PhotoTable:
         self.rows: dict[str, int] = {}  # by content
         self.copies: list[list[Photo]] = []  # the photos of each row
         self._by_library: list[list[Photo]] = [[] for _ in libraries]  # the first photo of each row that it brought
+        here = _Below(folders)
         for library, brought in zip(libraries, self._by_library, strict=True):
             for photo in listed(library):
-                if photo.path not in self.all and is_below(photo.path, folders):
+                if photo.path not in self.all and here.holds(photo.path):
                     self._add(photo, brought)
-        protected = (*options.reference, *options.against)
-        self.protected = {path for path in self.all if is_below(path, protected)}
+        protected = _Below((*options.reference, *options.against))
+        self.protected = {path for path in self.all if protected.holds(path)}
         self.guarded = np.array([any(copy.path in self.protected for copy in copies) for copies in self.copies], bool)
         self.row_of = np.array([self.rows[photo.content] for photo in self.all.values()], np.intp)
         self.numbers = {path: number for number, path in enumerate(self.all)}
@@ -99,7 +102,8 @@ class PhotoTable:
 
     def same_pixels(self, libraries: Sequence[Library]) -> Candidates:
         """Return the pairs of rows with the same pixels; only rows of equal size and similar hash are decoded."""
-        alike = _alike(self.firsts())
+        firsts = self.firsts()
+        alike = [row for row in _alike(firsts) if not is_raw(firsts[row].path)]  # whose preview may be another's, too
         self.decode(libraries, alike)
         by_pixels: dict[str, list[int]] = {}
         for row in alike:
@@ -146,6 +150,8 @@ class PhotoTable:
 
     def preference(self, photo: Photo) -> int:
         """Return the number of the first preferred folder that a photo lies in; how many there are, if in none."""
+        if not self._prefer:
+            return 0
         numbers = (number for number, folder in enumerate(self._prefer) if is_below(photo.path, [folder]))
         return next(numbers, len(self._prefer))
 
@@ -164,6 +170,23 @@ class PhotoTable:
 def is_below(path: Path, folders: Sequence[Path]) -> bool:
     """Return whether a path lies in one of these folders, by name alone."""
     return any(path.is_relative_to(folder) for folder in folders)
+
+
+class _Below:
+    """Answer as `is_below` does, of many files: each folder that they lie in is asked once."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._known: dict[str, bool] = {}
+
+    def holds(self, file: Path) -> bool:
+        """Return whether a file lies in one of the folders."""
+        if not self._folders:
+            return False
+        folder = os.path.dirname(file)  # noqa: PTH120 - a path takes longer to make
+        if folder not in self._known:
+            self._known[folder] = is_below(Path(folder), self._folders)
+        return self._known[folder]
 
 
 def look_alike(photos: PhotoTable, first: Ints, second: Ints) -> Flags:

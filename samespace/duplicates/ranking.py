@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from samespace.base.arrays import Ints
+from samespace.base.raw_preview import is_raw
 from samespace.duplicates.group import BURST, KINDS, LOOK_TWICE, SAME_SPACE, Group, Member, partners_that_go
 from samespace.duplicates.grouping import Similar
 from samespace.duplicates.keeper import PROTECTED, Standing, why_kept, why_removed
@@ -34,9 +35,17 @@ class Join(NamedTuple):
 class Ranking:
     """The photos that are left at one threshold, ranked by which to keep."""
 
-    def __init__(self, photos: PhotoTable, standings: Standings, similar: Similar, without: Collection[Path]) -> None:
+    def __init__(
+        self,
+        photos: PhotoTable,
+        standings: Standings,
+        similar: Similar,
+        without: Collection[Path],
+        loses: Callable[[int, Collection[int]], bool] = lambda row, kept: False,
+    ) -> None:
+        """Rank the photos but those `without`; `loses` says if a row shows what none of the rows that are kept does."""
         self._photos, self._standings = photos, standings
-        self._without = without
+        self._without, self._loses = without, loses
         self._here = np.ones(len(photos.all), np.bool_)
         self._here[[photos.numbers[path] for path in without if path in photos.numbers]] = False
         self.copied = np.bincount(photos.row_of[self._here], minlength=len(photos))  # photos left of each row
@@ -80,10 +89,13 @@ class Ranking:
         kinds = {photo.path: joins[self._photos.rows[photo.content]].kind for photo in rest}
         marks_all = self._photos.marks_all
         doubts = {path: "" if marks_all else self._doubt(answer, kind) for path, kind in kinds.items()}
+        if not is_raw(keeper.path):
+            doubts |= {path: "a RAW file is not removed for another" for path in kinds if is_raw(path)}
         guarded = {*self._photos.protected, *suspects, *(path for path, doubt in doubts.items() if doubt)}
         kept = {keeper.path, *(path for path in kinds if path in guarded)}
         beside = self._standings.beside
-        needed = beside.needed((path for path in kinds if path not in kept), kept)
+        wider = self._wider((photo for photo in rest if photo.path not in kept), kept)
+        needed = wider | beside.needed((path for path in kinds if path not in kept | wider.keys()), {*kept, *wider})
         others = []
         for photo in rest:
             path, score = photo.path, joins[self._photos.rows[photo.content]].score
@@ -95,6 +107,16 @@ class Ranking:
         loosest = max((join.kind for join in joins.values()), key=KINDS.index)
         first = Member(keeper, 1.0, True, why, keeper.path in suspects, beside.of(keeper.path))
         return Group(loosest, (first, *others), weakest, answer)
+
+    def _wider(self, photos: Iterable[Photo], kept: Collection[Path]) -> dict[Path, str]:
+        """Return which photos to keep as well, and why: they show more than any copy that is kept."""
+        rows, wider = {self._photos.rows[self._photos.all[path].content] for path in kept}, {}
+        for photo in photos:
+            row = self._photos.rows[photo.content]
+            if self._loses(row, rows):
+                wider[photo.path] = "shows more than the photo that is kept"
+                rows.add(row)
+        return wider
 
     def _why_first(self, keeper: Photo, runner_up: Photo, answer: str) -> str:
         rows = [self._photos.rows[photo.content] for photo in (keeper, runner_up)]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from samespace.base import arrays
 from samespace.base.arrays import Array, Doubles, Floats, Ints, blocks
 from samespace.base.errors import SameSpaceError
+from samespace.base.raw_preview import is_raw
 from samespace.duplicates.bursts import are_two_shots
 from samespace.library.features import Features
 from samespace.library.library import Photo
@@ -50,7 +51,8 @@ class JoinedFeatures:
         if not len(rows):
             return self._parts[0].take(name, rows)
         starts = np.concatenate([[0], self._ends[:-1]])
-        by_part = [self._parts[number].take(name, rows[part == number] - starts[number]) for number in np.unique(part)]
+        numbers = sorted({*part.tolist()})
+        by_part = [self._parts[number].take(name, rows[part == number] - starts[number]) for number in numbers]
         where = np.argsort(part, kind="stable")  # of each photo, as they lie one part after the other
         return np.concatenate(by_part)[np.argsort(where)]
 
@@ -63,12 +65,16 @@ class Scoring(NamedTuple):
 
 
 def one_shot(copies: Copies, photos: Sequence[Photo]) -> Callable[[Ints, Ints], Array]:
-    """Return the score of copies, where photos that a camera took at two times are none, however alike."""
+    """Return the score of copies, where photos that a camera took at two times are none, however alike.
+
+    Nor is a RAW file, of which only the preview was seen.
+    """
 
     def score(first: Ints, second: Ints) -> Array:
         scores = copies(first, second)
         for pair in np.flatnonzero(scores >= same_shot.THRESHOLD).tolist():
-            if are_two_shots(photos[first[pair]], photos[second[pair]]):
+            one, other = photos[first[pair]], photos[second[pair]]
+            if is_raw(one.path) or is_raw(other.path) or are_two_shots(one, other):
                 scores[pair] = same_shot.THRESHOLD - 0.01
         return scores
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,11 +33,11 @@ class Standings:
         libraries: Sequence[Library],
         similar: Columns,
         candidates: Columns,
-        framed: Flags | None = None,
+        framed: Callable[[Ints], Flags] | None = None,
     ) -> None:
         """Learn the origins of similar rows; decode those that are equally good so far, and candidates that look alike.
 
-        `similar` holds each pair both ways, `candidates` once. `framed` marks the rows with a frame, (N,), if known.
+        `similar` holds each pair both ways, `candidates` once. `framed` returns which of some rows have a frame.
         """
         self._photos = photos
         origins = origins_of(photos, similar)
@@ -45,9 +45,11 @@ class Standings:
             path: Seen(photo, origins.get(photos.rows[photo.content], UNKNOWN)) for path, photo in photos.all.items()
         }
         self.beside = Beside()
-        for path in self._may_share_a_group(similar):
+        grouped = self._may_share_a_group(similar)
+        with_frame = self._with_frame(grouped, framed)
+        for path in grouped:
             kinds = [partner.is_raw for partner in self.beside.pictures(path)]
-            is_framed = framed is not None and bool(framed[photos.rows[seen[path].photo.content]])
+            is_framed = photos.rows[seen[path].photo.content] in with_frame
             seen[path] = seen[path]._replace(has_raw=True in kinds, has_video=False in kinds, is_framed=is_framed)
         self.by_facts = {path: self._standing(each) for path, each in seen.items()}
         self.ties = self._ties()
@@ -60,7 +62,7 @@ class Standings:
         }
         self.places = self._places()
         self.pixels = self._pixels()
-        self.plain = self._plain(np.unique(similar[0]).tolist())
+        self.plain = self._plain(sorted({*similar[0].tolist()}))
         self.damaged = self._damaged(nearly_equal)
         self.suspicions = {row: self._suspicion(row) for row in self.damaged}
 
@@ -73,6 +75,13 @@ class Standings:
         rows = set(similar[0].tolist())
         copies = enumerate(self._photos.copies)
         return [photo.path for row, photos in copies if row in rows or len(photos) > 1 for photo in photos]
+
+    def _with_frame(self, paths: Sequence[Path], framed: Callable[[Ints], Flags] | None) -> set[int]:
+        """Return the rows of these photos that have a frame."""
+        if not framed or not paths:
+            return set()
+        rows = np.array(sorted({self._photos.rows[self._photos.all[path].content] for path in paths}), np.intp)
+        return {*rows[framed(rows)].tolist()}
 
     def _ties(self) -> Ints:
         """Number the rows; those with one number are equally good to keep but for their sharpness: (N,)."""
@@ -102,8 +111,8 @@ class Standings:
         one, other = candidates
         grouped = np.isin(one, first) & np.isin(other, first)
         alike = grouped & look_alike(self._photos, one, other)
-        rows = np.unique(np.concatenate([first[tied], second[tied], one[alike], other[alike]])).tolist()
-        return sorted({*rows, *(row for pair in nearly_equal for row in pair)})
+        rows = np.concatenate([first[tied], second[tied], one[alike], other[alike]])
+        return sorted({*rows.tolist(), *(row for pair in nearly_equal for row in pair)})
 
     def _damaged(self, nearly_equal: Sequence[tuple[int, int]]) -> dict[int, set[int]]:
         damaged: dict[int, set[int]] = {}

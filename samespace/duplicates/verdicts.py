@@ -13,6 +13,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash, write_whole
 from samespace.base.find import find
 from samespace.base.photos import EXTENSIONS
+from samespace.base.raw_preview import photo_bytes
 from samespace.library.library import Library, Photo
 from samespace.model.pairs import AIRBNB, COLUMNS, FILE, TRAINING, VERDICTS, Verdicts, joined, read_verdicts
 
@@ -147,7 +148,7 @@ def _copy(path: Path, content: str, folder: Path) -> Path:
     suffix = path.suffix.lower() if path.suffix.lower() in EXTENSIONS else ".jpg"
     copy = folder / (_name(content) + suffix)
     if not copy.exists():
-        write_whole(copy, path.read_bytes())
+        write_whole(copy, photo_bytes(path))
     return copy
 
 

@@ -16,6 +16,7 @@ from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE
 from samespace.base.photos import Details, UnreadablePhoto, decoders, details, in_threads
+from samespace.base.raw_preview import is_raw
 from samespace.library import verdicts
 from samespace.library.features import Features, FeatureStore, Fields, Kept
 from samespace.library.lock import Lock
@@ -152,18 +153,20 @@ class Library:
             "SELECT root, path, size, mtime_ns, content, width, height, taken, hash "
             "FROM files JOIN contents USING (content) WHERE contents.reason IS NULL"
         )
+        starts = {number: os.path.join(os.fsencode(root), b"") for number, root in roots.items()}  # noqa: PTH118
         photos = []
-        for number, path, size, mtime_ns, content, width, height, taken, hash_ in rows:
-            root, bits = roots[number], hash_ % 2**64  # SQLite's numbers are signed
-            whole = root / os.fsdecode(path)
-            photos.append(Photo(whole, root, self.id, size, mtime_ns, content, width, height, taken, bits))
-        return sorted(photos, key=lambda photo: os.fsencode(photo.path))
+        for whole, (number, _, *facts, hash_) in sorted((starts[row[0]] + row[1], row) for row in rows):
+            place = Path(os.fsdecode(whole)), roots[number], self.id
+            photos.append(Photo._make((*place, *facts, hash_ % 2**64)))  # SQLite's numbers are signed
+        return photos
 
     def unreadable(self) -> list[UnreadablePhoto]:
-        """Return the files that are no photos or could not be read when last tried, sorted by their paths' bytes."""
-        photos = []
-        for number, root in self._roots().items():
-            photos += self.unreadable_in(Subtree(number, root, b""))
+        """Return the files that are no photos or could not be read when last tried, sorted by their paths' bytes.
+
+        RAW files are not among them: one that cannot be seen is another file, as without the extra.
+        """
+        found = [self.unreadable_in(Subtree(number, root, b"")) for number, root in self._roots().items()]
+        photos = (photo for some in found for photo in some if not is_raw(photo.path))
         return sorted(photos, key=lambda photo: os.fsencode(photo.path))
 
     def others(self) -> list[OtherFile]:
@@ -336,12 +339,14 @@ class Library:
         What is no photo counts as seen by all, until the decoders change.
         """
         everything = frozenset(fingerprints)
-        seen = {
-            content: everything if unreadable else frozenset[str]()
-            for content, unreadable in self._db.query(
-                "SELECT content, reason IS NOT NULL FROM contents WHERE reason IS NULL OR decoders = ?", decoders()
-            )
-        }
+        seen = {content: frozenset[str]() for (content,) in self._db.query("SELECT content FROM contents")}
+        refused = self._db.query("SELECT content, decoders FROM contents WHERE reason IS NOT NULL")
+        present = decoders() if refused else ""  # asking takes longer than all the rest
+        for content, refused_by in refused:
+            if refused_by == present:
+                seen[content] = everything
+            else:
+                del seen[content]
         shared: dict[frozenset[str], frozenset[str]] = {}  # a million contents need few different sets
         for fingerprint in everything:
             for (content,) in self._db.query("SELECT content FROM rows WHERE fingerprint = ?", fingerprint):

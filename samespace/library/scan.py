@@ -17,6 +17,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE, Walk, walk
 from samespace.base.kinds import by_label
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
+from samespace.base.raw_preview import is_raw
 from samespace.library.library import KnownFile, Library
 from samespace.library.others import Seen
 from samespace.library.own_folder import make_private
@@ -67,6 +68,8 @@ def scan(
             library.take_over(extractor)
             library.forget_lost_features(extractor.fingerprint, extractor.fields)
         contents = _read(library, views, extractors, tell)
+        for view in views:
+            view.set_apart(library.unreadable_in(view.subtree), contents)
         library.forget([key for view in views for key in view.vanished()])
         for view in views:
             library.other_files.agree(view.subtree.number, view.subtree.prefix, view.others, view.unknown())
@@ -89,6 +92,15 @@ class _View(NamedTuple):
     found: dict[bytes, tuple[int, int]]  # (size, mtime_ns)
     unlisted: list[UnreadablePhoto]
     others: dict[bytes, Seen]  # videos and RAW files
+    raw: dict[bytes, Seen]  # RAW files that may be photos: these are among those found, too
+
+    def set_apart(self, unreadable: Iterable[UnreadablePhoto], contents: dict[Key, str | None]) -> None:
+        """Count RAW files that cannot be seen among the others, and not among what was read."""
+        for photo in unreadable:
+            path = os.fsencode(photo.path.relative_to(self.subtree.root))
+            if path in self.raw:
+                self.others[path] = self.raw[path]
+                contents.pop(self.key(path), None)
 
     def key(self, path: bytes) -> Key:
         return self.subtree.number, path
@@ -107,18 +119,22 @@ class _View(NamedTuple):
 def _view(library: Library, folder: Path, walked: Walk, follow_links: bool) -> _View:
     subtree = library.add_root(folder)
     start = len(os.fsencode(os.path.join(subtree.root, "")))  # noqa: PTH118
-    found = {os.fsencode(entry.path)[start:]: _stamp(entry, follow_links) for entry in walked.files}
+    files = [*walked.files, *(each.entry for each in walked.raw)]
+    found = {os.fsencode(entry.path)[start:]: _stamp(entry, follow_links) for entry in files}
     before = library.files_in(subtree)
     if before and not found and not any(folder.iterdir()):
         raise SameSpaceError(
             f"{folder} is empty, but the library {library.folder} remembers {len(before)} photos there: mount the "
             "disk it should show, or if they are gone put any other file there and scan again"
         )
-    others = {
-        os.fsencode(entry.path)[start:]: Seen(*_stamp(entry, follow_links), has_partner)
-        for entry, has_partner in walked.beside
-    }
-    return _View(subtree, before, found, walked.unlisted, others)
+    others, raw = (
+        {
+            os.fsencode(entry.path)[start:]: Seen(*_stamp(entry, follow_links), has_partner)
+            for entry, has_partner in some
+        }
+        for some in (walked.beside, walked.raw)
+    )
+    return _View(subtree, before, found, walked.unlisted, others, raw)
 
 
 def _stamp(entry: os.DirEntry[str], follow_links: bool) -> tuple[int, int]:
@@ -200,7 +216,8 @@ def _summary(library: Library, views: Sequence[_View], contents: Mapping[Key, st
             changed += 1
     unreadable = []
     for view in views:
-        unreadable += [*view.unlisted, *library.unreadable_in(view.subtree)]
+        failed = library.unreadable_in(view.subtree)
+        unreadable += [*view.unlisted, *(photo for photo in failed if not is_raw(photo.path))]
     photos = sum(library.count_in(view.subtree) for view in views)
     not_compared = by_label(os.fsdecode(path) for view in views for path in view.others)
     return Scan(photos, came.total() - moved, changed, moved, len(vanished) - moved, unreadable, seconds, not_compared)
@@ -235,7 +252,8 @@ def _under_one_name(walks: Sequence[Walk]) -> list[Walk]:
     They would pass for duplicates of it, and it might be removed in favour of a link to it. Hard links stay.
     """
     folders: dict[str, bool] = {}
-    entries = [entry for found in walks for entry in (*found.files, *(each.entry for each in found.beside))]
+    beside = [each.entry for found in walks for each in (*found.beside, *found.raw)]
+    entries = [*(entry for found in walks for entry in found.files), *beside]
     own = {id(entry): _is_own_name(entry, folders) for entry in entries}
     listed = {_identity(entry) for entry in entries if own[id(entry)]}
 
@@ -248,8 +266,11 @@ def _under_one_name(walks: Sequence[Walk]) -> list[Walk]:
     chosen = []
     for found in walks:
         files = [entry for entry in sorted(found.files, key=_path) if is_first(entry)]
-        beside = [each for each in sorted(found.beside, key=lambda each: _path(each.entry)) if is_first(each.entry)]
-        chosen.append(Walk(files, found.unlisted, beside))
+        others, raw = (
+            [each for each in sorted(some, key=lambda each: _path(each.entry)) if is_first(each.entry)]
+            for some in (found.beside, found.raw)
+        )
+        chosen.append(Walk(files, found.unlisted, others, raw))
     return chosen
 
 

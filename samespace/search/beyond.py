@@ -16,14 +16,13 @@ LEAST = 0.003  # of a photo's area: less is noise
 Grey = npt.NDArray[np.uint8]
 
 
-def both_show_more(first: Grey, second: Grey, there: Doubles) -> bool:
-    """Return whether each of two photos shows something beyond the other: then no one of them is a copy of the other.
+def which_show_more(first: Grey, second: Grey, there: Doubles) -> tuple[bool, bool]:
+    """Return of each of two photos whether it shows something beyond the other; if both do, neither is a copy.
 
     `there`, (3, 3), takes a pixel of the first to its place in the second.
     """
-    return _shows_more(first, second, there) and _shows_more(
-        second, first, np.asarray(np.linalg.inv(there), np.float64)
-    )
+    back = np.asarray(np.linalg.inv(there), np.float64)
+    return _shows_more(first, second, there), _shows_more(second, first, back)
 
 
 def _shows_more(photo: Grey, other: Grey, there: Doubles) -> bool:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from samespace.base.arrays import Array, Doubles, Flags, Floats
 from samespace.base.photos import UnreadablePhoto, opened
-from samespace.search.beyond import both_show_more
+from samespace.search.beyond import which_show_more
 
 SIDE = 384  # pixels of a photo's long side
 PAGE_SIDE = 1200  # of a page's, whose letters must be told apart
@@ -51,11 +51,17 @@ def _read_grey(path: Path, changed: int, side: int) -> Image.Image:
         return photo.convert("L")
 
 
-def share_that_differs(path0: Path, path1: Path, there: Doubles) -> float:
-    """Return which share of the detail of two photos differs where both show it: 0 for copies, 1 for nothing in common.
+class Difference(NamedTuple):
+    """Hold which share of the detail of two photos differs where both show it, and of copies which shows more."""
 
-    If each shows something beyond the edge of the other, a little differs. `there`, (3, 3), takes a place in the first,
-    from 0 to 1 both ways, to its place in the second. It is corrected.
+    share: float  # 0 for copies, 1 for nothing in common
+    shows_more: tuple[bool, bool] = (False, False)  # the first, the second: never both
+
+
+def difference(path0: Path, path1: Path, there: Doubles) -> Difference:
+    """Return how two photos differ. If each shows something beyond the edge of the other, a little does.
+
+    `there`, (3, 3), takes a place in the first, from 0 to 1 both ways, to its place in the second. It is corrected.
     """
     photo0, photo1 = (_read_grey(path, _changed(path), SIDE) for path in (path0, path1))
     is_page = _is_page(photo0) or _is_page(photo1)
@@ -71,12 +77,12 @@ def share_that_differs(path0: Path, path1: Path, there: Doubles) -> float:
         differ, detailed = int(squares.differ.sum()), int(squares.detailed.sum())
         if not is_page and _is_stamped(over, errors, squares.differ):
             differ = 0
-        if _is_slanted(over.there) or (not differ and both_show_more(first, second, over.there)):
-            differ = max(1, differ)
-        share = min(share, differ / max(1, detailed))
-        if not share:
-            break
-    return share
+        if not differ and not _is_slanted(over.there):
+            shows_more = which_show_more(first, second, over.there)
+            if not all(shows_more):
+                return Difference(0.0, shows_more)
+        share = min(share, max(1, differ) / max(1, detailed))
+    return Difference(share)
 
 
 def _changed(path: Path) -> int:

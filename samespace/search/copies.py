@@ -7,6 +7,7 @@ person would see makes two photos no copies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ from samespace.search.views import (
 )
 
 LOOK_TWICE = 0.3  # from here to THRESHOLD a person should look: another moment of the scene, or a page with a line more
-REMEMBRANCE = Remembrance(Sketches(), "copies-2")
+REMEMBRANCE = Remembrance(Sketches(), "copies-3")
 
 # How alike outlines of a copy are at least. Of 180 crops that keep half the area 99 of 100 reach the first, and of
 # 32,000 pairs of other photos 5 in 1,000. Turned copies reach 0.95.
@@ -61,15 +62,26 @@ class Copies:
 
     def __init__(self, take: Take, paths: Sequence[Path] | None, count: int) -> None:
         """Compare `count` photos by what `take` gives of their `Sketches`; files are looked at if there are `paths`."""
-        self._take, self._paths = take, paths
-        self._boxes = _boxes(take, count)
-        self._bordered = (self._boxes != WHOLE).any(1)
+        self._take, self._paths, self._count = take, paths, count
         self._ways: dict[tuple[int, int], _Way] = {}
+        self.wider: set[tuple[int, int]] = set()  # copies found so far of which the first shows more than the second
 
-    @property
-    def framed(self) -> Flags:
-        """Return which photos have a plain border on all four sides, (N,)."""
-        left, top, right, bottom = self._boxes.T
+    @cached_property
+    def _boxes(self) -> Doubles:
+        """Return the box inside each photo's border, (N, 4)."""
+        boxes = [self._boxes_of(np.arange(rows.start, rows.stop)) for rows in blocks(self._count, _PHOTOS)]
+        return np.concatenate([np.empty((0, 4)), *boxes])
+
+    def _boxes_of(self, photos: Ints) -> Doubles:
+        return boxes_without_border(self._take("grey", photos)).astype(np.float64)
+
+    @cached_property
+    def _bordered(self) -> Flags:
+        return (self._boxes != WHOLE).any(1)
+
+    def framed(self, photos: Ints) -> Flags:
+        """Return which of these photos, (n,), have a plain border on all four sides."""
+        left, top, right, bottom = self._boxes_of(photos).T
         return (left > 0) & (top > 0) & (right < SIDE) & (bottom < SIDE)
 
     @one_thread_each()
@@ -102,9 +114,13 @@ class Copies:
             return scores
         pairs = np.flatnonzero(~unseen).tolist()
         ways = [(self._paths[first[pair]], self._paths[second[pair]], there[pair]) for pair in pairs]
-        for pair, share in zip(pairs, progress.over(in_threads(_look, ways), "looking closer", len(ways)), strict=True):
+        looks = progress.over(in_threads(_look, ways), "looking closer", len(ways))
+        for pair, (share, (first_more, second_more)) in zip(pairs, looks, strict=True):
             if share:
                 scores[pair] = min(scores[pair], THRESHOLD - 0.01) * (1 - share)
+            if first_more or second_more:
+                one, other = int(first[pair]), int(second[pair])
+                self.wider.add((one, other) if first_more else (other, one))
         return scores
 
     # Candidates
@@ -226,23 +242,14 @@ def copies_in_words(score: float) -> str:
     return "look twice" if score >= LOOK_TWICE else "different shots"
 
 
-def _look(way: tuple[Path, Path, Doubles]) -> float:
-    """Return the share of two photos that differs; half, for somebody to look at, if one cannot be read."""
-    from samespace.search.closer_look import share_that_differs  # which imports OpenCV
+def _look(way: tuple[Path, Path, Doubles]) -> tuple[float, tuple[bool, bool]]:
+    """Return how two photos differ; by half, for somebody to look at, if one cannot be read."""
+    from samespace.search.closer_look import Difference, difference  # which imports OpenCV
 
     try:
-        return share_that_differs(*way)
+        return difference(*way)
     except UnreadablePhoto:
-        return 0.5
-
-
-def _boxes(take: Take, count: int) -> Doubles:
-    """Return the box inside each photo's border, (N, 4)."""
-    boxes = np.tile(np.array(WHOLE), (count, 1))
-    for rows in blocks(count, _PHOTOS):
-        photos = np.arange(rows.start, rows.stop)
-        boxes[rows] = boxes_without_border(take("grey", photos))
-    return boxes
+        return Difference(0.5)
 
 
 def _inner(box: Box, part: Box) -> Box:

@@ -100,6 +100,7 @@ _PAIR = np.dtype([("first", "<u8"), ("second", "<u8"), ("score", "<f4")])
 Pairs = npt.NDArray[np.void]
 _NOTHING: Pairs = np.empty(0, _PAIR)
 _NO_KEYS: Keys = np.empty(0, np.uint64)
+_COMPLETE = "all pairs compared"  # the note's name
 _SEAL = hashlib.sha256().digest_size
 
 
@@ -130,6 +131,30 @@ def searched(libraries: Sequence[Library], contents: Sequence[str], which: Remem
     """
     known = _read(_path(libraries[0], which))[1] if len(libraries) == 1 else _NO_KEYS
     return _places(_keys(contents), known) >= 0
+
+
+def is_complete(libraries: Sequence[Library], contents: Sequence[str], which: Remembrance) -> bool:
+    """Return whether a library remembers all pairs worth a score among exactly these photos: none need be looked for.
+
+    None of several libraries does, as in `searched`.
+    """
+    known = len(libraries) == 1 and libraries[0].note(_COMPLETE)
+    return bool(known and known == _all_of(contents, which)) and bool(searched(libraries, contents, which).all())
+
+
+def note_complete(library: Library, contents: Sequence[str], which: Remembrance) -> None:
+    """Note that a library remembers all pairs worth a score among these photos."""
+    if library.is_writable and library.note(_COMPLETE) != _all_of(contents, which):
+        with library.hold(wait=False) as held:
+            if held:
+                library.write_note(_COMPLETE, _all_of(contents, which))
+
+
+def _all_of(contents: Sequence[str], which: Remembrance) -> str:
+    """Return a fingerprint of these photos and of how their scores are computed."""
+    digest = hashlib.sha256(f"{which.kept.fingerprint} {which.name}".encode())
+    digest.update(np.sort(_keys(contents)).tobytes())
+    return digest.hexdigest()
 
 
 def remember_scores(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, shell_word
 from samespace.library.features import Features, Fields
 from samespace.library.library import FOLDER, Library, Photo
-from samespace.search import choose_compression
-from samespace.search.compression import Compression
 from samespace.search.look import Look
+
+if TYPE_CHECKING:
+    from samespace.search.compression import Compression
 
 _COMPRESSION, _INDEX = "compression.safetensors", "hnsw.usearch"  # files among a look's features
 
@@ -60,11 +61,17 @@ def vectors_of(library: Library, look: Look) -> Vectors:
 def compression_of(library: Library, look: Look) -> Compression | None:
     """Return the compression that the library keeps for the look's vectors; None if it keeps them as they are."""
     path = library.features_folder(look.extractor.fingerprint) / _COMPRESSION
-    return Compression.load(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    from samespace.search.compression import Compression  # few libraries have one
+
+    return Compression.load(path)
 
 
 def vectors_to_compress(library: Library, look: Look) -> Array:
     """Return vectors (N, D) to learn a compression from, the same in whatever order photos were scanned."""
+    from samespace.search import choose_compression
+
     if look.meaning == "same shot":
         raise SameSpaceError(
             "vectors that find copies are short already: scan with --backbone or --model to compress those"
@@ -81,6 +88,8 @@ def vectors_to_compress(library: Library, look: Look) -> Array:
 
 def imported_compression(file: Path, look: Look) -> Compression:
     """Read a compression that was trained elsewhere; refuse it if it is for vectors of another length."""
+    from samespace.search.compression import Compression
+
     compression = Compression.load(file)
     (dim,), _ = look.extractor.fields[look.field]
     if compression.dim_in != dim:

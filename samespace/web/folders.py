@@ -39,6 +39,10 @@ class Names(NamedTuple):
             if (name == text.lower() and _name(photo) == text) or str(photo.path) == text
         ]
 
+    def of_file(self, text: str) -> list[Photo]:
+        """Return photos whose file has this name, in whatever folder."""
+        return [photo for name, photo in self.photos if _file(name) == text.lower() and photo.path.name == text]
+
     def folder(self, name: str) -> Path | None:
         """Return the folder of this name, or None for the whole library."""
         if name.strip("/") and name.strip("/") not in self.folders:

@@ -43,7 +43,7 @@ async def _thumbnail(request: Request) -> Response:
     live, photo = _asked(request)
     if photo is None:
         return _missing(404)
-    if kind := label(photo.path.name):
+    if kind := unseen(photo):
         return _tile(kind, photo)
     if _is_known(request, photo):
         return Response(status_code=304, headers=_kept(request, photo))
@@ -62,7 +62,7 @@ async def _whole(request: Request) -> Response:
     _, photo = _asked(request)
     if photo is None:
         return _missing(404)
-    if kind := label(photo.path.name):
+    if kind := unseen(photo):
         return _tile(kind, photo)
     if _is_known(request, photo):
         return Response(status_code=304, headers=_kept(request, photo))
@@ -130,6 +130,11 @@ def _etag(photo: Photo) -> str:
 
 def _is_known(request: Request, photo: Photo) -> bool:
     return _etag(photo) in request.headers.get("if-none-match", "")
+
+
+def unseen(file: Photo) -> str:
+    """Return what to call a video or RAW file that shows no picture; "" for a photo."""
+    return "" if file.width else label(file.path.name)
 
 
 def _tile(kind: str, file: Photo) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samespace.base.photos import EXTENSIONS
 from samespace.library.library import Library
@@ -11,9 +12,9 @@ from samespace.library.scan import Scan, scan
 from samespace.search.look import Look, remember_look
 from samespace.search.same_shot import Sketches
 from samespace.search.vectors import vectors_of
-from samespace.words import search as sentences
-from samespace.words.encoder import Encoder
-from samespace.words.remembered_encoder import remember_encoder
+
+if TYPE_CHECKING:
+    from samespace.words.encoder import Encoder
 
 
 def scan_folders(
@@ -39,8 +40,13 @@ def scan_folders(
         vectors_of(library, look)
         if remember:
             remember_look(library, look)
+        # Loaded only for those who search by words.
         if matcher:
+            from samespace.words import search as sentences
+
             sentences.remember(library, look, matcher)
         if encoder:
+            from samespace.words.remembered_encoder import remember_encoder
+
             remember_encoder(library, encoder)
     return scanned

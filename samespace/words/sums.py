@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +64,8 @@ def search_by_sum(
     threshold: float | None = None,
     folder: Path | None = None,
     collapse: bool = True,
+    skip: Collection[Path] = (),
+    start: int = 0,
 ) -> SentenceHits:
     """Return the photos nearest to a sum, without those that are terms of it; captions do not count.
 
@@ -82,7 +84,7 @@ def search_by_sum(
     among = space.contents(folder) if folder else None
     ranking = sentences.ranking(_sum(terms, sentences.speaker, space.look), among, ())
     own = [Path(os.path.realpath(term.said)) for term in terms if term.is_photo]
-    hits = space.show(ranking, top, threshold, folder, collapse, own)
+    hits = space.show(ranking, top, threshold, folder, collapse, [*own, *skip], start)
     contents = {hit.photo.content for hit in hits}
     written = captions_of(library)
     unknown = [word for term in terms if not term.is_photo for word in _unknown(term.said, sentences.speaker)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -332,11 +333,11 @@ def test_heic_without_the_extra_says_how_to_get_it(
 
 def test_decoders_say_whether_heic_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
-        raise photos.metadata.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(photos.metadata, "version", lambda name: "9.8")
+    monkeypatch.setattr(metadata, "version", lambda name: "9.8")
     assert photos.decoders().endswith(", pillow-heif 9.8")
-    monkeypatch.setattr(photos.metadata, "version", missing)
+    monkeypatch.setattr(metadata, "version", missing)
     assert photos.decoders().endswith(", no HEIC")
 
 

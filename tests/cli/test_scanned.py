@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from samespace.base.kinds import raw_hint
 from tests.conftest import Run
 from tests.duplicates.conftest import write
 from tests.library.conftest import draw
 
 LOOKED_FOR = "No photos here (looked for jpg, jpeg, png, webp, bmp, gif, tif, tiff, avif, heic, heif)."
 NOT_LOOKED_AT = "Not looked at: 8 CR2, 12 MOV."
+HINT = "".join(f"{line}\n" for line in raw_hint({"CR2": 8}))  # without the extra
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def unseen(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", ["scan", "dedupe"])
 def test_a_folder_without_photos_is_told_and_gets_no_library(run: Run, unseen: Path, command: str) -> None:
-    assert run(command, unseen) == (0, f"{LOOKED_FOR} {NOT_LOOKED_AT}\n", "")
+    assert run(command, unseen) == (0, f"{LOOKED_FOR} {NOT_LOOKED_AT}\n{HINT}", "")
     assert not (unseen / ".samespace").exists()
     for path in unseen.rglob("*.*"):
         path.unlink()
@@ -54,7 +56,7 @@ def test_a_search_in_it_is_refused(run: Run, unseen: Path, tmp_path: Path) -> No
 def test_json_a_plan_and_a_report_are_written_all_the_same(run: Run, unseen: Path, tmp_path: Path) -> None:
     plan, report = tmp_path / "plan.json", tmp_path / "report.html"
     status, out, err = run("dedupe", unseen, "--json", "--plan", plan, "--report", report)
-    assert (status, err) == (0, f"{LOOKED_FOR} {NOT_LOOKED_AT}\n")
+    assert (status, err) == (0, f"{LOOKED_FOR} {NOT_LOOKED_AT}\n{HINT}")
     answer = json.loads(out)
     assert (answer["photos"], answer["groups"], answer["plan"]) == (0, [], str(plan))
     assert answer["not_compared"] == {"CR2": 8, "MOV": 12}
@@ -69,6 +71,7 @@ def test_of_several_folders_only_those_with_photos_get_a_library(run: Run, unsee
     status, out, _ = run("dedupe", tmp_path / "album", unseen)
     assert status == 0
     assert out.startswith(f"{unseen}: {LOOKED_FOR} {NOT_LOOKED_AT}\nnear duplicates")
+    assert not HINT or out.count(HINT) == 1
     assert (tmp_path / "album" / ".samespace").is_dir()
     assert not (unseen / ".samespace").exists()
 

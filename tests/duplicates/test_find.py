@@ -19,6 +19,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, open_photo
+from samespace.duplicates import find as find_module
 from samespace.duplicates.find import Comparison, find_duplicates
 from samespace.duplicates.group import GROUPINGS, THRESHOLDS, DedupeOptions, Duplicates, Group
 from samespace.duplicates.keeper import PROTECTED, RULES
@@ -31,7 +32,7 @@ from samespace.model.bare import for_backbone
 from samespace.model.learnt_points import Partners, Seen
 from samespace.model.pairs import TEST, find_photos
 from samespace.model.saved import Model, load
-from samespace.search import same_shot
+from samespace.search import copies, same_shot
 from tests.bit_rot import flipped
 
 NOON = 1_700_000_000
@@ -532,6 +533,32 @@ def test_compared_once_is_found_at_each_threshold(by: str, grouping: str, scanne
         assert outline(found) == outline(expected)
         assert scores(found) == pytest.approx(scores(expected), abs=1e-5)
     assert outline(comparison.at()) == outline(comparison.at(0.3))
+
+
+def test_photos_that_were_all_compared_are_looked_at_no_more(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers stay the same, at any threshold and however photos are grouped; one more is looked for again."""
+    folder = Path(shutil.copytree(album, tmp_path / "photos"))
+    library = Library(folder / FOLDER, create=True)
+    scan(library, [folder], [same_shot.Sketches()])
+    given, find, looks = Scanned(library, folder), copies.Copies.find, list[int]()
+    monkeypatch.setattr(copies.Copies, "find", lambda *asked: looks.append(1) or find(*asked))
+    given.find(DedupeOptions("near", reference=(folder / "old",)))
+    given.find(DedupeOptions("near"))
+    assert len(looks) == 2, "photos of a reference are not compared with each other"
+    for threshold, grouping in itertools.product([0.4, THRESHOLDS["near"], 0.9], GROUPINGS):
+        options = DedupeOptions("near", threshold, grouping)
+        found = given.find(options)
+        assert len(looks) == 2
+        with monkeypatch.context() as patch:
+            patch.setattr(find_module, "is_complete", lambda *_: False)
+            patch.setattr(copies.Copies, "find", find)
+            assert outline(given.find(options)) == outline(found)
+    smaller(folder / "1.png", folder / "one more.png")
+    scan(library, [folder], [same_shot.Sketches()])
+    assert any("one more.png" in group for group in names(given.find(DedupeOptions("near"))))
+    assert len(looks) == 3
 
 
 def test_a_look_that_a_lower_threshold_asked_for_changes_nothing(folder: Path) -> None:

@@ -69,6 +69,8 @@ def try_without_rights(where: str) -> None:
     (root / "shared").chmod(0o1777)
     for path in (root, root / "free", root / "free/a.jpg", root / "free/b.jpg", root / "closed/c.jpg"):
         os.chown(path, 65534, 65534)
+    import concurrent.futures  # noqa: F401 - what this user may not read later
+
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)

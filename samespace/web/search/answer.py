@@ -31,8 +31,8 @@ class SearchAnswer(Answer):
 
     look: str = Field(description="what photos are compared by")
     meaning: str = Field(
-        description="of the scores; fit: how much of the sentence is in the photo or its caption",
-        json_schema_extra={"enum": ["cosine", "fit", "probability", "same shot"]},
+        description="of the scores; fit: how much of the sentence is in the photo or its caption; sum: cosine to a sum",
+        json_schema_extra={"enum": ["cosine", "fit", "probability", "same shot", "sum"]},
     )
     photo: str | None = Field(description=f"stands for the photo that was sent, for {MINUTES} minutes")
     unknown: list[str] = Field(description="words of the sentence that nobody knows: they were left out")
@@ -54,7 +54,7 @@ def _search(request: Request, wanted: SearchQuery, photos: dict[str, Pixels]) ->
     found, captions = search.find(wanted), search.live.captions
     return SearchAnswer(
         look=space.look.name,
-        meaning="fit" if wanted.q else space.look.meaning,
+        meaning=found.meaning,
         photo=wanted.photo or None,
         unknown=found.unknown,
         hits=[_hit(hit, captions) for hit in found.hits],

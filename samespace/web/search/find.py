@@ -1,4 +1,4 @@
-"""Find photos by one of the library, by one from outside or by a sentence."""
+"""Find photos by one of the library, by one from outside, by a sentence or by a sum of both."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from samespace.web.folders import Names, names_of
 from samespace.web.render import live_of
 from samespace.web.search.kept_photos import MINUTES, KeptPhotos
 from samespace.web.search.query import SearchQuery
+from samespace.web.search.sums import typed_terms
 from samespace.web.state import LiveLibrary, Snapshot
 from samespace.words.search import search_by_sentence
 from samespace.words.stored_captions import LONGEST
+from samespace.words.sums import Term, search_by_sum
 
 if TYPE_CHECKING:
     from samespace.search.space import Hit, Query, Space
@@ -60,6 +62,7 @@ class Results(NamedTuple):
     further: int | None  # where the next ones start
     before: float  # the score of the one before them
     unknown: list[str]  # words of a sentence that were left out
+    meaning: str  # of the scores: "fit", "sum", or the look's
 
 
 class Searching(NamedTuple):
@@ -112,16 +115,18 @@ class Searching(NamedTuple):
             "skip": self.live.gone,
             "start": wanted.start - before,
         }
-        unknown: list[str] = []
+        unknown, meaning = list[str](), self.live.look.meaning
         if wanted.q:
-            hits, unknown = self._by_sentence(wanted.q, narrowed)
+            terms = self._terms(wanted.q)
+            meaning = "sum" if terms else "fit"
+            hits, unknown = self._by_words(wanted.q, terms, narrowed)
         else:
             query = self._query(wanted)
             with turn():
                 [hits] = self.space.search(query, **narrowed)
         further = wanted.start + wanted.top if len(hits) == top else None
         score = hits[0].score if before and hits else math.inf
-        return Results(hits[before : wanted.top + before], further, score, unknown)
+        return Results(hits[before : wanted.top + before], further, score, unknown, meaning)
 
     def _query(self, wanted: SearchQuery) -> Query:
         if wanted.like:
@@ -131,14 +136,21 @@ class Searching(NamedTuple):
             raise HTTPException(404, f"Your photo is remembered for {MINUTES} minutes only: drop it again.")
         return query
 
-    def _by_sentence(self, sentence: str, narrowed: dict[str, Any]) -> tuple[list[Hit], list[str]]:
-        space = self.space
-        if not self.live.understands:
+    def _terms(self, text: str) -> list[Term]:
+        sentences = self.snapshot.sentences
+        return typed_terms(text, self.names, self.there, bool(sentences and sentences.speaker.does_arithmetic))
+
+    def _by_words(self, sentence: str, terms: list[Term], narrowed: dict[str, Any]) -> tuple[list[Hit], list[str]]:
+        space, sentences = self.space, self.snapshot.sentences
+        if not self.live.understands or (terms and sentences is None):
             raise SameSpaceError(self.snapshot.why_mute or how_to_understand(self.live))
         if len(sentence) > LONGEST:
             raise SameSpaceError(f"a sentence of {len(sentence):,} characters is too long: {LONGEST:,} at most")
         with turn(), self.live.library() as library:
-            found = search_by_sentence(library, space, self.snapshot.sentences, sentence, **narrowed)
+            if terms:
+                found = search_by_sum(library, space, sentences, terms, **narrowed)
+            else:
+                found = search_by_sentence(library, space, sentences, sentence, **narrowed)
         return found.hits, found.unknown
 
 

@@ -19,17 +19,19 @@ from samespace.web.render import page, told
 from samespace.web.schema import read
 from samespace.web.search.find import Searching, how_to_understand, searching
 from samespace.web.search.query import MOST, PAGE, SearchQuery
+from samespace.web.search.sums import last_part
 from samespace.web.state import LiveLibrary, photo_id
 
 NAMES = 12  # photos that typed words are completed to
 BEGIN = 12  # photos that an empty page offers to begin with
 
-# What a search compares and what its scores mean, by the meaning of its look; "fit" for a sentence.
+# What a search compares and what its scores mean, by the meaning of its look; "fit" for a sentence, "sum" for a sum.
 ABOUT = {
     "probability": "Scores are the probability of the same space, by {name}.",
     "cosine": "Scores are the cosine similarity of {name} features, 1 for photos that look the same.",
     "same shot": "Scores say how likely it is the same photo, edited or not.",
     "fit": "Scores say how much of the sentence the photo or its caption matches, 1 for all.",
+    "sum": "Scores are the cosine similarity to the sum; captions do not count.",
 }
 
 NOTHING: dict[str, Any] = {
@@ -39,6 +41,7 @@ NOTHING: dict[str, Any] = {
     "further": None,
     "before": math.inf,
     "unknown": [],
+    "meaning": "",
     "of": None,
     "called": 0,
     "lacking": 0,
@@ -98,7 +101,7 @@ def _page(request: Request, live: LiveLibrary, wanted: SearchQuery, status: int,
     is_piece = "hx-request" in request.headers
     template = "search.html" if not is_piece else "search_hits.html" if wanted.start else "search_found.html"
     given = NOTHING | words
-    further, meaning = given["further"], "fit" if wanted.q else live.look.meaning
+    further, meaning = given["further"], given["meaning"] or ("fit" if wanted.q else live.look.meaning)
     given |= {
         "wanted": wanted,
         "onward": further and wanted.address(start=further, top=PAGE),
@@ -107,6 +110,7 @@ def _page(request: Request, live: LiveLibrary, wanted: SearchQuery, status: int,
         "about": _about(live, meaning),
         "why_mute": live.snapshot.why_mute,
         "understands": live.understands,
+        "adds": bool(live.snapshot.sentences and live.snapshot.sentences.speaker.does_arithmetic),
         "how": "" if live.understands else how_to_understand(live),
         "look": live.look,
         "mark": 0.0 if wanted.q else live.look.threshold or 0.0,
@@ -119,7 +123,7 @@ def _page(request: Request, live: LiveLibrary, wanted: SearchQuery, status: int,
 
 def _about(live: LiveLibrary, meaning: str) -> str:
     """Say what the scores mean. A model's are probabilities, however its vectors are kept."""
-    if meaning == "fit":
+    if meaning in ("fit", "sum"):
         return ABOUT[meaning]
     look, space = live.look, live.snapshot.space
     about, method = ABOUT[look.meaning].format(name=look.name), space.vectors.compression if space else "none"
@@ -131,7 +135,7 @@ def _about(live: LiveLibrary, meaning: str) -> str:
 def complete(request: Request) -> Response:
     """Show the photos that typed words may name, as the choices of the box."""
     search, given = searching(request), request.query_params
-    found = search.names.called(given.get("q", ""))
+    found = search.names.called(last_part(given.get("q", "")))
     wanted = read(SearchQuery, {name: given[name] for name in ("folder", "threshold", "all") if name in given})
     return page(request, "search_names.html", photos=search.there(found)[:NAMES], wanted=wanted)
 

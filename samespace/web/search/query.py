@@ -28,7 +28,8 @@ class SearchQuery(Sent):
     q: Annotated[str, AfterValidator(str.strip)] = Field(
         default="",
         validation_alias=AliasChoices("sentence", "q"),
-        description=f"what photos show, or captions say; {LONGEST:,} characters at most",
+        description=f"what photos show, or captions say; {LONGEST:,} characters at most. Sentences and photos, by "
+        "name, are added and subtracted by + and - between blanks: kitchen + photo.jpg - people",
     )
     names: SkipJsonSchema[Flag] = False
     folder: str = Field(default="", description="only photos below it; its name from the folder that was scanned")

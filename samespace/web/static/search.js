@@ -127,7 +127,15 @@ function choose(next) {
 names.addEventListener("htmx:afterSwap", () => showNames(document.activeElement === box && names.children.length > 0));
 box.addEventListener("blur", () => showNames(false));
 names.addEventListener("pointerdown", (event) => event.preventDefault()); // so that the box keeps the focus until the click
-names.addEventListener("click", (event) => go(event.target.closest("li")?.dataset.like));
+names.addEventListener("click", (event) => take(event.target.closest("li")));
+/** Go on with a photo that was chosen; in a sum, write its name as the last term. */
+function take(choice) {
+  const [before] = box.value.match(/^.*(?:^|\s)[+-]\s+/) ?? [];
+  if (!before || !choice) return go(choice?.dataset.like);
+  box.value = before + choice.dataset.name;
+  names.replaceChildren();
+  showNames(false);
+}
 function go(place) { if (place) location.assign(place); }
 
 box.addEventListener("keydown", (event) => {
@@ -136,7 +144,7 @@ box.addEventListener("keydown", (event) => {
     const by = event.key === "ArrowDown" ? 1 : -1;
     if (names.hidden && by > 0 && !(box.value.trim() && all.length)) cards()[0]?.focus();
     else if (all.length) { showNames(true); choose(all[(Math.max(at, by > 0 ? -1 : 0) + by + all.length) % all.length]); }
-  } else if (event.key === "Enter" && at >= 0 && !names.hidden) go(all[at].dataset.like);
+  } else if (event.key === "Enter" && at >= 0 && !names.hidden) take(all[at]);
   else if (event.key === "Escape") {
     if (!names.hidden) showNames(false);
     else if (box.value) { box.value = ""; names.replaceChildren(); } else box.blur();

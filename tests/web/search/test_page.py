@@ -33,6 +33,7 @@ from samespace.words.caption_set import Captioned, CaptionSet
 from samespace.words.matcher import Matcher
 from samespace.words.photo_features import Featured, FeatureSource, combine_fields, feature_source_of
 from samespace.words.stored_captions import LibraryCaptions
+from samespace.words.sums import Term, search_by_sum
 from samespace.words.train_matcher import Recipe, train
 from tests.conftest import COLOUR_LOOK, ROOT, Colours, draw
 
@@ -226,6 +227,50 @@ def test_pages_of_a_sentence_joined_are_one_long_page(client, live, matcher, top
 def test_what_is_no_sentence_is_refused_in_one(client, matcher, sentence, error):
     assert error in ask(client, 400, sentence=sentence)["error"]
     assert client.get("/search", params={"q": sentence}).status_code == 200
+
+
+@pytest.fixture
+def adding(matcher, monkeypatch) -> None:
+    """The matcher can add and subtract, as one of cosines does."""
+    monkeypatch.setattr(Matcher, "does_arithmetic", True)
+
+
+def test_a_sum_finds_what_the_terminal_finds(client, live, adding):
+    added = live.snapshot.photos[like(live, "2023/05 bedroom.jpg")].path
+    answer = ask(client, sentence="a kitchen + 2023/05 bedroom.jpg - a teal bed", top=5)
+    terms = [Term(1, "a kitchen", False), Term(1, str(added), True), Term(-1, "a teal bed", False)]
+    with live.library() as library:
+        expected = search_by_sum(library, live.snapshot.space, live.snapshot.sentences, terms, 5).hits
+    assert [hit["id"] for hit in answer["hits"]] == [photo_id(hit.photo.path) for hit in expected]
+    assert answer["meaning"] == "sum" and "2023/05 bedroom.jpg" not in names(answer["hits"])
+    page = client.get("/search", params={"q": "a kitchen + 2023/05 bedroom.jpg"}).text
+    assert "cosine similarity to the sum" in page and "kitchen + photo.jpg - people" in page
+    completed = client.get("/search/names", params={"q": "a kitchen + 05 bed"}).text
+    assert 'data-name="2023/05 bedroom.jpg"' in completed
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ("a kitchen +", "A kitchen +: a sign lacks a sentence or a photo after it."),
+        ("a kitchen + 05 bedroom.jpg", "2 photos are called 05 bedroom.jpg: add the folder of the one you mean."),
+        ("- a kitchen", "Everything is subtracted: add a sentence or a photo, as in kitchen - people."),
+        ("a kitchen + none.jpg", "No photo of this library is called none.jpg: type a name that the box offers."),
+    ],
+)
+def test_what_is_no_sum_is_refused_in_a_sentence(client, adding, asked, error):
+    assert ask(client, 400, sentence=asked)["error"] == error
+
+
+def test_who_cannot_add_says_so_and_finds_by_sentences(client, matcher):
+    assert ask(client, sentence="a bed - a kitchen")["meaning"] == "fit"
+    assert "--measure order cannot add" in ask(client, 400, sentence="a bed + 2023/05 bedroom.jpg")["error"]
+
+
+def test_a_sign_between_words_is_a_sentence_to_captions(client, live):
+    captioned(live, _05="a bed - and a parrot")
+    assert names(ask(client, sentence="bed - parrot")["hits"]) == ["2023/05 bedroom.jpg"]
+    assert "Text search is not set up" in ask(client, 400, sentence="bed + 2023/05 bedroom.jpg")["error"]
 
 
 def test_half_a_character_is_no_word(client, matcher):

@@ -1,0 +1,53 @@
+"""Keep a photo that shows more than its crop, even if the crop is kept for another reason: its camera data, perhaps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from samespace.search.pair_scores import Scored, ScorePairs
+from samespace.search.same_shot import THRESHOLD
+
+Wider = set[tuple[int, int]]  # copies of which the first shows more than the second, by rows of a table
+
+_LOWER, _HIGHER = 2, 4  # what a remembered score is raised by if the photo with the lower or higher content shows more
+
+
+def noted(scored: Scored, wider: Wider, contents: Sequence[str]) -> Scored:
+    """Return the scores of pairs of `contents` as libraries remember them: raised by what says which photo shows more.
+
+    Each pair names its lower row first.
+    """
+    numbers = {(min(pair), max(pair)): _LOWER if contents[pair[0]] < contents[pair[1]] else _HIGHER for pair in wider}
+    rows = np.flatnonzero(np.isin(scored.first, [first for first, _ in numbers])).tolist()
+    scores = scored.scores.copy()
+    for row in rows:
+        scores[row] += numbers.get((int(scored.first[row]), int(scored.second[row])), 0)
+    return scored._replace(scores=scores)
+
+
+def without_notes(remembered: Scored, contents: Sequence[str]) -> tuple[Scored, Wider]:
+    """Return the scores that are remembered, and which photos show more than their crops."""
+    first, second, scores = remembered
+    wider: Wider = set()
+    for number in np.flatnonzero(scores >= _LOWER).tolist():
+        lower, higher = sorted((int(first[number]), int(second[number])), key=contents.__getitem__)
+        wider.add((lower, higher) if scores[number] < _HIGHER else (higher, lower))
+    return remembered._replace(scores=np.where(scores >= _LOWER, scores % _LOWER, scores)), wider
+
+
+class Widest:
+    """Which photos show more than their crops, as far as it was seen when they were scored."""
+
+    def __init__(self, wider: Wider, score: ScorePairs) -> None:
+        """Go by what is known to be `wider`, which grows as pairs are scored."""
+        self._wider, self._score = wider, score
+
+    def loses(self, row: int, kept: Collection[int]) -> bool:
+        """Return whether a kept row is a crop of this one, and no kept copy shows all that it shows."""
+        if row in kept or not any((row, other) in self._wider for other in kept):
+            return False
+        others = np.array(sorted(kept), np.intp)
+        scores = self._score(np.full(len(others), row, np.intp), others)
+        return all((row, int(other)) in self._wider for other in others[scores >= THRESHOLD])
