@@ -180,8 +180,9 @@ def _checked(model: Any, about: dict[str, Any], name: str, lacks_pooler: bool = 
     network = Pretrained(model, about["side"], about["resample"]).eval()
     try:
         with torch.no_grad():
-            *maps, vectors = network(torch.zeros(1, 3, SIZE, SIZE))
-            again = network(torch.zeros(1, 3, SIZE, SIZE))[-1]
+            photo = torch.linspace(-1, 1, 3 * SIZE**2).view(1, 3, SIZE, SIZE)  # no two places are alike
+            *maps, vectors = network(photo)
+            again = network(photo)[-1]
         if vectors.ndim != 2 or any(min(each.shape[2:]) < 2 for each in maps):
             raise ValueError("no places")
     except Exception as error:  # of many kinds, by network
