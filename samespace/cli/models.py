@@ -149,7 +149,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def backbone(arguments: argparse.Namespace) -> None:
-    """Convert a network of torchvision's or Hugging Face's to ONNX, once.
+    """Convert a network of torchvision or Hugging Face to ONNX.
 
     Where torch is installed: its weights are fetched, of torchvision checked by the hash that it published, and kept in
     the cache. NAME may be a name on the Hub (facebook/dinov2-small) or a folder; of these only safetensors are read.

@@ -303,7 +303,7 @@ def test_a_mistake_is_one_line_and_status_1(
 def test_an_unknown_backbone_is_a_mistake_too(run: Run, photos: tuple[Path, ...]) -> None:
     status, out, err = run("compare", *photos[:2], "--backbone", "resnet51")
     assert (status, out) == (1, "")
-    assert err.splitlines()[-1].startswith("error: unknown backbone 'resnet51': choose one of")
+    assert err.splitlines()[-1].startswith("error: unknown backbone 'resnet51', did you mean resnet50? choose one of")
 
 
 @pytest.fixture(scope="module")
