@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
@@ -41,21 +42,23 @@ class Half(nn.Module):
 
     def __init__(self, model: Any, half: str) -> None:
         super().__init__()
-        self.model, self.half = model, half
+        self.model, self.sees = model, half == "vision"
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
-        if self.half == "vision":
-            found = self.model.vision_model(pixel_values=given).pooler_output
-            return self.model.visual_projection(found)
-        return self.model.text_projection(self.model.text_model(input_ids=given).pooler_output)
+        if self.sees:
+            found: torch.Tensor = self.model.visual_projection(
+                self.model.vision_model(pixel_values=given).pooler_output
+            )
+        else:
+            found = self.model.text_projection(self.model.text_model(input_ids=given).pooler_output)
+        return found
 
 
-def write_model(folder: Path) -> CLIPModel:
+def write_model(folder: Path) -> Any:
     """Write a network of the size of CLIP ViT-B/32, which the configuration's own defaults are, and return it."""
     torch.manual_seed(0)
-    config = CLIPConfig()
-    config.text_config.bos_token_id, config.text_config.eos_token_id = 1, 2
-    model = CLIPModel(config).eval()
+    model: Any = CLIPModel(CLIPConfig(text_config={"bos_token_id": 1, "eos_token_id": 2}))
+    model.eval()
     model.save_pretrained(folder)
     vocabulary = {word: number for number, word in enumerate((*SPECIALS, *WORDS))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
@@ -82,7 +85,7 @@ def write_pair(model: Any, source: Path, folder: Path) -> None:
         ("text", torch.full((1, 16), 2), "input_ids", "text_embeds"),
     ):
         torch.onnx.export(
-            Half(model, half).eval(),
+            Half(model, half).train(False),
             (given,),
             folder / "onnx" / f"{half}_model.onnx",
             input_names=[taken],
@@ -96,7 +99,7 @@ def measure(encoders: dict[str, Encoder], photos: int, rounds: int) -> list[Row]
     """Return the best rate of each engine, which take turns."""
     pixels = np.random.default_rng(0).integers(0, 256, (photos, 256, 256, 3), np.uint8)
     sentences = [" ".join(np.random.default_rng(number).permutation(WORDS)) for number in range(4 * photos)]
-    jobs = {
+    jobs: dict[str, tuple[int, Callable[[Encoder], object]]] = {
         "photos": (photos, lambda encoder: [encoder.embed_photos(pixels[at : at + 32]) for at in range(0, photos, 32)]),
         "sentences": (len(sentences), lambda encoder: encoder.embed_sentences(sentences)),
     }
