@@ -40,23 +40,24 @@ class Row(NamedTuple):
 class Half(nn.Module):
     """One of the two networks, whose vectors alone are returned."""
 
-    def __init__(self, model: Any, sees: bool) -> None:
+    def __init__(self, model: Any, half: str) -> None:
         super().__init__()
-        self.model, self.sees = model, sees
+        self.model, self.sees = model, half == "vision"
 
-    def forward(self, given: torch.Tensor) -> Any:
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
         if self.sees:
-            found = self.model.vision_model(pixel_values=given).pooler_output
-            return self.model.visual_projection(found)
-        return self.model.text_projection(self.model.text_model(input_ids=given).pooler_output)
+            found: torch.Tensor = self.model.visual_projection(
+                self.model.vision_model(pixel_values=given).pooler_output
+            )
+        else:
+            found = self.model.text_projection(self.model.text_model(input_ids=given).pooler_output)
+        return found
 
 
 def write_model(folder: Path) -> Any:
     """Write a network of the size of CLIP ViT-B/32, which the configuration's own defaults are, and return it."""
     torch.manual_seed(0)
-    config: Any = CLIPConfig()
-    config.text_config.bos_token_id, config.text_config.eos_token_id = 1, 2
-    model: Any = CLIPModel(config)
+    model: Any = CLIPModel(CLIPConfig(text_config={"bos_token_id": 1, "eos_token_id": 2}))
     model.eval()
     model.save_pretrained(folder)
     vocabulary = {word: number for number, word in enumerate((*SPECIALS, *WORDS))}
@@ -84,7 +85,7 @@ def write_pair(model: Any, source: Path, folder: Path) -> None:
         ("text", torch.full((1, 16), 2), "input_ids", "text_embeds"),
     ):
         torch.onnx.export(
-            Half(model, half == "vision").eval(),
+            Half(model, half).train(False),
             (given,),
             folder / "onnx" / f"{half}_model.onnx",
             input_names=[taken],
