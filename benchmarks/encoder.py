@@ -45,12 +45,9 @@ class Half(nn.Module):
         self.model, self.sees = model, half == "vision"
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
-        if self.sees:
-            found: torch.Tensor = self.model.visual_projection(
-                self.model.vision_model(pixel_values=given).pooler_output
-            )
-        else:
-            found = self.model.text_projection(self.model.text_model(input_ids=given).pooler_output)
+        half = self.model.vision_model if self.sees else self.model.text_model
+        project = self.model.visual_projection if self.sees else self.model.text_projection
+        found: torch.Tensor = project(half(given).pooler_output)
         return found
 
 
