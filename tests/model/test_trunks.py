@@ -32,7 +32,7 @@ from samespace.search.look import choose_look
 
 DEEP = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64}
 STAGES = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]}
-WINDOWS = {"embed_dim": 8, "depths": [1, 1, 2, 2], "num_heads": [1, 1, 2, 2]}
+WINDOWS = {"embed_dim": 8, "depths": [1, 1, 1, 2], "num_heads": [1, 1, 2, 2]}
 
 
 def pixels(count: int = 2) -> Any:
@@ -212,6 +212,8 @@ def test_a_model_of_hugging_face_answers_as_by_itself(kind: str, sides: tuple[in
         others = 5 if kind == "dinov3" else 1  # tokens that stand for no place
         places = found.hidden_states[3][:, others:]
         assert off(stages[2].flatten(2).transpose(1, 2), places) < 1e-3
+    if kind in ("vit", "convnext"):  # nothing in them that others have not
+        return
     vectors_, fine, coarse = as_onnx(backbone)
     assert off(vectors_, expected) < 1e-3
     assert (fine.shape[2:], coarse.shape[2:]) == ((sides[1],) * 2, (sides[2],) * 2)
