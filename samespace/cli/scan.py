@@ -67,6 +67,10 @@ def scan(arguments: argparse.Namespace) -> None:
         scanned = scan_folders(
             library, below, look, arguments.matcher, extensions, arguments.follow_links, encoder=encoder
         )
+        if arguments.points:
+            from samespace.search.kept_points import find_all_points
+
+            find_all_points(library)
         is_worth_it = scanned.photos or scanned.not_compared
         commands = _next_commands(arguments, library, below, look) if is_worth_it else {}
         show.show_scan(scanned, commands, extensions)
@@ -99,6 +103,11 @@ def scan_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--import", dest="imported", type=Path, metavar="FOLDER", help="first take over what experiments/embed wrote"
+    )
+    parser.add_argument(
+        "--points",
+        action="store_true",
+        help="look now for points that prove one room, not when they are needed",
     )
     matcher_option(parser, "enable search by sentence with this matcher, which `samespace match train` writes")
     encoder_option(parser, "enable search by sentence with this CLIP or SigLIP model: a folder, or a Hugging Face name")

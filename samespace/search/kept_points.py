@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -42,6 +42,15 @@ def partners_of(libraries: Sequence[Library], photos: Sequence[tuple[int, Photo]
     return lambda first, second: np.nan_to_num(score(first, second)).astype(np.int64)
 
 
+def find_all_points(library: Library) -> None:
+    """Find the points of every photo in a library, and keep them there: what later comparisons would take time for."""
+    with library.hold():
+        library.forget_damaged(Points())
+        rows = library.rows(Points())
+        for _ in _find(library, [photo for photo in library.photos() if photo.content not in rows]):
+            pass
+
+
 def kept_points(library: Library, photo: Photo) -> Array | None:
     """Return the points that a library keeps of a photo, (BYTES,), or None if it keeps none or they are damaged."""
     try:
@@ -55,18 +64,23 @@ def _points(library: Library, photos: Sequence[Photo]) -> list[Array | None]:
     if library.is_writable:
         library.forget_damaged(Points())
     rows = library.rows(Points())
-    lacking = [photo for photo in photos if photo.content not in rows]
     found: dict[str, Array] = {}
-    with progress.bar("looking closely", len(lacking), disable=not lacking) as bar:
-        for some in blocks(len(lacking), AT_ONCE):
-            block = lacking[some]
-            seen = zip(block, in_threads(find_points, [photo.path for photo in block]), strict=True)
-            new = {photo.content: points for photo, points in seen if points is not None}
-            if new and library.is_writable:
-                library.keep(Points(), Rows(list(new), {"points": np.stack(list(new.values()))}))
-            found |= new
-            bar.update(len(block))
+    for new in _find(library, [photo for photo in photos if photo.content not in rows]):
+        found |= new
     kept = [photo for photo in photos if photo.content in rows]
     features = library.features(Points(), kept).take("points")
     found |= {photo.content: points for photo, points in zip(kept, features, strict=True)}
     return [found.get(photo.content) for photo in photos]
+
+
+def _find(library: Library, photos: Sequence[Photo]) -> Iterator[dict[str, Array]]:
+    """Yield the points of photos that a library has none of, by content, some at a time, once they are kept."""
+    with progress.bar("looking closely", len(photos), disable=not photos) as bar:
+        for some in blocks(len(photos), AT_ONCE):
+            block = photos[some]
+            seen = zip(block, in_threads(find_points, [photo.path for photo in block]), strict=True)
+            new = {photo.content: points for photo, points in seen if points is not None}
+            if new and library.is_writable:
+                library.keep(Points(), Rows(list(new), {"points": np.stack(list(new.values()))}))
+            yield new
+            bar.update(len(block))

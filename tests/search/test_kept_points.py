@@ -16,6 +16,7 @@ from samespace.model.points import Points
 from samespace.search import kept_points
 from samespace.search.kept_points import partners_of
 from samespace.search.same_shot import Sketches
+from tests.conftest import Run
 
 FIRST, SECOND = np.array([0, 0, 1]), np.array([1, 2, 2])
 
@@ -53,6 +54,21 @@ def test_the_second_time_nothing_is_opened_or_compared(
     monkeypatch.setattr(kept_points, "find_points", not_again)
     monkeypatch.setattr(kept_points, "count_partners", not_again)
     assert counted(library) == first
+
+
+def test_points_of_all_photos_are_found_ahead_if_asked(
+    library: Library, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = counted(library)
+    shutil.rmtree(library.features_folder(Points.fingerprint))
+    library.close()
+    for _ in range(2):  # the second time there are none to find
+        assert run("scan", folder, "--library", library.folder, "--points")[0] == 0
+        again = Library(library.folder)
+        assert again.rows(Points()).keys() == {photo.content for photo in again.photos()}
+        monkeypatch.setattr(kept_points, "find_points", None)
+        assert counted(again) == first
+        again.close()
 
 
 def test_points_that_are_kept_need_no_photo(library: Library, folder: Path) -> None:
