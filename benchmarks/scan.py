@@ -119,7 +119,7 @@ def inference(arguments: argparse.Namespace) -> Row:
     def work() -> int:
         done = 0
         while done < max(512, len(paths)):
-            done += len(extractor.extract(pixels)["vectors"])
+            done += len(extractor.extract(pixels[:])["vectors"])  # another array each time: one seen again is not run
         return done
 
     return timed(work)
