@@ -45,7 +45,7 @@ def normalised(photos: Any) -> Tensor:
 
 
 def off(found: Any, expected: Any) -> float:
-    """How far numbers are from others, as a share of their spread."""
+    """Return how far numbers are from others, as a share of their spread."""
     found, expected = np.asarray(found), np.asarray(expected)
     return float(np.abs(found - expected).max() / expected.std())
 
