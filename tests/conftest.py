@@ -129,7 +129,7 @@ def _converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most tests save the same few networks, and converting one takes as long as all else that they do."""
 
     def convert(graph: graphs.Graph) -> bytes:
-        key = f"{graph.sheet.of_materials or graph.sheet.fingerprint} {graph.sheet.outputs}"
+        key = graph.sheet.of_graph
         return _converted.get(key) or _converted.setdefault(key, _to_onnx(graph))
 
     monkeypatch.setattr(graphs, "to_onnx", convert)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from samespace.base.errors import SameSpaceError
 from samespace.base.kinds import SIDECARS, label
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
-from samespace.base.raw_preview import raw_photos
+from samespace.base.raw_preview import raw_photos, stem
 
 DATABASE = "library.sqlite"  # a folder that holds this is a library's own
 
@@ -69,7 +69,7 @@ def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool 
             continue
         if any(entry.name == DATABASE for entry in entries):
             continue
-        partners = {_stem(entry) for entry in entries if entry.name.lower().endswith((*EXTENSIONS, *SIDECARS))}
+        partners = {stem(entry.name) for entry in entries if entry.name.lower().endswith((*EXTENSIONS, *SIDECARS))}
         raw = raw_photos((entry.name for entry in entries), EXTENSIONS) if sees_raw else ()
         for entry in entries:
             if _is_folder(entry, follow_links):
@@ -77,7 +77,7 @@ def walk(root: Path, extensions: Sequence[str] = EXTENSIONS, follow_links: bool 
             elif entry.name.lower().endswith(wanted) and _is_file(entry, follow_links):
                 found.files.append(entry)
             elif label(entry.name) and _is_file(entry, follow_links):
-                beside = Beside(entry, not partners.isdisjoint((_stem(entry), entry.name.casefold())))
+                beside = Beside(entry, not partners.isdisjoint((stem(entry.name), entry.name.casefold())))
                 (found.raw if entry.name in raw else found.beside).append(beside)
     return found
 
@@ -91,10 +91,6 @@ def _first_visit(folder: str, walked: set[tuple[int, int]]) -> bool:
 
 def file_name(entry: os.DirEntry[str]) -> bytes:
     return os.fsencode(entry.name)
-
-
-def _stem(entry: os.DirEntry[str]) -> str:
-    return entry.name.rpartition(".")[0].casefold()
 
 
 def _is_folder(entry: os.DirEntry[str], follow_links: bool) -> bool:

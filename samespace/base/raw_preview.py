@@ -38,11 +38,12 @@ def raw_photos(names: Iterable[str], photo_kinds: tuple[str, ...]) -> set[str]:
     """
     names = list(names)
     raw = [name for name in names if is_raw(name)] if reads_raw() else []
-    photos = {_stem(name) for name in names if name.lower().endswith(photo_kinds)} if raw else set()
-    return {name for name in raw if photos.isdisjoint((_stem(name), name.casefold()))}
+    photos = {stem(name) for name in names if name.lower().endswith(photo_kinds)} if raw else set()
+    return {name for name in raw if photos.isdisjoint((stem(name), name.casefold()))}
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """Return a file's name without its extension, the same for names that differ in case."""
     return name.rpartition(".")[0].casefold()
 
 

@@ -107,9 +107,10 @@ class Comparison:
         if options.kind == "same-space" and photos.all:
             self._copies = self._sketched(libraries)
             self._same_shot = Remembered(one_shot(self._copies, photos.firsts()), len(photos), self._known)
-        self._wider = self._copies.wider if self._copies else set()
-        self._wider |= wider
-        self._widest = Widest(self._wider, self._same_shot)
+        if self._copies:
+            wider |= self._copies.wider
+            self._copies.wider = wider  # where copies that are found from now on are noted, too
+        self._widest = Widest(wider, self._same_shot)
         first, second = pairs = listed(candidates)
         allowed = ~photos.barred(first, second)
         self._score(first[allowed], second[allowed])  # all in one go: from here on they are remembered
@@ -171,7 +172,7 @@ class Comparison:
         is_new = len(scored.scores) > len(self._known.scores) or (searched_all and not self._searched.all())
         if self.options.kind != "exact" and is_new:
             contents = list(self._photos.rows)
-            told = noted(scored, self._wider, contents)
+            told = noted(scored, self._widest.wider, contents)
             for library in libraries:
                 remember_scores(library, contents, told, REMEMBRANCE, searched_all)
         if is_complete:

@@ -38,16 +38,16 @@ def without_notes(remembered: Scored, contents: Sequence[str]) -> tuple[Scored, 
 
 
 class Widest:
-    """Which photos show more than their crops, as far as it was seen when they were scored."""
+    """Knows which photos show more than their crops, as far as it was seen when they were scored."""
 
     def __init__(self, wider: Wider, score: ScorePairs) -> None:
         """Go by what is known to be `wider`, which grows as pairs are scored."""
-        self._wider, self._score = wider, score
+        self.wider, self._score = wider, score
 
     def loses(self, row: int, kept: Collection[int]) -> bool:
         """Return whether a kept row is a crop of this one, and no kept copy shows all that it shows."""
-        if row in kept or not any((row, other) in self._wider for other in kept):
+        if row in kept or not any((row, other) in self.wider for other in kept):
             return False
         others = np.array(sorted(kept), np.intp)
         scores = self._score(np.full(len(others), row, np.intp), others)
-        return all((row, int(other)) in self._wider for other in others[scores >= THRESHOLD])
+        return all((row, int(other)) in self.wider for other in others[scores >= THRESHOLD])

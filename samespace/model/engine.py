@@ -26,6 +26,11 @@ class Sheet(NamedTuple):
     of_materials: str = ""  # of the materials that are kept, if it sees any
     former: tuple[str, ...] = ()  # fingerprints that earlier versions gave to what is kept
 
+    @property
+    def of_graph(self) -> str:
+        """Return what tells a graph from others: where rooms are compared, it is the one that materials are seen by."""
+        return f"{self.of_materials or self.fingerprint} {self.outputs}"
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         return self._asdict()

@@ -91,9 +91,7 @@ def is_portable() -> bool:
 
 
 def _convert(graph: graphs.Graph) -> bytes:
-    # Of a network that compares rooms, the graph shows what materials are seen in; its head decides the rest.
-    sheet = graph.sheet
-    key = f"{sheet.of_materials or sheet.fingerprint} {sheet.outputs}"
+    key = graph.sheet.of_graph
     if key not in _converted:
         content = graphs.to_onnx(graph)
         _converted.clear()

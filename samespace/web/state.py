@@ -46,6 +46,11 @@ class Snapshot(NamedTuple):
         """Return everything that has an id."""
         return ChainMap(self.photos, self.others or {})
 
+    @property
+    def adds(self) -> bool:
+        """Tell if sentences are understood that can be added and subtracted."""
+        return self.sentences is not None and self.sentences.speaker.does_arithmetic
+
 
 class _Captions(NamedTuple):
     """Captions as they were last read from their file."""

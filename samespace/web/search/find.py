@@ -137,8 +137,7 @@ class Searching(NamedTuple):
         return query
 
     def _terms(self, text: str) -> list[Term]:
-        sentences = self.snapshot.sentences
-        return typed_terms(text, self.names, self.there, bool(sentences and sentences.speaker.does_arithmetic))
+        return typed_terms(text, self.names, self.there, self.snapshot.adds)
 
     def _by_words(self, sentence: str, terms: list[Term], narrowed: dict[str, Any]) -> tuple[list[Hit], list[str]]:
         space, sentences = self.space, self.snapshot.sentences
