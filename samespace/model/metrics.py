@@ -133,8 +133,12 @@ def sure_threshold(logits: Array, labels: Array) -> float:
 
 def _just_below(logits: Array, place: int) -> float:
     """Return what lies between a distinct logit, by its place from the highest down, and the next: rounding is safe."""
-    distinct = np.unique(logits)[::-1]
-    return float(distinct[place : place + 2].mean()) if place + 1 < len(distinct) else float(distinct[place]) - 1
+    distinct = np.unique(np.asarray(logits, np.float64))[::-1]
+    if place + 1 == len(distinct):
+        return float(distinct[place]) - 1
+    at, below = distinct[place : place + 2]
+    middle = (at + below) / 2
+    return float(middle if middle > below else at)  # nothing lies between neighbours among floats
 
 
 def among_nearest(listed: Ints, logits: Array, same: int, most: int = 20) -> float:

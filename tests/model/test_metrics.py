@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
 
@@ -100,6 +100,7 @@ def test_where_no_pair_is_a_duplicate_figures_are_numbers() -> None:
 
 
 @given(tied | spread)
+@example((np.array([np.nextafter(-15, 0), -15]), np.array([1, 0])))
 def test_the_even_threshold_has_the_best_balanced_accuracy(pairs: Scored) -> None:
     logits, labels = pairs
     best = metrics.balanced_accuracy(logits, labels, metrics.even_threshold(logits, labels))
@@ -108,6 +109,7 @@ def test_the_even_threshold_has_the_best_balanced_accuracy(pairs: Scored) -> Non
 
 
 @given(tied | spread)
+@example((np.array([np.nextafter(-15, 0), -15]), np.array([1, 0])))
 def test_from_the_sure_threshold_on_99_percent_are_right(pairs: Scored) -> None:
     logits, labels = pairs
     sure = logits >= metrics.sure_threshold(logits, labels)
