@@ -19,6 +19,7 @@ from samespace.base.photos import SIZE, Pixels
 from samespace.model import hub
 from samespace.model.engine import OPSET, OnnxEngine, Sheet, has_runtime
 from samespace.model.extract import NetworkExtractor, of_backbone
+from samespace.model.names import is_known, unknown
 from samespace.model.preprocessing import FILES
 
 _VERSION = "graph 1"  # another one for whatever changes what is converted
@@ -79,6 +80,11 @@ def _can_convert(name: str) -> bool:
 
 
 def _lacking(name: str) -> SameSpaceError:
+    """Return what to raise where a backbone cannot be converted, or cannot be one."""
+    if not is_known(name):
+        return unknown(name)
+    if Path(name).is_file():
+        return SameSpaceError(f"{name} is not a backbone: give a name, a folder, or a network in an .onnx file")
     return SameSpaceError(_NEEDS.format(name, "train,clip" if hub.is_named(name) else "train"))
 
 
