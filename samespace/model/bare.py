@@ -50,6 +50,12 @@ def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
     return of_backbone(OnnxEngine(content, path, sheet), sheet)
 
 
+def why_lacking(name: str) -> str:
+    """Return why a backbone of ImageNet weights cannot be used here; "" if it can."""
+    is_kept = has_runtime() and _folder(name, "imagenet").exists()
+    return "" if is_kept or find_spec("torch") else str(_lacking(name))
+
+
 def convert(name: str, weights: str = "imagenet") -> Path:
     """Convert a backbone to ONNX unless that has been done; return the folder that it is kept in."""
     folder = _folder(name, weights)
