@@ -30,10 +30,10 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.once import fingerprint
 from samespace.model import metrics
 from samespace.model.backbone import Backbone, make_backbone
-from samespace.model.families import CHOICES, is_known
 from samespace.model.feature_bank import Maps, bank
 from samespace.model.heads import Embeddings
 from samespace.model.known import Known
+from samespace.model.names import CHOICES, is_known
 from samespace.model.network import HEADS, TRAINABLE, TwinNetwork
 from samespace.model.pairs import AIRBNB, Photos
 from samespace.model.room_network import RoomNetwork

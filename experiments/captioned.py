@@ -22,7 +22,7 @@ from torch import Tensor
 from experiments.config import ANY, WEIGHTS, Kind, check, make_parser, whole_number
 from experiments.trial import Export, GlobalBatches, Metrics, Rows, TrialLog, run, train_on_cluster
 from samespace.base.errors import SameSpaceError
-from samespace.model.families import CHOICES, is_known
+from samespace.model.names import CHOICES, is_known
 from samespace.search.look import choose_look
 from samespace.words.photo_features import Featured, read_featured
 from samespace.words.training_loop import Batch, Lesson, into_file

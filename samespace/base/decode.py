@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from samespace.base.arrays import Doubles
-from samespace.base.raw_preview import preview_in
+from samespace.base.raw_preview import is_raw, preview_in
 
 # All that Pillow may open, whatever a file is called: it knows more formats, and runs Ghostscript for one of them.
 FORMATS = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"})
@@ -93,6 +94,20 @@ def identified(file: BinaryIO) -> Image.Image:
     if _is_heif(head):  # whatever its name: phones have called such files .jpg
         learn_heif()
     return Image.open(file, formats=sorted(FORMATS & Image.OPEN.keys()))
+
+
+def is_seen_in_part(path: Path) -> bool:
+    """Tell whether a file holds more than the picture that is decoded: it is RAW, moves, or has several pages.
+
+    What cameras add to a JPEG, such as a smaller picture, does not count.
+    """
+    if is_raw(path):
+        return True
+    try:
+        with path.open("rb") as file, identified(file) as image:
+            return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:  # as many ways to be damaged as decoders have
+        return False
 
 
 def why_unidentified(head: bytes) -> str:

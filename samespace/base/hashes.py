@@ -25,7 +25,7 @@ def wavelet_hash(photo: Image.Image) -> np.uint64:
     try:
         import imagehash
     except ImportError:
-        raise SameSpaceError("training needs ImageHash: pip install 'samespace[train]'") from None
+        raise SameSpaceError("labelled photos need ImageHash: pip install 'samespace[train]'") from None
     # An ImageHash of 64 bits prints itself as 16 hexadecimal digits.
     return np.uint64(int(str(imagehash.whash(photo, image_scale=HASHED_SIZE)), 16))
 

@@ -18,6 +18,10 @@ _XMP_RATING = re.compile(rb"xmp:Rating\s*(?:=\s*[\"']|>)\s*[1-5]")
 # The sum of the luminance table that the JPEG standard suggests, which libjpeg calls quality 50.
 _STANDARD = 3688
 
+_BITS = {"1": 1, "L": 8, "LA": 8, "P": 8, "PA": 8, "I": 16, "I;16": 16, "I;16B": 16, "F": 32}  # 24 in other modes
+_GREY = _BITS.keys() - {"P", "PA"}
+_OF_COLOUR = 64
+
 
 class Origin(NamedTuple):
     """Hold what a header tells; of a file that cannot be read, nothing."""
@@ -26,6 +30,7 @@ class Origin(NamedTuple):
     extras: int = 0  # how many of place and rating it has, which people add later as well
     format: str = ""  # Pillow's name, such as JPEG
     quality: int = 0  # of a JPEG, from 1 to 100, by libjpeg's scale; 0 for other formats
+    colours: int = 0  # bits that say a pixel, and more if they say its colour
     resaved: bool = False  # format and quality are those of the photo that this one was made of: see `resaved.py`
 
 
@@ -55,7 +60,7 @@ def _origin(image: Image.Image) -> Origin:
     ]
     extras = (_LATITUDE in _folder(exif, _GPS_FOLDER)) + _is_rated(image, exif)
     camera = 1 + sum(written) if extras or any(written) else 0
-    return Origin(camera, extras, _format(image), _quality(image))
+    return Origin(camera, extras, _format(image), _quality(image), _colours(image))
 
 
 def _folder(exif: Image.Exif, tag: int) -> dict[int, object]:
@@ -82,6 +87,14 @@ def _format(image: Image.Image) -> str:
     if name == "TIFF" and "jpeg" in str(image.info.get("compression")):
         return "JPEG in TIFF"
     return "JPEG" if name == "MPO" else name
+
+
+def _colours(image: Image.Image) -> int:
+    """Return how many bits say a pixel, where any colour counts for more than the finest grey."""
+    bits = _BITS.get(image.mode, 24)
+    if bits == 24 and ";16" in str(getattr(image, "tile", "")):  # which Pillow decodes to 8 bits a channel
+        bits = 48
+    return bits if image.mode in _GREY else _OF_COLOUR + bits
 
 
 def _quality(image: Image.Image) -> int:

@@ -58,7 +58,7 @@ def dedupe(arguments: argparse.Namespace) -> int:
     everywhere = outermost([*real(arguments.folders), *options.reference, *options.against])
     look = _look_of_kind(arguments)
     if options.thorough:
-        from samespace.model.learnt_points import package
+        from samespace.model.lightglue import package
         from samespace.search.evidence import NO_PROOF
 
         if look.model and not look.model.rooms:

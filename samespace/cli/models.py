@@ -25,12 +25,15 @@ def compare(arguments: argparse.Namespace) -> None:
     points, and --thorough looks twice for them.
     """
     from samespace.base.pictures import refuse_foreign_picture
+    from samespace.model.lightglue import package
     from samespace.model.points import PROOF
     from samespace.search.explain import draw, find_proof, in_words, see
 
     photos = [arguments.photo0, arguments.photo1]
     if arguments.explain:  # before the work, not after it
         refuse_foreign_picture(arguments.explain)
+    if arguments.thorough:
+        package()
     proof = find_proof(*map(see, photos))
     if arguments.thorough:
         from samespace.model.learnt_points import LearntPoints
@@ -108,11 +111,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
     --split validation measures the spaces that training held out, and gives the figures that training reported.
     """
     from samespace.base.once import default_cache
+    from samespace.model.lightglue import package
     from samespace.search.evaluate import evaluate as evaluate_model
     from samespace.search.evaluate import plot, refuse_foreign_plot
 
     if arguments.plot:  # before the work, not after it
         refuse_foreign_plot(arguments.plot)
+    if arguments.thorough:
+        package()
     model = samespace.load(arguments.model)
     evaluation = evaluate_model(model, arguments.root, arguments.split, default_cache(), arguments.thorough)
     if arguments.plot:

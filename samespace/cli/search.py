@@ -51,7 +51,7 @@ def search(arguments: argparse.Namespace) -> int:
 
     _refuse_mixture(arguments)
     refuse_nonsense(arguments.top, arguments.threshold)
-    if any(word in ("+", "-") for word in arguments.asked):
+    if any(map(_holds_a_sign, arguments.asked)):
         from samespace.cli.search_by_sentence import search_by_sum
 
         return search_by_sum(arguments)
@@ -79,6 +79,11 @@ def search(arguments: argparse.Namespace) -> int:
         shown = found if arguments.like else answered
         show.show_answers(shown, len(answered), space, threshold, arguments.top)
     return 1 if unreadable or not found else 0
+
+
+def _holds_a_sign(word: str) -> bool:
+    """Return whether a word of a search is a sign, or a sum in quotes; a photo's name may look like one."""
+    return word in ("+", "-") or (not {"+", "-"}.isdisjoint(word.split()) and not os.path.isfile(word))  # noqa: PTH113
 
 
 def compress(arguments: argparse.Namespace) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
+from itertools import chain
 
 from samespace.base.text import count, readable
 from samespace.cli import show
@@ -16,8 +18,8 @@ from samespace.words.encoder import Encoder
 from samespace.words.search import SentenceHits, sentences_of
 from samespace.words.search import search_by_sentence as search
 from samespace.words.sentences import Sentences
+from samespace.words.sums import parts_of, terms_of
 from samespace.words.sums import search_by_sum as search_sum
-from samespace.words.sums import terms_of
 
 FIT = "how much of the sentence the photo or its caption shows; 1 is all"
 Found = Callable[[Library, Space, "Sentences | None"], SentenceHits]
@@ -35,7 +37,8 @@ def search_by_sentence(arguments: argparse.Namespace, sentence: str) -> int:
 
 def search_by_sum(arguments: argparse.Namespace) -> int:
     """Print the photos that fit sentences and photos, added and subtracted; return 0 if there are any, else 1."""
-    terms = terms_of(arguments.asked, names_photo)
+    parts = [[word] if os.path.isfile(word) else parts_of(word) for word in arguments.asked]  # noqa: PTH113
+    terms = terms_of([*chain(*parts)], names_photo)
     narrowed = arguments.top, arguments.threshold, arguments.folder, not arguments.all
 
     def found(library: Library, space: Space, sentences: Sentences | None) -> SentenceHits:

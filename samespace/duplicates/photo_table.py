@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from samespace.base.arrays import Array, Flags, Ints
+from samespace.base.decode import is_seen_in_part
 from samespace.base.hashes import hamming
 from samespace.base.photos import Details
-from samespace.base.raw_preview import is_raw
 from samespace.duplicates.group import DedupeOptions, Verdicts
 from samespace.duplicates.scores import JoinedFeatures
 from samespace.library.library import Library, Photo
@@ -103,7 +103,7 @@ class PhotoTable:
     def same_pixels(self, libraries: Sequence[Library]) -> Candidates:
         """Return the pairs of rows with the same pixels; only rows of equal size and similar hash are decoded."""
         firsts = self.firsts()
-        alike = [row for row in _alike(firsts) if not is_raw(firsts[row].path)]  # whose preview may be another's, too
+        alike = [row for row in _alike(firsts) if not is_seen_in_part(firsts[row].path)]
         self.decode(libraries, alike)
         by_pixels: dict[str, list[int]] = {}
         for row in alike:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy.typing as npt
 
 from samespace.base import arrays
 from samespace.base.arrays import Array, Doubles, Floats, Ints, blocks
+from samespace.base.decode import is_seen_in_part
 from samespace.base.errors import SameSpaceError
-from samespace.base.raw_preview import is_raw
 from samespace.duplicates.bursts import are_two_shots
 from samespace.library.features import Features
 from samespace.library.library import Photo
@@ -67,14 +68,15 @@ class Scoring(NamedTuple):
 def one_shot(copies: Copies, photos: Sequence[Photo]) -> Callable[[Ints, Ints], Array]:
     """Return the score of copies, where photos that a camera took at two times are none, however alike.
 
-    Nor is a RAW file, of which only the preview was seen.
+    Nor is a file of which only a part was seen: a RAW file's preview, the beginning of an animation, or the first page.
     """
+    seen_in_part = cache(lambda row: is_seen_in_part(photos[row].path))
 
     def score(first: Ints, second: Ints) -> Array:
         scores = copies(first, second)
         for pair in np.flatnonzero(scores >= same_shot.THRESHOLD).tolist():
-            one, other = photos[first[pair]], photos[second[pair]]
-            if is_raw(one.path) or is_raw(other.path) or are_two_shots(one, other):
+            one, other = int(first[pair]), int(second[pair])
+            if seen_in_part(one) or seen_in_part(other) or are_two_shots(photos[one], photos[other]):
                 scores[pair] = same_shot.THRESHOLD - 0.01
         return scores
 

@@ -55,7 +55,7 @@ class Lock:
                 self._lock.acquire()
         except OSError as error:
             raise SameSpaceError(
-                f"{self._folder} cannot be written ({error.strerror}): give --library PATH, a folder that can"
+                f"{self._folder} cannot be written ({error.strerror}): make it writable, or give --library PATH"
             ) from error
         return True
 

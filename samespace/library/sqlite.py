@@ -99,6 +99,8 @@ class Database:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise SameSpaceError(f"no room for {self.file}: free some, and run it again") from error
             raise SameSpaceError(f"{self.file} cannot be used: {error}") from error
         except sqlite3.DatabaseError as error:
             if type(error) is not sqlite3.DatabaseError:

@@ -17,9 +17,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from samespace.base.errors import SameSpaceError, exit_status
 from samespace.base.photos import SIZE
 from samespace.model import whole
-from samespace.model.families import CHOICES, NAMES, Net, unknown
+from samespace.model.families import NAMES, Net
 from samespace.model.hub import files_of, is_named
 from samespace.model.layers import FoldedConv, merge
+from samespace.model.names import CHOICES, unknown
 from samespace.model.weights import fetch_imagenet, read_state
 from samespace.model.whole import VisionTransformer
 

@@ -19,6 +19,7 @@ from samespace.base.photos import SIZE, Pixels
 from samespace.model import hub
 from samespace.model.engine import OPSET, OnnxEngine, Sheet, has_runtime
 from samespace.model.extract import NetworkExtractor, of_backbone
+from samespace.model.names import is_known, unknown
 from samespace.model.preprocessing import FILES
 
 _VERSION = "graph 1"  # another one for whatever changes what is converted
@@ -47,6 +48,12 @@ def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise SameSpaceError(f"{folder} is damaged ({error}): delete it, and it is made again") from error
     return of_backbone(OnnxEngine(content, path, sheet), sheet)
+
+
+def why_lacking(name: str) -> str:
+    """Return why a backbone of ImageNet weights cannot be used here; "" if it can."""
+    is_kept = has_runtime() and _folder(name, "imagenet").exists()
+    return "" if is_kept or find_spec("torch") else str(_lacking(name))
 
 
 def convert(name: str, weights: str = "imagenet") -> Path:
@@ -79,6 +86,11 @@ def _can_convert(name: str) -> bool:
 
 
 def _lacking(name: str) -> SameSpaceError:
+    """Return what to raise where a backbone cannot be converted, or cannot be one."""
+    if not is_known(name):
+        return unknown(name)
+    if Path(name).is_file():
+        return SameSpaceError(f"{name} is not a backbone: give a name, a folder, or a network in an .onnx file")
     return SameSpaceError(_NEEDS.format(name, "train,clip" if hub.is_named(name) else "train"))
 
 

@@ -1,16 +1,14 @@
-"""Know torchvision's networks by name: which families can be backbones, and where each is cut in three."""
+"""Know where each of torchvision's networks that can be a backbone is cut in three."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor, nn
 
-from samespace.base.errors import SameSpaceError
-from samespace.model.hub import is_named
 from samespace.model.layers import Cells, PooledConv
+from samespace.model.names import SIZES
 
 Pieces = tuple[nn.Module, nn.Module, nn.Module]  # see `Backbone`
 Net = Any  # a torchvision network, whose layers are attributes without types
@@ -90,38 +88,20 @@ CUTS: dict[str, Cut] = {
     "vgg16": _vgg,
 }
 
-# The rest of their families; two whose ONNX files would exceed 2 GB are left out.
-_GIGAFLOPS = ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")
-_FAMILIES: dict[str, tuple[Cut | None, tuple[str, ...]]] = {
-    "resnet": (_resnet, ("18", "34", "101", "152")),
-    "resnext": (_resnet, ("50_32x4d", "101_32x8d", "101_64x4d")),
-    "wide_resnet": (_resnet, ("50_2", "101_2")),
-    "regnet_x_": (_regnet, _GIGAFLOPS),
-    "regnet_y_": (_regnet, _GIGAFLOPS),
-    "efficientnet_": (_mobilenet(6), (*(f"b{size}" for size in range(8)), "v2_s", "v2_m", "v2_l")),
-    "convnext_": (_convnext, ("tiny", "small", "base", "large")),
-    "swin_": (_swin, ("t", "s", "b", "v2_t", "v2_s", "v2_b")),
-    "vit_": (None, ("b_16", "b_32", "l_16", "l_32")),
+_FAMILIES: dict[str, Cut | None] = {
+    "resnet": _resnet,
+    "resnext": _resnet,
+    "wide_resnet": _resnet,
+    "regnet_x_": _regnet,
+    "regnet_y_": _regnet,
+    "efficientnet_": _mobilenet(6),
+    "convnext_": _convnext,
+    "swin_": _swin,
+    "vit_": None,
 }
 
 # How to cut each network; None for transformers, which are used whole: see whole.py.
 NAMES: dict[str, Cut | None] = {
     **CUTS,
-    **{family + size: cut for family, (cut, sizes) in _FAMILIES.items() for size in sizes},
+    **{family + size: cut for family, cut in _FAMILIES.items() for size in SIZES[family]},
 }
-
-CHOICES = (
-    f"choose one of {', '.join(CUTS)}, another of torchvision's ResNet, ResNeXt, RegNet, EfficientNet, ConvNeXt, Swin "
-    "or ViT, or a vision model of the Hugging Face Hub by name (facebook/dinov2-small) or folder"
-)
-
-
-def is_known(name: Any) -> bool:
-    """Tell if anything can be a backbone's name: one of torchvision's, a model's on the Hub, or a folder's."""
-    return isinstance(name, str) and (name in NAMES or is_named(name))
-
-
-def unknown(name: str) -> SameSpaceError:
-    """Return what to raise if there is no backbone of this name."""
-    near = get_close_matches(name, NAMES, n=1)
-    return SameSpaceError(f"unknown backbone {name!r}{f', did you mean {near[0]}?' if near else ':'} {CHOICES}")

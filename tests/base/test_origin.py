@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -78,6 +80,19 @@ def test_a_format_is_told_by_its_content(tmp_path: Path) -> None:
     assert origin_of(saved(tmp_path, "photo.png").rename(tmp_path / "photo.jpg")).format == "PNG"
     assert origin_of(saved(tmp_path, "photo.tif", compression="jpeg")).format == "JPEG in TIFF"
     assert origin_of(saved(tmp_path, "photo.tif", compression="tiff_lzw")).format == "TIFF"
+
+
+def test_colour_counts_for_more_than_grey_and_a_palette_for_less(tmp_path: Path) -> None:
+    colour = Image.radial_gradient("L").convert("RGB")
+    deep = colour.convert("I;16")
+    pictures = [colour.convert("1"), colour.convert("L"), deep, colour.convert("P"), colour]
+    found = []
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{number}.png")
+        found.append(origin_of(tmp_path / f"{number}.png").colours)
+    cv2.imwrite(str(tmp_path / "deep.png"), np.zeros((8, 8, 3), np.uint16))
+    found.append(origin_of(tmp_path / "deep.png").colours)
+    assert found == sorted(set(found))
 
 
 def test_a_png_is_not_decoded_for_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

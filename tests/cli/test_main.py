@@ -29,7 +29,7 @@ from samespace.cli.main import main
 from samespace.duplicates.plan_files import plan_files
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
-from samespace.model import learnt_points
+from samespace.model import learnt_points, lightglue
 from samespace.model.bare import for_backbone
 from samespace.model.learnt_points import Partners, Seen
 from samespace.model.pairs import TEST, find_photos
@@ -168,6 +168,7 @@ def test_compare_looks_twice_and_draws_what_that_finds(
             middle = np.full((40, 2), 120, np.float32)
             return [Partners(middle, middle, np.ones(40, np.float32)) for _ in pairs]
 
+    monkeypatch.setattr(lightglue, "package", lambda: None)
     monkeypatch.setattr(learnt_points, "LearntPoints", Found)
     arguments = ["compare", photos[0], photos[-1], *RANDOM, "--json", "--explain", tmp_path / "proof.png"]
     _, once, _ = run(*arguments)

@@ -103,7 +103,8 @@ def test_training_that_was_stopped_goes_on(
         (["match", "train", "{photos}", *RANDOM], "has no photo with a .txt of its name beside it"),
         (["match", "evaluate", "none.safetensors", "{photos}"], "none.safetensors: no such file"),
         (["match", "evaluate", "{photo}", "{photos}"], "is not a matcher, or damaged"),
-        (["match", "none.jpg", "--captions", "{photos}"], "match.safetensors: no such file"),
+        (["match", "x.jpg", "--captions", "{photos}"], "match.safetensors: no such file: name a matcher, or train one"),
+        (["caption", "{photos}"], "caption.safetensors: no such file: name a captioner, or train one"),
     ],
 )
 def test_mistakes_are_one_sentence(run: Run, rooms: Path, words: list[str], told: str) -> None:

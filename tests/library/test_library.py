@@ -105,7 +105,7 @@ def test_a_library_that_cannot_be_written_can_be_read(root: Path, monkeypatch: p
     with pytest.raises(SameSpaceError, match=r"library\.sqlite cannot be used: attempt to write a readonly database"):
         library.add_verdict("a", "b", True)
     monkeypatch.setattr(FileLock, "acquire", lambda *_, **__: os.open("/proc/none", os.O_CREAT))
-    with pytest.raises(SameSpaceError, match=r"cannot be written \(.*\): give --library PATH"):
+    with pytest.raises(SameSpaceError, match=r"cannot be written \(.*\): make it writable, or give --library"):
         scan(library, [root])
 
 

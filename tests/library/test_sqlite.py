@@ -42,3 +42,14 @@ def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(SameSpaceError, match=r"library\.sqlite is not a library: move it away, and scan again"):
         Database(tmp_path / "library.sqlite", BOOKS, writable=True)
     assert [name for (name,) in db.execute("SELECT name FROM sqlite_master")] == ["pens"]
+
+
+def test_a_full_disk_is_told_with_the_way_out(tmp_path: Path) -> None:
+    database = Database(tmp_path / "library.sqlite", BOOKS, writable=True)
+    database.query("PRAGMA max_page_count = 2")
+    with (
+        pytest.raises(SameSpaceError, match=r"no room for .*library\.sqlite: free some, and run it again"),
+        database.transaction(),
+    ):
+        database.run("INSERT INTO books VALUES (?)", "x" * 99999)
+    assert database.query("SELECT title FROM books") == []

@@ -264,6 +264,8 @@ def test_a_backbone_is_converted_once_and_then_needs_no_torch(
     (folder,) = {bare.convert(BACKBONE, "none"), bare.convert(BACKBONE, "none")}
     assert sorted(path.name for path in folder.iterdir()) == ["network.onnx", "sheet.json"]
     before = for_backbone(BACKBONE, "none")
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"\xff\xd8")
     with monkeypatch.context() as patch:
         for package in ("torch", "torchvision", "onnx"):
             patch.setitem(sys.modules, package, None)
@@ -271,6 +273,10 @@ def test_a_backbone_is_converted_once_and_then_needs_no_torch(
         assert np.array_equal(after.extract(pixels[:3])["vectors"], before.extract(pixels[:3])["vectors"])
         with pytest.raises(SameSpaceError, match=r"resnet50 must be converted once, by torch and onnx: pip install"):
             for_backbone("resnet50", "none")
+        with pytest.raises(SameSpaceError, match=r"unknown backbone 'resnet51', did you mean resnet50"):
+            for_backbone("resnet51", "none")
+        with pytest.raises(SameSpaceError, match=r"photo\.jpg is not a backbone: give a name, a folder, or .* \.onnx"):
+            for_backbone(str(photo), "none")
     with pytest.raises(SameSpaceError, match="unknown backbone"):
         bare.convert("\udcff", "none")
     content = (folder / "network.onnx").read_bytes()

@@ -23,9 +23,10 @@ from samespace.model import backbone as backbone_module
 from samespace.model import bare, graphs
 from samespace.model.backbone import IMAGENET_MEAN, IMAGENET_STD, make_backbone
 from samespace.model.engine import OnnxEngine
-from samespace.model.families import NAMES, is_known
+from samespace.model.families import NAMES
 from samespace.model.feature_bank import to_tensor
 from samespace.model.model_folder import read
+from samespace.model.names import is_known
 from samespace.model.network import TwinNetwork
 from samespace.model.write import describe, rebuild, write_model
 from samespace.search.look import choose_look

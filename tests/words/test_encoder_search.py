@@ -116,6 +116,11 @@ def test_a_sum_of_sentences_and_photos_is_a_sum_of_vectors(library: Path, photos
         run("search", "-", "people", "+", photos / "3.png", "--library", library, "--json", "--all")[1],
         expected(model, photos, (1, "3.png"), (-1, "people")),
     )
+    quoted = f"green kitchen + {photos / '3.png'} - people"
+    agree(
+        run("search", quoted, "--library", library, "--json", "--all")[1],
+        expected(model, photos, (1, "green kitchen"), (1, "3.png"), (-1, "people")),
+    )
     printed = run("search", "green", "+", "bed", "--library", library)[1]
     assert printed.splitlines()[0] == "green + bed"
     assert printed.splitlines()[-1] == "scores: cosine to the sum; captions do not count"

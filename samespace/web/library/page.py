@@ -18,6 +18,7 @@ from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import full_path, readable
 from samespace.duplicates import plan_files, quarantine
 from samespace.library.library import FOLDER, Photo
+from samespace.model.bare import why_lacking
 from samespace.web.address import Address
 from samespace.web.folders import base_of, deepest_of, name_from
 from samespace.web.render import live_of, page
@@ -239,6 +240,7 @@ def _show(request: Request) -> Response:
     elsewhere = "" if live.folder.name == FOLDER else f" --library {full_path(live.folder)}"
     commands = [f"samespace scan {full_path(root)}{elsewhere}" for root in live.roots]
     words = {"backbone": BACKBONE, "scan": request.app.state.scans.latest, "locked": locked, "commands": commands}
+    words["lacking"] = why_lacking(BACKBONE)
     words["undo"] = f"samespace undo --library {full_path(live.folder)}"
     return page(request, template, 200, told=described, **words)
 

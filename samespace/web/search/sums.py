@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from samespace.base.errors import SameSpaceError
@@ -10,19 +9,12 @@ from samespace.base.photos import EXTENSIONS
 from samespace.base.text import readable
 from samespace.library.library import Photo
 from samespace.web.folders import Names
-from samespace.words.sums import SIGNS, Term, terms_of
-
-_SIGN = re.compile(r"(?:^|\s+)([+-])(?=\s|$)")  # a word of its own: living-room is a word
-
-
-def parts_of(text: str) -> list[str]:
-    """Return the signs of a sum and what stands between them; of a sentence, the sentence alone."""
-    return [part for part in map(str.strip, _SIGN.split(text)) if part]
+from samespace.words.sums import SIGN, SIGNS, Term, parts_of, terms_of
 
 
 def last_part(text: str) -> str:
     """Return what is typed after the last sign: a name is completed there."""
-    return _SIGN.split(text)[-1].strip()
+    return SIGN.split(text)[-1].strip()
 
 
 def typed_terms(

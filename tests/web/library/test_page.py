@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,6 +72,16 @@ def test_the_figures_are_those_of_the_photos(client: TestClient, live: LiveLibra
     damaged = {"name": "2023/damaged.jpg", "more": ""}
     assert told["unreadable"] == [{"reason": "not an image this program knows", "number": 1, "files": [damaged]}]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", told["scanned"])
+
+
+def test_a_network_that_cannot_be_had_here_is_not_offered(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "data-backbone" in client.get("/library").text
+    monkeypatch.setitem(sys.modules, "torch", None)
+    shown = client.get("/library").text
+    assert "data-backbone" not in shown and "pip install &#39;samespace[train]&#39;" in shown
 
 
 def test_commands_on_the_page_work_from_anywhere(
