@@ -198,7 +198,7 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
 
 def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
     """Refuse before an hour of work, not after it."""
-    from samespace.base.own_files import refuse_foreign
+    from samespace.base.own_files import refuse_foreign, refuse_missing_folder
     from samespace.cli.plans import refuse_other_kind
     from samespace.duplicates.plan import is_plan
 
@@ -212,8 +212,7 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
     if arguments.model and arguments.kind != "same-space":
         raise SameSpaceError(f"--model cannot find {arguments.kind} duplicates: add --kind same-space")
     for path in filter(None, (arguments.plan, arguments.report)):
-        if not path.parent.is_dir():
-            raise SameSpaceError(f"cannot write {path}: make the folder {path.parent} first")
+        refuse_missing_folder(path)
     if arguments.report:
         from samespace.cli.report import is_report  # the page's code takes long to load
 

@@ -199,7 +199,11 @@ def test_without_lightglue_nothing_is_done_and_one_sentence_says_why(
 
 def test_a_proof_is_not_drawn_over_anything_else(run: Run, photos: tuple[Path, ...], tmp_path: Path) -> None:
     (tmp_path / "holiday.png").write_bytes(photos[0].read_bytes())
-    for name, said in (("holiday.png", "not a picture that samespace drew"), ("proof.jpg", "ends in .png")):
+    for name, said in (
+        ("holiday.png", "not a picture that samespace drew"),
+        ("proof.jpg", "ends in .png"),
+        ("no/p.png", "make the folder"),
+    ):
         status, _, err = run("compare", *photos[:2], *RANDOM, "--explain", tmp_path / name)
         assert status == 1 and said in err
     assert (tmp_path / "holiday.png").read_bytes() == photos[0].read_bytes()
