@@ -28,6 +28,13 @@ _OURS = (
 _DEEP = {"features", "quarantine"}  # of their folders, the entries are looked at too; whoever goes deeper looks again
 
 
+def no_library(folder: Path) -> SameSpaceError:
+    """Return the error of a folder that is no library; if it holds one, that may be meant."""
+    if (folder / FOLDER / DATABASE).is_file():
+        return SameSpaceError(f"no library at {folder}: give {folder / FOLDER}")
+    return SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
+
+
 def make_folder(folder: Path) -> None:
     """Make a library's folder unless it is there; refuse one where no library could be made."""
     if folder.is_symlink() and not (folder / DATABASE).is_file():
