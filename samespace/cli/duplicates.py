@@ -209,8 +209,9 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
                 f"{each} is inside a folder of --reference or --against, where nothing may be removed: name another DIR"
             )
     refuse_elsewhere(arguments.prefer, real([*arguments.folders, *arguments.reference, *arguments.against]))
-    if arguments.model and arguments.kind != "same-space":
-        raise SameSpaceError(f"--model cannot find {arguments.kind} duplicates: add --kind same-space")
+    if has_look(arguments) and arguments.kind != "same-space":
+        option = "--model" if arguments.model else "--backbone"
+        raise SameSpaceError(f"{option} cannot find {arguments.kind} duplicates: add --kind same-space")
     for path in filter(None, (arguments.plan, arguments.report)):
         refuse_missing_folder(path)
     if arguments.report:

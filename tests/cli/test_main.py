@@ -261,6 +261,8 @@ def test_export_says_what_it_wrote(run: Run, model_folders: dict[str, Path], tmp
         (["dedupe", "{photo}"], "{photo} is not a folder"),
         (["dedupe", "{here}", "--threshold", "2"], "a threshold of 2 is out of range"),
         (["dedupe", "{here}", "--kind", "same-space", "--model", "{here}"], "no model in {here}"),
+        (["dedupe", "{here}", "--model", "{here}"], "--model cannot find near duplicates: add --kind same-space"),
+        (["dedupe", "{here}", "--backbone", "resnet50"], "--backbone cannot find near duplicates: add --kind same-"),
         (["dedupe", "{here}", "--thorough"], "--thorough finds no more near duplicates: add --kind same-space"),
         (
             ["dedupe", "{here}", "--thorough", "--kind", "same-space", "--model", "{twins}"],
