@@ -133,7 +133,7 @@ def _refuse_mixture(arguments: argparse.Namespace) -> None:
     if bool(arguments.like) != bool(arguments.within):
         raise SameSpaceError("--like DIR1 and --in DIR2 belong together: give both")
     if bool(arguments.asked) == bool(arguments.like):
-        raise SameSpaceError("give a photo or a sentence to search for, or --like DIR1 --in DIR2")
+        raise SameSpaceError("give either a photo or a sentence to search for, or --like DIR1 --in DIR2")
     if arguments.like and arguments.folder:
         raise SameSpaceError("--folder does not go with --like: --in already names the folder to search")
 
