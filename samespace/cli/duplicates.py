@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
 from samespace.cli.options import (
-    folder,
     folder_options,
     has_look,
     libraries_of,
@@ -245,7 +244,7 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, metavar="P", help="lowest score of a duplicate, up to 1")
     parser.add_argument(
         "--against",
-        type=folder,
+        type=Path,
         nargs="+",
         default=[],
         metavar="DIR",
@@ -253,7 +252,7 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reference",
-        type=folder,
+        type=Path,
         nargs="+",
         default=[],
         metavar="DIR",

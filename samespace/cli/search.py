@@ -14,7 +14,6 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.cli.options import (
     encoder_option,
-    folder,
     has_look,
     libraries_of,
     library_option,
@@ -227,8 +226,8 @@ def search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "asked", nargs="*", metavar="PHOTO | WORDS", help="photos, or a sentence, to search for, or a sum"
     )
-    parser.add_argument("--like", type=folder, metavar="DIR1", help="search for all photos in this folder …")
-    parser.add_argument("--in", dest="within", type=folder, metavar="DIR2", help="… in this one")
+    parser.add_argument("--like", type=Path, metavar="DIR1", help="search for all photos in this folder …")
+    parser.add_argument("--in", dest="within", type=Path, metavar="DIR2", help="… in this one")
     library_option(parser, "library to search (default: the nearest at or above the current folder, else above PHOTO)")
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="results for each photo (default: %(default)s)"
@@ -239,7 +238,7 @@ def search_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="lowest score to show (default: for copies and with --like the look's own, otherwise none)",
     )
-    parser.add_argument("--folder", type=folder, metavar="F", help="show only photos in this folder")
+    parser.add_argument("--folder", type=Path, metavar="F", help="show only photos in this folder")
     matcher_option(parser, "understand WORDS with this (default: what the library was scanned with)")
     encoder_option(parser, "understand WORDS with this, which the library was scanned with")
     parser.add_argument("--all", action="store_true", help="show every copy as a result of its own")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
 from samespace.cli.options import (
-    folder,
     libraries_of,
     library_option,
     look_of,
@@ -51,7 +50,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `samespace serve`."""
     parser.add_argument(
         "folder",
-        type=folder,
+        type=Path,
         nargs="?",
         metavar="DIR",
         help="folder of photos (default: those of the library at or above the current folder)",
