@@ -201,7 +201,7 @@ class Library:
     # Verdicts
 
     def verdicts(self) -> dict[frozenset[str], bool]:
-        """Return what persons said of pairs of contents: True for the same, False for different."""
+        """Return what people said of pairs of contents: True for the same, False for different."""
         return self._verdicts.all()
 
     def add_verdict(self, content0: str, content1: str, same: bool) -> None:

@@ -39,8 +39,8 @@ def make_folder(folder: Path) -> None:
     """Make a library's folder unless it is there; refuse one where no library could be made."""
     if folder.is_symlink() and not (folder / DATABASE).is_file():
         raise SameSpaceError(
-            f"{folder} is a link to {os.path.realpath(folder)}, which is no library: give --library PATH to make one "
-            "there, or remove the link"
+            f"{folder} is a link to {os.path.realpath(folder)}, which is not a library: give --library PATH to make "
+            "one there, or remove the link"
         )
     try:
         folder.mkdir(mode=PRIVATE, exist_ok=True)  # not its parents: a disk may be missing

@@ -40,7 +40,7 @@ _NOTE = "look"  # its name in the library's notes
 class Look(NamedTuple):
     """A way to compare photos."""
 
-    name: str  # for persons: "the same shot", "mobilenet_v2", "the model kitchens"
+    name: str  # for people: "the same shot", "mobilenet_v2", "the model kitchens"
     meaning: str  # of its scores: "same shot", "cosine" or "probability"
     extractor: Extractor
     field: str  # the one of the extractor's fields that finds what may be alike
