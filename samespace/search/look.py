@@ -82,6 +82,8 @@ def choose_look(model: Path | None = None, backbone: str | None = None, weights:
     if model and backbone:
         raise SameSpaceError("a model has a backbone of its own: give --model or --backbone, not both")
     if not model and not backbone:
+        if weights != "imagenet":
+            raise SameSpaceError("--weights are those of a backbone: add --backbone NAME")
         return look_for_copies()
     if model:
         from samespace.model.saved import load
