@@ -117,10 +117,12 @@ def names_photo(word: str) -> bool:
 
 
 def real(folders: Sequence[Path]) -> list[Path]:
-    """Return these folders without links; refuse what is not a folder."""
+    """Return these folders without links; refuse what is not a folder, or may not be read."""
     for each in folders:
         if not each.is_dir():
             raise SameSpaceError(f"{each} is not a folder: give the folder that holds the photos")
+        if not os.access(each, os.R_OK | os.X_OK):
+            raise SameSpaceError(f"you may not read {each}: change its permissions, or name another folder")
     return [Path(os.path.realpath(each)) for each in folders]
 
 

@@ -843,6 +843,12 @@ def test_a_verdict_is_remembered(run: Run, album: Path, monkeypatch: pytest.Monk
     assert status == 0 and out.count("different") == 3
 
 
+def test_a_folder_that_may_not_be_read_is_refused(run: Run, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read all
+    said = f"error: you may not read {album}: change its permissions, or name another folder\n"
+    assert run("scan", album) == (1, "", said)
+
+
 def test_python_m_samespace_is_samespace() -> None:
     command = [sys.executable, "-m", "samespace"]
     ran = subprocess.run([*command, "dedupe", "/nowhere"], capture_output=True, text=True)
