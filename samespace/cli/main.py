@@ -130,7 +130,8 @@ class _Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             name, known = "/".join(action.option_strings) or action.metavar, list(action.choices)
             near = difflib.get_close_matches(value, known, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(known)}"
+            choices = f"choose from {', '.join(known)}" if known else f"`{self.prog} --help` lists them"
+            hint = f"did you mean `{near[0]}`?" if near else choices
             self.error(f"{name} cannot be {readable(value)}: {hint}")
 
 
