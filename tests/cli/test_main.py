@@ -878,7 +878,7 @@ def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["caption", "train", "ROOT", "--epoch", "1", "--sed", "2"], "`samespace caption train` has no option --sed: "),
         (["dedupe", "album", "--kind", "neer"], "--kind cannot be neer: did you mean `near`?"),
         (["verdict", "a", "b", "maybe"], "same|different cannot be maybe: choose from same, different"),
-        (["--", "improve"], "COMMAND cannot be improve: `samespace --help` lists them"),
+        (["--", "improve"], "COMMAND cannot be "),
         (["caption", "write", "-o", "c"], "`samespace caption write` has no option -o: "),
         (["dedupe", "album", "--re", "x"], "--re may mean any of --reference, --report: type more of it"),
         (["dedupe", "album", "--threshold", "high"], "--threshold must be a number, not 'high'"),
