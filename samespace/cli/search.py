@@ -86,7 +86,7 @@ def compress(arguments: argparse.Namespace) -> None:
     Half of the photos teach each method; the other half show its recall@10: how many of the 10 nearest photos stay
     among the 10 nearest. auto keeps PCA unless the autoencoder is better. --method none restores the full vectors.
     """
-    from samespace.cli import show_index
+    from samespace.cli import show
     from samespace.search.choose_compression import compare
     from samespace.search.vectors import imported_compression, keep_compression, vectors_to_compress
 
@@ -98,7 +98,7 @@ def compress(arguments: argparse.Namespace) -> None:
         chosen = imported_compression(arguments.imported, look)
     elif arguments.method != "none":
         compared = compare(vectors, arguments.method)
-        show_index.show_compressions(compared)
+        show.show_compressions(compared)
         chosen = compared.chosen
     keep_compression(library, look, chosen)
     if chosen is None:
@@ -112,7 +112,7 @@ def index(arguments: argparse.Namespace) -> None:
 
     `search` uses it for more than 500,000 photos, or with --index hnsw. --check measures its recall@10.
     """
-    from samespace.cli import show, show_index
+    from samespace.cli import show
     from samespace.search.space import Space, recall_of_index
     from samespace.search.vectors import index_path
 
@@ -121,7 +121,7 @@ def index(arguments: argparse.Namespace) -> None:
         space = Space(library, look_of(arguments, library), "hnsw")
     show.say_lacking(space)
     recall = recall_of_index(space) if arguments.check else None
-    show_index.show_index(space, index_path(library, space.vectors), recall)
+    show.show_index(space, index_path(library, space.vectors), recall)
 
 
 def _refuse_mixture(arguments: argparse.Namespace) -> None:
