@@ -71,6 +71,6 @@ def load(
             raise ValueError("not as it was written")
         return build(about, tensors)
     except FileNotFoundError as error:
-        raise SameSpaceError(f"no {kind} at {path}: train one, or name its file") from error
+        raise SameSpaceError(f"{path}: no such file") from error
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, RecursionError) as error:
         raise SameSpaceError(f"{path} is not a {kind}, or damaged: {remedy}") from error

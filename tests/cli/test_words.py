@@ -101,9 +101,9 @@ def test_training_that_was_stopped_goes_on(
     [
         (["match", "train", "nowhere", *RANDOM], "nowhere is not a folder"),
         (["match", "train", "{photos}", *RANDOM], "has no photo with a .txt of its name beside it"),
-        (["match", "evaluate", "none.safetensors", "{photos}"], "no matcher at none.safetensors: train one, or"),
+        (["match", "evaluate", "none.safetensors", "{photos}"], "none.safetensors: no such file"),
         (["match", "evaluate", "{photo}", "{photos}"], "is not a matcher, or damaged"),
-        (["match", "none.jpg", "--captions", "{photos}"], "no matcher at match.safetensors: train one, or"),
+        (["match", "none.jpg", "--captions", "{photos}"], "match.safetensors: no such file"),
     ],
 )
 def test_mistakes_are_one_sentence(run: Run, rooms: Path, words: list[str], told: str) -> None:
@@ -230,7 +230,7 @@ def test_a_photo_of_no_library_is_described_and_not_kept(run: Run, rooms: Path, 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["caption", "{album}"], "no captioner at caption.safetensors: train one, or name its file"),
+        (["caption", "{album}"], "caption.safetensors: no such file"),
         (["caption", "{album}", "--captioner", "{album}/0.jpg"], "is not a captioner, or damaged"),
         (["caption", "none.jpg", "--captioner", "{captioner}"], "none.jpg: no such file"),
         (

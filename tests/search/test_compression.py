@@ -478,7 +478,7 @@ def test_layers_that_do_not_fit_are_refused(tmp_path: Path, shapes: list[tuple[i
 
 
 def test_no_file_and_no_room_are_told(pca: Compression, tmp_path: Path) -> None:
-    with pytest.raises(SameSpaceError, match=r"no compression at .*nothing: train one, or name its file"):
+    with pytest.raises(SameSpaceError, match="nothing: no such file"):
         Compression.load(tmp_path / "nothing")
     (tmp_path / "taken").touch()
     with pytest.raises(SameSpaceError, match="cannot write"):

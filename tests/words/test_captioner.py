@@ -292,7 +292,7 @@ def test_a_captioner_that_was_changed_is_refused(saved: Path, change: dict[str, 
 
 
 def test_files_that_are_not_there_or_are_of_others_are_named(drawn: Featured, tmp_path: Path) -> None:
-    with pytest.raises(SameSpaceError, match=r"no captioner at .*nowhere: train one"):
+    with pytest.raises(SameSpaceError, match="nowhere: no such file"):
         load(tmp_path / "nowhere")
     save_file({"x": torch.zeros(2)}, tmp_path / "other")
     with pytest.raises(SameSpaceError, match="other is not a captioner, or damaged"):

@@ -368,7 +368,7 @@ def test_a_matcher_that_was_changed_is_refused(saved: Path, change: dict[str, ob
 
 
 def test_files_that_are_not_there_or_cannot_be_written_are_named(trained: dict[str, Matcher], tmp_path: Path) -> None:
-    with pytest.raises(SameSpaceError, match=r"no matcher at .*nowhere: train one"):
+    with pytest.raises(SameSpaceError, match="nowhere: no such file"):
         Matcher.load(tmp_path / "nowhere")
     with pytest.raises(SameSpaceError, match="cannot write /dev/null/match"):
         trained["order"].save(Path("/dev/null/match"))

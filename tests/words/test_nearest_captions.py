@@ -150,5 +150,5 @@ def test_a_damaged_or_foreign_file_is_refused(saved: Path, tmp_path: Path) -> No
     save_file({"x": np.zeros(3)}, saved)
     with pytest.raises(SameSpaceError, match="is not a borrower, or damaged: train it again, or copy it again"):
         Borrower.load(saved)
-    with pytest.raises(SameSpaceError, match=r"no borrower at .*nowhere: train one"):
+    with pytest.raises(SameSpaceError, match="nowhere: no such file"):
         Borrower.load(tmp_path / "nowhere")
