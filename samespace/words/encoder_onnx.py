@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from samespace.base.arrays import Array, Floats
+from samespace.base.arrays import Array, Floats, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.model.engine import runtime
 from samespace.words.encoder_files import Files
 from samespace.words.encoder_text import SentenceReader
 
+_AT_ONCE = 64  # sentences
 _OUTPUTS = ("image_embeds", "text_embeds", "pooler_output", "embeddings", "sentence_embedding")
 
 
@@ -38,14 +39,21 @@ class OnnxPair:
         return np.concatenate(rows)
 
     def read(self, sentences: Sequence[str]) -> Floats:
-        """Return vectors (C, dim), of any length, of sentences; one at a time, as a network may be exported for one."""
-        rows = []
-        for sentence in sentences:
-            tokens = self._sentences.read([sentence])
-            given = {"input_ids": tokens.ids, "attention_mask": tokens.mask, "token_type_ids": 0 * tokens.ids}
-            taken = {one.name: given[one.name] for one in self._text.get_inputs()}
-            rows.append(_run(self._text, self._reading, taken))
-        return np.concatenate(rows)
+        """Return vectors (C, dim), of any length, of sentences.
+
+        Those that are equally long are read together: not every network takes a mask that tells what only fills up.
+        """
+        tokens = [self._sentences.read([sentence]) for sentence in sentences]
+        lengths = np.array([one.ids.shape[1] for one in tokens])
+        at_once = 1 if isinstance(self._ids.shape[0], int) else _AT_ONCE
+        order, rows = np.argsort(lengths, kind="stable"), []
+        for alike in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+            for some in blocks(len(alike), at_once):
+                ids, mask = (np.concatenate(part) for part in zip(*(tokens[row] for row in alike[some]), strict=True))
+                given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": 0 * ids}
+                taken = {one.name: given[one.name] for one in self._text.get_inputs()}
+                rows.append(_run(self._text, self._reading, taken))
+        return np.concatenate(rows)[np.argsort(order)]
 
     @cached_property
     def _vision(self) -> Any:
@@ -65,8 +73,12 @@ class OnnxPair:
 
     @cached_property
     def _sentences(self) -> SentenceReader:
-        shape = next(one.shape for one in self._text.get_inputs() if one.name == "input_ids")
-        return SentenceReader(self._files, shape[1] if isinstance(shape[-1], int) else None)
+        return SentenceReader(self._files, self._ids.shape[1] if isinstance(self._ids.shape[-1], int) else None)
+
+    @property
+    def _ids(self) -> Any:
+        """Return what the network says of the sentences' numbers, (C, T)."""
+        return next(one for one in self._text.get_inputs() if one.name == "input_ids")
 
 
 def _open(path: Path) -> Any:
