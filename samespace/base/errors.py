@@ -1,4 +1,4 @@
-"""The one exception that is written for persons, and how a command shows it."""
+"""The one exception that is written for people, and how a command shows it."""
 
 from __future__ import annotations
 

@@ -25,6 +25,12 @@ def refuse_foreign(path: Path, is_ours: Callable[[BinaryIO], bool], ours: str, o
     raise SameSpaceError(f"{path} already exists, and is not {ours}: name another {other}")
 
 
+def refuse_missing_folder(path: Path) -> None:
+    """Refuse to write a file into a folder that is not there."""
+    if not path.parent.is_dir():
+        raise SameSpaceError(f"cannot write {path}: make the folder {path.parent} first")
+
+
 def is_own_picture(file: BinaryIO) -> bool:
     """Return whether a PNG, SVG or PDF says that this program drew it."""
     return PICTURE.encode() in file.read()

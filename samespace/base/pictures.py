@@ -10,13 +10,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
-from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign
+from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign, refuse_missing_folder
 
 
 def refuse_foreign_picture(path: Path) -> None:
-    """Refuse to draw over anything but an earlier picture."""
+    """Refuse to draw over anything but an earlier picture, or where there is no folder."""
     if path.suffix.lower() != ".png":
         raise SameSpaceError(f"{path} cannot be drawn: give a name that ends in .png")
+    refuse_missing_folder(path)
     refuse_foreign(path, is_own_picture, "a picture that samespace drew")
 
 
@@ -29,4 +30,4 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     try:
         write_whole(path, content.getvalue())
     except OSError as error:
-        raise SameSpaceError(f"cannot write {path} ({error}): give a folder that exists and may be written") from error
+        raise SameSpaceError(f"cannot write {path} ({error.strerror}): give a file that can be written") from error

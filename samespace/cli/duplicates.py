@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
 from samespace.cli.options import (
-    folder,
     folder_options,
     has_look,
     libraries_of,
@@ -198,7 +197,7 @@ def empty_quarantine(arguments: argparse.Namespace) -> int:
 
 def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
     """Refuse before an hour of work, not after it."""
-    from samespace.base.own_files import refuse_foreign
+    from samespace.base.own_files import refuse_foreign, refuse_missing_folder
     from samespace.cli.plans import refuse_other_kind
     from samespace.duplicates.plan import is_plan
 
@@ -209,11 +208,11 @@ def _refuse_what_cannot_work(arguments: argparse.Namespace) -> None:
                 f"{each} is inside a folder of --reference or --against, where nothing may be removed: name another DIR"
             )
     refuse_elsewhere(arguments.prefer, real([*arguments.folders, *arguments.reference, *arguments.against]))
-    if arguments.model and arguments.kind != "same-space":
-        raise SameSpaceError(f"--model cannot find {arguments.kind} duplicates: add --kind same-space")
+    if has_look(arguments) and arguments.kind != "same-space":
+        option = "--model" if arguments.model else "--backbone"
+        raise SameSpaceError(f"{option} cannot find {arguments.kind} duplicates: add --kind same-space")
     for path in filter(None, (arguments.plan, arguments.report)):
-        if not path.parent.is_dir():
-            raise SameSpaceError(f"cannot write {path}: make the folder {path.parent} first")
+        refuse_missing_folder(path)
     if arguments.report:
         from samespace.cli.report import is_report  # the page's code takes long to load
 
@@ -245,7 +244,7 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, metavar="P", help="lowest score of a duplicate, up to 1")
     parser.add_argument(
         "--against",
-        type=folder,
+        type=Path,
         nargs="+",
         default=[],
         metavar="DIR",
@@ -253,7 +252,7 @@ def dedupe_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reference",
-        type=folder,
+        type=Path,
         nargs="+",
         default=[],
         metavar="DIR",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from io import TextIOWrapper
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import samespace
 from samespace.base.errors import SameSpaceError, exit_status
@@ -102,18 +103,47 @@ def _refuse_pipes(words: Sequence[str]) -> None:
             raise SameSpaceError(f"{readable(name)} is a pipe or a device: give a file or a folder")
 
 
+# What argparse says of a mistake, and how we say it; {0} is the command.
+_SENTENCES = {
+    r"the following arguments are required: (.*)": r"`{0}` needs \1: `{0} --help` shows how",
+    r"one of the arguments (.*) is required": r"`{0}` needs one of \1: `{0} --help` shows how",
+    r"argument (.*): expected .* arguments?": r"\1 needs a value: `{0} --help` shows which",
+    r"argument (.*): invalid float value: (.*)": r"\1 must be a number, not \2",
+    r"argument (.*): invalid int value: (.*)": r"\1 must be a whole number, not \2",
+    r"argument (.*): not allowed with argument (.*)": r"\1 does not go with \2: leave out one",
+    r"ambiguous option: (.*) could match (.*)": r"\1 may mean any of \2: type more of it",
+    r"argument (.*?): (.*)": r"\1: \2",
+}
+
+
 class _Parser(argparse.ArgumentParser):
+    """A parser that answers a mistake with one sentence."""
+
     def error(self, message: str) -> NoReturn:
-        super().error(shortened(message))
+        for theirs, ours in _SENTENCES.items():
+            if said := re.fullmatch(theirs, message, re.DOTALL):
+                message = said.expand(ours.format(self.prog))
+                break
+        self.exit(2, f"error: {shortened(message)}\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:  # argparse has no public way to say it
+        if action.choices is not None and value not in action.choices:
+            name, known = "/".join(action.option_strings) or action.metavar, list(action.choices)
+            near = difflib.get_close_matches(value, known, n=1)
+            choices = f"choose from {', '.join(known)}" if known else f"`{self.prog} --help` lists them"
+            hint = f"did you mean `{near[0]}`?" if near else choices
+            self.error(f"{name} cannot be {readable(value)}: {hint}")
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Return what these words ask for; a mistake in them ends the program with status 2."""
     parser = command_line(words)
-    mistake = _misspelt(words, parser)
-    if mistake:
-        parser.exit(2, f"error: {shortened(mistake)}\n")
-    arguments = parser.parse_args(words)
+    if mistake := _empty(words) or _misspelt(words, parser):
+        parser.error(mistake)
+    arguments, more = parser.parse_known_args(words)
+    if more:
+        command = f"samespace {arguments.command}"
+        parser.error(f"`{command}` does not take {readable(more[0])}: `{command} --help` shows what it takes")
     arguments.typed = words
     return arguments
 
@@ -162,6 +192,15 @@ def inner_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.Argumen
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
     return {}
+
+
+def _empty(words: Sequence[str]) -> str | None:
+    """Return one sentence on the first empty word, which an unset variable of the shell leaves; else None."""
+    for before, word in zip(("samespace", *words), words, strict=False):
+        name = word[:-1] if word.startswith("--") and word.endswith("=") else before
+        if name != before or not word.strip():
+            return f"the word after `{readable(name)}` is empty: is a variable of your shell not set?"
+    return None
 
 
 def _misspelt(words: Sequence[str], parser: argparse.ArgumentParser) -> str | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def folder_options(parser: argparse.ArgumentParser) -> None:
     """Add the folders to scan, where to remember them, and how to read them."""
-    parser.add_argument("folders", type=folder, nargs="+", metavar="DIR", help="folders of photos")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folders of photos")
     library_option(parser, "where to remember the photos (default: .samespace in each DIR)")
     reading_options(parser)
 
@@ -59,7 +59,7 @@ def prefer_option(parser: argparse.ArgumentParser) -> None:
     """Add --prefer."""
     parser.add_argument(
         "--prefer",
-        type=folder,
+        type=Path,
         nargs="+",
         action="extend",
         default=[],
@@ -87,13 +87,6 @@ def refuse_both(arguments: argparse.Namespace) -> None:
 def thorough_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Add --thorough."""
     parser.add_argument("--thorough", action="store_true", help=meaning)
-
-
-def folder(word: str) -> Path:
-    """Return the path that was typed; refuse an empty one, which an unset shell variable leaves."""
-    if not word:
-        raise argparse.ArgumentTypeError("a folder needs a name, and this one is empty")
-    return Path(word)
 
 
 def extensions(word: str) -> list[str]:
@@ -124,10 +117,12 @@ def names_photo(word: str) -> bool:
 
 
 def real(folders: Sequence[Path]) -> list[Path]:
-    """Return these folders without links; refuse what is not a folder."""
+    """Return these folders without links; refuse what is not a folder, or may not be read."""
     for each in folders:
         if not each.is_dir():
             raise SameSpaceError(f"{each} is not a folder: give the folder that holds the photos")
+        if not os.access(each, os.R_OK | os.X_OK):
+            raise SameSpaceError(f"you may not read {each}: change its permissions, or name another folder")
     return [Path(os.path.realpath(each)) for each in folders]
 
 

@@ -8,14 +8,18 @@ from datetime import datetime
 from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
+from samespace.base.find import DATABASE
 from samespace.base.text import count, full_path
 from samespace.duplicates.plan import Plan, kind_of, read_plan, write_plan
 from samespace.duplicates.plan_files import MANY, PLANS, keep_plan, plan_files
+from samespace.library.own_folder import no_library
 
 
 def show_plans(library: Path) -> int:
     """List the plans of a library, the newest first, each with the command that applies it; return exit status 2."""
     plans = plan_files(library)
+    if not plans and not (library / DATABASE).is_file():
+        raise no_library(library)
     if not plans:
         raise SameSpaceError(f"no plans in {library}: `samespace dedupe` writes one")
     print("nothing was applied: name a plan, the newest comes first\n")

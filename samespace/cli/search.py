@@ -14,7 +14,6 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.cli.options import (
     encoder_option,
-    folder,
     has_look,
     libraries_of,
     library_option,
@@ -92,7 +91,7 @@ def compress(arguments: argparse.Namespace) -> None:
     Half of the photos teach each method; the other half show its recall@10: how many of the 10 nearest photos stay
     among the 10 nearest. auto keeps PCA unless the autoencoder is better. --method none restores the full vectors.
     """
-    from samespace.cli import show_index
+    from samespace.cli import show
     from samespace.search.choose_compression import compare
     from samespace.search.vectors import imported_compression, keep_compression, vectors_to_compress
 
@@ -104,7 +103,7 @@ def compress(arguments: argparse.Namespace) -> None:
         chosen = imported_compression(arguments.imported, look)
     elif arguments.method != "none":
         compared = compare(vectors, arguments.method)
-        show_index.show_compressions(compared)
+        show.show_compressions(compared)
         chosen = compared.chosen
     keep_compression(library, look, chosen)
     if chosen is None:
@@ -118,7 +117,7 @@ def index(arguments: argparse.Namespace) -> None:
 
     `search` uses it for more than 500,000 photos, or with --index hnsw. --check measures its recall@10.
     """
-    from samespace.cli import show, show_index
+    from samespace.cli import show
     from samespace.search.space import Space, recall_of_index
     from samespace.search.vectors import index_path
 
@@ -127,7 +126,7 @@ def index(arguments: argparse.Namespace) -> None:
         space = Space(library, look_of(arguments, library), "hnsw")
     show.say_lacking(space)
     recall = recall_of_index(space) if arguments.check else None
-    show_index.show_index(space, index_path(library, space.vectors), recall)
+    show.show_index(space, index_path(library, space.vectors), recall)
 
 
 def _refuse_mixture(arguments: argparse.Namespace) -> None:
@@ -138,7 +137,7 @@ def _refuse_mixture(arguments: argparse.Namespace) -> None:
     if bool(arguments.like) != bool(arguments.within):
         raise SameSpaceError("--like DIR1 and --in DIR2 belong together: give both")
     if bool(arguments.asked) == bool(arguments.like):
-        raise SameSpaceError("give a photo or a sentence to search for, or --like DIR1 --in DIR2")
+        raise SameSpaceError("give either a photo or a sentence to search for, or --like DIR1 --in DIR2")
     if arguments.like and arguments.folder:
         raise SameSpaceError("--folder does not go with --like: --in already names the folder to search")
 
@@ -232,8 +231,8 @@ def search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "asked", nargs="*", metavar="PHOTO | WORDS", help="photos, or a sentence, to search for, or a sum"
     )
-    parser.add_argument("--like", type=folder, metavar="DIR1", help="search for all photos in this folder …")
-    parser.add_argument("--in", dest="within", type=folder, metavar="DIR2", help="… in this one")
+    parser.add_argument("--like", type=Path, metavar="DIR1", help="search for all photos in this folder …")
+    parser.add_argument("--in", dest="within", type=Path, metavar="DIR2", help="… in this one")
     library_option(parser, "library to search (default: the nearest at or above the current folder, else above PHOTO)")
     parser.add_argument(
         "--top", type=int, default=10, metavar="N", help="results for each photo (default: %(default)s)"
@@ -244,7 +243,7 @@ def search_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="lowest score to show (default: for copies and with --like the look's own, otherwise none)",
     )
-    parser.add_argument("--folder", type=folder, metavar="F", help="show only photos in this folder")
+    parser.add_argument("--folder", type=Path, metavar="F", help="show only photos in this folder")
     matcher_option(parser, "understand WORDS with this (default: what the library was scanned with)")
     encoder_option(parser, "understand WORDS with this, which the library was scanned with")
     parser.add_argument("--all", action="store_true", help="show every copy as a result of its own")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
 from samespace.cli.options import (
-    folder,
     libraries_of,
     library_option,
     look_of,
@@ -25,7 +24,7 @@ def serve(arguments: argparse.Namespace) -> None:
     """Review duplicates, search and scan in your browser.
 
     Prints the address to open. Nothing is scanned or removed until you click. Every user of this computer can open the
-    pages, unless you set a password: in the environment variable SAMESPACE_TOKEN, or with --token-file. Other computers
+    pages, unless you set a token: in the environment variable SAMESPACE_TOKEN, or with --token-file. Other computers
     cannot, unless --host lets them in.
     """
     from samespace.base import progress
@@ -51,7 +50,7 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `samespace serve`."""
     parser.add_argument(
         "folder",
-        type=folder,
+        type=Path,
         nargs="?",
         metavar="DIR",
         help="folder of photos (default: those of the library at or above the current folder)",
@@ -66,17 +65,17 @@ def serve_options(parser: argparse.ArgumentParser) -> None:
         "--token-file",
         type=Path,
         metavar="FILE",
-        help="ask for the password in this file before anything is shown (default: $SAMESPACE_TOKEN, if it is set)",
+        help="ask for the token in this file before anything is shown (default: $SAMESPACE_TOKEN, if it is set)",
     )
     tokens.add_argument(
-        "--token", help="ask for this password; other users of this computer can read it in the list of processes"
+        "--token", help="ask for this token; other users of this computer can read it in the list of processes"
     )
     prefer_option(parser)
     look_options(parser)
 
 
 def _token(arguments: argparse.Namespace) -> str | None:
-    """Return the password to ask for; None if there is none."""
+    """Return the token to ask for; None if there is none."""
     inherited = os.environ.pop("SAMESPACE_TOKEN", "")  # not for the processes that scan
     if arguments.token is not None:
         return str(arguments.token)

@@ -26,7 +26,7 @@ def verdict(arguments: argparse.Namespace) -> None:
     photos = [Path(os.path.realpath(path)) for path in (arguments.photo0, arguments.photo1)]
     for path in photos:
         if not path.is_file():
-            raise SameSpaceError(f"{path}: no such file")
+            raise SameSpaceError(f"{path} is not a file: name a photo")
     above = [] if arguments.library else sorted({each for path in photos for each in libraries_above(path.parent)})
     libraries = [Library(each) for each in ([arguments.library] if arguments.library else above)]
     contents = [_content(photo, libraries) for photo in photos]

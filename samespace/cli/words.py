@@ -6,7 +6,7 @@ import argparse
 import difflib
 from pathlib import Path
 
-from samespace.cli.options import folder, library_option, look_options, reading_options
+from samespace.cli.options import library_option, look_options, reading_options
 
 MATCHER, CAPTIONER = "match.safetensors", "caption.safetensors"  # default files, in the current folder
 
@@ -87,7 +87,7 @@ def caption_options(parser: argparse.ArgumentParser) -> None:
     write = actions.add_parser(
         "write", help="caption photos", description="Caption photos, and keep the captions in their library."
     )
-    write.add_argument("paths", type=folder, nargs="+", metavar="PHOTO | DIR", help="photos, or folders of photos")
+    write.add_argument("paths", type=Path, nargs="+", metavar="PHOTO | DIR", help="photos, or folders of photos")
     write.add_argument(
         "--captioner",
         type=Path,
@@ -114,7 +114,7 @@ def _training(actions: argparse._SubParsersAction[argparse.ArgumentParser], file
 
 def _captioned_options(parser: argparse.ArgumentParser) -> None:
     """Add the folder of captioned photos, and how to read it."""
-    parser.add_argument("root", type=folder, metavar="ROOT", help="folder of captioned photos")
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of captioned photos")
     parser.add_argument(
         "--captions",
         type=Path,

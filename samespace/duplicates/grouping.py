@@ -35,7 +35,7 @@ def listed(candidates: Candidates) -> tuple[Ints, Ints]:
 
 
 class Similar:
-    """The pairs of N photos that clear the threshold, by their careful score and by what persons judged.
+    """The pairs of N photos that clear the threshold, by their careful score and by what people judged.
 
     Pairs that `candidates` lists are scored when this is made, once each. The rest of a list that was cut is scored
     only when `of` asks for it, and then only `among` the photos that matter: thousands of frames that all look alike
@@ -307,7 +307,7 @@ class Weakest(NamedTuple):
 def weakest(groups: Sequence[Ints], score_pairs: ScorePairs) -> list[Weakest]:
     """Return the lowest score of any two members of each group.
 
-    In a group of more than 200, of the pairs with the keeper and 20,000 others, the same ones each time. What persons
+    In a group of more than 200, of the pairs with the keeper and 20,000 others, the same ones each time. What people
     judged does not count here.
     """
     pairs = [_pairs_of(group) for group in groups]

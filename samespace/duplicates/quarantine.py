@@ -32,7 +32,7 @@ from samespace.duplicates.manifest import (
     strays,
 )
 from samespace.duplicates.sidecars import is_begun
-from samespace.library.own_folder import refuse_links
+from samespace.library.own_folder import no_library, refuse_links
 
 CLOCKS_DIFFER = timedelta(minutes=5)  # a run takes its time, and a file system's clock may be another machine's
 
@@ -78,7 +78,7 @@ def _folders(library: Path) -> list[Path]:
         return [path for path in quarantine.iterdir() if path.is_dir() and not path.is_symlink()]
     except FileNotFoundError:
         if not (library / DATABASE).is_file():
-            raise SameSpaceError(f"no library at {library}: give the .samespace of a scanned folder") from None
+            raise no_library(library) from None
         return []
     except OSError as error:
         raise SameSpaceError(f"{quarantine} cannot be read: {error.strerror}") from error

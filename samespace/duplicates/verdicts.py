@@ -1,4 +1,4 @@
-"""List what persons judged of pairs of photos, and export it as labelled pairs to train with."""
+"""List what people judged of pairs of photos, and export it as labelled pairs to train with."""
 
 from __future__ import annotations
 

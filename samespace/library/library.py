@@ -22,7 +22,7 @@ from samespace.library.features import Features, FeatureStore, Fields, Kept
 from samespace.library.lock import Lock
 from samespace.library.others import OtherFile, OtherFiles
 from samespace.library.own_folder import FOLDER as FOLDER
-from samespace.library.own_folder import make_folder, refuse_links
+from samespace.library.own_folder import make_folder, no_library, refuse_links
 from samespace.library.read_photos import AT_ONCE, Batch, Extractor, Rows
 from samespace.library.sqlite import Database, Tables
 from samespace.library.subtree import Subtree, prefix_of
@@ -88,7 +88,7 @@ class Library:
         self.folder = Path(os.path.realpath(folder))
         self._file = self.folder / DATABASE
         if not create and not self._file.is_file():
-            raise SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
+            raise no_library(Path(folder))
         refuse_links(self.folder)
         self._lock = Lock(self.folder)
         file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
@@ -201,7 +201,7 @@ class Library:
     # Verdicts
 
     def verdicts(self) -> dict[frozenset[str], bool]:
-        """Return what persons said of pairs of contents: True for the same, False for different."""
+        """Return what people said of pairs of contents: True for the same, False for different."""
         return self._verdicts.all()
 
     def add_verdict(self, content0: str, content1: str, same: bool) -> None:

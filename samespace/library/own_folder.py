@@ -28,12 +28,19 @@ _OURS = (
 _DEEP = {"features", "quarantine"}  # of their folders, the entries are looked at too; whoever goes deeper looks again
 
 
+def no_library(folder: Path) -> SameSpaceError:
+    """Return the error of a folder that is no library; if it holds one, that may be meant."""
+    if (folder / FOLDER / DATABASE).is_file():
+        return SameSpaceError(f"no library at {folder}: give {folder / FOLDER}")
+    return SameSpaceError(f"no library at {folder}: `samespace scan` makes one")
+
+
 def make_folder(folder: Path) -> None:
     """Make a library's folder unless it is there; refuse one where no library could be made."""
     if folder.is_symlink() and not (folder / DATABASE).is_file():
         raise SameSpaceError(
-            f"{folder} is a link to {os.path.realpath(folder)}, which is no library: give --library PATH to make one "
-            "there, or remove the link"
+            f"{folder} is a link to {os.path.realpath(folder)}, which is not a library: give --library PATH to make "
+            "one there, or remove the link"
         )
     try:
         folder.mkdir(mode=PRIVATE, exist_ok=True)  # not its parents: a disk may be missing

@@ -243,7 +243,7 @@ def refuse_own_folders(folders: Iterable[str | Path]) -> None:
     for folder in map(Path, folders):
         for above in (folder, *folder.parents):
             if (above / DATABASE).is_file():
-                raise SameSpaceError(f"{folder} lies in the library {above}: scan the folder that holds the photos")
+                raise SameSpaceError(f"{folder} belongs to a library: scan the folder that holds the photos")
 
 
 def _under_one_name(walks: Sequence[Walk]) -> list[Walk]:

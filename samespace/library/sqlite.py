@@ -18,7 +18,7 @@ class Tables(NamedTuple):
 
     create: str  # statements
     version: int  # raised when a program that knows the one before could not read it
-    what: str  # for persons: "library"
+    what: str  # for people: "library"
     remedy: str  # what to do when it is lost: "scan again"
 
 

@@ -1,4 +1,4 @@
-"""Keep what persons said of pairs of photos: in the library's database, and beside it in case that is damaged."""
+"""Keep what people said of pairs of photos: in the library's database, and beside it in case that is damaged."""
 
 from __future__ import annotations
 

@@ -157,13 +157,13 @@ def _opencv() -> Any:
 def _coefficients(histograms: Array) -> Array:
     """Return the lowest waves of SIFT's histograms (n, 128) as whole numbers, (n, 32)."""
     shares = histograms / np.maximum(histograms.sum(1, keepdims=True), 1e-9)
-    found = np.sqrt(shares) @ _waves()
+    found = np.sqrt(shares) @ lowest_waves()
     found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
     return (found * 16).round().clip(-_TOP, _TOP)
 
 
 @cache
-def _waves() -> Floats:
+def lowest_waves() -> Floats:
     """Return the 32 lowest waves, (128, 32), over a histogram's 4 × 4 cells and 8 directions, but for the constant."""
     cells = [np.cos(np.pi * (np.arange(4) + 0.5) * wave / 4) for wave in range(4)]
     turns = [(wave, np.cos(2 * np.pi * wave * np.arange(8) / 8)) for wave in range(5)]

@@ -208,8 +208,12 @@ def write_dataset(
     """
     _check(root, training_photos, test_photos, seed)
     todo = listings(training_photos, test_photos, seed)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as beside:
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent)
+    except OSError as error:
+        raise SameSpaceError(f"cannot write {root} ({error.strerror}): name a folder that can be written") from error
+    with temporary as beside:
         unfinished = Path(beside) / root.name
         unfinished.mkdir()
         said: dict[str, list[str]] = {}
@@ -226,7 +230,9 @@ def write_dataset(
 
 
 def _check(root: Path, training_photos: int, test_photos: int, seed: int) -> None:
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and not root.is_dir():
+        raise SameSpaceError(f"{root} is not a folder: name a new folder, or an empty one")
+    if root.exists() and any(root.iterdir()):
         raise SameSpaceError(f"{root} is not empty: name a new folder, or empty this one")
     if min(training_photos, test_photos, seed) < 0:
         raise SameSpaceError(

@@ -15,7 +15,7 @@ from samespace.base.arrays import Doubles, Flags, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import write_whole
 from samespace.base.once import fingerprint
-from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign
+from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign, refuse_missing_folder
 from samespace.base.photos import VARIANTS
 from samespace.model import metrics
 from samespace.model.heads import Embeddings
@@ -131,7 +131,8 @@ def _logits(model: Model, embeddings: Embeddings, rows: Ints) -> Doubles:
 
 
 def refuse_foreign_plot(path: Path) -> None:
-    """Refuse to plot over anything but an earlier plot."""
+    """Refuse to plot over anything but an earlier plot, or where there is no folder."""
+    refuse_missing_folder(path)
     refuse_foreign(path, is_own_picture, "a plot that samespace drew")
 
 

@@ -40,7 +40,7 @@ _NOTE = "look"  # its name in the library's notes
 class Look(NamedTuple):
     """A way to compare photos."""
 
-    name: str  # for persons: "the same shot", "mobilenet_v2", "the model kitchens"
+    name: str  # for people: "the same shot", "mobilenet_v2", "the model kitchens"
     meaning: str  # of its scores: "same shot", "cosine" or "probability"
     extractor: Extractor
     field: str  # the one of the extractor's fields that finds what may be alike
@@ -82,6 +82,8 @@ def choose_look(model: Path | None = None, backbone: str | None = None, weights:
     if model and backbone:
         raise SameSpaceError("a model has a backbone of its own: give --model or --backbone, not both")
     if not model and not backbone:
+        if weights != "imagenet":
+            raise SameSpaceError("--weights are those of a backbone: add --backbone NAME")
         return look_for_copies()
     if model:
         from samespace.model.saved import load

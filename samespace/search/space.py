@@ -362,8 +362,10 @@ def recall_of_index(space: Space) -> float:
 
 def refuse_nonsense(top: int, threshold: float | None, start: int = 0) -> None:
     """Refuse numbers that no search can mean."""
-    if top < 1 or start < 0:
-        raise SameSpaceError(f"cannot show {top} results from number {start} on: ask for 1 or more, from 0 on")
+    if top < 1:
+        raise SameSpaceError(f"cannot show {top} results: ask for 1 or more")
+    if start < 0:
+        raise SameSpaceError(f"cannot show results from number {start} on: ask for 0 or more")
     if threshold is not None and not threshold <= 1:
         raise SameSpaceError(f"a threshold of {threshold:g} is out of range: give 1 or less")
 

@@ -1,4 +1,4 @@
-"""Showing the token: by a form where one was given, and to programs on this machine where none was."""
+"""Show the token: by a form if one was given, and to programs on this machine if none was."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ COMBINATION = ", ".join(f"{name} {share:g}" for name, share in SHARES.items())  
 class FeatureSource(NamedTuple):
     """Where features come from; a model trained on those of one source cannot use those of another."""
 
-    name: str  # for persons: "mobilenet_v2", "vgg_feats.mat"
+    name: str  # for people: "mobilenet_v2", "vgg_feats.mat"
     origin: str  # of an extractor, or empty: where features of a file come from nobody knows
     options: tuple[str, ...] = ()  # what to type for it: --backbone mobilenet_v2
 

@@ -1,4 +1,4 @@
-"""Groups never chain unless asked to, do not depend on how photos are numbered, and respect what persons said."""
+"""Groups never chain unless asked to, do not depend on how photos are numbered, and respect what people said."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from samespace.library.scan import Scan, scan
 from samespace.search.same_shot import Sketches
 from samespace.web.pictures import check, unseen
 from tests.dng import write_dng
-from tests.duplicates.test_originals import camera_data, save, shot
+from tests.duplicates.test_origins import camera_data, save, shot
 
 __all__ = ["shot"]
 

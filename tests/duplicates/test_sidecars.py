@@ -132,11 +132,11 @@ def test_while_a_sidecar_cannot_be_restored_the_run_stays(album: Album, monkeypa
     start = snapshot(album.root)
     [run] = apply(album.plan, merge_metadata=True).runs
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     with monkeypatch.context() as patch:
-        patch.setattr(sidecars, "_place", refuse)
+        patch.setattr(sidecars, "write_no_link", refuse)
         undone = undo(run)
     assert (undone.photos, undone.sidecars, undone.removed) == (3, 0, False)
     assert undone.skipped == (Skipped(album.sidecar, "it cannot be taken back: Permission denied"),)
@@ -146,10 +146,10 @@ def test_while_a_sidecar_cannot_be_restored_the_run_stays(album: Album, monkeypa
 
 
 def test_a_full_disk_leaves_the_photos_that_know(album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sidecars, "_place", refuse)
+    monkeypatch.setattr(sidecars, "write_no_link", refuse)
     applied = apply(album.plan, merge_metadata=True)
     assert (applied.photos, applied.sidecars) == (1, 0)
     assert {skipped.reason for skipped in applied.skipped} == {
@@ -476,10 +476,10 @@ def test_a_photo_whose_knowledge_could_not_be_written_keeps_its_sidecar(
 ) -> None:
     mine = write(album.root / "b" / "one.xmp", new_sidecar(Metadata(rating=5)), NOON - 5)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sidecars, "_place", refuse)
+    monkeypatch.setattr(sidecars, "write_no_link", refuse)
     applied = apply(with_partners(album.plan), merge_metadata=True)
     assert (applied.photos, applied.partners, applied.sidecars) == (1, 0, 0)
     assert album.garden.exists() and mine.exists()

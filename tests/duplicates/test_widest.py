@@ -16,7 +16,7 @@ from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.search.pair_scores import Scored
 from samespace.search.same_shot import Sketches
-from tests.duplicates.test_originals import again, camera_data, save, shot
+from tests.duplicates.test_origins import again, camera_data, save, shot
 
 __all__ = ["shot"]
 

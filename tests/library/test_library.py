@@ -58,6 +58,12 @@ def test_a_missing_library_is_not_made_by_looking(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_folder_of_a_library_is_not_the_library_but_names_it(root: Path) -> None:
+    library = opened(root)
+    with pytest.raises(SameSpaceError, match=f"^no library at {root}: give {library.folder}$"):
+        Library(root)
+
+
 def test_a_damaged_database_is_one_sentence(root: Path) -> None:
     library = opened(root)
     scan(library, [root])

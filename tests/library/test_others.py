@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import sqlite3
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import Scan, scan
+from tests.conftest import ROOT
 from tests.duplicates.conftest import write
 
 
@@ -75,13 +76,13 @@ def test_a_wider_root_takes_them_over(album: Path, tmp_path: Path) -> None:
     assert known(tmp_path / "library") == {"film.mov": None, "raw.NEF": contents[0]}
 
 
-def test_a_library_of_before_has_no_table_and_gets_one(album: Path) -> None:
-    scanned(album, album / FOLDER)
-    with sqlite3.connect(album / FOLDER / "library.sqlite") as database:
-        database.execute("DROP TABLE others")
-    assert known(album / FOLDER) == {}
-    scanned(album, album / FOLDER)
-    assert known(album / FOLDER) == {"raw.NEF": None, "film.mov": None}
+def test_a_library_of_0_1_knows_none_until_it_is_scanned(tmp_path: Path) -> None:
+    with tarfile.open(ROOT / "tests" / "written_by_0_1" / "everything.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    write(tmp_path / "album" / "film.mov", b"film")
+    assert known(tmp_path / "album" / FOLDER) == {}
+    scanned(tmp_path / "album", tmp_path / "album" / FOLDER)
+    assert known(tmp_path / "album" / FOLDER) == {"film.mov": None}
 
 
 @pytest.mark.parametrize("partner", ["film.jpg", "FILM.png", "film.xmp", "film.mov.xmp", "film.aae"])

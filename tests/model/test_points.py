@@ -76,7 +76,7 @@ def test_points_are_packed_in_sixteen_kilobytes() -> None:
 
 
 def test_waves_are_at_right_angles() -> None:
-    waves = points._waves()
+    waves = points.lowest_waves()
     assert waves.T @ waves == pytest.approx(np.eye(32), abs=1e-6)
 
 

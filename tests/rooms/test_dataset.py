@@ -302,6 +302,14 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert read_captions(tmp_path / "described" / "dataset.json").listed == 1
 
 
+def test_refuses_a_file_and_a_place_where_nothing_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SameSpaceError, match="file is not a folder: name a new folder, or an empty one"):
+        write_dataset(tmp_path / "file", 1, 0)
+    with pytest.raises(SameSpaceError, match=r"cannot write .*data \(File exists\): name a folder that can be written"):
+        write_dataset(tmp_path / "file" / "data", 1, 0)
+
+
 @pytest.mark.parametrize("photos, seed", [(-1, 0), (1, -1)])
 def test_refuses_negative_numbers(tmp_path: Path, photos: int, seed: int) -> None:
     with pytest.raises(SameSpaceError, match="none may be negative"):

@@ -80,8 +80,8 @@ def test_of_equals_the_lowest_row_comes_first_even_among_many() -> None:
 
 
 def test_where_no_row_is_allowed_none_is_found_and_none_is_read() -> None:
-    all_of_them = Exact(album_vectors(3000))
-    with patch.object(all_of_them, "_products", side_effect=AssertionError):
+    all_of_them = Exact(album_vectors(3000).astype(np.float16))
+    with patch.object(exact, "widen", side_effect=AssertionError):
         found = all_of_them.nearest(all_of_them.vectors(np.arange(2)), 3, np.zeros(3000, np.bool_))
     assert found.rows.tolist() == [[-1] * 3] * 2
     assert (found.cosines == -np.inf).all()

@@ -137,6 +137,11 @@ def test_a_model_has_a_backbone_of_its_own(model_folders: dict[str, Path]) -> No
         choose_look(model_folders["compare"], TRUNK)
 
 
+def test_weights_without_a_backbone_are_refused() -> None:
+    with pytest.raises(SameSpaceError, match="--weights are those of a backbone: add --backbone NAME"):
+        choose_look(weights="none")
+
+
 def test_without_a_model_a_pair_is_compared_by_the_cosine_of_the_backbone(blocks: list[Path]) -> None:
     backbone = make_backbone("mobilenet_v3_small", "none")
     pixels = np.stack([read_pixels(path, 256) for path in blocks[:2]])

@@ -328,7 +328,7 @@ def test_what_cannot_be_searched_is_one_sentence(own: Path, tmp_path: Path) -> N
     asked = space.query_of(space.photos[:1])
     for options, said in (
         ({"top": 0}, "cannot show 0 results"),
-        ({"start": -1}, "cannot show 10 results from number -1 on"),
+        ({"start": -1}, "cannot show results from number -1 on"),
         ({"threshold": 1.5}, "a threshold of 1.5 is out of range"),
         ({"threshold": float("nan")}, "a threshold of nan is out of range"),
         ({"folder": tmp_path / "empty"}, "empty holds no photo of the library"),

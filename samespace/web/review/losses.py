@@ -31,7 +31,7 @@ def has(known: Metadata) -> list[str]:
 
 
 def says(known: Metadata) -> list[str]:
-    """Return what a photo says something of, be it that there is none."""
+    """Return what a photo speaks of, empty or not."""
     return [thing for field in FIELDS if getattr(known, field) is not None for thing in _things(known, field)]
 
 

@@ -357,7 +357,7 @@ def test_what_is_no_folder_of_photos_is_refused(client: TestClient, token: Token
     assert refusal([str(album / "2023" / "damaged.jpg")])[0] == 400
     assert refusal(["pictures"]) == (400, "Give the full path, beginning with / or ~, not pictures.")
     assert refusal(["/a\0b"])[0] == 400
-    assert "lies in the library" in refusal([str(album / FOLDER / "features")])[1]
+    assert "belongs to a library" in refusal([str(album / FOLDER / "features")])[1]
     for nonsense in ([], "", [""], [3], {}, str(album)):
         status, sentence = refusal(nonsense)
         assert (status, "`folders`" in sentence) == (422, True)

@@ -17,7 +17,7 @@ from samespace.duplicates.plan import make_plan, read_plan, write_plan
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
-from tests.duplicates.test_originals import again, camera_data, save, shot
+from tests.duplicates.test_origins import again, camera_data, save, shot
 
 __all__ = ["shot"]
 

@@ -252,7 +252,7 @@ def test_a_folder_is_converted_once_wherever_it_is(
     assert look.options == ("--backbone", str(copied.resolve()))
     found = look.extractor.extract(pixels())
     copied.rename(tmp_path / "moved")
-    monkeypatch.setattr(bare, "_can_convert", lambda name: False)
+    monkeypatch.setattr(bare, "find_spec", lambda package: None)
     extractor = bare.for_backbone(str(tmp_path / "moved"))
     assert extractor.fingerprint == look.extractor.fingerprint
     assert np.array_equal(extractor.extract(pixels())["vectors"], found["vectors"])
