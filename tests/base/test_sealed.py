@@ -79,5 +79,5 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SameSpaceError, match=r"gone: no such file$"):
+    with pytest.raises(SameSpaceError, match=r"gone: no such file: name a lamp, or train one$"):
         load(tmp_path / "gone")

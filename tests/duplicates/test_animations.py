@@ -14,7 +14,7 @@ from samespace.duplicates.group import COPIES, LOOK_TWICE, DedupeOptions
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
-from tests.duplicates.test_originals import shot
+from tests.duplicates.test_origins import shot
 
 __all__ = ["shot"]
 
