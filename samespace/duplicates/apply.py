@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.attributes import attributes_of
-from samespace.duplicates.check import Checked, check_plan
+from samespace.duplicates.check import GONE, Checked, check_plan
 from samespace.duplicates.homes import homes_of
 from samespace.duplicates.items import Item, check_items
 from samespace.duplicates.manifest import (
@@ -39,6 +39,7 @@ from samespace.duplicates.manifest import (
 from samespace.duplicates.move import move_item
 from samespace.duplicates.obstacles import movable
 from samespace.duplicates.plan import Plan, refuse_contradictions
+from samespace.duplicates.quarantine import files_held
 from samespace.duplicates.sidecar_record import Sidecar
 from samespace.duplicates.sidecars import Merge, Unwritten, is_written, plan_merges, take_back, write_sidecar
 from samespace.library.library import Library
@@ -74,6 +75,7 @@ def apply(plan: Plan, to: str = "quarantine", dry_run: bool = False, merge_metad
         if to == "quarantine":  # a link leaves the photo's name in place, and so its partners
             items, changed = check_items(plan, checked)
             skipped += changed
+        skipped = _said_where(skipped, [opened.folder for opened in libraries.values()])
         items, hindered = _movable(items, {library: opened.folder for library, opened in libraries.items()}, to)
         skipped += hindered
         merges: list[Merge] = []
@@ -100,6 +102,17 @@ def _applied(
 ) -> Applied:
     to_free = bytes_to_free(each.victim_seen for each in moved)
     return Applied(photos, to_free, tuple(runs), tuple(skipped), len(moved) - photos, len(sidecars))
+
+
+def _said_where(skipped: Sequence[Skipped], libraries: Sequence[Path]) -> list[Skipped]:
+    """Say of photos that have gone which of them an earlier run has moved."""
+    if not any(each.reason == GONE for each in skipped):
+        return [*skipped]
+    held = set[Path]().union(*map(files_held, libraries))
+    return [
+        each._replace(reason="is in quarantine already") if each.reason == GONE and each.path in held else each
+        for each in skipped
+    ]
 
 
 def _movable(items: Sequence[Item], libraries: dict[str, Path], to: str) -> tuple[list[Item], list[Skipped]]:

@@ -17,6 +17,8 @@ from samespace.duplicates.homes import homes_of, why_not_there
 from samespace.duplicates.manifest import Skipped, same_file
 from samespace.duplicates.plan import Plan, PlannedPhoto
 
+GONE = "disappeared since the plan"
+
 
 class Checked(NamedTuple):
     """A photo to remove, the victim, and its keeper, both found as planned."""
@@ -72,7 +74,7 @@ def _look(photo: PlannedPhoto) -> os.stat_result | str:
     except (FileNotFoundError, NotADirectoryError):
         if not photo.path.parent.is_dir():
             return f"disappeared with its folder {photo.path.parent}: if its disk is not connected, connect it"
-        return "disappeared since the plan"
+        return GONE
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 

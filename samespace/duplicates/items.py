@@ -12,7 +12,7 @@ from samespace.base import progress
 from samespace.base.files import content_hash
 from samespace.base.partners import Partners
 from samespace.base.photos import in_threads
-from samespace.duplicates.check import Checked
+from samespace.duplicates.check import GONE, Checked
 from samespace.duplicates.manifest import Skipped, same_file
 from samespace.duplicates.plan import Plan, PlannedPartner
 
@@ -59,7 +59,7 @@ def check_items(plan: Plan, checked: Sequence[Checked]) -> tuple[list[Item], lis
             if planned.path in themselves or last[planned.path] != each.victim.path:
                 continue
             if planned.path not in now:
-                reason = reason or f"{planned.path.name}, which belongs to it, disappeared since the plan"
+                reason = reason or f"{planned.path.name}, which belongs to it, {GONE}"
             elif victims.issuperset(now[planned.path].photos):
                 if now[planned.path][2:] != (planned.size, planned.mtime_ns):
                     reason = reason or f"{planned.path.name}, which belongs to it, changed since the plan"
@@ -94,7 +94,7 @@ def _read(path: Path) -> _Read | str:
         content = content_hash(path)
         return _Read(seen, content) if same_file(path.lstat(), seen) else "changed while it was read"
     except FileNotFoundError:
-        return "disappeared since the plan"
+        return GONE
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 

@@ -70,6 +70,15 @@ def runs(library: Path) -> list[Run]:
     return sorted(map(_describe, _folders(library.absolute())), key=lambda run: (run.made, run.folder), reverse=True)
 
 
+def files_held(library: Path) -> set[Path]:
+    """Return where the files in the quarantine of the library at this folder lay before; damaged runs are left out."""
+    held: set[Path] = set()
+    for folder in _folders(library):
+        with contextlib.suppress(SameSpaceError):
+            held.update(move.path for move in held_photos(read_manifest(folder)))
+    return held
+
+
 def _folders(library: Path) -> list[Path]:
     """Return the folder of every run in a library's quarantine."""
     quarantine = library / QUARANTINE

@@ -79,6 +79,19 @@ def test_a_dry_run_moves_nothing(folder: Folder) -> None:
     assert runs(folder.library.folder) == []
 
 
+def test_of_photos_that_have_gone_those_in_quarantine_are_told(folder: Folder) -> None:
+    folder.odd.unlink()
+    run = apply(folder.plan).runs[0]
+    again = apply(folder.plan)
+    assert (again.photos, again.runs) == (0, ())
+    reasons = {each.path: each.reason for each in again.skipped}
+    assert reasons.pop(folder.odd) == "disappeared since the plan"
+    assert set(reasons.values()) == {"is in quarantine already"}
+    assert len(reasons) == 3
+    undo(run)
+    assert apply(folder.plan).photos == 3
+
+
 def test_an_unknown_way_is_refused(folder: Folder) -> None:
     with pytest.raises(SameSpaceError, match="choose quarantine, hardlink, symlink"):
         apply(folder.plan, "bin")
