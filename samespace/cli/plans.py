@@ -16,24 +16,33 @@ from samespace.library.own_folder import no_library
 
 
 def show_plans(library: Path) -> int:
-    """List the plans of a library, the newest first, each with the command that applies it; return exit status 2."""
+    """List the plans of a library, the newest first, each with the command that applies it; return exit status 2.
+
+    Plans that remove nothing, which only show what to look at, are left out.
+    """
     plans = plan_files(library)
     if not plans and not (library / DATABASE).is_file():
         raise no_library(library)
     if not plans:
         raise SameSpaceError(f"no plans in {library}: `samespace dedupe` writes one")
+    described = {path: said for path in plans if (said := _described(path))}
+    if not described:
+        raise SameSpaceError(f"no plan in {library} removes a photo: `samespace dedupe` writes another")
     print("nothing was applied: name a plan, the newest comes first\n")
-    for path in plans:
-        print(f"  samespace apply {full_path(path)}  # {_described(path)}")
+    for path, said in described.items():
+        print(f"  samespace apply {full_path(path)}  # {said}")
     return 2  # as for any command that lacks a word
 
 
 def _described(path: Path) -> str:
+    """Return what a plan would do; "" for nothing."""
     try:
         plan = read_plan(path)
     except SameSpaceError:
         return "cannot be followed as a plan"
     photos = sum(len(group.remove) for group in plan.groups)
+    if not photos:
+        return ""
     written = datetime.fromtimestamp(path.stat().st_mtime)
     return f"{plan.kind}, {written:%Y-%m-%d %H:%M}, removes {count(photos, 'photo')}"
 

@@ -76,6 +76,20 @@ def test_a_named_plan_of_another_kind_is_refused(photos: Path, capsys: pytest.Ca
     assert (capsys.readouterr().err, plan.read_bytes()) == (said, before)
 
 
+def test_a_plan_that_removes_nothing_is_not_offered(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    library = photos / FOLDER
+    (photos / "copy.png").rename(photos.parent / "elsewhere.png")
+    assert run("dedupe", photos) == 0
+    assert plan_files(library), "it is written all the same"
+    assert run("apply", "--library", library) == 1
+    assert capsys.readouterr().err.startswith(f"error: no plan in {library} removes a photo")
+    shutil.copy(photos / "a.png", photos / "copy.png")
+    run("dedupe", photos)
+    capsys.readouterr()
+    assert run("apply", "--library", library) == 2
+    assert [words[1] for words in commands(capsys.readouterr().out, "apply")] == [str(plan_files(library)[0])]
+
+
 def test_apply_without_a_plan_lists_them_and_their_commands_work_from_anywhere(
     photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
