@@ -22,6 +22,7 @@ from samespace.model.extract import NetworkExtractor, of_backbone
 from samespace.model.names import is_known, unknown
 from samespace.model.preprocessing import FILES
 
+_STATED = '{"size": 224, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "layout": "NCHW"}'
 _VERSION = "graph 1"  # another one for whatever changes what is converted
 _NETWORK, _SHEET = "network.onnx", "sheet.json"
 _NEEDS = "{} must be converted once, by torch and onnx: pip install 'samespace[{}]'"
@@ -127,7 +128,7 @@ def _from_file(path: Path) -> NetworkExtractor:
     except OSError as error:
         raise SameSpaceError(
             f"cannot read {error.filename} ({error.strerror}): a backbone is NAME.onnx and, beside it, NAME.json such "
-            'as {"size": 224, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "layout": "NCHW"}'
+            f"as {_STATED}"
         ) from error
     engine = _Prepared(OnnxEngine(content, path), path, stated)
     (row,) = engine(np.zeros((1, SIZE, SIZE, 3), np.uint8))
@@ -149,8 +150,8 @@ class _Prepared:
                 raise ValueError("a number is out of range")
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise SameSpaceError(
-                f"{path.with_suffix('.json')} does not state size, mean, std and layout (NCHW or NHWC) of {path.name} "
-                f"({error!r})"
+                f"{path.with_suffix('.json')} does not say the size, mean, std and layout (NCHW or NHWC) that "
+                f"{path.name} takes: {_STATED} is an example"
             ) from error
 
     def __call__(self, photos: Pixels) -> list[Array]:

@@ -324,11 +324,11 @@ def test_a_network_of_somebody_else_s_is_run_as_its_json_says(own_network: Path,
 @pytest.mark.parametrize(
     ("stated", "said"),
     [
-        (b"", "does not state size, mean, std and layout"),
-        (b"[]", "does not state size, mean, std and layout"),
-        (b'{"size": 1e9, "mean": [0, 0, 0], "std": [1, 1, 1]}', "does not state size, mean, std and layout"),
-        (b'{"size": 64, "mean": [0, 0, 0], "std": [1, 0, 1]}', "does not state size, mean, std and layout"),
-        (b'{"size": 64, "mean": [0, 0, 0], "std": [1, 1, 1], "layout": "CHWN"}', "does not state size, mean, std and"),
+        (b"", "does not say the size, mean, std and layout"),
+        (b"[]", "does not say the size, mean, std and layout"),
+        (b'{"size": 1e9, "mean": [0, 0, 0], "std": [1, 1, 1]}', "does not say the size, mean, std and layout"),
+        (b'{"size": 64, "mean": [0, 0, 0], "std": [1, 0, 1]}', "does not say the size, mean, std and layout"),
+        (b'{"size": 64, "mean": [0, 0, 0], "std": [1, 1, 1], "layout": "CHWN"}', "does not say the size, mean, std"),
         (b'{"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1]}', "does not take 1 photos as means.json says"),
         (
             b'{"size": 64, "mean": [0, 0, 0], "std": [1, 1, 1], "layout": "NHWC"}',
