@@ -14,6 +14,8 @@ from typing import Any
 NAMES = ("rename", "link", "symlink", "remove", "mkdir", "rmdir", "chmod", "chown", "utime", "setxattr")
 STEPS = {f"os.{name}" for name in NAMES}
 
+Work = tuple[Callable[..., object], tuple[object, ...]]
+
 # A fixture of this type runs each (function, arguments) in a process of its own and returns their exit codes.
 Children = Callable[..., list[int]]
 
@@ -51,13 +53,17 @@ def serve() -> None:
             works, fatal = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        gate, opener = os.pipe()
-        children = [fork(gate, opener, work, args, fatal) for work, args in works]
-        os.close(gate)
-        os.close(opener)  # all of them start now
-        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        pickle.dump(statuses, sys.stdout.buffer)
+        pickle.dump(run(works, fatal), sys.stdout.buffer)
         sys.stdout.buffer.flush()
+
+
+def run(works: Sequence[Work], fatal: int) -> list[int]:
+    """Do each work in a fork of this process, all at once; return their exit codes."""
+    gate, opener = os.pipe()
+    children = [fork(gate, opener, work, args, fatal) for work, args in works]
+    os.close(gate)
+    os.close(opener)  # all of them start now
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
 def fork(gate: int, opener: int, work: Callable[..., object], args: Sequence[object], fatal: int) -> int:
