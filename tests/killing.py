@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - or each process would import it for itself
 import os
 import pickle
 import signal
