@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401 - or each process would import it for itself
+# What works import as they go is imported here, or each of a thousand processes would do it for itself.
+import concurrent.futures.thread  # noqa: F401
+import email.parser  # noqa: F401
+import gc
 import os
 import pickle
 import signal
@@ -11,6 +14,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
+
+import numpy.ma  # noqa: F401
 
 NAMES = ("rename", "link", "symlink", "remove", "mkdir", "rmdir", "chmod", "chown", "utime", "setxattr")
 STEPS = {f"os.{name}" for name in NAMES}
@@ -70,6 +75,7 @@ def run(works: Sequence[Work], fatal: int) -> list[int]:
 def fork(gate: int, opener: int, work: Callable[..., object], args: Sequence[object], fatal: int) -> int:
     if child := os.fork():
         return child
+    gc.disable()  # what was left to be collected may end threads that a fork does not have
     try:
         os.close(opener)
         os.read(gate, 1)
