@@ -20,6 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin
 
+# The threads of one small operation wait for each other: on a busy machine that takes twenty times as long. numpy reads
+# this as it is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -94,8 +98,6 @@ def pytest_collection_finish() -> None:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# The threads of one small operation wait for each other: on a busy machine that takes ten times as long.
-os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+# What works import as they go is imported here, or each of a thousand processes would do it for itself.
+import concurrent.futures.thread  # noqa: F401
+import email.parser  # noqa: F401
+import gc
 import os
 import pickle
 import signal
@@ -11,8 +15,12 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+import numpy.ma  # noqa: F401
+
 NAMES = ("rename", "link", "symlink", "remove", "mkdir", "rmdir", "chmod", "chown", "utime", "setxattr")
 STEPS = {f"os.{name}" for name in NAMES}
+
+Work = tuple[Callable[..., object], tuple[object, ...]]
 
 # A fixture of this type runs each (function, arguments) in a process of its own and returns their exit codes.
 Children = Callable[..., list[int]]
@@ -51,18 +59,23 @@ def serve() -> None:
             works, fatal = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        gate, opener = os.pipe()
-        children = [fork(gate, opener, work, args, fatal) for work, args in works]
-        os.close(gate)
-        os.close(opener)  # all of them start now
-        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        pickle.dump(statuses, sys.stdout.buffer)
+        pickle.dump(run(works, fatal), sys.stdout.buffer)
         sys.stdout.buffer.flush()
+
+
+def run(works: Sequence[Work], fatal: int) -> list[int]:
+    """Do each work in a fork of this process, all at once; return their exit codes."""
+    gate, opener = os.pipe()
+    children = [fork(gate, opener, work, args, fatal) for work, args in works]
+    os.close(gate)
+    os.close(opener)  # all of them start now
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
 def fork(gate: int, opener: int, work: Callable[..., object], args: Sequence[object], fatal: int) -> int:
     if child := os.fork():
         return child
+    gc.disable()  # what was left to be collected may end threads that a fork does not have
     try:
         os.close(opener)
         os.read(gate, 1)

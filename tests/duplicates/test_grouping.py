@@ -10,8 +10,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.cluster import DBSCAN
-from sklearn.datasets import make_blobs
 
 from samespace.base.arrays import Ints
 from samespace.duplicates import grouping as grouping_module
@@ -178,6 +176,8 @@ def test_components_are_those_of_the_graph(world: tuple[Matrix, Verdicts, Verdic
 
 
 def sklearn_groups(scores: Matrix, min_samples: int) -> list[list[int]]:
+    from sklearn.cluster import DBSCAN  # takes a second, which processes of other files save
+
     distances = np.where(scores >= THRESHOLD, 0.0, 1.0)
     np.fill_diagonal(distances, 0)
     labels = DBSCAN(eps=0.5, min_samples=min_samples, metric="precomputed").fit_predict(distances)
@@ -195,6 +195,8 @@ def test_dbscan_is_sklearns(scores: Matrix, min_samples: int, most: int) -> None
 @pytest.mark.parametrize("min_samples", [2, 5, 12])
 @pytest.mark.parametrize("most", [4, 400])
 def test_dbscan_is_sklearns_on_blobs(min_samples: int, most: int) -> None:
+    from sklearn.datasets import make_blobs
+
     places, _ = make_blobs(400, centers=12, cluster_std=0.5, random_state=3)
     distances = np.linalg.norm(places[:, None] - places[None], axis=2)
     scores = np.maximum(1 - distances, 0)
