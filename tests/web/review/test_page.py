@@ -933,17 +933,18 @@ def test_shared_points_by_keyboard(compared: Any, album: Path, complaints: list[
     expect(finding).to_be_hidden()
     expect(compared.locator("#points")).to_be_hidden()
     # It says that it looks, and why it found nothing.
-    held: list[Any] = []
-    compared.route("**/api/evidence?*", lambda route: held.append(route))
-    with compared.expect_request("**/api/evidence?*"):
-        keys.press("j")
-        keys.press("p")
-    expect(finding).to_have_text("Looking for points that both photos show…")
-    assert not len(drawn_lines(compared))
-    name = compared.locator("#right-photo").get_attribute("alt")
-    (album / name).unlink()
-    held[0].continue_()
+    keys.press("j")
+    name, looking = compared.locator("#right-photo").get_attribute("alt"), []
+
+    def answer(route: Any) -> None:
+        looking.append((finding.text_content(), len(drawn_lines(compared))))
+        (album / name).unlink()
+        route.continue_()
+
+    compared.route("**/api/evidence?*", answer)
+    keys.press("p")
     expect(finding).to_have_text(f"The photo {name} has gone or changed since it was scanned: scan again.")
+    assert looking == [("Looking for points that both photos show…", 0)]
     compared.unroute("**/api/evidence?*")
     complaints.clear()
 
