@@ -14,6 +14,7 @@ from safetensors.numpy import load as load_arrays
 from samespace.base.arrays import Array
 from samespace.base.errors import SameSpaceError
 from samespace.base.photos import SIZE
+from samespace.base.text import readable
 
 FORMATS = (1, 2)  # twin networks, and room networks
 OF_ANOTHER = "holds weights of another network than model.json says: export it again"
@@ -48,7 +49,8 @@ def read(folder: Path) -> Contents:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(folder, error) from error
     if description.get("size") != SIZE:
-        raise SameSpaceError(f"{folder} wants photos of {description.get('size')} pixels: this version takes {SIZE}")
+        size = readable(str(description.get("size")))
+        raise SameSpaceError(f"{folder} wants photos of {size} pixels: this version takes {SIZE}")
     try:
         weights = load_arrays(files["weights"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -72,7 +74,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         except (OSError, ValueError) as error:  # ValueError: a name with a NUL
             if read_description(folder) != description:
                 return _read(folder)
-            raise SameSpaceError(f"{folder} lacks its {what} {name}: copy the whole folder") from error
+            raise SameSpaceError(f"{folder} lacks its {what} {readable(name)}: copy the whole folder") from error
         if hashlib.sha256(files[what]).hexdigest() != digest:
             raise SameSpaceError(f"{folder / name} is damaged: it is not what model.json says; copy or export it again")
     return description, files

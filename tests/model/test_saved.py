@@ -236,6 +236,7 @@ def test_another_format_is_refused(content: str, folder: Path) -> None:
         ("network", "here", "is damaged"),
         ("network", {"file": "network.onnx", "sha256": ""}, "lacks its network network.onnx"),
         ("size", 224, "wants photos of 224 pixels"),
+        ("size", "2\n4", "wants photos of 2\\n4 pixels"),
         ("mean", "grey", "is damaged"),
         ("std", None, "is damaged"),
         ("mean", [], "is damaged"),
@@ -248,6 +249,7 @@ def test_another_format_is_refused(content: str, folder: Path) -> None:
         ("weights", {"file": "weights.bin"}, "is damaged"),
         ("weights", {"file": 3, "sha256": ""}, "is damaged"),
         ("weights", {"file": "a\0b", "sha256": ""}, "lacks its weights"),
+        ("weights", {"file": "a\nb", "sha256": ""}, "lacks its weights a\\nb"),
         ("weights", {"file": "/", "sha256": ""}, "lacks its weights"),
     ],
 )
