@@ -20,9 +20,10 @@ from samespace.duplicates.keeper import PREFERRED
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
+from samespace.web import pictures
 from samespace.web.app import make_app
 from samespace.web.guard import Guard
-from samespace.web.review import decisions
+from samespace.web.review import decisions, evidence
 from samespace.web.review import groups as comparing
 from samespace.web.review import page as review
 from samespace.web.state import LiveLibrary
@@ -911,7 +912,9 @@ def drawn_lines(page: Any) -> Any:
     )
 
 
-def test_shared_points_by_keyboard(compared: Any, album: Path, complaints: list[str]) -> None:
+def test_shared_points_by_keyboard(
+    compared: Any, album: Path, complaints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     dialog, keys, finding = compared.get_by_role("dialog"), compared.keyboard, compared.locator("#finding")
     with compared.expect_response("**/api/evidence?*") as answered:
         keys.press("p")
@@ -933,19 +936,16 @@ def test_shared_points_by_keyboard(compared: Any, album: Path, complaints: list[
     expect(finding).to_be_hidden()
     expect(compared.locator("#points")).to_be_hidden()
     # It says that it looks, and why it found nothing.
+    may_look = threading.Event()
+    monkeypatch.setattr(evidence, "check", lambda photo: may_look.wait(60) and pictures.check(photo))
     keys.press("j")
-    name, looking = compared.locator("#right-photo").get_attribute("alt"), []
-
-    def answer(route: Any) -> None:
-        looking.append((finding.text_content(), len(drawn_lines(compared))))
-        (album / name).unlink()
-        route.continue_()
-
-    compared.route("**/api/evidence?*", answer)
     keys.press("p")
+    expect(finding).to_have_text("Looking for points that both photos show…")
+    assert not len(drawn_lines(compared))
+    name = compared.locator("#right-photo").get_attribute("alt")
+    (album / name).unlink()
+    may_look.set()
     expect(finding).to_have_text(f"The photo {name} has gone or changed since it was scanned: scan again.")
-    assert looking == [("Looking for points that both photos show…", 0)]
-    compared.unroute("**/api/evidence?*")
     complaints.clear()
 
 
