@@ -813,6 +813,8 @@ def test_one_pixel_of_the_photo_is_one_of_the_screen(compared: Any, ratio: int) 
     devtools = compared.context.new_cdp_session(compared)
     screen = {"width": 1401, "height": 701, "deviceScaleFactor": ratio, "mobile": False}
     devtools.send("Emulation.setDeviceMetricsOverride", screen)
+    compared.wait_for_function("(ratio) => innerWidth === 1401 && devicePixelRatio === ratio", arg=ratio)
+    compared.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     whole, one_to_one = (compared.get_by_role("button", name=name, exact=True) for name in ("Fit", "1:1"))
     expect(whole).to_have_attribute("aria-pressed", "true")
     fitted = drawn_scales(compared)
