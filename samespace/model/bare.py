@@ -53,8 +53,9 @@ def for_backbone(name: str, weights: str = "imagenet") -> NetworkExtractor:
 
 def why_lacking(name: str) -> str:
     """Return why a backbone of ImageNet weights cannot be used here; "" if it can."""
-    is_kept = has_runtime() and _folder(name, "imagenet").exists()
-    return "" if is_kept or find_spec("torch") else str(_lacking(name))
+    if find_spec("torch") or (_folder(name, "imagenet").exists() and has_runtime()):
+        return ""
+    return str(_lacking(name))
 
 
 def convert(name: str, weights: str = "imagenet") -> Path:
