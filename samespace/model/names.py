@@ -24,7 +24,7 @@ SIZES: dict[str, tuple[str, ...]] = {
     "vit_": ("b_16", "b_32", "l_16", "l_32"),
 }
 
-_ALL = (*MEASURED, *(family + size for family, sizes in SIZES.items() for size in sizes))
+ALL = (*MEASURED, *(family + size for family, sizes in SIZES.items() for size in sizes))
 
 CHOICES = (
     f"choose one of {', '.join(MEASURED)}, another of torchvision's ResNet, ResNeXt, RegNet, EfficientNet, ConvNeXt, "
@@ -34,10 +34,10 @@ CHOICES = (
 
 def is_known(name: Any) -> bool:
     """Tell if anything can be a backbone's name: one of torchvision's, a model's on the Hub, or a folder's."""
-    return isinstance(name, str) and (name in _ALL or is_named(name))
+    return isinstance(name, str) and (name in ALL or is_named(name))
 
 
 def unknown(name: str) -> SameSpaceError:
     """Return what to raise if there is no backbone of this name."""
-    near = get_close_matches(name, _ALL, n=1)
+    near = get_close_matches(name, ALL, n=1)
     return SameSpaceError(f"unknown backbone {name!r}{f', did you mean {near[0]}?' if near else ':'} {CHOICES}")

@@ -26,7 +26,7 @@ from samespace.model.engine import OnnxEngine
 from samespace.model.families import NAMES
 from samespace.model.feature_bank import to_tensor
 from samespace.model.model_folder import read
-from samespace.model.names import is_known
+from samespace.model.names import ALL, is_known
 from samespace.model.network import TwinNetwork
 from samespace.model.write import describe, rebuild, write_model
 from samespace.search.look import choose_look
@@ -57,6 +57,10 @@ def as_onnx(backbone: Any) -> Any:
 
 
 # ---- torchvision
+
+
+def test_every_network_that_is_known_by_name_can_be_cut() -> None:
+    assert sorted(NAMES) == sorted(ALL)
 
 
 def test_every_name_is_one_of_torchvisions_that_is_normalised_so_and_published_with_its_hash() -> None:
