@@ -29,7 +29,8 @@ async function searchWith(file) {
     location.assign(address({ photo }));
   } catch (error) {
     setBusy();
-    mishap(error.message);
+    $("mishap").textContent = error.message;
+    $("mishap").hidden = false;
   }
 }
 
@@ -37,19 +38,13 @@ function setBusy(name, picture) {
   const busy = $("busy");
   document.body.classList.toggle("busy", Boolean(name));
   busy.hidden = !name;
-  for (const other of document.querySelectorAll("#main > .asked, #found, #mishap")) other.hidden = Boolean(name);
+  for (const other of document.querySelectorAll("#main > .asked, #found")) other.hidden = Boolean(name);
   $("mishap").hidden = true;
   document.querySelector(".ask").classList.toggle("begin", !name && !document.querySelector("#main > .asked") && !location.search);
   if (!name) return;
   busy.querySelector("h2 span").textContent = name;
   busy.querySelector(".outside").style.backgroundImage = `url("${picture}")`;
   window.scrollTo(0, 0);
-}
-
-function mishap(words) {
-  $("mishap").textContent = words;
-  $("mishap").hidden = false;
-  say(words, { bad: true });
 }
 
 /** Return a small picture of a photo, to show after a reload; "" if this browser cannot decode it. */

@@ -698,8 +698,7 @@ def test_a_photo_is_dropped_and_what_is_none_said_in_place(browser, complaints, 
     browser.goto("/search")
     (tmp_path / "text").write_text("no photo")
     browser.locator("#file").set_input_files(tmp_path / "text")
-    for place in (browser.locator("#mishap"), browser.locator(".toast.bad")):
-        expect(place).to_contain_text("cannot be used as a photo")
+    expect(browser.get_by_role("alert")).to_contain_text("cannot be used as a photo")
     expect(results(browser)).to_have_count(9)
     expect(browser.locator("#busy")).to_be_hidden()
     complaints.clear()  # the browser's own, of a refused request
