@@ -816,7 +816,7 @@ def test_filters_change_the_results_and_the_address(browser, live):
     browser.goto(f"/search?like={like(live)}")
     browser.get_by_label("Folder").select_option("phone")
     expect(results(browser)).to_have_count(10)
-    browser.get_by_label("Minimum score").focus()
+    browser.get_by_label("Threshold").focus()
     browser.keyboard.press("End")
     expect(browser.locator("#found")).to_contain_text("Nothing scores 1.000 or more in phone")
     with browser.expect_navigation():  # the filters of the next page work once it is loaded
