@@ -33,9 +33,10 @@ class Criterion(NamedTuple):
 
 def _taken(seen: Seen) -> float:
     """Return when a photo was taken or, if it does not say, when its file was last changed: seconds."""
-    if seen.photo.taken is None:
+    taken = seen.photo.taken
+    if taken is None or not "1826" < taken < "9999":  # programs write the year 1, or 9999, for no date
         return seen.photo.mtime_ns / 1e9
-    return datetime.strptime(seen.photo.taken, "%Y-%m-%d %H:%M:%S").timestamp()
+    return datetime.strptime(taken, "%Y-%m-%d %H:%M:%S").timestamp()
 
 
 def _is_export(seen: Seen) -> float:

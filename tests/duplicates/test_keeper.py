@@ -94,6 +94,9 @@ def test_the_other_rules() -> None:
     assert kept("newest", old, new) == ("new", "newest")
     undated = seen("undated", mtime_ns=NOON_NS)  # in November 2023
     assert kept("newest", new, undated) == ("undated", "newest")
+    for no_date in ("0001-01-01 00:00:00", "9999-12-31 23:59:59"):
+        earlier = seen("earlier", taken=no_date, mtime_ns=NOON_NS - 1)
+        assert kept("oldest", seen("later", taken=no_date, mtime_ns=NOON_NS + 1), undated, earlier)[0] == "earlier"
     assert kept("largest", seen(width=400), seen("b", size=1001)) == ("b", "largest file")
     assert kept("shortest-path", seen("long", camera=3), seen("b")) == ("b", "shortest path")
 
