@@ -11,7 +11,7 @@ from PIL import Image
 from samespace.base.decode import identified
 
 _MAKE, _MODEL, _RATING = 0x010F, 0x0110, 0x4746
-_EXIF_FOLDER, _TAKEN, _LENS = 0x8769, 0x9003, (0xA432, 0xA433, 0xA434)
+_EXIF_FOLDER, _TAKEN, _FRACTION, _LENS = 0x8769, 0x9003, 0x9291, (0xA432, 0xA433, 0xA434)
 _GPS_FOLDER, _LATITUDE = 0x8825, 2
 _XMP_RATING = re.compile(rb"xmp:Rating\s*(?:=\s*[\"']|>)\s*[1-5]")
 
@@ -31,6 +31,7 @@ class Origin(NamedTuple):
     format: str = ""  # Pillow's name, such as JPEG
     quality: int = 0  # of a JPEG, from 1 to 100, by libjpeg's scale; 0 for other formats
     colours: int = 0  # bits that say a pixel, and more if they say its colour
+    fraction: float | None = None  # of the second in which it was taken
     resaved: bool = False  # format and quality are those of the photo that this one was made of: see `resaved.py`
 
 
@@ -60,7 +61,7 @@ def _origin(image: Image.Image) -> Origin:
     ]
     extras = (_LATITUDE in _folder(exif, _GPS_FOLDER)) + _is_rated(image, exif)
     camera = 1 + sum(written) if extras or any(written) else 0
-    return Origin(camera, extras, _format(image), _quality(image), _colours(image))
+    return Origin(camera, extras, _format(image), _quality(image), _colours(image), _fraction(inner.get(_FRACTION)))
 
 
 def _folder(exif: Image.Exif, tag: int) -> dict[int, object]:
@@ -73,6 +74,11 @@ def _folder(exif: Image.Exif, tag: int) -> dict[int, object]:
 def _is_said(value: object) -> bool:
     """Return whether a tag holds more than blanks and zeros, as of a clock that was never set."""
     return bool(str(value).strip(" 0:.,()\0")) if value is not None else False
+
+
+def _fraction(digits: object) -> float | None:
+    text = str(digits).strip(" \0")
+    return float(f"0.{text}") if text.isascii() and text.isdecimal() else None
 
 
 def _is_rated(image: Image.Image, exif: Image.Exif) -> bool:

@@ -16,9 +16,13 @@ _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 
 def are_two_shots(one: Photo, other: Photo) -> bool:
     """Return whether a camera took these photos at two times: a copy has the time of its original, or none."""
-    if one.taken is None or other.taken is None or one.taken == other.taken:
+    if one.taken is None or other.taken is None:
         return False
-    return all(origin_of(photo.path).camera for photo in (one, other))
+    origins = [origin_of(photo.path) for photo in (one, other)]
+    if not all(origin.camera for origin in origins):
+        return False
+    fractions = {origin.fraction for origin in origins}
+    return one.taken != other.taken or (None not in fractions and len(fractions) > 1)
 
 
 def follow_each_other(one: Photo, other: Photo) -> bool:

@@ -15,11 +15,12 @@ def photo(path: Path | str, taken: str | None = None) -> Photo:
     return Photo(Path(path), Path("/"), "", 1, 0, str(path), 1, 1, taken, 0)
 
 
-def shot(path: Path, taken: str, camera: bool = True) -> Photo:
+def shot(path: Path, taken: str, camera: bool = True, fraction: str = "") -> Photo:
     exif = Image.Exif()
     if camera:
         exif[0x010F] = "Maker"
     exif.get_ifd(0x8769)[0x9003] = taken.replace("-", ":") if camera else ""
+    exif.get_ifd(0x8769)[0x9291] = fraction
     Image.new("RGB", (8, 8)).save(path, exif=exif)
     return photo(path, taken)
 
@@ -54,3 +55,10 @@ def test_a_camera_takes_no_photo_twice(tmp_path: Path) -> None:
     export = shot(tmp_path / "export.jpg", NOON + "7", camera=False)  # whose date may be that of the export
     assert not are_two_shots(first, export)
     assert not are_two_shots(first, export._replace(taken=None))
+
+
+def test_a_fast_burst_is_told_by_fractions_of_a_second(tmp_path: Path) -> None:
+    first, second = (shot(tmp_path / f"{digits}.jpg", NOON + "0", fraction=digits) for digits in ("12", "47"))
+    assert are_two_shots(first, second)
+    for digits in ("12", "120 ", "", "?"):  # as an editor may write it, or leave it out
+        assert not are_two_shots(first, shot(tmp_path / "copy.jpg", NOON + "0", fraction=digits))
