@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
@@ -14,6 +16,8 @@ _MAKE, _MODEL, _RATING = 0x010F, 0x0110, 0x4746
 _EXIF_FOLDER, _TAKEN, _FRACTION, _LENS = 0x8769, 0x9003, 0x9291, (0xA432, 0xA433, 0xA434)
 _GPS_FOLDER, _LATITUDE = 0x8825, 2
 _XMP_RATING = re.compile(rb"xmp:Rating\s*(?:=\s*[\"']|>)\s*[1-5]")
+_XMP_MOTION = re.compile(rb"(?:MotionPhoto|MicroVideo)\s*(?:=\s*[\"']|>)\s*1")
+_SAMSUNG = b"SEFT"  # how the data end that Samsung's cameras add to a photo, a video among them
 
 # The sum of the luminance table that the JPEG standard suggests, which libjpeg calls quality 50.
 _STANDARD = 3688
@@ -32,6 +36,7 @@ class Origin(NamedTuple):
     quality: int = 0  # of a JPEG, from 1 to 100, by libjpeg's scale; 0 for other formats
     colours: int = 0  # bits that say a pixel, and more if they say its colour
     fraction: float | None = None  # of the second in which it was taken
+    has_video: bool = False  # behind its picture, as motion photos do
     resaved: bool = False  # format and quality are those of the photo that this one was made of: see `resaved.py`
 
 
@@ -45,7 +50,7 @@ def origin_of(path: Path) -> Origin:
     """
     try:
         with path.open("rb") as file, identified(file) as image:
-            return _origin(image)
+            return _origin(image)._replace(has_video=_has_video(image, file))
     except Exception:  # as many ways to be damaged as decoders have; the scan says of which photos it is
         return UNKNOWN
 
@@ -82,9 +87,23 @@ def _fraction(digits: object) -> float | None:
 
 
 def _is_rated(image: Image.Image, exif: Image.Exif) -> bool:
-    stars, xmp = exif.get(_RATING), image.info.get("xmp", b"")
-    text = xmp if isinstance(xmp, bytes) else str(xmp).encode()
-    return (isinstance(stars, int) and stars > 0) or bool(_XMP_RATING.search(text))
+    stars = exif.get(_RATING)
+    return (isinstance(stars, int) and stars > 0) or bool(_XMP_RATING.search(_xmp(image)))
+
+
+def _xmp(image: Image.Image) -> bytes:
+    xmp = image.info.get("xmp", b"")
+    return xmp if isinstance(xmp, bytes) else str(xmp).encode()
+
+
+def _has_video(image: Image.Image, file: BinaryIO) -> bool:
+    """Return whether a video follows the picture: an editor may leave the words that say so, and drop the video."""
+    if not _XMP_MOTION.search(_xmp(image)):
+        file.seek(-len(_SAMSUNG), os.SEEK_END)
+        if file.read() != _SAMSUNG:
+            return False
+    with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return content.find(b"ftyp", 16) > 0  # HEIC begins with the same mark
 
 
 def _format(image: Image.Image) -> str:

@@ -14,7 +14,9 @@ _PART = 1 << 16  # bytes that are compared at the beginning, in the middle and a
 class Beside:
     """The partners of photos, and which RAW files and videos seem to be equal; files are read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, moving: Collection[Path] = ()) -> None:
+        """Go by which photos are `moving`: those that hold a video themselves."""
+        self._moving = moving
         self._partners = Partners()
         self._looks: dict[Path, str] = {}
 
@@ -37,14 +39,18 @@ class Beside:
     def needed(self, photos: Iterable[Path], kept: Collection[Path]) -> dict[Path, str]:
         """Return which photos to keep as well, and why: no kept one has a RAW file or video equal to theirs.
 
-        The first of several with equal ones is enough.
+        The first of several with equal ones is enough; of those that hold a video themselves, any.
         """
         staying, needed = list(kept), {}
         for photo in photos:
             alone = [each for each in self.pictures(photo) if not self._stays(each, staying)]
             if alone:
                 needed[photo] = f"nothing kept has its {labels(alone)} beside it"
-                staying.append(photo)
+            elif photo in self._moving and not any(other in self._moving for other in staying):
+                needed[photo] = "nothing kept holds its video"
+            else:
+                continue
+            staying.append(photo)
         return needed
 
     def _stays(self, partner: Partner, kept: Collection[Path]) -> bool:

@@ -19,7 +19,7 @@ class Seen(NamedTuple):
     origin: Origin = UNKNOWN
     sharpness: float = 0.0
     has_raw: bool = False  # beside it
-    has_video: bool = False
+    has_video: bool = False  # beside it, or behind its picture
     is_framed: bool = False  # by a plain border on all four sides
 
 
@@ -66,7 +66,7 @@ _MOST_LOSS = max(_LOSS.values())
 
 _IS_RAW = Criterion(lambda seen: not is_raw(seen.photo.path), "a RAW file", "no RAW file")
 _RAW = Criterion(lambda seen: not seen.has_raw, "has its RAW beside it", "has no RAW beside it")
-_VIDEO = Criterion(lambda seen: not seen.has_video, "has its video beside it", "has no video beside it")
+_VIDEO = Criterion(lambda seen: not seen.has_video, "has its video", "has no video")
 _CAMERA = Criterion(
     lambda seen: -seen.origin.camera, "has camera data the others lack", "lacks camera data the other has"
 )

@@ -44,13 +44,16 @@ class Standings:
         seen = {
             path: Seen(photo, origins.get(photos.rows[photo.content], UNKNOWN)) for path, photo in photos.all.items()
         }
-        self.beside = Beside()
+        self.beside = Beside({path for path, each in seen.items() if each.origin.has_video})
         grouped = self._may_share_a_group(similar)
         with_frame = self._with_frame(grouped, framed)
         for path in grouped:
             kinds = [partner.is_raw for partner in self.beside.pictures(path)]
-            is_framed = photos.rows[seen[path].photo.content] in with_frame
-            seen[path] = seen[path]._replace(has_raw=True in kinds, has_video=False in kinds, is_framed=is_framed)
+            seen[path] = seen[path]._replace(
+                has_raw=True in kinds,
+                has_video=False in kinds or seen[path].origin.has_video,
+                is_framed=photos.rows[seen[path].photo.content] in with_frame,
+            )
         self.by_facts = {path: self._standing(each) for path, each in seen.items()}
         self.ties = self._ties()
         nearly_equal = self._nearly_equal(*similar)

@@ -101,6 +101,34 @@ def test_a_png_is_not_decoded_for_its_header(tmp_path: Path, monkeypatch: pytest
     assert origin_of(path).camera == 2
 
 
+VIDEO = b"\0\0\0\x18ftypmp42 and so on"
+
+
+@pytest.mark.parametrize(
+    ("xmp", "behind", "expected"),
+    [
+        (b'<rdf GCamera:MotionPhoto="1"/>', VIDEO, True),
+        (b"<GCamera:MicroVideo>1</GCamera:MicroVideo>", VIDEO, True),
+        (b"", VIDEO + b"SEFT", True),  # as Samsung ends it
+        (b'<rdf GCamera:MotionPhoto="1"/>', b"", False),  # saved again by an editor
+        (b'<rdf GCamera:MotionPhoto="0"/>', VIDEO, False),
+        (b"", b"SEFT", False),
+    ],
+)
+def test_a_motion_photo_holds_its_video(xmp: bytes, behind: bytes, expected: bool, tmp_path: Path) -> None:
+    path = motion_photo(saved(tmp_path), xmp, behind)
+    assert origin_of(path).has_video is expected
+
+
+def motion_photo(photo: Path, xmp: bytes, behind: bytes) -> Path:
+    """Write XMP into a JPEG, and something behind its picture."""
+    segment = b"http://ns.adobe.com/xap/1.0/\0" + xmp
+    content = photo.read_bytes()
+    start = content[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment
+    photo.write_bytes(start + content[2:] + behind)
+    return photo
+
+
 @pytest.mark.parametrize("content", [b"", b"no photo", b"\xff\xd8\xff\xe1\x00\x10Exif\0\0MM"])
 def test_of_a_broken_file_nothing_is_known(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(content)

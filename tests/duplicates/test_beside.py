@@ -17,6 +17,7 @@ from samespace.duplicates.plan import make_plan, read_plan, write_plan
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
 from samespace.search.same_shot import Sketches
+from tests.base.test_origin import VIDEO, motion_photo
 from tests.duplicates.test_origins import again, camera_data, save, shot
 
 __all__ = ["shot"]
@@ -53,13 +54,26 @@ def test_a_raw_beside_it_comes_before_camera_data(album: Path) -> None:
 def test_a_video_beside_it_comes_next(album: Path) -> None:
     (album / "raw" / "1.CR2").rename(album / "raw" / "1.MOV")
     duplicates, _ = found(album)
-    assert fates(duplicates)["raw/1.jpg"] == (True, "has its video beside it")
+    assert fates(duplicates)["raw/1.jpg"] == (True, "has its video")
     (album / "large" / "1.NEF").write_bytes(b"another raw")
     duplicates, _ = found(album)
     assert fates(duplicates) == {
         "large/1.jpg": (True, "has its RAW beside it"),
         "raw/1.jpg": (True, "nothing kept has its MOV beside it"),
     }
+
+
+def test_a_motion_photo_does_not_go_for_a_still(album: Path) -> None:
+    motion_photo(album / "raw" / "1.jpg", b'<rdf GCamera:MotionPhoto="1"/>', VIDEO)
+    (album / "raw" / "1.CR2").unlink()
+    assert fates(found(album)[0]) == {
+        "raw/1.jpg": (True, "has its video"),
+        "large/1.jpg": (False, "same photo, has no video"),
+    }
+    duplicates, _ = found(album, prefer=(album / "large",))
+    assert fates(duplicates)["raw/1.jpg"] == (True, "nothing kept holds its video")
+    motion_photo(album / "large" / "1.jpg", b'<rdf GCamera:MotionPhoto="1"/>', VIDEO)
+    assert fates(found(album, prefer=(album / "large",))[0])["raw/1.jpg"][0] is False
 
 
 @pytest.mark.parametrize("kind", ["CR2", "mov"])
