@@ -36,6 +36,7 @@ class Origin(NamedTuple):
     quality: int = 0  # of a JPEG, from 1 to 100, by libjpeg's scale; 0 for other formats
     colours: int = 0  # bits that say a pixel, and more if they say its colour
     fraction: float | None = None  # of the second in which it was taken
+    has_profile: bool = False  # of colours, without which numbers may mean others
     has_video: bool = False  # behind its picture, as motion photos do
     resaved: bool = False  # format and quality are those of the photo that this one was made of: see `resaved.py`
 
@@ -66,7 +67,15 @@ def _origin(image: Image.Image) -> Origin:
     ]
     extras = (_LATITUDE in _folder(exif, _GPS_FOLDER)) + _is_rated(image, exif)
     camera = 1 + sum(written) if extras or any(written) else 0
-    return Origin(camera, extras, _format(image), _quality(image), _colours(image), _fraction(inner.get(_FRACTION)))
+    return Origin(
+        camera,
+        extras,
+        _format(image),
+        _quality(image),
+        _colours(image),
+        _fraction(inner.get(_FRACTION)),
+        has_profile=bool(image.info.get("icc_profile")),
+    )
 
 
 def _folder(exif: Image.Exif, tag: int) -> dict[int, object]:

@@ -80,15 +80,30 @@ _EXTRAS = Criterion(
     lambda seen: -seen.origin.extras, "has a place or rating the others lack", "lacks a place or rating the other has"
 )
 _COLOURS = Criterion(lambda seen: -seen.origin.colours, "more colours", "fewer colours")
+_PROFILE = Criterion(lambda seen: not seen.origin.has_profile, "has a colour profile", "has no colour profile")
 _SHARPNESS = Criterion(lambda seen: -_steps(seen), "sharpest", "less sharp")
 _BYTES = Criterion(lambda seen: -seen.photo.size, "largest file", "smaller file")
 _BYTES_OF_FORMAT = Criterion(_size, "largest file", "smaller file")
 _OLDEST = Criterion(_taken, "oldest", "newer")
 _NEWEST = Criterion(lambda seen: -_taken(seen), "newest", "older")
 _SHORTEST = Criterion(lambda seen: len(bytes(seen.photo.path)), "shortest path", "longer path")
-# Sharpness comes late: the block noise of a harder compression passes for detail, as does the dither of few colours.
-_SAVED = (_FRAME, _RESOLUTION, _EXPORT, _FORMAT, _QUALITY, _RESAVED, _EXTRAS, _COLOURS, _SHARPNESS, _BYTES_OF_FORMAT)
-_BEST = (_IS_RAW, _RAW, _VIDEO, _CAMERA, *_SAVED)
+_BEST = (
+    _IS_RAW,
+    _RAW,
+    _VIDEO,
+    _CAMERA,
+    _FRAME,
+    _RESOLUTION,
+    _EXPORT,
+    _FORMAT,
+    _QUALITY,
+    _RESAVED,
+    _EXTRAS,
+    _COLOURS,
+    _PROFILE,
+    _SHARPNESS,  # late: the block noise of a harder compression passes for detail, as does the dither of few colours
+    _BYTES_OF_FORMAT,
+)
 
 # The first criterion that differs decides; photos equal in all are decided by path.
 RULES: dict[str, tuple[Criterion, ...]] = {

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from samespace.base.origin import UNKNOWN, Origin, origin_of
 
@@ -93,6 +93,13 @@ def test_colour_counts_for_more_than_grey_and_a_palette_for_less(tmp_path: Path)
     cv2.imwrite(str(tmp_path / "deep.png"), np.zeros((8, 8, 3), np.uint16))
     found.append(origin_of(tmp_path / "deep.png").colours)
     assert found == sorted(set(found))
+
+
+def test_a_colour_profile_is_seen(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name in ("photo.jpg", "photo.png", "photo.webp", "photo.tif"):
+        assert origin_of(saved(tmp_path, name, icc_profile=profile)).has_profile, name
+        assert not origin_of(saved(tmp_path, name)).has_profile, name
 
 
 def test_a_png_is_not_decoded_for_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,12 @@ def photo(path: str = "/photos/a.jpg", **changes: Any) -> Photo:
 def seen(name: str = "a", sharpness: float = 0.5, camera: int = 0, extras: int = 0, **changes: Any) -> Seen:
     """A JPEG of quality 90, unless the changes say otherwise."""
     origin = Origin(
-        camera, extras, changes.pop("format", "JPEG"), changes.pop("quality", 90), changes.pop("colours", 0)
+        camera,
+        extras,
+        changes.pop("format", "JPEG"),
+        changes.pop("quality", 90),
+        changes.pop("colours", 0),
+        has_profile=changes.pop("profile", False),
     )
     return Seen(photo(f"/photos/{name}", **changes), origin, sharpness)
 
@@ -40,6 +45,7 @@ def test_best_is_the_cameras_original() -> None:
     """Each of these is worse than the next in all that comes later."""
     plain = seen("a")
     sharp = seen("b", 2)
+    profiled = seen("b1", 0.5, profile=True)
     colourful = seen("b2", 0.5, colours=88)
     placed = seen("c", extras=1)
     fine = seen("d", quality=91)
@@ -48,7 +54,8 @@ def test_best_is_the_cameras_original() -> None:
     taken = seen("g", camera=1)
     assert kept("best", plain, seen("0", 0.4)) == ("0", "equally good; first by name")
     assert kept("best", plain, sharp) == ("b", "sharpest")
-    assert kept("best", sharp, colourful) == ("b2", "more colours")
+    assert kept("best", sharp, profiled) == ("b1", "has a colour profile")
+    assert kept("best", profiled, colourful) == ("b2", "more colours")
     assert kept("best", colourful, placed) == ("c", "has a place or rating the others lack")
     assert kept("best", sharp, placed, fine) == ("d", "less compressed")
     assert kept("best", fine, whole) == ("e", "format that loses less")
