@@ -40,7 +40,7 @@ class PlannedPhoto(NamedTuple):
     content: str  # SHA-256 of the bytes
     why: str
     score: float | None = None  # with the keeper; None for photos that are kept
-    partners: tuple[PlannedPartner, ...] = ()
+    partners: tuple[PlannedPartner, ...] | None = ()  # None in a plan of 0.1, which did not look for any
     only_here: tuple[str, ...] | None = None  # by name what it knew and no kept photo did, for whoever reads the plan
 
 
@@ -138,7 +138,8 @@ def _group_as_json(group: PlannedGroup) -> dict[str, Any]:
 
 def _photo_as_json(photo: PlannedPhoto) -> dict[str, Any]:
     fields = {**photo._asdict(), "path": str(photo.path), "root": str(photo.root)}
-    fields["partners"] = [_partner_as_json(partner) for partner in photo.partners] or None
+    if photo.partners is not None:
+        fields["partners"] = [_partner_as_json(partner) for partner in photo.partners]
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -217,7 +218,7 @@ def _photo_from_json(record: Any) -> PlannedPhoto:
         content=get(record, "content", str),
         why=get(record, "why", str),
         score=float(get(record, "score", int, float)) if "score" in record else None,
-        partners=tuple(map(_partner_from_json, get(record, "partners", list) if "partners" in record else ())),
+        partners=tuple(map(_partner_from_json, get(record, "partners", list))) if "partners" in record else None,
         only_here=tuple(map(str, get(record, "only_here", list))) if "only_here" in record else None,
     )
 
@@ -270,7 +271,7 @@ def _refuse_place(photo: PlannedPhoto, libraries: dict[str, Path]) -> None:
     if photo.library not in libraries:
         raise SameSpaceError(f"it does not say where the library of {photo.path} is")
     refuse_outside(photo.path, photo.root)
-    for partner in photo.partners:
+    for partner in photo.partners or ():
         if not photos_by_partner([photo.path.name, partner.path.name]) or partner.path.parent != photo.path.parent:
             raise SameSpaceError(f"{partner.path} does not belong to {photo.path}")
     for folder in libraries.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from itertools import count
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from samespace.duplicates import obstacles
 from samespace.duplicates.apply import apply
-from samespace.duplicates.manifest import MANIFEST
+from samespace.duplicates.manifest import MANIFEST, Skipped
 from samespace.duplicates.plan import Plan, PlannedPartner, read_plan, write_plan
 from samespace.duplicates.quarantine import delete_runs, runs
 from samespace.duplicates.undo import undo
@@ -31,7 +32,8 @@ class Pair:
         self.other = write(root / "b" / "10.CR2", b"of another photo")
         self.library = Library(root / FOLDER, create=True)
         self.library.add_root(root)
-        self.plan = self.planned(self.photo, {self.raw: self.kept_raw, self.sidecar: None})
+        self.partners: dict[Path, Path | None] = {self.raw: self.kept_raw, self.sidecar: None}
+        self.plan = self.planned(self.photo, self.partners)
         self.start = snapshot(root)
 
     def planned(self, photo: Path, partners: dict[Path, Path | None]) -> Plan:
@@ -91,8 +93,11 @@ def test_a_plan_carries_partners_through_a_file(pair: Pair, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("way", ["hardlink", "symlink"])
 def test_partners_stay_where_a_link_keeps_the_name(pair: Pair, way: str) -> None:
-    assert apply(pair.plan, way).partners == 0
-    assert pair.there() == ALL
+    new = write(pair.root / "b" / "1.mov", b"come since the plan")
+    applied = apply(pair.plan, way)
+    assert (applied.photos, applied.partners, applied.skipped) == (1, 0, ())
+    assert pair.there() == {*ALL, "b/1.mov"}
+    new.unlink()
     undo_all(pair.library.folder)
     assert pair.back()
 
@@ -119,6 +124,50 @@ def test_an_item_that_is_not_as_planned_stays_whole(pair: Pair, happens: Any, sa
     assert (applied.photos, applied.partners, skipped.path) == (0, 0, pair.photo)
     assert skipped.reason.endswith(said.format(pair.kept_raw))
     assert pair.there() == there
+
+
+@pytest.mark.parametrize("name", ["1.NEF", "1.mov", "1.jpg.xmp"])
+def test_a_photo_stays_whole_if_a_partner_has_come_since_the_plan(pair: Pair, name: str) -> None:
+    new = write(pair.root / "b" / name, b"new")
+    applied = apply(pair.plan)
+    assert applied.skipped == (Skipped(pair.photo, f"{name}, which belongs to it, has come since the plan"),)
+    assert (applied.photos, pair.there()) == (0, {*ALL, f"b/{name}"})
+    new.unlink()
+    assert pair.back()
+
+
+def test_a_plan_says_that_a_photo_had_no_partners(pair: Pair, tmp_path: Path) -> None:
+    write_plan(tmp_path / "plan.json", pair.planned(pair.photo, {}))
+    applied = apply(read_plan(tmp_path / "plan.json"))
+    assert applied.skipped == (Skipped(pair.photo, "1.CR2, which belongs to it, has come since the plan"),)
+    assert pair.back()
+
+
+def test_a_plan_of_0_1_leaves_partners_behind(pair: Pair, tmp_path: Path) -> None:
+    write_plan(tmp_path / "plan.json", pair.plan)
+    record = json.loads((tmp_path / "plan.json").read_bytes())
+    del record["groups"][0]["remove"][0]["partners"]
+    (tmp_path / "plan.json").write_text(json.dumps(record))
+    applied = apply(read_plan(tmp_path / "plan.json"))
+    assert (applied.photos, applied.partners, applied.skipped) == (1, 0, ())
+    assert pair.there() == ALL - {"b/1.jpg"}
+
+
+def test_a_new_partner_that_also_belongs_to_a_photo_which_stays_hinders_nothing(pair: Pair) -> None:
+    write(pair.root / "b" / "1.heic", b"another photo")
+    clip = write(pair.root / "b" / "1.mov", b"clip of both")
+    applied = apply(pair.plan)
+    assert (applied.photos, applied.skipped, clip.exists()) == (1, (), True)
+
+
+def test_a_new_partner_of_two_photos_that_go_keeps_both(pair: Pair) -> None:
+    second = write(pair.root / "b" / "1.heic", b"photo")
+    plan = make_plan(pair.library, pair.root, ([pair.kept], [pair.photo, second]))
+    named = [pair.named(photo, pair.partners) for photo in plan.groups[0].remove]
+    clip = write(pair.root / "b" / "1.mov", b"clip of both")
+    applied = apply(plan._replace(groups=(plan.groups[0]._replace(remove=tuple(named)),)))
+    assert (applied.photos, [each.path for each in applied.skipped]) == (0, [pair.photo, second])
+    assert clip.exists()
 
 
 @pytest.mark.parametrize("name", ["1.xmp", "1.CR2", "1.jpg"])
@@ -184,7 +233,7 @@ def test_undo_killed_anywhere_can_be_done_again(quick: Pair, in_child: InChild) 
 def test_a_partner_of_two_photos_goes_with_the_last_of_them(pair: Pair) -> None:
     second = write(pair.root / "b" / "1.heic", b"photo")
     plan = make_plan(pair.library, pair.root, ([pair.kept], [pair.photo, second]))
-    named = [pair.named(photo, {pair.raw: pair.kept_raw}) for photo in plan.groups[0].remove]
+    named = [pair.named(photo, pair.partners) for photo in plan.groups[0].remove]
     both = plan._replace(groups=(plan.groups[0]._replace(remove=tuple(named)),))
     one = plan._replace(groups=(plan.groups[0]._replace(remove=tuple(named[:1])),))
     assert (apply(one).partners, pair.raw.exists()) == (0, True)
@@ -194,7 +243,7 @@ def test_a_partner_of_two_photos_goes_with_the_last_of_them(pair: Pair) -> None:
     undo_all(pair.library.folder)
     write(second, b"photo")
     applied = apply(both)
-    assert (applied.photos, applied.partners, pair.raw.exists()) == (2, 1, False)
+    assert (applied.photos, applied.partners, pair.raw.exists()) == (2, 2, False)
     undo_all(pair.library.folder)
     assert pair.raw.exists()
 
@@ -202,7 +251,7 @@ def test_a_partner_of_two_photos_goes_with_the_last_of_them(pair: Pair) -> None:
 def test_a_partner_stays_with_a_photo_that_cannot_move(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     second = write(pair.root / "b" / "1.heic", b"photo")
     plan = make_plan(pair.library, pair.root, ([pair.kept], [second, pair.photo]))
-    named = [pair.named(photo, {pair.raw: pair.kept_raw}) for photo in plan.groups[0].remove]
+    named = [pair.named(photo, pair.partners) for photo in plan.groups[0].remove]
     plan = plan._replace(groups=(plan.groups[0]._replace(remove=tuple(named)),))
     rename = Path.rename
 
@@ -217,9 +266,12 @@ def test_a_partner_stays_with_a_photo_that_cannot_move(pair: Pair, monkeypatch: 
     assert pair.raw.exists()
 
 
-def test_a_partner_that_the_plan_removes_or_keeps_by_itself_is_left_to_that(pair: Pair) -> None:
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_partner_that_the_plan_removes_or_keeps_by_itself_is_left_to_that(pair: Pair, is_named: bool) -> None:
     clip, kept_clip = write(pair.root / "b" / "1.mov", b"clip"), write(pair.root / "a" / "1.mov", b"clip")
-    photo = pair.named(pair.plan.groups[0].remove[0], {clip: None})
+    photo = pair.named(pair.plan.groups[0].remove[0], {clip: None} if is_named else {})
+    pair.raw.unlink()
+    pair.sidecar.unlink()
     groups = make_plan(pair.library, pair.root, ([pair.kept], [pair.photo]), ([kept_clip], [clip])).groups
     plan = pair.plan._replace(groups=(groups[0]._replace(remove=(photo,)), groups[1]))
     assert apply(plan).partners == 0
@@ -233,7 +285,7 @@ def test_a_plan_edited_to_remove_what_a_partner_was_kept_for_leaves_that_item(pa
     third = write(pair.root / "c" / "1.jpg", b"photo")
     plan = make_plan(pair.library, pair.root, ([third], [pair.photo, pair.kept]))
     photo, kept = plan.groups[0].remove
-    edited = (pair.named(photo, {pair.raw: pair.kept_raw}), pair.named(kept, {pair.kept_raw: None}))
+    edited = (pair.named(photo, pair.partners), pair.named(kept, {pair.kept_raw: None}))
     applied = apply(plan._replace(groups=(plan.groups[0]._replace(remove=edited),)))
     assert (applied.photos, applied.partners, [each.path for each in applied.skipped]) == (1, 1, [pair.photo])
     assert applied.skipped[0].reason.endswith("is to be removed as well")
@@ -315,7 +367,7 @@ def test_a_dry_run_finds_that_a_partner_has_no_room(
     library = Library(elsewhere / "library", create=True)
     library.add_root(pair.root)
     plan = make_plan(library, pair.root, ([pair.kept], [pair.photo]))
-    photo = pair.named(plan.groups[0].remove[0], {pair.raw: pair.kept_raw})
+    photo = pair.named(plan.groups[0].remove[0], pair.partners)
     plan = plan._replace(groups=(plan.groups[0]._replace(remove=(photo,)),))
     monkeypatch.setattr(obstacles, "free_bytes", lambda folder: obstacles.NOTES + 4096)  # one block
     [skipped] = apply(plan, dry_run=True).skipped
