@@ -32,6 +32,15 @@ def scanned_by(library: Path) -> list[Path]:
     return []
 
 
+def why_gone(root: Path) -> str:
+    """Return that the folder which photos were moved out of is gone, and what helps; "" if it is there.
+
+    It is not made anew: it may have another name now, or the disk it was on may not be connected.
+    """
+    gone = f"the folder {root} is gone: give it its old name and place back, or connect its disk"
+    return "" if root.is_dir() else gone
+
+
 def why_not_there(path: Path, root: Path, library: Path, homes: Sequence[Path], is_partner: bool = False) -> str:
     """Return why a library may not move the photo at this path, or put one there; "" if it may.
 

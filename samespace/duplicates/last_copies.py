@@ -14,6 +14,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.files import content_hash
 from samespace.base.photos import UnreadablePhoto, details
 from samespace.base.text import shell_word
+from samespace.duplicates.homes import why_gone
 from samespace.duplicates.manifest import Manifest, Move, held_photos, read_manifest
 from samespace.library.library import Library
 
@@ -53,9 +54,13 @@ class Copies:
             return ""
         if not move.keeper_content and self._is_outside(move.keeper) and _is_whole(move.keeper, where):
             return ""
+        if gone := why_gone(move.root):
+            helps = f"{gone}, then `samespace undo` brings it back"
+        else:
+            helps = f"`samespace undo {shell_word(str(manifest.folder))}` brings it back"
         return (
             f"it may be the last copy, because the photo kept for it, {move.keeper}, is gone or has changed, so it "
-            f"stays: `samespace undo {shell_word(str(manifest.folder))}` brings it back"
+            f"stays: {helps}"
         )
 
     def _is_outside(self, path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from samespace.base import progress
 from samespace.base.files import content_hash, copy_new, move_new, sync_folder
 from samespace.duplicates.attributes import give_back
-from samespace.duplicates.homes import around, scanned_by, why_not_there
+from samespace.duplicates.homes import around, scanned_by, why_gone, why_not_there
 from samespace.duplicates.manifest import (
     LINKED,
     QUARANTINE,
@@ -69,7 +69,7 @@ def undo(run: Path) -> Undone:
             held = os.path.lexists(run / move.quarantined)
             reason = ""
             if held:
-                reason = why_not_there(move.path, move.root, library, homes, move.path in partners)
+                reason = _why_gone(move) or why_not_there(move.path, move.root, library, homes, move.path in partners)
             reason = reason or put_back(manifest, move)
             if not reason and not held:
                 reason = _loss(manifest, move)
@@ -106,6 +106,11 @@ def _loss(manifest: Manifest, move: Move) -> str:
     return reasons.get(manifest.states.get(move.number, ""), "")
 
 
+def _why_gone(move: Move) -> str:
+    gone = why_gone(move.root)
+    return gone and f"{gone}, then undo again"
+
+
 def put_back(manifest: Manifest, move: Move) -> str:
     """Undo one move, whatever step it reached; return "", or why it could not be undone."""
     try:
@@ -125,9 +130,8 @@ def _restore(manifest: Manifest, move: Move) -> None:
         return
     if where.is_symlink() or link_above(where, manifest.folder):
         raise CannotMove("a link lies in the quarantine in its place: remove that")
-    if not move.root.is_dir():
-        # Not made anew: the drive it was on may just not be there.
-        raise CannotMove(f"the folder {move.root} is gone: bring it back, then undo again")
+    if gone := _why_gone(move):
+        raise CannotMove(gone)
     if folder := link_above(move.path, move.root):
         raise CannotMove(LINKED.format(folder))
     partial = partial_name(manifest, move, move.path)

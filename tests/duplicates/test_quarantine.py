@@ -104,6 +104,17 @@ def stays(folder: Folder, *paths: Path) -> None:
     assert all(path.exists() for path in paths)
 
 
+def test_a_last_copy_whose_folder_has_another_name_stays_and_nothing_is_promised(folder: Folder) -> None:
+    [run] = apply(folder.plan).runs
+    renamed = folder.root.rename(folder.root.with_name("renamed"))
+    (renamed / "a" / "one.jpg").unlink()
+    reason = delete_runs(runs(renamed / folder.library.folder.relative_to(folder.root))).skipped[0].reason
+    assert f"stays: the folder {folder.root} is gone: give it its old name and place back" in reason
+    assert reason.endswith("then `samespace undo` brings it back")
+    renamed.rename(folder.root)
+    assert undo(run).photos == 4
+
+
 def test_a_photo_whose_keeper_is_gone_stays(folder: Folder) -> None:
     apply(folder.plan)
     folder.a.unlink()

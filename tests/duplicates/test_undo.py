@@ -69,6 +69,9 @@ def test_undo_leaves_a_symbolic_link_to_something_else(folder: Folder) -> None:
     assert folder.b.readlink() == folder.two
 
 
+GONE = "the folder {} is gone: give it its old name and place back, or connect its disk, then undo again"
+
+
 def test_undo_makes_missing_folders_anew_but_not_the_root(folder: Folder, tmp_path: Path) -> None:
     root = tmp_path / "drive"
     away = Folder(root, tmp_path / "library")
@@ -77,10 +80,21 @@ def test_undo_makes_missing_folders_anew_but_not_the_root(folder: Folder, tmp_pa
     root.rename(tmp_path / "unplugged")
     undone = undo(run)
     assert (undone.photos, len(undone.skipped)) == (0, 4)
-    assert "drive is gone: bring it back" in undone.skipped[0].reason
+    assert undone.skipped[0].reason == GONE.format(root)
     (tmp_path / "unplugged").rename(root)
     assert undo(run).photos == 4
     assert away.back()
+
+
+def test_an_album_that_was_renamed_with_its_library_gets_its_photos_once_it_has_its_name_again(folder: Folder) -> None:
+    [run] = apply(folder.plan).runs
+    renamed = folder.root.rename(folder.root.with_name("renamed"))
+    undone = undo(renamed / run.relative_to(folder.root))
+    assert (undone.photos, undone.removed) == (0, False)
+    assert {skipped.reason for skipped in undone.skipped} == {GONE.format(folder.root)}
+    renamed.rename(folder.root)
+    assert undo(run).removed
+    assert folder.back()
 
 
 def test_undo_does_not_follow_a_folder_that_became_a_link(folder: Folder, tmp_path: Path) -> None:
