@@ -35,6 +35,7 @@ SAFE = ("GET", "HEAD")
 ASKING = {"/api/compare": 2, "/api/search": 1, "/search": 1}  # posts that change nothing: the photos that each brings
 FORMS = re.compile(r"/login|/photos/[^/]+/caption")  # which bring a token as a field: their rooms ask for it
 BODY, PHOTO = 1_000_000, 25_000_000  # bytes that are read of a request, and more for each photo
+DECISIONS = 20_000_000  # bytes that are read of decisions: a third of a million groups at once
 
 _HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 
@@ -136,7 +137,7 @@ def _from_elsewhere(headers: Headers, method: str) -> bool:
 
 
 def _most_bytes(path: str) -> int:
-    return BODY + ASKING.get(path, 0) * PHOTO
+    return (DECISIONS if path == "/api/apply" else BODY) + ASKING.get(path, 0) * PHOTO
 
 
 def _too_large(most: int) -> str:

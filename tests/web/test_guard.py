@@ -284,7 +284,10 @@ def test_there_is_no_login_where_no_token_was_given(client: TestClient) -> None:
 # Large bodies
 
 
-@pytest.mark.parametrize(("path", "most"), [("/login", 1), ("/api/undo", 1), ("/search", 26), ("/api/compare", 51)])
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("/login", 1), ("/api/undo", 1), ("/api/apply", 20), ("/search", 26), ("/api/compare", 51)],
+)
 def test_no_more_is_read_than_an_address_needs(client: TestClient, token: dict[str, str], path: str, most: int) -> None:
     too_long = {"content-length": str(most * 1_000_000 + 1)}
     answer = client.post(path, headers=token | too_long | {"accept": "application/json"})
