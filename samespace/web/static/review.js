@@ -9,6 +9,7 @@ const $ = (id) => document.getElementById(id);
 const review = $("review");
 const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const LAST = "Keep at least one photo in each group.";
+const NOTHING = "Nothing was removed: the library was changed elsewhere. Look at the list again.";
 
 function sizeWords(size) {
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -201,7 +202,8 @@ async function catchUp() {
     goTo(before.slice(at).find((group) => !left.includes(group)) || open().at(-1), true);
   }
   const words = [...(left.length ? [`${counted(left.length, "group")} left the list`] : []), ...(came ? [`${counted(came, "group")} came`] : [])];
-  if (words.length) say(`The library was changed elsewhere: ${words.join(", ")}.`);
+  // Why something was refused is not to be missed: the list shows for itself that it changed.
+  if (words.length && !document.querySelector(".toast.bad")) say(`The library was changed elsewhere: ${words.join(", ")}.`);
 }
 
 /** Put a newer version in a group's place; its marks stay. */
@@ -347,7 +349,14 @@ function applyAll() {
     if (!await sure(`Remove ${counted(photos, "photo")}?`, words, `Remove ${counted(photos, "photo")}`, true)) return;
     counts = null;
     say(`Moving ${counted(photos, "photo")} …`);
-    const answer = await ask("POST", "/api/apply", { ...about(), ...merging(), groups: groups.map(({ keep, remove }) => ({ keep, remove })) });
+    let answer;
+    try {
+      answer = await ask("POST", "/api/apply", { ...about(), ...merging(), groups: groups.map(({ keep, remove }) => ({ keep, remove })) });
+    } catch (error) {
+      if (error.status !== 422) throw error;
+      await catchUp(); // one of the groups was decided in another window
+      throw new Error(NOTHING);
+    }
     await renewAll();
     const named = ({ name, reason }) => (answer.words.includes(reason) ? name : `${name}: ${reason}`);
     const left = answer.skipped.slice(0, 3).map(named).join(" · ");

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,6 +28,7 @@ from samespace.web.review import decisions, evidence
 from samespace.web.review import groups as comparing
 from samespace.web.review import page as review
 from samespace.web.state import LiveLibrary
+from tests.conftest import Served
 from tests.web.test_app import check
 
 Token = dict[str, str]
@@ -629,6 +631,48 @@ def test_apply_all_asks_first_and_the_list_goes_on(
             f"{left} group{'' if left == 1 else 's'} to review" if left else "Nothing to review"
         )
     assert len(files(album)) == len(before) - 14
+
+
+def test_apply_all_says_that_nothing_was_removed_when_others_were_faster(
+    reviewing: Any, album: Path, complaints: list[str]
+) -> None:
+    with reviewing.expect_popup() as popup:
+        reviewing.evaluate("window.open('/review')")
+    other = popup.value
+    expect(focused(other).locator(".apply")).to_contain_text("Remove")
+    marked = reviewing.locator(".group:has(li:nth-child(3))").last
+    marked.get_by_role("switch").nth(1).click()
+    reviewing.get_by_role("button", name="Remove all suggested").click()
+    expect(reviewing.get_by_role("dialog")).to_be_visible()
+    other.keyboard.press("Enter")
+    told(other).to_contain_text("Removed")
+    other.close()
+    left = files(album)
+    reviewing.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(reviewing.locator(".toast.bad")).to_have_text(
+        "Nothing was removed: the library was changed elsewhere. Look at the list again."
+    )
+    expect(reviewing.locator("h1")).to_have_text("9 groups to review")
+    expect(marked.locator(".apply")).to_contain_text("Remove 1, keep 2")
+    assert files(album) == left
+    complaints.clear()  # the browser tells of the refusal
+
+
+def test_news_of_the_library_hides_no_refusal(
+    reviewing: Any, served: Served, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = listed(client)["groups"][:2]
+    reviewing.evaluate("document.addEventListener('changed', () => { document.body.dataset.told = 'yes'; })")
+    may_answer, known_in = threading.Event(), review.known_in
+    monkeypatch.setattr(review, "known_in", lambda groups: may_answer.wait(60) and known_in(groups))
+    reviewing.keyboard.press("1")
+    expect(reviewing.locator(f"#g-{first['id']} .note")).to_have_text(decisions.LAST)
+    reviewing.get_by_role("button", name="Remove all suggested").click()
+    httpx.post(f"{served.url}/api/apply", json={"groups": [decided(second)]}, headers=served.token, timeout=60)
+    expect(reviewing.locator("body")).to_have_attribute("data-told", "yes")  # and waits its turn
+    may_answer.set()
+    expect(reviewing.locator("h1")).to_have_text("9 groups to review")
+    told(reviewing).to_have_text(decisions.LAST)
 
 
 def test_groups_stay_when_others_change_the_library_during_a_decision(
