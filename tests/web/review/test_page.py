@@ -995,6 +995,18 @@ def test_shared_points_by_keyboard(
     complaints.clear()
 
 
+def test_nothing_is_wider_than_a_phone(reviewing: Any) -> None:
+    """Not even what is said of photos without a date of their own, as all are here."""
+    reviewing.set_viewport_size({"width": 390, "height": 844})
+    expect(focused(reviewing).locator(".facts").first).to_contain_text("file changed")
+    wide = "(thing) => thing.scrollWidth - thing.clientWidth"
+    assert reviewing.locator("html").evaluate(wide) == 0
+    reviewing.keyboard.press("c")
+    compared = reviewing.get_by_role("dialog")
+    expect(compared.locator(".facts").first).to_contain_text("file changed")
+    assert compared.evaluate(wide) == 0
+
+
 def test_copies_byte_by_byte_cannot_be_told_apart(live: LiveLibrary, album: Path, browser: Any) -> None:
     from playwright.sync_api import expect
 
