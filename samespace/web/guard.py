@@ -36,6 +36,7 @@ ASKING = {"/api/compare": 2, "/api/search": 1, "/search": 1}  # posts that chang
 FORMS = re.compile(r"/login|/photos/[^/]+/caption")  # which bring a token as a field: their rooms ask for it
 BODY, PHOTO = 1_000_000, 25_000_000  # bytes that are read of a request, and more for each photo
 DECISIONS = 20_000_000  # bytes that are read of decisions: a third of a million groups at once
+OUTDATED = "SameSpace was started again: load this page again, or ask GET /api/token for the new token."
 
 _HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 
@@ -87,7 +88,8 @@ class Guard:
             wants_page = method in SAFE and "text/html" in headers.get("accept", "")
             return RedirectResponse("/login", 303) if wants_page else problem(request, 401, "This needs the token.")
         if method not in SAFE and path not in ASKING and not FORMS.fullmatch(path) and not self._may_change(headers):
-            return problem(request, 403, "Send the token of GET /api/token as X-SameSpace-Token.")
+            sent = "x-samespace-token" in headers  # as every page does; the token is another one after each start
+            return problem(request, 403, OUTDATED if sent else "Send the token of GET /api/token as X-SameSpace-Token.")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > _most_bytes(path):
             return problem(request, 413, _too_large(_most_bytes(path)))

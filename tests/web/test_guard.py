@@ -149,6 +149,15 @@ def test_whatever_changes_something_needs_the_token(client: TestClient, path: st
         assert client.request(method, path, headers={"content-type": kind}, content=body).status_code == 403
 
 
+def test_a_page_from_before_a_restart_is_told_what_helps(live: LiveLibrary, token: dict[str, str]) -> None:
+    with TestClient(make_app(live, Guard()), "http://127.0.0.1") as again:
+        answer = again.post("/api/undo", json={}, headers=token)
+        assert answer.status_code == 403
+        assert answer.json()["error"].startswith("SameSpace was started again: load this page again")
+        program = again.post("/api/undo", json={})
+        assert program.json() == {"error": "Send the token of GET /api/token as X-SameSpace-Token."}
+
+
 def test_there_is_something_that_needs_the_token() -> None:
     assert {"/api/verdicts", "/api/apply", "/api/undo", "/photos/{id}/caption"} <= {path for path, _ in CHANGES}
 
