@@ -30,7 +30,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-COOKIE = "samespace"
 SAFE = ("GET", "HEAD")
 ASKING = {"/api/compare": 2, "/api/search": 1, "/search": 1}  # posts that change nothing: the photos that each brings
 FORMS = re.compile(r"/login|/photos/[^/]+/caption")  # which bring a token as a field: their rooms ask for it
@@ -49,6 +48,8 @@ class Guard:
         self._token = token or secrets.token_urlsafe(32)
         self.csrf = self._derived("page")  # pages send it along with whatever changes something
         self._cookie = self._derived("cookie")
+        # A browser sends a cookie to every port of a host: of another name, it does not replace another server's.
+        self._cookie_name = f"samespace-{self._derived('name')[:8]}"
         self.app: ASGIApp
 
     def _derived(self, purpose: str) -> str:
@@ -102,7 +103,7 @@ class Guard:
         """Return True if the token was shown, by cookie or by header, or none is asked for."""
         return (
             not self.locked
-            or _equal(request.cookies.get(COOKIE, ""), self._cookie)
+            or _equal(request.cookies.get(self._cookie_name, ""), self._cookie)
             or self._bears_token(request.headers)
         )
 
@@ -119,7 +120,7 @@ class Guard:
 
     def admit(self, answer: Response, secure: bool) -> None:
         """Let the browser that gets this answer in from now on, until it is closed."""
-        answer.set_cookie(COOKIE, self._cookie, httponly=True, samesite="strict", secure=secure)
+        answer.set_cookie(self._cookie_name, self._cookie, httponly=True, samesite="strict", secure=secure)
 
 
 def _equal(shown: str, right: str) -> bool:

@@ -247,6 +247,18 @@ def test_a_browser_logs_in_by_a_form(locked: TestClient) -> None:
     assert locked.get("/login").headers["location"] == "/"
 
 
+def test_servers_on_one_host_do_not_log_each_other_out(live: LiveLibrary, locked: TestClient) -> None:
+    """A browser keeps one cookie of a name for all ports of a host."""
+    locked.post("/login", data={"token": TOKEN})
+    with TestClient(make_app(live, Guard(f"another of {TOKEN}")), "http://photos.example:8001") as other:
+        other.cookies = locked.cookies
+        assert other.get("/api/library").status_code == 401
+        other.post("/login", data={"token": f"another of {TOKEN}"})
+        for client in (other, locked):
+            client.cookies = other.cookies
+            assert client.get("/api/library").status_code == 200
+
+
 def test_a_cookie_alone_changes_nothing(locked: TestClient) -> None:
     locked.post("/login", data={"token": TOKEN})
     assert locked.post("/api/undo").status_code == 403
@@ -268,15 +280,15 @@ def test_programs_elsewhere_bear_the_token(locked: TestClient) -> None:
 
 
 def test_what_pages_print_lets_nobody_in(live: LiveLibrary, locked: TestClient) -> None:
-    cookie = locked.post("/login", data={"token": TOKEN}).cookies["samespace"]
+    ((name, cookie),) = locked.post("/login", data={"token": TOKEN}).cookies.items()
     page = locked.get("/library", headers={"accept": "text/html"}).text
     printed = re.findall(r'<meta name="csrf" content="([^"]+)">|name="token" value="([^"]+)"', page)
     assert printed and cookie not in page
     with TestClient(make_app(live, Guard(TOKEN)), base_url="http://photos.example") as stranger:
         for value in {value for values in printed for value in values if value}:
-            assert stranger.get("/api/library", headers={"cookie": f"samespace={value}"}).status_code == 401
-        assert stranger.get("/api/library", headers={"cookie": f"samespace={cookie}"}).status_code == 200
-        sent = {"cookie": f"samespace={cookie}", "x-samespace-token": cookie}
+            assert stranger.get("/api/library", headers={"cookie": f"{name}={value}"}).status_code == 401
+        assert stranger.get("/api/library", headers={"cookie": f"{name}={cookie}"}).status_code == 200
+        sent = {"cookie": f"{name}={cookie}", "x-samespace-token": cookie}
         assert stranger.post("/api/undo", json={}, headers=sent).status_code == 403
 
 
