@@ -54,6 +54,8 @@ def _refusal(model: type[Sent], error: ValidationError) -> str:
     """Say what the first wrong field must be, as the schema has it, and what it was."""
     first = error.errors(include_url=False)[0]
     whole = field = model.model_json_schema()
+    # There each field has the first name that it may be sent by. It may be sent by its own, too.
+    whole["properties"] |= model.model_json_schema(by_alias=False)["properties"]
     name = ""
     for step in first["loc"]:
         field = _resolved(field, whole)
