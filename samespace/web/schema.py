@@ -19,6 +19,8 @@ KINDS = {
     "object": "an object",
     "string": "text",
 }
+WORD = r"^\w+$"
+PATTERNS = {WORD: "text of letters, digits and _"}  # each that a field has, in words
 
 
 class Sent(BaseModel):
@@ -68,7 +70,7 @@ def _refusal(model: type[Sent], error: ValidationError) -> str:
         return f"{name} is missing: it {must}"
     given = first["input"]
     if isinstance(given, str | int | float):
-        must += f", not {readable(repr(given)[:40])}"
+        must += f", not {readable(repr(given[:40]) if isinstance(given, str) else repr(given)[:40])}"
     return f"{name} {must}"
 
 
@@ -84,6 +86,8 @@ def _described(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         *others, last = schema["enum"]
         return f"{', '.join(others)} or {last}"
+    if "pattern" in schema:
+        return PATTERNS[schema["pattern"]]
     kind, low, high = KINDS[schema["type"]], schema.get("minimum"), schema.get("maximum")
     if schema.get("minItems"):
         return f"{kind} of one or more"

@@ -25,7 +25,7 @@ from samespace.base.text import count, readable
 from samespace.library.scan import refuse_own_folders
 from samespace.web.address import Address
 from samespace.web.render import live_of, told
-from samespace.web.schema import Answer, Sent
+from samespace.web.schema import WORD, Answer, Sent
 from samespace.web.state import LiveLibrary
 
 OVER = ("idle", "done", "stopped", "failed")
@@ -218,7 +218,7 @@ class Folders(Sent):
         None, min_length=1, description="whole paths; without them the folders that are shown"
     )
     backbone: str | None = Field(
-        None, pattern=r"^\w+$", description="compare photos by the features of this backbone from now on"
+        None, pattern=WORD, description="compare photos by the features of this backbone from now on"
     )
 
 
