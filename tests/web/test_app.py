@@ -132,6 +132,20 @@ def test_all_references_lead_somewhere_and_all_is_explained(document: dict[str, 
             assert inside == set(re.findall(r"{(\w+)}", path))
 
 
+def test_every_default_is_of_its_own_type(document: dict[str, Any]) -> None:
+    found = []
+
+    def look(part: dict[str, Any]) -> dict[str, Any]:
+        if "default" in part:
+            found.append(part)
+        return part
+
+    json.loads(json.dumps(document), object_hook=look)
+    assert len(found) > 10
+    for schema in found:
+        check(schema["default"], schema, document)
+
+
 Answer = tuple[str, str, Any]  # verb, the address as it is described, what came
 
 

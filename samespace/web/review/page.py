@@ -99,11 +99,20 @@ class KindQuery(Sent):
     _blank = model_validator(mode="before")(without_blanks)
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default")  # null, which is no number
+
+
 class ThresholdQuery(KindQuery):
     """A kind of duplicates and how alike they must be."""
 
     threshold: float = Field(
-        default=None, validate_default=True, ge=0, le=1, description="lowest score; left out: the kind's usual one"
+        default=None,
+        validate_default=True,
+        ge=0,
+        le=1,
+        description="lowest score; left out: the kind's usual one",
+        json_schema_extra=_without_default,
     )
 
     @field_validator("threshold", mode="before")
