@@ -111,7 +111,7 @@ async def _parts(request: Request, fields: tuple[str, ...]) -> tuple[dict[str, b
     try:
         parser = _InMemory(request.headers, request.stream(), max_files=len(fields), max_fields=20)
         form: FormData = await parser.parse()
-    except (MultiPartException, AssertionError) as error:
+    except (MultiPartException, UnicodeError, AssertionError) as error:
         raise HTTPException(400, f"This form cannot be read: {error}") from error
     files, words = {}, {}
     for name, value in form.multi_items():

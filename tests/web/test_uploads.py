@@ -179,6 +179,16 @@ def test_of_an_odd_form_it_is_said_what_is_wrong(client: TestClient, live: LiveL
         assert answer.json()["error"].endswith(".")
 
 
+@pytest.mark.parametrize("charset", ["undefined", "idna"])
+def test_a_form_of_an_odd_charset_is_refused(client: TestClient, charset: str) -> None:
+    """Python knows it, and cannot read these bytes by it."""
+    kind = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+    form = b'--x\r\nContent-Disposition: form-data; name="words"\r\n\r\n' + b"xn--a" * 30 + b"\r\n--x--\r\n"
+    answer = client.post("/api/search", content=form, headers=kind)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("This form cannot be read: ")
+
+
 def test_a_photo_of_another_name_is_said_to_be_one(client: TestClient, live: LiveLibrary) -> None:
     answer = client.post("/api/compare", files={"picture": photo_of(live, 0)})
     assert answer.json() == {"error": "Send a photo as photo0 and photo1, not as 'picture'."}
