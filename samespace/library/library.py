@@ -24,8 +24,9 @@ from samespace.library.others import OtherFile, OtherFiles
 from samespace.library.own_folder import FOLDER as FOLDER
 from samespace.library.own_folder import make_folder, no_library, refuse_links
 from samespace.library.read_photos import AT_ONCE, Batch, Extractor, Rows
+from samespace.library.roots import Roots
 from samespace.library.sqlite import Database, Tables
-from samespace.library.subtree import Subtree, prefix_of
+from samespace.library.subtree import Subtree
 
 _CREATE = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -97,6 +98,7 @@ class Library:
         self._verdicts = verdicts.Verdicts(self.folder, self._db, self.is_writable)
         self._features = FeatureStore(self.folder / "features", self._db)
         self.other_files = OtherFiles(self._db, self.is_writable)
+        self._roots = Roots(self.folder, self._db, self.other_files)
         self.id: str = self._db.query("SELECT value FROM about WHERE key = 'id'")[0][0]
 
     def close(self) -> None:
@@ -127,14 +129,7 @@ class Library:
     @property
     def roots(self) -> list[Path]:
         """Return the folders that were scanned."""
-        return sorted(self._roots().values())
-
-    def _roots(self) -> dict[int, Path]:
-        """Return where each root lies now: one that holds the library is stored relative to it, and moves with it."""
-        return {
-            number: Path(os.path.normpath(self.folder / os.fsdecode(path)))
-            for number, path in self._db.query("SELECT root, path FROM roots")
-        }
+        return sorted(set(self._roots.all().values()))
 
     def note(self, key: str) -> str | None:
         """Return what was written down under this name."""
@@ -147,15 +142,16 @@ class Library:
             self._db.run("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", key, value)
 
     def photos(self) -> list[Photo]:
-        """Return all files that can be read, sorted by the bytes of their paths."""
-        roots = self._roots()
+        """Return all files that can be read, each once, sorted by the bytes of their paths."""
+        roots = self._roots.all()
         rows = self._db.query(
-            "SELECT root, path, size, mtime_ns, content, width, height, taken, hash "
-            "FROM files JOIN contents USING (content) WHERE contents.reason IS NULL"
+            "SELECT root, files.path, size, mtime_ns, content, width, height, taken, hash "
+            "FROM files JOIN contents USING (content) JOIN roots USING (root) WHERE contents.reason IS NULL "
+            "ORDER BY roots.path DESC"  # as `Roots.all` has them: of roots that a move put in one place the last counts
         )
         starts = {number: os.path.join(os.fsencode(root), b"") for number, root in roots.items()}  # noqa: PTH118
         photos = []
-        for whole, (number, _, *facts, hash_) in sorted((starts[row[0]] + row[1], row) for row in rows):
+        for whole, (number, _, *facts, hash_) in sorted({starts[row[0]] + row[1]: row for row in rows}.items()):
             place = Path(os.fsdecode(whole)), roots[number], self.id
             photos.append(Photo._make((*place, *facts, hash_ % 2**64)))  # SQLite's numbers are signed
         return photos
@@ -165,13 +161,13 @@ class Library:
 
         RAW files are not among them: one that cannot be seen is another file, as without the extra.
         """
-        found = [self.unreadable_in(Subtree(number, root, b"")) for number, root in self._roots().items()]
+        found = [self.unreadable_in(Subtree(number, root, b"")) for number, root in self._roots.all().items()]
         photos = (photo for some in found for photo in some if not is_raw(photo.path))
         return sorted(photos, key=lambda photo: os.fsencode(photo.path))
 
     def others(self) -> list[OtherFile]:
         """Return the videos and RAW files, sorted by the bytes of their paths."""
-        return self.other_files.all(self._roots())
+        return self.other_files.all(self._roots.all())
 
     def details(self, photos: Sequence[Photo]) -> list[Details]:
         """Return what only a full decode tells of each photo; decoded when first asked for, then remembered.
@@ -289,26 +285,9 @@ class Library:
     def add_root(self, folder: Path) -> Subtree:
         """Return where the library keeps the files of a folder, as a new root unless it lies in a known one.
 
-        Roots never lie in each other: a wider one takes over the narrower.
+        Roots never lie in each other: a wider one takes over the narrower, and so it does when a move put them there.
         """
-        roots = self._roots()
-        for number, root in roots.items():
-            if folder == root:
-                return Subtree(number, root, b"")
-            if folder.is_relative_to(root):
-                return Subtree(number, root, prefix_of(folder, root))
-        kept = os.path.relpath(folder, self.folder) if self.folder.is_relative_to(folder) else folder
-        with self._db.transaction():
-            number = self._db.run("INSERT INTO roots (path) VALUES (?)", os.fsencode(kept))
-            for narrower, root in roots.items():
-                if root.is_relative_to(folder):
-                    self._db.run(
-                        "UPDATE files SET root = ?, path = CAST(? || path AS BLOB) WHERE root = ?",
-                        *(number, prefix_of(root, folder), narrower),
-                    )
-                    self.other_files.give_over(narrower, number, prefix_of(root, folder))
-                    self._db.run("DELETE FROM roots WHERE root = ?", narrower)
-        return Subtree(number, folder, b"")
+        return self._roots.add(folder)
 
     def files_in(self, subtree: Subtree) -> dict[bytes, KnownFile]:
         """Return every file known in a scanned folder, by its path below the root."""

@@ -17,4 +17,4 @@ class Subtree(NamedTuple):
 
 def prefix_of(folder: Path, root: Path) -> bytes:
     """Return what paths below a root begin with if they lie in this folder."""
-    return os.fsencode(folder.relative_to(root)) + b"/"
+    return b"" if folder == root else os.fsencode(folder.relative_to(root)) + b"/"

@@ -20,6 +20,7 @@ from PIL import Image
 
 from samespace.base import photos
 from samespace.base.errors import SameSpaceError, exit_status
+from samespace.base.files import content_hash
 from samespace.base.photos import UnreadablePhoto, glimpse
 from samespace.library import library as library_module
 from samespace.library import read_photos
@@ -433,6 +434,67 @@ def test_a_folder_that_holds_its_library_can_be_moved(root: Path, decoded: list[
     assert [photo.root for photo in library.photos()] == [moved] * 5
     assert counts(scan(library, [moved], [Mean()])) == {"photos": 5}
     assert decoded == []
+
+
+def test_a_root_that_is_moved_to_where_another_was_is_that_root(root: Path, decoded: list[str]) -> None:
+    other = root.parent / "other"
+    draw(other / "a.jpg", 50)  # another photo of that name
+    shutil.copyfile(root / "z.webp", other / "z.webp")
+    scan(opened(root), [root, other], [Mean()])
+    before = opened(root).photos()
+    shutil.rmtree(other)
+    root.rename(other)
+    library = opened(other)
+    assert library.roots == [other]
+    assert [photo._replace(root=root, path=root / photo.path.relative_to(other)) for photo in library.photos()] == [
+        photo for photo in before if photo.root == root
+    ]
+    (other / "z.webp").unlink()
+    decoded.clear()
+    assert counts(scan(library, [other], [Mean()])) == {"photos": 4, "forgotten": 1}
+    assert names(library) == ["a.jpg", "b/1.png", "b/2.jpg", "b/c/deep.jpg"]
+    assert decoded == []
+
+
+def test_a_root_that_is_moved_into_another_belongs_to_it(root: Path, decoded: list[str]) -> None:
+    wide = draw(root.parent / "wide/x.jpg", 50).parent
+    scan(opened(root), [root, wide], [Mean()])
+    decoded.clear()
+    root.rename(wide / "photos")
+    library = opened(wide / "photos")
+    assert counts(scan(library, [wide / "photos"], [Mean()])) == {"photos": 5}
+    assert counts(scan(library, [wide], [Mean()])) == {"photos": 6}
+    assert library.roots == [wide]
+    assert decoded == []
+    wide.rename(root)  # with the library in it
+    assert opened(root / "photos").roots == [root]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_file_is_known_once_wherever_folders_are_moved(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    for name in "abcd":
+        draw(tmp_path / name / "same.jpg", ord(name))
+        draw(tmp_path / name / f"{name}.jpg", ord(name))
+    library = opened(tmp_path / "a")
+    scan(library, [tmp_path / name for name in "abcd"])
+    for _ in range(6):
+        library.close()
+        folders = [path for path in tmp_path.rglob("[a-d]") if path.is_dir()]
+        moved, there = (folders[number] for number in rng.choice(len(folders), 2, replace=len(folders) < 2))
+        if not there.is_relative_to(moved):
+            target = there / moved.name
+            if rng.integers(2) and not moved.is_relative_to(there) and not list(there.rglob("library.sqlite")):
+                shutil.rmtree(there)
+                target = there
+            if not target.exists():
+                moved.rename(target)
+        library = Library(next(tmp_path.rglob("library.sqlite")).parent)
+        scan(library, list(tmp_path.iterdir()))
+        assert not [root for root in library.roots for other in library.roots if other in root.parents]
+        known = [photo for photo in library.photos() if photo.path.exists()]
+        assert [photo.path for photo in known] == sorted(tmp_path.rglob("*.jpg"))
+        assert [photo.content for photo in known] == [content_hash(photo.path) for photo in known]
 
 
 def test_nothing_is_forgotten_where_nothing_can_be_seen(
