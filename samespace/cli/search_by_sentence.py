@@ -9,15 +9,18 @@ import sys
 from collections.abc import Callable
 from itertools import chain
 
+from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, readable
 from samespace.cli import show
 from samespace.cli.options import look_of, names_photo, open_library
 from samespace.library.library import Library
+from samespace.search.look import Look
 from samespace.search.space import Space
 from samespace.words.encoder import Encoder
 from samespace.words.search import SentenceHits, sentences_of
 from samespace.words.search import search_by_sentence as search
 from samespace.words.sentences import Sentences
+from samespace.words.stored_captions import captions_of
 from samespace.words.sums import parts_of, terms_of
 from samespace.words.sums import search_by_sum as search_sum
 
@@ -32,7 +35,7 @@ def search_by_sentence(arguments: argparse.Namespace, sentence: str) -> int:
     def found(library: Library, space: Space, sentences: Sentences | None) -> SentenceHits:
         return search(library, space, sentences, sentence, *narrowed)
 
-    return _answer(arguments, sentence, found, "")
+    return _answer(arguments, sentence, found)
 
 
 def search_by_sum(arguments: argparse.Namespace) -> int:
@@ -47,12 +50,13 @@ def search_by_sum(arguments: argparse.Namespace) -> int:
     return _answer(arguments, " ".join(arguments.asked), found, "cosine to the sum; captions do not count")
 
 
-def _answer(arguments: argparse.Namespace, asked: str, find: Found, meaning: str) -> int:
+def _answer(arguments: argparse.Namespace, asked: str, find: Found, meaning: str = "") -> int:
+    """Print what was found; `meaning` is that of scores for which captions do not count."""
     library = open_library(arguments.library)
     look = look_of(arguments, library)
     space = Space(library, look, arguments.index)
     show.say_lacking(space)
-    sentences = sentences_of(library, look, arguments.matcher, arguments.encoder)
+    sentences = _sentences(arguments, library, look, captions_count=not meaning)
     if sentences and sentences.lacking > space.lacking:
         lacking = count(sentences.lacking, "photo")
         print(f"left out: {lacking} not yet scanned for sentences; scan again as before", file=sys.stderr)
@@ -66,6 +70,18 @@ def _answer(arguments: argparse.Namespace, asked: str, find: Found, meaning: str
     else:
         show.show_hits(asked, hits, captions, space, meaning or _meaning(sentences))
     return 0 if hits else 1
+
+
+def _sentences(arguments: argparse.Namespace, library: Library, look: Look, captions_count: bool) -> Sentences | None:
+    """Return what understands sentences; if what the library remembers does not, say why and let captions do."""
+    try:
+        return sentences_of(library, look, arguments.matcher, arguments.encoder)
+    except SameSpaceError as error:
+        is_named = arguments.matcher or arguments.encoder
+        if is_named or not captions_count or not any(caption.text for caption in captions_of(library).values()):
+            raise
+        print(f"only captions are searched: {readable(str(error))}", file=sys.stderr)
+        return None
 
 
 def _meaning(sentences: Sentences | None) -> str:

@@ -18,6 +18,7 @@ from samespace.base import sealed
 from samespace.base.arrays import Array, Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import save_whole
+from samespace.base.text import shell_word
 from samespace.words.feature_files import unit_rows
 from samespace.words.photo_features import FeatureSource
 
@@ -64,9 +65,10 @@ def check_backbone(kind: str, own: FeatureSource, feature_source: FeatureSource)
     if feature_source.origin == own.origin:
         return
     other = " with other weights, or of another version" if feature_source.name == own.name else ""
+    typed = "" if own.options == feature_source.options else " ".join(map(shell_word, own.options))
     raise SameSpaceError(
         f"the {kind} was trained on features of {own.name}, and these are of {feature_source.name}{other}: "
-        "take those, or train one on these"
+        f"{f'give {typed}' if typed else 'take those'}, or train one on these"
     )
 
 

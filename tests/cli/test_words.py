@@ -182,6 +182,33 @@ def test_a_folder_is_captioned_and_found_by_its_captions(run: Run, album: Path, 
     assert found.splitlines()[1].startswith("  1.000  album/0.jpg")
 
 
+@pytest.mark.parametrize("how", ["gone", "other"])
+def test_captions_are_searched_if_the_remembered_matcher_cannot_be_used(
+    run: Run, rooms: Path, album: Path, tmp_path: Path, how: str
+) -> None:
+    run("match", "train", rooms, *RANDOM, "--epochs", "1", "--measure", "cosine")
+    matcher, library = tmp_path / "match.safetensors", album / ".samespace"
+    run("scan", album, "--matcher", matcher)
+    if how == "gone":
+        matcher.rename(tmp_path / "moved.safetensors")
+        why = f"understands sentences by {matcher}, which has gone: give another --matcher FILE"
+    else:
+        run("scan", album, "--backbone", "mobilenet_v2", "--weights", "none")
+        why = "these are of mobilenet_v2: give --backbone mobilenet_v3_small --weights none, or train one on these"
+    ask = ("search", "our kitchen", "--library", library)
+    status, out, err = run(*ask)
+    assert (status, out, err[:7]) == (1, "", "error: ") and why in err
+    opened = Library(library)
+    with LibraryCaptions(opened) as captions:
+        captions.edit(next(photo.content for photo in opened.photos() if photo.path.stem == "2"), "our kitchen")
+    status, out, err = run(*ask)
+    assert (status, out.splitlines()[1]) == (0, "  1.000  album/2.jpg")
+    assert err.startswith("only captions are searched: ") and why in err and err.count("\n") == 1
+    for asked in (["our kitchen", "--matcher", matcher], ["kitchen", "-", "our"]):
+        status, out, err = run("search", *asked, "--library", library)
+        assert (status, out, err[:7]) == (1, "", "error: ")
+
+
 def test_hand_edited_captions_stay_and_nothing_is_written_twice(
     run: Run, album: Path, captioner: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
