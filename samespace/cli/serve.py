@@ -8,6 +8,7 @@ from pathlib import Path
 
 from samespace.base.errors import SameSpaceError
 from samespace.cli.options import (
+    has_look,
     libraries_of,
     library_option,
     look_of,
@@ -42,7 +43,7 @@ def serve(arguments: argparse.Namespace) -> None:
             library = open_library(arguments.library)
             roots = library.roots
         refuse_elsewhere(arguments.prefer, roots)
-        look, prefer = look_of(arguments, library), real(arguments.prefer)
+        look, prefer = look_of(arguments, library) if has_look(arguments) else None, real(arguments.prefer)
         server.serve(door, library.folder, roots, look, arguments.host, token, prefer)
 
 

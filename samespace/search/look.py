@@ -109,6 +109,15 @@ def remember_look(library: Library, chosen: Look) -> None:
         library.write_note(_NOTE, json.dumps(note))
 
 
+def is_remembered(library: Library, look: Look) -> bool:
+    """Tell whether the library was scanned for this look last, without loading the one that it was scanned for."""
+    note = library.note(_NOTE)
+    if note is None:
+        return not look.options
+    noted, known = json.loads(note), (look.extractor.fingerprint, *former(look.extractor))
+    return tuple(noted["options"]) == look.options and noted["fingerprint"] in known
+
+
 def remembered_look(library: Library) -> Look:
     """Return the look the library was scanned for last; if for none, the one that finds copies."""
     note = library.note(_NOTE)

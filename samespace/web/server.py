@@ -53,12 +53,16 @@ def serve(
     door: socket.socket,
     folder: Path,
     roots: Sequence[Path],
-    look: Look,
+    look: Look | None,
     host: str,
     token: str | None,
     prefer: Sequence[Path] = (),
 ) -> None:
-    """Serve the app until somebody ends it. `folder` is the library's; of a group, photos in `prefer` are kept."""
+    """Serve the app until somebody ends it.
+
+    `folder` is the library's. `look` compares photos; None: always the one that the library was scanned for last. Of a
+    group, photos in `prefer` are kept.
+    """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused
     live = LiveLibrary(folder, roots, look, prefer)
     live.refresh()

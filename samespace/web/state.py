@@ -18,7 +18,7 @@ from samespace.base.photos import UnreadablePhoto
 from samespace.base.text import as_sentence, readable
 from samespace.duplicates.equal_files import as_photo
 from samespace.library.library import Library, Photo
-from samespace.search.look import Look, remembered_look
+from samespace.search.look import Look, is_remembered, remembered_look
 from samespace.search.space import Space
 from samespace.web.thumbnails import forget_thumbnails
 from samespace.words import stored_captions
@@ -72,8 +72,13 @@ class LibraryAway(SameSpaceError):
 class LiveLibrary:
     """The library for requests. Each opens a connection of its own, because one belongs to one thread."""
 
-    def __init__(self, folder: Path, roots: Sequence[Path], look: Look, prefer: Sequence[Path] = ()) -> None:
-        self.folder, self.roots, self.look = folder, list(roots), look
+    def __init__(self, folder: Path, roots: Sequence[Path], look: Look | None, prefer: Sequence[Path] = ()) -> None:
+        """`look` compares photos; None: always the one that the library was scanned for last, whoever scanned it."""
+        self.folder, self.roots, self._follows = folder, list(roots), look is None
+        if look is None:
+            with closing(Library(folder)) as library:
+                look = remembered_look(library)
+        self.look = look
         self.prefer = tuple(prefer)  # folders whose photos are suggested to be kept
         self.gone: frozenset[Path] = frozenset()  # removed since the snapshot: no page shows them
         self._refreshing, self._removing = threading.Lock(), threading.Lock()
@@ -97,24 +102,28 @@ class LiveLibrary:
         if not (self.folder / DATABASE).is_file():
             raise LibraryAway(self.folder)
 
-    def refresh(self) -> None:
-        """Read the library again, after a scan; pages that are being made go on with what they have."""
+    def refresh(self, look: Look | None = None) -> None:
+        """Read the library again, after a scan; pages that are being made go on with what they have.
+
+        From then on photos are compared by `look`, if one is given.
+        """
         with self._refreshing, self.library() as library:
+            look = look or self.look
             photos = {photo_id(photo.path): photo for photo in library.photos()}
-            space, why_not = self._space(library) if photos else (None, "Nothing has been scanned yet.")
-            understood, why_mute = self._sentences(library) if space else (None, "")
+            space, why_not = _space(library, look) if photos else (None, "Nothing has been scanned yet.")
+            understood, why_mute = _sentences(library, look) if space else (None, "")
             found = photos, library.unreadable(), space, why_not, understood, why_mute
-            snapshot = Snapshot(self.snapshot.number + 1, *found, *self._ways(library), _others(library))
+            snapshot = Snapshot(self.snapshot.number + 1, *found, *_ways(library, look), _others(library))
         with self._removing:
-            self.snapshot = snapshot
+            self.snapshot, self.look = snapshot, look
             self.gone = _gone(snapshot)
         if snapshot.number > 1:
             forget_thumbnails(self.folder, but={photo.content for photo in photos.values()})
 
-    def take_look(self) -> None:
-        """Compare photos from the next `refresh` on by what the library was scanned for last."""
+    def remembered_look(self) -> Look:
+        """Return the look that the library was scanned for last."""
         with self.library() as library:
-            self.look = remembered_look(library)
+            return remembered_look(library)
 
     def catch_up(self, moved: bool) -> None:
         """Take in what others did: read the library again only if pages would show something else.
@@ -124,16 +133,22 @@ class LiveLibrary:
         now = self.snapshot
         with self.library() as library:
             photos = {photo_id(photo.path): photo for photo in library.photos()}
-            found = photos, _said(library.unreadable()), *self._ways(library), _others(library)
-        if found != (now.photos, _said(now.unreadable), now.seen, now.matcher, now.others):
-            self.refresh()
+            look = self._other_look(library)
+            found = photos, _said(library.unreadable()), *_ways(library, look or self.look), _others(library)
+        if look or found != (now.photos, _said(now.unreadable), now.seen, now.matcher, now.others):
+            self.refresh(look)
         elif moved:
             with self._removing:
                 self.gone = _gone(now)
 
-    def _ways(self, library: Library) -> tuple[int, str]:
-        """Return what decides how photos can be found: how many the look has seen, and a matcher or an encoder."""
-        return len(library.rows(self.look.extractor)), way(library)
+    def _other_look(self, library: Library) -> Look | None:
+        """Return the look that others have scanned for since; None to go on with the present one."""
+        if not self._follows or is_remembered(library, self.look):
+            return None
+        try:
+            return remembered_look(library)
+        except (SameSpaceError, ImportError, OSError):  # its model has gone, perhaps; the next start says why
+            return None
 
     @property
     def captions(self) -> dict[str, Caption]:
@@ -179,18 +194,25 @@ class LiveLibrary:
         with self._removing:
             self.gone -= frozenset(paths)
 
-    def _space(self, library: Library) -> tuple[Space | None, str]:
-        try:
-            return Space(library, self.look), ""
-        except SameSpaceError as error:
-            return None, as_sentence(readable(str(error)))
 
-    def _sentences(self, library: Library) -> tuple[Sentences | None, str]:
-        """Return what finds photos by a sentence, or why nothing does; other searches work without."""
-        try:
-            return sentences_of(library, self.look), ""
-        except SameSpaceError as error:
-            return None, as_sentence(readable(str(error)))
+def _space(library: Library, look: Look) -> tuple[Space | None, str]:
+    try:
+        return Space(library, look), ""
+    except SameSpaceError as error:
+        return None, as_sentence(readable(str(error)))
+
+
+def _sentences(library: Library, look: Look) -> tuple[Sentences | None, str]:
+    """Return what finds photos by a sentence, or why nothing does; other searches work without."""
+    try:
+        return sentences_of(library, look), ""
+    except SameSpaceError as error:
+        return None, as_sentence(readable(str(error)))
+
+
+def _ways(library: Library, look: Look) -> tuple[int, str]:
+    """Return what decides how photos can be found: how many the look has seen, and a matcher or an encoder."""
+    return len(library.rows(look.extractor)), way(library)
 
 
 def _said(unreadable: Iterable[UnreadablePhoto]) -> list[str]:

@@ -21,6 +21,7 @@ from samespace.search.look import (
     Look,
     choose_look,
     compare_pair,
+    is_remembered,
     look_for_copies,
     remember_look,
     remembered_look,
@@ -102,6 +103,18 @@ def test_what_was_scanned_with_last_is_remembered(library: Library) -> None:
     remember_look(library, choose_look(backbone=TRUNK, weights="none"))
     remember_look(library, look_for_copies())  # a plain scan: what was kept before is kept up to date, and searched by
     assert remembered_look(library).options == ("--backbone", TRUNK, "--weights", "none")
+
+
+def test_a_look_that_is_remembered_is_known_without_loading_another(library: Library) -> None:
+    copies, chosen = look_for_copies(), choose_look(backbone=TRUNK, weights="none")
+    assert is_remembered(library, copies) and not is_remembered(library, chosen)
+    remember_look(library, chosen)
+    assert is_remembered(library, chosen) and not is_remembered(library, copies)
+    note = {"options": chosen.options, "fingerprint": former(chosen.extractor)[0]}
+    library.write_note("look", json.dumps(note))
+    assert is_remembered(library, chosen)
+    library.write_note("look", json.dumps(note | {"fingerprint": "another"}))
+    assert not is_remembered(library, chosen)
 
 
 @pytest.mark.parametrize("version", [0, 1])

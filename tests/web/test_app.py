@@ -28,7 +28,7 @@ from samespace.web.guard import Guard
 from samespace.web.review import groups as comparing
 from samespace.web.server import make_server
 from samespace.web.state import LiveLibrary
-from tests.conftest import ROOT, Served
+from tests.conftest import BACKBONE, ROOT, Served
 
 TOKEN = "sixteen-letters-or-more"
 
@@ -304,7 +304,9 @@ def test_serve_finds_the_library_of_the_folder_it_is_started_in(
     monkeypatch.chdir(album / "2023")
     assert main.main(["serve", "--port", "0"]) == 0
     ((_, folder, roots, look, host, token, _),) = served_with
-    assert (folder, roots, look.meaning, host, token) == (album / FOLDER, [album], "same shot", "127.0.0.1", None)
+    assert (folder, roots, look, host, token) == (album / FOLDER, [album], None, "127.0.0.1", None)
+    assert main.main(["serve", "--port", "0", "--backbone", BACKBONE, "--weights", "none"]) == 0
+    assert served_with[1][3].name == BACKBONE
 
 
 @pytest.fixture

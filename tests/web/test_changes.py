@@ -21,7 +21,15 @@ from samespace.web import changes
 from samespace.web.changes import Changes
 from samespace.web.state import LiveLibrary
 from samespace.words.stored_captions import LibraryCaptions
-from tests.conftest import Served
+from tests.conftest import BACKBONE, Served
+
+
+@pytest.fixture
+def live(album: Path) -> LiveLibrary:
+    """As it is served when neither --model nor --backbone was given."""
+    live = LiveLibrary(album / FOLDER, [album], None)
+    live.refresh()
+    return live
 
 
 class Clock:
@@ -45,6 +53,10 @@ def cleaned_up(album: Path) -> None:
 def copied(album: Path) -> None:
     shutil.copy(next((album / "2023").glob("12*")), album / "copy.jpg")
     terminal("scan", album)
+
+
+def looked_at(album: Path) -> None:
+    terminal("scan", album, "--backbone", BACKBONE, "--weights", "none")
 
 
 def judged(album: Path) -> None:
@@ -98,6 +110,32 @@ def test_a_program_gets_what_is_there_now(client: TestClient, album: Path, monke
     assert client.get("/api/library").json()["photos"] == 27
 
 
+def test_a_network_that_looked_at_the_photos_in_a_terminal_compares_them(
+    client: TestClient, live: LiveLibrary, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "GLANCE", 0.0)
+    chosen = LiveLibrary(live.folder, [album], live.look)  # by an option of `samespace serve`
+    chosen.refresh()
+    assert client.get("/api/groups?kind=same-space").status_code == 422
+    looked_at(album)
+    assert "26 are too few" in client.get("/api/groups?kind=same-space").json()["error"]  # to learn from
+    assert client.get("/api/library").json()["look"] == {"name": BACKBONE, "photos": 26, "lacking": 0, "why_not": ""}
+    assert live.snapshot.space and live.snapshot.space.look is live.look
+    chosen.catch_up(moved=False)
+    assert (chosen.look.name, chosen.snapshot.number) == ("the same shot", 1)
+
+
+def test_a_model_that_cannot_be_loaded_changes_nothing(live: LiveLibrary, album: Path) -> None:
+    noticed = Changes(live, Clock())
+    first, before = noticed.look(), live.snapshot
+    with live.library() as library:
+        library.write_note("look", json.dumps({"options": ["--model", "/no/such/model"], "fingerprint": "0"}))
+    assert noticed.look() == noticed.look() == first + 1
+    assert live.snapshot is before and live.look.name == "the same shot"
+    looked_at(album)
+    assert noticed.look() == first + 2 and live.look.name == BACKBONE
+
+
 def test_a_stream_tells_of_each_change(served: Served, album: Path) -> None:
     with httpx.stream("GET", f"{served.url}/api/events", timeout=60) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -148,6 +186,18 @@ def test_the_review_page_follows_a_terminal_and_keeps_what_was_marked(reviewing:
     expect(reviewing.locator("h1")).to_have_text("Nothing to review")
     terminal("undo", "--library", album / FOLDER)
     expect(reviewing.locator("h1")).to_have_text(re.compile("1[01] groups to review"))
+
+
+def test_the_review_page_offers_what_a_network_in_a_terminal_finds(reviewing: Any, album: Path) -> None:
+    pair = reviewing.locator(".group:not(:has(li:nth-child(3)))").first
+    named = reviewing.locator(f"#{pair.get_attribute('id')}")
+    named.get_by_role("switch").nth(1).click()
+    expect(named.locator(".apply")).to_contain_text("Keep all 2")
+    looked_at(album)
+    expect(reviewing.locator(".kinds a")).to_have_text(["Near", "Exact", "Same space"])
+    expect(named.locator(".apply")).to_contain_text("Keep all 2")
+    reviewing.get_by_role("link", name="Same space").click()
+    expect(reviewing.locator(".kinds [aria-current]")).to_have_text("Same space")
 
 
 def test_two_windows_follow_each_other(reviewing: Any, album: Path) -> None:

@@ -130,9 +130,8 @@ class Scans:
 
     def _ended(self, last: Progress, status: int, folders: list[Path]) -> Progress:
         try:
-            if last.state == "done" and self._backbone:
-                self._live.take_look()
-            self._live.refresh()
+            is_new = last.state == "done" and self._backbone
+            self._live.refresh(self._live.remembered_look() if is_new else None)
         except SameSpaceError as error:
             return Progress(state="failed", words=told(error)[1])
         if last.state == "done":

@@ -178,6 +178,7 @@ async function catchUp() {
   } while (piece.getElementById("more") && fresh.length < listed());
   if (piece.querySelector(".comparing")) return void setTimeout(() => inTurn(catchUp), 500);
   if (!fresh.length) return renewAll();
+  if (+piece.querySelector(".totals").dataset.kinds !== review.querySelectorAll(".kinds a").length) await htmx.ajax("GET", location.pathname + location.search, { target: ".kinds", select: ".kinds", swap: "outerHTML" });
   const before = open(), at = before.indexOf(current());
   const told = before.filter((group) => group.querySelector(".note").textContent || group.querySelector(".caption[open]")); // a person is busy with these
   const busy = new Set(photosOf(told)), stays = new Set(fresh.map((group) => group.id));
