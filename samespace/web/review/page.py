@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
@@ -22,7 +21,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.duplicates.group import THRESHOLDS
 from samespace.duplicates.only_here import loss_words
-from samespace.library.library import Photo
+from samespace.library.library import Library, Photo
 from samespace.web.address import Address
 from samespace.web.render import PhotoAnswer, live_of, page, photo_as_json, told
 from samespace.web.review.groups import LOWEST, POSITIONS, Comparings, Shown, kinds
@@ -56,28 +55,32 @@ class Review:
         self.steps: list[Step] = []
         self.deciding = threading.Lock()  # one decision after the other
 
-    @cached_property
+    @property
     def kept(self) -> list[frozenset[str]]:
-        """Return groups of photos, by their ids, of which several were kept."""
+        """Return groups of photos, by their ids, of which several were kept, here or at another server."""
         with self.live.library() as library:
-            return [frozenset(ids) for ids in json.loads(library.note(_NOTE) or "[]")]
+            return _kept(library)
 
     def keep_together(self, more: Sequence[frozenset[str]], less: Sequence[frozenset[str]] = ()) -> None:
         """Keep photos that were kept together from coming back as a group, after another scan too."""
         if more or less:
-            self.kept = [*(ids for ids in self.kept if ids not in less), *more]
             with self.live.library() as library:
-                library.write_note(_NOTE, json.dumps([sorted(ids) for ids in self.kept]))
+                kept = [*(ids for ids in _kept(library) if ids not in less), *more]
+                library.write_note(_NOTE, json.dumps([sorted(ids) for ids in kept]))
 
     def groups(self, kind: str, threshold: float) -> list[Shown] | None:
         """Return what is left to decide, those that free most bytes first; None while photos are being compared."""
         with self.live.library() as library:
-            verdicts = library.verdicts()
+            verdicts, kept = library.verdicts(), _kept(library)
         groups = self.comparings.of(kind).groups(threshold, self.live, verdicts)
         if groups is None:
             return None
-        together = {photo: ids for ids in self.kept for photo in ids}
+        together = {photo: ids for ids in kept for photo in ids}
         return [one for one in groups if not together.get(one.ids[0], frozenset()).issuperset(one.ids)]
+
+
+def _kept(library: Library) -> list[frozenset[str]]:
+    return [frozenset(ids) for ids in json.loads(library.note(_NOTE) or "[]")]
 
 
 def review_of(request: Request) -> Review:

@@ -233,6 +233,21 @@ def test_what_was_kept_together_does_not_come_back(
     assert listed(client)["total"] == 10 and files(album) == before
 
 
+def test_another_server_of_the_library_forgets_nothing_that_was_kept_together(
+    client: TestClient, token: Token, album: Path, live: LiveLibrary
+) -> None:
+    other, its_token = restarted(live, album)
+    first, second, *_ = [group for group in listed(client)["groups"] if len(group["members"]) == 2]
+    assert listed(other)["total"] == 10
+    post(client, token, "/api/apply", {"groups": [decided(first, keep=[0, 1])]})
+    post(other, its_token, "/api/apply", {"groups": [decided(second, keep=[0, 1])]})
+    assert listed(client)["total"] == listed(other)["total"] == 8
+    post(client, token, "/api/undo", {})
+    for asker in (client, other, restarted(live, album)[0]):
+        groups = [group["id"] for group in listed(asker)["groups"]]
+        assert first["id"] in groups and second["id"] not in groups
+
+
 def test_a_new_copy_makes_a_group_of_what_was_kept_together(
     client: TestClient, token: Token, album: Path, live: LiveLibrary
 ) -> None:
