@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,13 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(status)  # without waiting for the thread that waits for the server
+    status = 1
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the server is gone
+        pass
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)  # without waiting for the thread that waits for the server

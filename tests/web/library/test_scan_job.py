@@ -322,13 +322,34 @@ def test_the_model_that_is_loaded_is_named(
     assert scan_job.progress_of(json.loads(line), 0).words == "Loading the model gone …"
 
 
+SCAN_PROCESS = [sys.executable, "-m", "samespace.web.library.scan_process"]
+
+
 def test_a_scan_ends_with_the_server(held: Callable[[], None], album: Path) -> None:
-    command = [sys.executable, "-m", "samespace.web.library.scan_process", "--", str(album / FOLDER), str(album)]
+    command = [*SCAN_PROCESS, "--", str(album / FOLDER), str(album)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         assert json.loads(process.stdout.readline())["state"] == "waiting"
         process.stdin.close()
         assert process.wait(60) == 1
+
+
+def test_a_scan_that_nobody_listens_to_any_more_ends_without_a_word(album: Path) -> None:
+    listens, speaks = os.pipe()
+    os.close(listens)
+    command = [*SCAN_PROCESS, "--", str(album / FOLDER), str(album)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=speaks, stderr=subprocess.PIPE) as process:
+        os.close(speaks)
+        assert process.stdin and process.stderr
+        assert (process.stderr.read(), process.wait(60)) == (b"", 1)
+
+
+def test_a_mistake_of_this_program_is_told_whole() -> None:
+    with subprocess.Popen(SCAN_PROCESS, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin and process.stderr
+        said = process.stderr.read()  # while its standard input is open
+        assert process.wait(60) == 1
+    assert said.startswith(b"Traceback") and said.endswith(b"ValueError: '--' is not in list\n")
 
 
 # Which folders
