@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 
 
@@ -12,7 +14,11 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    return run()
+    status = run()
+    if status == 130 and sys.argv[1:2] == ["serve"]:
+        # Once no request is at work: a library of many photos takes Python long to take apart.
+        atexit.register(os._exit, status)
+    return status
 
 
 if __name__ == "__main__":

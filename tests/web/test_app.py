@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -244,8 +244,8 @@ def test_the_checker_itself_finds_what_is_wrong() -> None:
 # The server, as it is started
 
 
-def start(*words: str, **more: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "samespace", "serve", *words, "--port", "0"]
+def start(*words: str, program: Sequence[str] = ("-m", "samespace"), **more: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, *program, "serve", *words, "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment, **more}
     return subprocess.Popen(command, preexec_fn=_hear_ctrl_c, **pipes)
@@ -257,9 +257,9 @@ def _hear_ctrl_c() -> None:
 
 
 @contextmanager
-def started(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(*words: str, **more: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process and its address."""
-    process = start(*words)
+    process = start(*words, **more)
     assert process.stdout
     try:
         line = process.stdout.readline()
@@ -281,6 +281,16 @@ def test_serve_shows_a_folder_and_ends_at_once_whoever_is_connected(album: Path)
             assert client.get("/review").status_code == 200
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "\nstopped\n")
+
+
+def test_serve_that_is_stopped_takes_nothing_apart(album: Path) -> None:
+    """Which takes Python as long as there is much in memory."""
+    apart = "import atexit, sys; atexit.register(print, 'apart'); from samespace.__main__ import main; sys.exit(main())"
+    with started(str(album), program=("-c", apart)) as (process, address):
+        assert address
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "\nstopped\n")
 
 
