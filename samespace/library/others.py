@@ -11,6 +11,7 @@ from typing import NamedTuple
 from samespace.base import progress
 from samespace.base.files import hash_of
 from samespace.base.photos import in_threads
+from samespace.library.read_photos import DATES
 from samespace.library.sqlite import Database
 
 _AT_ONCE = 32  # files whose hashes are remembered together
@@ -75,8 +76,10 @@ class OtherFiles:
     def agree(self, root: int, prefix: bytes, found: Mapping[bytes, Seen], unlisted: tuple[bytes, ...]) -> None:
         """Remember what a scan found below a prefix, and forget what is gone; hashes of unchanged files stay.
 
-        What lay in folders that could not be listed may be there still.
+        What lay in folders that could not be listed may be there still. Files whose dates SQLite cannot hold are left
+        out.
         """
+        found = {path: seen for path, seen in found.items() if seen.mtime_ns in DATES}
         before: dict[bytes, Seen] = {}
         if self._is_made():
             rows = self._db.query("SELECT path, size, mtime_ns, has_partner FROM others WHERE root = ?", root)

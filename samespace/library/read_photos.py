@@ -21,6 +21,8 @@ from samespace.base.hashes import perceptual_hash
 from samespace.base.photos import SIZE, Pixels, UnreadablePhoto, decoders, glimpse, in_threads
 
 AT_ONCE, SECONDS = 256, 10.0  # photos in a batch, and how long it may take: what a killed scan has to do again
+DATES = range(-(2**63), 2**63)  # what SQLite can hold of a file's date, in nanoseconds
+OUT_OF_RANGE = "its date is before 1678 or after 2261: give it another one, for instance with `touch`"
 
 
 class Extractor(Protocol):
@@ -185,6 +187,8 @@ def _read(root: Path, claims: Claims, path: bytes) -> _Read:
     try:
         with open(os.path.join(os.fsencode(root), path), "rb") as file:  # noqa: PTH118, PTH123 - pathlib has no bytes
             before = os.fstat(file.fileno())
+            if before.st_mtime_ns not in DATES:
+                return _Read(File(path, before.st_size, 0, None, OUT_OF_RANGE))
             content = hash_of(file)
             claimed = claims.claim(content)
             decoded, pixels = None, None

@@ -21,7 +21,7 @@ from samespace.base.raw_preview import is_raw
 from samespace.library.library import KnownFile, Library
 from samespace.library.others import Seen
 from samespace.library.own_folder import make_private
-from samespace.library.read_photos import Batch, Extractor, File, read_batches
+from samespace.library.read_photos import DATES, OUT_OF_RANGE, Batch, Extractor, File, read_batches
 from samespace.library.subtree import Subtree
 
 Key = tuple[int, bytes]  # of a file: the number of its root, and its path below it
@@ -101,6 +101,11 @@ class _View(NamedTuple):
             if path in self.raw:
                 self.others[path] = self.raw[path]
                 contents.pop(self.key(path), None)
+
+    def undated(self) -> list[UnreadablePhoto]:
+        """Return the videos and RAW files whose dates are out of range."""
+        undated = [path for path, seen in self.others.items() if seen.mtime_ns not in DATES]
+        return [UnreadablePhoto(self.subtree.root / os.fsdecode(path), OUT_OF_RANGE) for path in undated]
 
     def key(self, path: bytes) -> Key:
         return self.subtree.number, path
@@ -217,7 +222,7 @@ def _summary(library: Library, views: Sequence[_View], contents: Mapping[Key, st
     unreadable = []
     for view in views:
         failed = library.unreadable_in(view.subtree)
-        unreadable += [*view.unlisted, *(photo for photo in failed if not is_raw(photo.path))]
+        unreadable += [*view.unlisted, *view.undated(), *(photo for photo in failed if not is_raw(photo.path))]
     photos = sum(library.count_in(view.subtree) for view in views)
     not_compared = by_label(os.fsdecode(path) for view in views for path in view.others)
     return Scan(photos, came.total() - moved, changed, moved, len(vanished) - moved, unreadable, seconds, not_compared)

@@ -303,6 +303,23 @@ def test_a_file_that_cannot_be_read_is_tried_again(root: Path, monkeypatch: pyte
     assert library.unreadable() == []
 
 
+def test_a_date_that_sqlite_cannot_hold_is_named_and_the_rest_is_read(root: Path) -> None:
+    (root / "film.mov").write_bytes(b"film")
+    names = {"a.jpg", "film.mov"}
+    for name in names:
+        os.utime(root / name, (2**34, 2**34))  # in 2514; some file systems end before
+    if (root / "a.jpg").stat().st_mtime_ns < 2**63:
+        pytest.skip("this file system keeps no such dates")
+    library = opened(root)
+    result = scan(library, [root], [Mean()])
+    assert counts(result) == {"photos": 4, "new": 4, "not_compared": {"MOV": 1}}
+    assert reasons(result.unreadable).keys() == names
+    assert all("date is before 1678 or after 2261" in reason for reason in reasons(result.unreadable).values())
+    for name in names:
+        os.utime(root / name)
+    assert (scan(library, [root], [Mean()]).unreadable, len(library.photos()), len(library.others())) == ([], 5, 1)
+
+
 def test_a_disk_that_fails_while_decoding_is_no_fault_of_the_photo(
     root: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
