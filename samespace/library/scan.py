@@ -31,8 +31,8 @@ class Scan(NamedTuple):
     """The result of a scan, over all folders it was given."""
 
     photos: int  # readable ones, copies included
-    new: int  # files that were not there before, copies included
-    changed: int  # files with other bytes than before
+    new: int  # files that were not there before or could not be read, copies included
+    changed: int  # files with other bytes than before, or that can be read no more
     moved: int  # files that were elsewhere before; neither new nor forgotten
     forgotten: int  # files that have vanished
     unreadable: list[UnreadablePhoto]  # files that are no photos, folders that could not be listed
@@ -212,13 +212,10 @@ def _summary(library: Library, views: Sequence[_View], contents: Mapping[Key, st
     before = {view.key(path): known.content for view in views for path, known in view.before.items()}
     vanished = [key for view in views for key in view.vanished()]
     left = Counter(before[key] for key in vanished)
-    came = Counter(content for key, content in contents.items() if key not in before)
+    came = Counter(content for key, content in contents.items() if before.get(key) is None)
     del left[None], came[None]
     moved = (left & came).total()
-    changed = 0
-    for key, content in contents.items():
-        if content and before.get(key) and content != before[key]:
-            changed += 1
+    changed = sum(before.get(key) not in (None, content) for key, content in contents.items())
     unreadable = []
     for view in views:
         failed = library.unreadable_in(view.subtree)

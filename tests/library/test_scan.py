@@ -299,8 +299,13 @@ def test_a_file_that_cannot_be_read_is_tried_again(root: Path, monkeypatch: pyte
         {"photos": 4, "new": 4},
         {"a.jpg": "cannot be read: Permission denied"},
     )
-    assert counts(scan(library, [root])) == {"photos": 5}
+    assert counts(scan(library, [root])) == {"photos": 5, "new": 1}
     assert library.unreadable() == []
+    os.utime(root / "a.jpg")
+    with monkeypatch.context() as patch:
+        patch.setattr(read_photos, "open", refuse, raising=False)
+        assert counts(scan(library, [root])) == {"photos": 4, "changed": 1}
+        assert counts(scan(library, [root])) == {"photos": 4}
 
 
 def test_a_date_that_sqlite_cannot_hold_is_named_and_the_rest_is_read(root: Path) -> None:
