@@ -18,6 +18,7 @@ from samespace.base.find import DATABASE, Walk, walk
 from samespace.base.kinds import by_label
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
 from samespace.base.raw_preview import is_raw
+from samespace.base.text import count
 from samespace.library.library import KnownFile, Library
 from samespace.library.others import Seen
 from samespace.library.own_folder import make_private
@@ -34,7 +35,7 @@ class Scan(NamedTuple):
     new: int  # files that were not there before or could not be read, copies included
     changed: int  # files with other bytes than before, or that can be read no more
     moved: int  # files that were elsewhere before; neither new nor forgotten
-    forgotten: int  # files that have vanished
+    forgotten: int  # files that have vanished, or are not asked for this time
     unreadable: list[UnreadablePhoto]  # files that are no photos, folders that could not be listed
     seconds: float
     not_compared: dict[str, int]  # videos and RAW files, by their extensions in capitals
@@ -129,8 +130,8 @@ def _view(library: Library, folder: Path, walked: Walk, follow_links: bool) -> _
     before = library.files_in(subtree)
     if before and not found and not any(folder.iterdir()):
         raise SameSpaceError(
-            f"{folder} is empty, but the library {library.folder} remembers {len(before)} photos there: mount the "
-            "disk it should show, or if they are gone put any other file there and scan again"
+            f"{folder} is empty, but the library {library.folder} remembers {count(len(before), 'photo')} there: mount "
+            "the disk it should show, or if they are gone put any other file there and scan again"
         )
     others, raw = (
         {
@@ -165,19 +166,19 @@ def _read(
     with progress.bar("scanning", total, disable=tell is not None) as bar, _stoppable(contents, total):
         done = 0
 
-        def count(files: int) -> None:
+        def advance(files: int) -> None:
             nonlocal done
             done += files
             bar.update(files)
             if tell:
                 tell(done, total)
 
-        count(0)
+        advance(0)
         for view, paths in work:
             if not paths:
                 continue
             seen_now = library.seen(fingerprints)
-            for batch in read_batches(view.subtree.root, paths, extractors, seen_now, tell=count):
+            for batch in read_batches(view.subtree.root, paths, extractors, seen_now, tell=advance):
                 library.add(view.subtree, batch)
                 contents |= {view.key(file.path): file.content for file in batch.files}
     return contents
