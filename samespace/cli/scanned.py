@@ -93,9 +93,9 @@ def scan_lines(scan: Scan, extensions: Sequence[str]) -> list[str]:
 
 
 def _changes(scan: Scan) -> str:
-    """Return what has changed since the last scan: 1,326 new files, 3 moved, 1 missing."""
+    """Return what has changed since the last scan: 1,326 new files, 3 moved, 1 forgotten."""
     parts: list[str] = []
-    changes = ((scan.new, "new"), (scan.changed, "changed"), (scan.moved, "moved"), (scan.forgotten, "missing"))
+    changes = ((scan.new, "new"), (scan.changed, "changed"), (scan.moved, "moved"), (scan.forgotten, "forgotten"))
     for number, name in changes:
         if number:
             parts.append(f"{number:,} {name}" if parts else count(number, f"{name} file"))

@@ -83,7 +83,7 @@ def test_a_library_that_is_there_stays(run: Run, unseen: Path) -> None:
     assert "Not compared: 8 CR2, 12 MOV; of these only copies with equal bytes are found.\n" in out
     photo.unlink()
     status, out, _ = run("scan", unseen)
-    assert (status, out.splitlines()[:2]) == (0, [f"{LOOKED_FOR} {NOT_LOOKED_AT}", "1 missing file"])
+    assert (status, out.splitlines()[:2]) == (0, [f"{LOOKED_FOR} {NOT_LOOKED_AT}", "1 forgotten file"])
     assert (unseen / ".samespace" / "library.sqlite").is_file()
 
 

@@ -192,8 +192,8 @@ def left_words(seconds: float) -> str:
 
 
 def _summary(news: dict[str, Any]) -> str:
-    """Say what a scan found: 1,702 photos · 12 new files, 3 missing files · 2 could not be read."""
-    changes = {"new": "new file", "changed": "changed file", "moved": "moved file", "forgotten": "missing file"}
+    """Say what a scan found: 1,702 photos · 12 new files, 3 forgotten files · 2 could not be read."""
+    changes = {"new": "new file", "changed": "changed file", "moved": "moved file", "forgotten": "forgotten file"}
     said = [count(news[change], name) for change, name in changes.items() if news[change]]
     others = news.get("not_compared", {})
     found = count(news["photos"], "photo") if news["photos"] else no_photos(others).rstrip(".")
