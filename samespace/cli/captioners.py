@@ -19,6 +19,7 @@ from samespace.cli.options import has_look, libraries_of, real
 from samespace.cli.scanned import refuse_photoless
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.search.look import Look
+from samespace.search.vectors import naming_the_scan
 from samespace.words.nearest_captions import borrow
 from samespace.words.photo_features import combine_features, feature_source_of
 from samespace.words.scan import scan_folders
@@ -90,7 +91,8 @@ def _caption(
     with progress.bar("captions", len(lacking)) as bar:
         for at in range(0, len(lacking), BLOCK):
             some = lacking[at : at + BLOCK]
-            features = library.features(look.extractor, [known[content] for content in some])
+            with naming_the_scan(library, look.options):
+                features = library.features(look.extractor, [known[content] for content in some])
             captions.write(dict(zip(some, writer.captions(combine_features(features)), strict=True)), version)
             bar.update(len(some))
 

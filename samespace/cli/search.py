@@ -124,7 +124,7 @@ def index(arguments: argparse.Namespace) -> None:
     library = open_library(arguments.library)
     with library.hold():
         space = Space(library, look_of(arguments, library), "hnsw")
-    show.say_lacking(space)
+    show.say_lacking(library, space)
     recall = recall_of_index(space) if arguments.check else None
     show.show_index(space, index_path(library, space.vectors), recall)
 
@@ -169,7 +169,7 @@ def _search_photos(arguments: argparse.Namespace) -> Searched:
     if not look.options:
         print("looking for copies only: scan with --backbone NAME or --model DIR to find more", file=sys.stderr)
     space = Space(library, look, arguments.index)
-    show.say_lacking(space)
+    show.say_lacking(library, space)
     threshold = _threshold(arguments, space)
     return (
         space,

@@ -16,6 +16,7 @@ from samespace.cli.options import look_of, names_photo, open_library
 from samespace.library.library import Library
 from samespace.search.look import Look
 from samespace.search.space import Space
+from samespace.search.vectors import scan_for
 from samespace.words.encoder import Encoder
 from samespace.words.search import SentenceHits, sentences_of
 from samespace.words.search import search_by_sentence as search
@@ -55,11 +56,12 @@ def _answer(arguments: argparse.Namespace, asked: str, find: Found, meaning: str
     library = open_library(arguments.library)
     look = look_of(arguments, library)
     space = Space(library, look, arguments.index)
-    show.say_lacking(space)
+    show.say_lacking(library, space)
     sentences = _sentences(arguments, library, look, captions_count=not meaning)
     if sentences and sentences.lacking > space.lacking:
-        lacking = count(sentences.lacking, "photo")
-        print(f"left out: {lacking} not yet scanned for sentences; scan again as before", file=sys.stderr)
+        spoken = ("--encoder", sentences.speaker.source) if isinstance(sentences.speaker, Encoder) else ()
+        lacking, scan = count(sentences.lacking, "photo"), scan_for(library, [*look.options, *spoken])
+        print(f"left out: {lacking} not yet scanned for sentences: {scan}", file=sys.stderr)
     hits, unknown, captions = find(library, space, sentences)
     if unknown:
         print(f"not known, and left out: {readable(', '.join(unknown))}", file=sys.stderr)

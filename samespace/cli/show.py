@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from samespace.duplicates.quarantine import Deleted, Run
     from samespace.duplicates.undo import Undone
     from samespace.duplicates.verdicts import Exported
-    from samespace.library.library import Photo
+    from samespace.library.library import Library, Photo
     from samespace.library.scan import Scan
     from samespace.search.answers import Answer
     from samespace.search.choose_compression import Compared
@@ -119,11 +119,14 @@ def show_answers(answers: Sequence[Answer], asked: int, space: Space, threshold:
         print("\n" + _SCORES[look.meaning].format(name=look.name, compressed=compressed) + lowest)
 
 
-def say_lacking(space: Space) -> None:
-    """Report on stderr the photos that this search cannot find yet."""
+def say_lacking(library: Library, space: Space) -> None:
+    """Report on stderr the photos that this search cannot find yet, and the scan that changes that."""
+    from samespace.search.vectors import scan_for
+
     if space.lacking:
+        scan = scan_for(library, space.look.options)
         lacking = count(space.lacking, "photo")
-        print(f"left out: {lacking} not yet scanned for {space.look.name}; scan again", file=sys.stderr)
+        print(f"left out: {lacking} not yet scanned for {space.look.name}: {scan}", file=sys.stderr)
 
 
 def show_hits(sentence: str, hits: Sequence[Hit], captions: Mapping[str, str], space: Space, meaning: str) -> None:

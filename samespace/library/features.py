@@ -19,6 +19,7 @@ from samespace.base import progress
 from samespace.base.arrays import Array, Ints, blocks
 from samespace.base.errors import SameSpaceError
 from samespace.base.files import NO_LINK, sync_folder
+from samespace.base.text import count
 from samespace.library import checks
 from samespace.library.own_folder import PRIVATE
 from samespace.library.read_photos import Extractor, Rows, former
@@ -27,6 +28,14 @@ from samespace.library.sqlite import Database
 Fields = Mapping[str, tuple[tuple[int, ...], str]]  # name → shape and numpy dtype of one photo's
 _CHECKED = "checked "  # with a fingerprint, the name of the note that tells how its files were left
 BLOCK = 4096  # photos whose features are derived at once
+
+
+class UnusableFeatures(SameSpaceError):
+    """These features are lacking or damaged; `what` says so without the remedy, for whoever knows which scan it is."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: scan again with the same options as before")
+        self.what = what
 
 
 class Kept(Protocol):
@@ -151,7 +160,7 @@ class FeatureStore:
             compared = checks.compared(folder, _widths(kept.fields), rows)
             damaged = sum(int(((has != should) & (should != 0)).sum()) for _, has, should in compared)
             if damaged:
-                raise SameSpaceError(f"the features of {damaged:,} photos in {folder} are damaged: scan again")
+                raise UnusableFeatures(f"the features of {count(damaged, 'photo')} in {folder} are damaged")
 
     def _forget_changed(self, fingerprint: str, fields: Fields) -> None:
         """Forget rows that have changed, and give a checksum to those that 0.1 wrote without one."""

@@ -13,12 +13,12 @@ import numpy as np
 
 from samespace.base import progress
 from samespace.base.arrays import Array
-from samespace.base.errors import SameSpaceError
 from samespace.base.find import DATABASE
 from samespace.base.photos import Details, UnreadablePhoto, decoders, details, in_threads
 from samespace.base.raw_preview import is_raw
+from samespace.base.text import count
 from samespace.library import verdicts
-from samespace.library.features import Features, FeatureStore, Fields, Kept
+from samespace.library.features import Features, FeatureStore, Fields, Kept, UnusableFeatures
 from samespace.library.lock import Lock
 from samespace.library.others import OtherFile, OtherFiles
 from samespace.library.own_folder import FOLDER as FOLDER
@@ -228,11 +228,9 @@ class Library:
         A scan may give the rows of vanished photos to others: `hold` the library while another process may scan.
         """
         row_of = self.rows(kept)
-        missing = [photo for photo in photos if photo.content not in row_of]
+        missing = [photo.path for photo in photos if photo.content not in row_of]
         if missing:
-            raise SameSpaceError(
-                f"{len(missing)} photos have no features of this model yet, the first is {missing[0].path}: scan again"
-            )
+            raise UnusableFeatures(f"no features yet for {count(len(missing), 'photo')}, the first is {missing[0]}")
         chosen = np.array([row_of[photo.content] for photo in photos], np.int64)
         self._features.refuse_changed(kept, chosen)
         return Features(self.features_folder(kept.fingerprint), kept.fields, chosen)

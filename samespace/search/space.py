@@ -22,7 +22,7 @@ from samespace.search.approximate import Approximate, Indexed, recall
 from samespace.search.collapse import Collapse
 from samespace.search.exact import Exact
 from samespace.search.look import Look, extracted
-from samespace.search.vectors import index_path, nothing_to_search, vectors_of
+from samespace.search.vectors import index_path, naming_the_scan, nothing_to_search, vectors_of
 
 INDEXES = ("exact", "hnsw")
 LARGE = 500_000  # photos: a library of more gets an index unasked
@@ -81,7 +81,7 @@ class Space:
             raise SameSpaceError(f"unknown index {index!r}: choose one of {', '.join(INDEXES)}")
         self.look = look
         self.vectors = vectors_of(library, look)
-        with library.unchanging():
+        with library.unchanging(), naming_the_scan(library, look.options):
             self._read(library)
         large = len(self._contents) > LARGE and library.is_writable
         self.index = self._open_index(library) if index == "hnsw" or (index is None and large) else None

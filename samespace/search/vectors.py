@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ from samespace.base import arrays
 from samespace.base.arrays import Array, Floats
 from samespace.base.errors import SameSpaceError
 from samespace.base.text import count, shell_word
-from samespace.library.features import Features, Fields
+from samespace.library.features import Features, Fields, UnusableFeatures
 from samespace.library.library import FOLDER, Library, Photo
 from samespace.search.look import Look
 
@@ -83,7 +84,8 @@ def vectors_to_compress(library: Library, look: Look) -> Array:
     if not photos:
         raise nothing_to_search(library, look, everything)
     step = -(-len(photos) // (2 * choose_compression.SAMPLE))
-    return library.features(look.extractor, photos[::step]).take(look.field)
+    with naming_the_scan(library, look.options):
+        return library.features(look.extractor, photos[::step]).take(look.field)
 
 
 def imported_compression(file: Path, look: Look) -> Compression:
@@ -119,9 +121,23 @@ def nothing_to_search(library: Library, look: Look, photos: Sequence[Photo]) -> 
     """Return the error for a library none of whose photos can be searched by this look."""
     if not photos:
         return SameSpaceError(f"{library.folder} has no photos: scan the folder that holds them")
-    roots = sorted({photo.root for photo in photos})
-    words = ["samespace", "scan", *map(os.fspath, roots), *look.options]
+    scan = scan_for(library, look.options)
+    return SameSpaceError(f"none of the {count(len(photos), 'photo')} has been scanned for {look.name}: {scan}")
+
+
+def scan_for(library: Library, options: Sequence[str]) -> str:
+    """Return the command that scans a library's folders with these options."""
+    roots = library.roots
+    words = ["samespace", "scan", *map(os.fspath, roots), *options]
     if [root / FOLDER for root in roots] != [library.folder]:
         words += ["--library", os.fspath(library.folder)]
-    scan = " ".join(map(shell_word, words))
-    return SameSpaceError(f"none of the {count(len(photos), 'photo')} has been scanned for {look.name}: {scan}")
+    return " ".join(map(shell_word, words))
+
+
+@contextmanager
+def naming_the_scan(library: Library, options: Sequence[str]) -> Iterator[None]:
+    """Have an error about features meanwhile name the scan with these options, which makes them again."""
+    try:
+        yield
+    except UnusableFeatures as error:
+        raise SameSpaceError(f"{error.what}: {scan_for(library, options)}") from error

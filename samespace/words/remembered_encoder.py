@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from samespace.base.errors import SameSpaceError
 from samespace.library.library import Library
+from samespace.search.vectors import naming_the_scan
 from samespace.words.encoder import Encoder, load_encoder
 from samespace.words.sentences import Sentences
 
@@ -67,4 +68,5 @@ def by_encoder(library: Library, source: str | None = None) -> Sentences:
         raise SameSpaceError(
             f"{library.folder} {before}, not with {encoder.source}: scan with --encoder {encoder.source} first{other}"
         )
-    return Sentences(library, encoder, encoder)
+    with naming_the_scan(library, ("--encoder", encoder.source)):
+        return Sentences(library, encoder, encoder)

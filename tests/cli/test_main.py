@@ -494,6 +494,22 @@ def test_what_was_scanned_with_is_what_is_searched_by(
     assert run("search", "last.png")[0] == 0
 
 
+def test_what_search_cannot_use_is_mended_by_the_scan_that_it_names(run: Run, album: Path) -> None:
+    run("scan", album, *RANDOM)
+    open_photo(album / "last.png").rotate(180).save(album / "new.png")
+    run("scan", album)  # which does not load the backbone
+    named = f": samespace scan {album} --backbone mobilenet_v3_small --weights none\n"
+    err = run("search", album / "last.png")[2]
+    assert err == f"left out: 1 photo not yet scanned for mobilenet_v3_small{named}"
+    run(*shlex.split(err.partition(": samespace ")[2]))
+    vectors = min((album / FOLDER / "features").glob("*/vectors"), key=lambda path: len(path.parent.name))
+    vectors.write_bytes(bytes([vectors.read_bytes()[0] ^ 64]) + vectors.read_bytes()[1:])
+    err = run("search", album / "new.png")[2]
+    assert err.endswith(f"are damaged{named}")
+    run(*shlex.split(err.partition(": samespace ")[2]))
+    assert run("search", album / "new.png")[::2] == (0, "")
+
+
 def test_photos_of_one_folder_are_found_in_another(run: Run, album: Path, tmp_path: Path) -> None:
     (album / "trip").rename(tmp_path / "card")
     shutil.copy(album / "last.png", tmp_path / "card" / "mine.png")

@@ -164,7 +164,7 @@ def test_new_photos_are_seen_by_the_next_scan_and_counted_until_then(
     status, out, err = run("search", SENTENCE, "--library", library, "--all", "-f")
     assert (status, err, len(out.splitlines())) == (
         0,
-        "left out: 1 photo not yet scanned for sentences; scan again as before\n",
+        f"left out: 1 photo not yet scanned for sentences: samespace scan {photos} --encoder {model}\n",
         8,
     )
     run("scan", photos, "--encoder", model)

@@ -19,6 +19,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.library.library import Photo
 from samespace.search.map_layout import lay_out
+from samespace.search.vectors import naming_the_scan
 from samespace.web.address import Address
 from samespace.web.folders import base_of, name_from
 from samespace.web.render import live_of, told
@@ -103,7 +104,7 @@ def _make(live: LiveLibrary, snapshot: Snapshot) -> Map:
     look, photos = snapshot.space.look, snapshot.space.photos
     picked = np.sort(np.random.default_rng(0).permutation(len(photos))[:MAPPED])
     some = [photos[number] for number in picked]
-    with live.library() as library:
+    with live.library() as library, naming_the_scan(library, look.options):
         vectors = library.features(look.extractor, some).take(look.field)
     return Map(some, lay_out(vectors), len(photos))
 
