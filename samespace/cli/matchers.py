@@ -11,6 +11,7 @@ import numpy as np
 from samespace.base.text import count
 from samespace.cli import show
 from samespace.cli.captioned import choose, chosen, data, seen, show_splits
+from samespace.search.space import refuse_nonsense
 from samespace.words.caption_set import read_captions
 from samespace.words.matcher import Matcher
 from samespace.words.photo_features import captions_in, feature_source_of
@@ -44,6 +45,7 @@ def match_evaluate(arguments: argparse.Namespace) -> None:
 
 def match_rank(arguments: argparse.Namespace) -> None:
     """Rank the sentences of a caption set for a photo."""
+    refuse_nonsense(arguments.top, None)
     matcher = Matcher.load(arguments.matcher)
     look = choose(arguments, matcher.feature_source)
     matcher.check(feature_source_of(look))

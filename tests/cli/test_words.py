@@ -104,6 +104,7 @@ def test_training_that_was_stopped_goes_on(
         (["match", "evaluate", "none.safetensors", "{photos}"], "none.safetensors: no such file"),
         (["match", "evaluate", "{photo}", "{photos}"], "is not a matcher, or damaged"),
         (["match", "x.jpg", "--captions", "{photos}"], "match.safetensors: no such file: name a matcher, or train one"),
+        (["match", "x.jpg", "--captions", "{photos}", "--top", "-1"], "cannot show -1 results: ask for 1 or more"),
         (["caption", "{photos}"], "caption.safetensors: no such file: name a captioner, or train one"),
     ],
 )
