@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from samespace.base.text import shortened
+from samespace.base.text import current_folder, shortened
 
 _TO_TRAIN = ("torch", "torchvision", "onnx")  # packages that using a model does without
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -37,6 +37,8 @@ def exit_status(command: Callable[[], object]) -> int:
     except OSError as error:
         if error.errno in _NO_ROOM:
             return _fail(f"no room for {error.filename or 'the output'}: free some, and run it again")
+        if error.filename is None and not current_folder():
+            return _fail("the folder you are in has been deleted: change to another one")
         if error.filename is None or not error.strerror:
             raise
         return _fail(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}")

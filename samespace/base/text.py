@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import unicodedata
+from pathlib import Path
 
 _WORD = re.compile(r"(?!samespace )[a-z]+(?=[ ,:;]|$)")  # at the beginning: not a path, a `name` or img_1.jpg
 _LONG = re.compile(r"\S{300,}")
@@ -63,6 +64,14 @@ def shell_word(text: str) -> str:
 def full_path(path: str | os.PathLike[str]) -> str:
     """Return a path as a shell takes it back in whatever folder it is typed."""
     return shell_word(os.path.abspath(path))  # noqa: PTH100 - a path that a person typed, links and all
+
+
+def current_folder() -> list[Path]:
+    """Return the current folder; nothing if it has been deleted, which matters to relative paths alone."""
+    try:
+        return [Path.cwd()]
+    except FileNotFoundError:
+        return []
 
 
 def _shell_escape(character: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samespace.base.errors import SameSpaceError
-from samespace.base.text import readable
+from samespace.base.text import current_folder, readable
 from samespace.cli.options import (
     encoder_option,
     has_look,
@@ -164,7 +164,7 @@ def _search_photos(arguments: argparse.Namespace) -> Searched:
 
     photos = [Path(word) for word in arguments.asked]
     folders = [Path(os.path.realpath(photo)).parent for photo in photos]
-    library = open_library(arguments.library, Path.cwd(), *folders)
+    library = open_library(arguments.library, *current_folder(), *folders)
     look = look_of(arguments, library)
     if not look.options:
         print("looking for copies only: scan with --backbone NAME or --model DIR to find more", file=sys.stderr)

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 from samespace.base.kinds import no_photos, not_compared, raw_hint
 from samespace.base.partners import labels
 from samespace.base.photos import EXTENSIONS, UnreadablePhoto
-from samespace.base.text import count, count_with, full_path, readable, score_words, shell_word, size_words
+from samespace.base.text import (
+    count,
+    count_with,
+    current_folder,
+    full_path,
+    readable,
+    score_words,
+    shell_word,
+    size_words,
+)
 from samespace.cli.scanned import scan_lines
 from samespace.duplicates.only_here import knowing_words, loss_words
 
@@ -372,6 +381,6 @@ def words(paths: Sequence[Path | str]) -> str:
 
 def from_here(path: Path) -> str:
     """Return a path as short as it can be typed."""
-    here = Path.cwd()
-    name = os.fspath(path.relative_to(here) if path.is_relative_to(here) else path)
+    near = (path.relative_to(here) for here in current_folder() if path.is_relative_to(here))
+    name = os.fspath(next(near, path))
     return f"./{name}" if name.startswith("-") else name  # or it would be taken for an option

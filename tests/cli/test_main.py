@@ -866,6 +866,19 @@ def test_a_folder_that_may_not_be_read_is_refused(run: Run, album: Path, monkeyp
     assert run("scan", album) == (1, "", said)
 
 
+def test_in_a_folder_that_is_gone_only_whole_paths_lead_anywhere(
+    run: Run, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert f"\n  samespace dedupe {album} " in run("scan", album)[1]
+    assert f"  {album}/trip/first.jpg  " in run("dedupe", album)[1]
+    assert f"  {album}/trip/first.jpg\n" in run("search", album / "first.png")[1]
+    for words in (["scan", "."], ["search", "first.png"], ["verdicts"]):
+        assert run(*words) == (1, "", "error: the folder you are in has been deleted: change to another one\n")
+
+
 def test_python_m_samespace_is_samespace() -> None:
     command = [sys.executable, "-m", "samespace"]
     ran = subprocess.run([*command, "dedupe", "/nowhere"], capture_output=True, text=True)
