@@ -95,6 +95,7 @@ class Library:
         file_is_writable = not self._file.exists() or os.access(self._file, os.W_OK)
         self.is_writable = os.access(self.folder, os.W_OK) and file_is_writable
         self._db = Database(self._file, _TABLES, self.is_writable)
+        self._db.check("about", "roots")  # the small tables that nothing works without
         self._verdicts = verdicts.Verdicts(self.folder, self._db, self.is_writable)
         self._features = FeatureStore(self.folder / "features", self._db)
         self.other_files = OtherFiles(self._db, self.is_writable)

@@ -105,9 +105,20 @@ class Database:
         except sqlite3.DatabaseError as error:
             if type(error) is not sqlite3.DatabaseError:
                 raise  # a mistake in this program, such as a library shared by two threads
-            raise SameSpaceError(
-                f"{self.file} is damaged ({error}): move it away, and {self._tables.remedy}"
-            ) from error
+            raise self.damaged(str(error)) from error
+        except UnicodeDecodeError as error:  # in a message of SQLite itself, which repeats what it found
+            raise self.damaged("its text is none") from error
+
+    def damaged(self, how: str) -> SameSpaceError:
+        """Return the error for a file in which nobody has written what it holds now."""
+        return SameSpaceError(f"{self.file} is damaged ({how}): move it away, and {self._tables.remedy}")
+
+    def check(self, *tables: str) -> None:
+        """Refuse tables that lack what every row of them has; this takes as long as reading them."""
+        for table in tables:
+            found = self.query(f"PRAGMA quick_check({table})")
+            if found != [("ok",)]:
+                raise self.damaged(found[0][0])
 
 
 def _statements(script: str) -> Iterator[str]:

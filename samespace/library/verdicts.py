@@ -68,5 +68,9 @@ class Verdicts:
 
 
 def _said(db: Database) -> dict[frozenset[str], bool]:
-    rows = db.query("SELECT content0, content1, same FROM verdicts")
-    return {frozenset((content0, content1)): bool(same) for content0, content1, same in rows}
+    said: dict[frozenset[str], bool] = {}
+    for content0, content1, same in db.query("SELECT content0, content1, same FROM verdicts"):
+        if not isinstance(content0, str) or not isinstance(content1, str) or content0 == content1:
+            raise db.damaged("a verdict is not on two photos")
+        said[frozenset((content0, content1))] = bool(same)
+    return said

@@ -123,6 +123,8 @@ class LibraryCaptions:
             rows = self._db.query(
                 "SELECT content FROM words JOIN captions ON number = words.rowid WHERE words MATCH ?", f'"{word}"'
             )
+            if len(rows) > captions:
+                raise self._db.damaged("its index has words of no caption")
             if rows:
                 rarity = math.log((captions + 1) / len(rows))
                 total += rarity

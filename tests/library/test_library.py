@@ -80,6 +80,26 @@ def test_a_damaged_database_is_one_sentence(root: Path) -> None:
         Library(root / FOLDER)
 
 
+def test_a_zeroed_sector_is_one_sentence_if_it_matters(root: Path) -> None:
+    library = opened(root)
+    scan(library, [root])
+    library.add_verdict("a", "b", same=True)
+    library.close()
+    whole = (root / FOLDER / "library.sqlite").read_bytes()
+    said = []
+    for at in range(0, len(whole), 512):
+        (root / FOLDER / "library.sqlite").write_bytes(whole[:at] + bytes(512) + whole[at + 512 :])
+        try:
+            library = Library(root / FOLDER)
+            assert (library.roots, len(library.id)) == ([root], 32)
+            library.verdicts()
+            library.close()
+        except SameSpaceError as error:
+            said.append(str(error))
+    assert len(said) > 5
+    assert all("library.sqlite is damaged (" in words or "is not a library" in words for words in said)
+
+
 def test_where_no_library_can_be_made_another_place_is_suggested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +265,16 @@ def test_verdicts_outlive_either_file_that_holds_them(root: Path, lost: str) -> 
     other = ({"library.sqlite", "verdicts.sqlite"} - {lost}).pop()
     (library.folder / other).unlink()
     assert opened(root).verdicts() == said
+
+
+def test_verdicts_that_are_cut_short_are_damaged(root: Path) -> None:
+    library = opened(root)
+    library.add_verdict("a" * 64, "b" * 64, same=True)
+    library.close()
+    os.truncate(root / FOLDER / "verdicts.sqlite", 8000)  # SQLite takes the rest for zeros
+    for asked in (Library.verdicts, Library.keep_verdicts_twice):
+        with pytest.raises(SameSpaceError, match=r"verdicts\.sqlite is damaged \(a verdict is not on two photos\)"):
+            asked(opened(root))
 
 
 def test_verdicts_that_0_1_kept_are_kept_twice_by_the_next_scan(root: Path) -> None:

@@ -44,6 +44,14 @@ def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     assert [name for (name,) in db.execute("SELECT name FROM sqlite_master")] == ["pens"]
 
 
+def test_words_that_are_no_text_are_damage(tmp_path: Path) -> None:
+    file = tmp_path / "library.sqlite"
+    Database(file, BOOKS, writable=True).close()
+    file.write_bytes(file.read_bytes().replace(b"TABLE", b"T\xffBLE"))
+    with pytest.raises(SameSpaceError, match=r"library\.sqlite is damaged \(its text is none\): move it away"):
+        Database(file, BOOKS, writable=True)
+
+
 def test_a_full_disk_is_told_with_the_way_out(tmp_path: Path) -> None:
     database = Database(tmp_path / "library.sqlite", BOOKS, writable=True)
     database.query("PRAGMA max_page_count = 2")

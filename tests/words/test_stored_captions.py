@@ -134,6 +134,16 @@ def test_captions_outlive_a_scan_that_finds_their_photos_gone(root: Path) -> Non
     assert texts(library) == {photo.content: "my bed"}
 
 
+def test_words_of_no_caption_are_damage(library: Library) -> None:
+    with LibraryCaptions(library) as captions:
+        captions.edit("a", "my bed")
+    with sqlite3.connect(library.folder / FILE) as db:
+        db.execute("DROP TRIGGER changed")
+        db.execute("UPDATE captions SET caption = ''")
+    with pytest.raises(SameSpaceError, match=r"captions\.sqlite is damaged \(its index has words of no caption\)"):
+        matching(library, "bed")
+
+
 def test_a_library_that_cannot_be_written_can_be_read(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     closed = Library(library.folder)
