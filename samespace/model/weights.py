@@ -36,7 +36,7 @@ def fetch_imagenet(name: str) -> State:
     except (URLError, OSError, RuntimeError) as error:
         raise SameSpaceError(
             f"could not fetch ImageNet weights for {name} from {url} ({error}): "
-            "give the path of a downloaded state dict as `weights`, or `none` for random ones"
+            "give --weights, or `weights` in a YAML file, the path of a downloaded state dict, or none for random ones"
         ) from error
     if not _is_named_by_hash(content, path.name):
         raise SameSpaceError(f"{path} is not the file that torchvision published: delete it, and it is fetched again")

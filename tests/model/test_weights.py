@@ -67,6 +67,16 @@ def test_not_even_one_with_the_right_hash(cached: Path, tmp_path: Path, monkeypa
     assert not (tmp_path / "ran").exists()
 
 
+def test_without_a_network_the_option_that_helps_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(SameSpaceError, match=r"\(no network\): give --weights, or `weights` in a YAML file, the path"):
+        fetch_imagenet(NAME)
+
+
 def test_what_is_in_the_cache_is_read(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(STATE, cached)
     publish(cached, monkeypatch)
