@@ -18,6 +18,7 @@ from determined import core, pytorch
 from experiments.config import PROJECT
 from experiments.trial import fit
 from samespace.base.errors import SameSpaceError
+from samespace.model.checkpoint import export
 from samespace.model.model_folder import read_description
 
 SEED = 1234
@@ -27,12 +28,14 @@ SEARCHER = {"metric": "average_precision", "smaller_is_better": False}
 def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], output: Path, resume: str | None) -> None:
     """Train alone or as one of torchrun's workers; the best model so far is always in `output`.
 
-    `resume` is a checkpoint's folder, or "latest", or None to begin anew.
+    `resume` is a checkpoint's folder, or "latest", or None to begin anew. A checkpoint whose best model is not in
+    `output` begins with its own.
     """
     _seed_everything()
     config.setdefault("searcher", SEARCHER)
     hparams = config["hyperparameters"]
     latest = _find_checkpoint(output, resume, hparams) if resume else None
+    lacks_best = latest is not None and not (latest in _checkpoints(output) and (output / "model.json").is_file())
     # Determined keeps local checkpoints in the user's data folder: here that is beside the model.
     os.environ["XDG_DATA_HOME"] = str(_beside(output))
     try:
@@ -48,15 +51,22 @@ def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], outp
     ):
         trial = make_trial(context)
         trial.log.output = str(output)
-        trial.home = AtHome(trial, output)
-        fit(trial, context, latest)
+        trial.home = AtHome(trial, output, lacks_best)
+        if latest and lacks_best and trial.log.is_chief:
+            export(latest, output)
+        fit(trial, context, str(latest) if latest else None)
 
 
 class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has no types
     """Keep the best model and the latest checkpoint, as a cluster would."""
 
-    def __init__(self, trial: Any, output: Path) -> None:
-        self.trial, self.output = trial, output
+    def __init__(self, trial: Any, output: Path, lacks_best: bool) -> None:
+        """Take where the best model is kept, and whether that of the epochs before a checkpoint is not there."""
+        self.trial, self.output, self.lacks_best = trial, output, lacks_best
+
+    def on_training_start(self) -> None:
+        if self.lacks_best:  # the checkpoint's own model stands in for it
+            self.trial.log.best = self.trial.log.as_it_stands
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         if self.trial.log.is_chief and self.trial.log.is_best:
@@ -86,7 +96,7 @@ def _checkpoints(output: Path) -> list[Path]:
     return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
 
-def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> str:
+def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> Path:
     """Return the checkpoint to go on from; refuse one of another network."""
     found = _checkpoints(output)[-1:] if resume == "latest" else [Path(resume).resolve()]
     if not found:
@@ -107,7 +117,7 @@ def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> str:
             f"{checkpoint} is of an earlier version, whose compare learnt something else: take its model with "
             "`samespace export`, or train anew"
         )
-    return str(checkpoint)
+    return checkpoint
 
 
 @contextlib.contextmanager

@@ -436,6 +436,24 @@ def test_a_finished_run_can_be_made_longer_beside_another(
     assert len(checkpoints(other)) == 1
 
 
+def test_a_run_that_goes_on_elsewhere_begins_with_the_checkpoints_own_model(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The loss falls, and is wanted high: the first epoch is the best, and no later one beats the one before it.
+    by_loss = ["--config", "searcher.metric=validation_loss", "--config", "searcher.smaller_is_better=false"]
+    output, new = tmp_path / "model", tmp_path / "elsewhere" / "model"
+    assert model_def.main(words(few, output, *by_loss, epochs=2, head="concat")) == 0
+    last = Run(output, "").last
+    shutil.rmtree(output)
+    for folder, resume, epochs in ((new, str(last), 3), (output, "latest", 2)):
+        capsys.readouterr()
+        assert model_def.main(words(few, folder, *by_loss, "--resume", resume, epochs=epochs, head="concat")) == 0
+        metrics = samespace.load(folder).description["metrics"]
+        assert metrics == samespace.load(last / "model").description["metrics"]
+        best = f"best: epoch 2, validation_loss {metrics['validation_loss']:.4f}, in {folder}"
+        assert best in capsys.readouterr().out.splitlines()
+
+
 def test_a_run_goes_on_only_with_the_network_it_had(
     whole: Run, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
