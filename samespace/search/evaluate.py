@@ -19,7 +19,17 @@ from samespace.base.own_files import PICTURE, is_own_picture, refuse_foreign, re
 from samespace.base.photos import VARIANTS
 from samespace.model import metrics
 from samespace.model.heads import Embeddings
-from samespace.model.pairs import RANKED, TEST, Pairs, Photos, find_photos, known_pairs, make_pairs, splits
+from samespace.model.pairs import (
+    RANKED,
+    TEST,
+    Pairs,
+    Photos,
+    check_both_labels,
+    find_photos,
+    known_pairs,
+    make_pairs,
+    splits,
+)
 from samespace.model.saved import PAIRS_AT_ONCE, Model
 from samespace.search.evidence import NO_PROOF
 from samespace.search.labelled import gather, see
@@ -58,6 +68,7 @@ def evaluate(
         raise SameSpaceError(f"{root} does not hold the photos that this model was validated on: name another --split")
     same_space_type = bool(data.get("same_space_type", False))
     known = known_pairs(photos, same_space_type, RANKED if split == VALIDATION else None)
+    check_both_labels(photos, bool(known[:, 2].any()), not known[:, 2].all())
     if model.rooms:
         evaluation = _evaluate_rooms(model, photos, known, cache, thorough)
     else:

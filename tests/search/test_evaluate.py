@@ -133,6 +133,24 @@ def test_of_judged_photos_only_pairs_with_a_verdict_are_ranked(
         assert np.allclose(found.logits[:-3], evaluation.logits, atol=1e-4)
 
 
+@pytest.mark.parametrize("head", ["rooms", "concat"])
+@pytest.mark.parametrize(
+    ("kept", "says"), [("nobody twice", "no space twice"), ("one", "no space twice"), ("one space", "a single space")]
+)
+def test_photos_without_pairs_of_either_label_are_refused(
+    head: str, kept: str, says: str, models: dict[str, Model], rooms: Path, tmp_path: Path
+) -> None:
+    photos = find_photos(rooms, TEST)
+    spaces, first = np.unique(photos.spaces(), return_index=True)
+    rows = {"nobody twice": first, "one": first[:1], "one space": np.flatnonzero(photos.spaces() == spaces[0])}[kept]
+    for row in rows:
+        copy = tmp_path / photos.paths[row].relative_to(rooms)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos.paths[row], copy)
+    with pytest.raises(SameSpaceError, match=f"{tmp_path} shows {says}: add"):
+        evaluate(models[head], tmp_path)
+
+
 def test_splits_hold_out_spaces_or_take_the_test_folder(rooms: Path) -> None:
     training, validation = splits(rooms, 0.3)
     assert len(training) + len(validation) == 22
