@@ -31,6 +31,7 @@ def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], outp
     `resume` is a checkpoint's folder, or "latest", or None to begin anew. A checkpoint whose best model is not in
     `output` begins with its own.
     """
+    _check_output(output)
     _seed_everything()
     config.setdefault("searcher", SEARCHER)
     hparams = config["hyperparameters"]
@@ -83,6 +84,13 @@ class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has n
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.trial.log.epoch = state["epoch"]
         self.trial.batches.epoch = state["epoch"]  # here nobody skips the batches that were seen
+
+
+def _check_output(output: Path) -> None:
+    """Refuse an output in a folder of code, whose checkpoints Determined would copy into themselves without end."""
+    for folder in (PROJECT / "experiments", PROJECT / "samespace"):
+        if folder in (output, *output.parents):
+            raise SameSpaceError(f"{output} lies among the code, which checkpoints carry: name another --output")
 
 
 def _beside(output: Path) -> Path:

@@ -305,6 +305,8 @@ NEEDED |= {"experiments/caption/caption.py", "samespace/words/captioner.py"}
 DECOYS = {"kaggle.json", "secrets/kaggle.json", ".venv/lib/torch.py", "runs/events", "weights.pth", "best.pt"}
 DECOYS |= {"model/model.safetensors", "data/Training Data/a.jpg", "checkpoints/1/state_dict", "demo/a.jpg"}
 DECOYS |= {"samespace/__pycache__/cli.pyc", "my photos/a.jpg", "pictures.zip"}
+DECOYS |= {f"samespace/model/mine/{name}" for name in ("weights-1.safetensors", "network-1.onnx", "a.pth", "a.pt")}
+DECOYS |= {"experiments/vectors.npy", "experiments/checkpoints/model/determined/1/code/model_def.py"}
 DECOYS |= {"samespace.egg-info/PKG-INFO", ".ruff_cache/x", "tests/x.py", "images/x.png", "benchmarks/x.py"}
 
 

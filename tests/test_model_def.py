@@ -375,6 +375,8 @@ def test_settings_come_from_a_file_and_what_is_laid_over_it(few: Path, tmp_path:
         (["--resume", "latest"], "no checkpoint"),
         (["--resume", "/nowhere"], "/nowhere is not a checkpoint"),
         (["--output", "/dev/null/model"], "cannot write beside /dev/null/model"),
+        (["--output", str(ROOT / "experiments" / "model")], "experiments/model lies among the code"),
+        (["--output", str(ROOT / "samespace")], "samespace lies among the code"),
     ],
 )
 def test_a_mistake_is_one_line(
