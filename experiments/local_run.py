@@ -20,6 +20,7 @@ from experiments.trial import fit
 from samespace.base.errors import SameSpaceError
 from samespace.model.checkpoint import export
 from samespace.model.model_folder import read_description
+from samespace.model.write import refuse_other_than_model
 
 SEED = 1234
 SEARCHER = {"metric": "average_precision", "smaller_is_better": False}
@@ -87,10 +88,11 @@ class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has n
 
 
 def _check_output(output: Path) -> None:
-    """Refuse an output in a folder of code, whose checkpoints Determined would copy into themselves without end."""
+    """Refuse an output that is something else, or in a folder of code, which Determined copies into checkpoints."""
     for folder in (PROJECT / "experiments", PROJECT / "samespace"):
         if folder in (output, *output.parents):
             raise SameSpaceError(f"{output} lies among the code, which checkpoints carry: name another --output")
+    refuse_other_than_model(output)
 
 
 def _beside(output: Path) -> Path:

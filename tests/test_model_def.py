@@ -377,6 +377,7 @@ def test_settings_come_from_a_file_and_what_is_laid_over_it(few: Path, tmp_path:
         (["--output", "/dev/null/model"], "cannot write beside /dev/null/model"),
         (["--output", str(ROOT / "experiments" / "model")], "experiments/model lies among the code"),
         (["--output", str(ROOT / "samespace")], "samespace lies among the code"),
+        (["--output", str(ROOT / "const.yaml")], "const.yaml (it is no folder): name another folder"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -389,6 +390,17 @@ def test_a_mistake_is_one_line(
     assert printed.err.count("\n") == 1
     assert says in printed.err
     assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_with_somebody_elses_model_is_refused_before_the_work(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.json").write_text('{"theirs": 1}')
+    assert model_def.main(words(photos, tmp_path)) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    says = f"error: {tmp_path / 'model.json'} already exists, and is not a model of samespace: name another folder\n"
+    assert printed.err == says
 
 
 def test_a_missing_hyperparameter_is_named() -> None:

@@ -69,7 +69,7 @@ def write_model(folder: Path, network: Network, description: dict[str, Any]) -> 
         digest = hashlib.sha256(content).hexdigest()
         names[what] = _FILES[what].format(digest[:16])
         said[what] = {"file": names[what], "sha256": digest, **said[what]}
-    refuse_foreign(folder / "model.json", _is_description, "a model of samespace", "folder")
+    refuse_other_than_model(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for what, content in contents.items():
@@ -83,6 +83,13 @@ def write_model(folder: Path, network: Network, description: dict[str, Any]) -> 
                 torn.unlink()
     except OSError as error:
         raise SameSpaceError(f"cannot write the model to {folder} ({error}): name another folder") from error
+
+
+def refuse_other_than_model(folder: Path) -> None:
+    """Refuse to write a model where a file is, or somebody else's model.json."""
+    if folder.exists() and not folder.is_dir():
+        raise SameSpaceError(f"cannot write the model to {folder} (it is no folder): name another folder")
+    refuse_foreign(folder / "model.json", _is_description, "a model of samespace", "folder")
 
 
 def is_portable() -> bool:
