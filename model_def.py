@@ -155,14 +155,17 @@ class SameSpaceTrial(pytorch.PyTorchTrial):  # type: ignore[misc]  # Determined 
         write_model(folder, self.network, self.describe())
 
     def describe(self) -> dict[str, Any]:
-        about_data = {
+        return describe(self.network, self.log.latest, self.about_data())
+
+    def about_data(self) -> dict[str, Any]:
+        """Return what tells the photos trained on from others."""
+        return {
             "fingerprint": fingerprint(self.photos.paths),
             "validation_fingerprint": fingerprint(self.validation.paths),
             "photos": len(self.photos),
             "held_out": self.held_out,
             "same_space_type": self.same_space_type,
         }
-        return describe(self.network, self.log.latest, about_data)
 
 
 class CompareTrial(SameSpaceTrial):

@@ -54,6 +54,8 @@ def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], outp
         trial = make_trial(context)
         trial.log.output = str(output)
         trial.home = AtHome(trial, output, lacks_best)
+        if latest:
+            _check_photos(latest, trial.about_data())
         if latest and lacks_best and trial.log.is_chief:
             export(latest, output)
         fit(trial, context, str(latest) if latest else None)
@@ -115,8 +117,8 @@ def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> Path
     if not all((checkpoint / name).is_file() for name in ("state_dict.pth", "load_data.json")):
         raise SameSpaceError(f"{checkpoint} is not a checkpoint: give `latest` or a folder that holds state_dict.pth")
     before = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
-    for name in ("backbone", "head", "trainable"):
-        if before.get(name) != hparams.get(name):
+    for name in ("backbone", "head", "trainable", "same_space_type"):
+        if (before.get(name) or None) != (hparams.get(name) or None):
             raise SameSpaceError(
                 f"{checkpoint} was trained with {name} {before.get(name)}, not {hparams.get(name)}: "
                 "resume with the hyperparameters it had"
@@ -128,6 +130,19 @@ def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> Path
             "`samespace export`, or train anew"
         )
     return checkpoint
+
+
+def _check_photos(checkpoint: Path, about: dict[str, Any]) -> None:
+    """Refuse a checkpoint whose photos are not the ones to go on with, as `about` describes them."""
+    if not (checkpoint / "model" / "model.json").is_file():
+        return
+    before = read_description(checkpoint / "model").get("data") or {}
+    for name in ("fingerprint", "validation_fingerprint"):
+        if before.get(name) not in (None, about[name]):
+            raise SameSpaceError(
+                f"{checkpoint} was trained on other photos, or with others held out: give the same --data and "
+                "data.held_out, or train anew without --resume"
+            )
 
 
 @contextlib.contextmanager

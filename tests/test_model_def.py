@@ -475,6 +475,27 @@ def test_a_run_goes_on_only_with_the_network_it_had(
     assert f"{whole.last} was trained with head compare, not concat: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("change", ["a photo more", "others held out"])
+def test_a_run_goes_on_only_with_the_photos_it_had(
+    change: str, whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(photos, tmp_path / "rooms"))
+    more = ["--resume", str(whole.last)]
+    if change == "a photo more":
+        folder = root / "Airbnb Data" / "Training Data" / "bedroom"
+        shutil.copy(folder / "oslo_1_0.jpg", folder / "oslo_1_9.jpg")
+    else:
+        more += ["--config", "data.held_out=0.3"]
+    assert model_def.main(words(root, tmp_path / "model", *more)) == 1
+    assert f"error: {whole.last} was trained on other photos, or with others held out: " in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_run_goes_on_with_the_same_photos_in_another_folder(whole: Run, photos: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(photos, tmp_path / "moved")
+    assert model_def.main(words(root, tmp_path / "model", "--resume", str(whole.last))) == 0
+
+
 @pytest.fixture(scope="module")
 def killed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real process on a copy of the project that lies among private things, killed after its second epoch."""
