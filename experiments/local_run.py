@@ -58,7 +58,13 @@ def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], outp
             _check_photos(latest, trial.about_data())
         if latest and lacks_best and trial.log.is_chief:
             export(latest, output)
-        fit(trial, context, str(latest) if latest else None)
+        try:
+            fit(trial, context, str(latest) if latest else None)
+        except Exception as error:
+            if latest is None or trial.home.has_begun or isinstance(error, SameSpaceError):
+                raise
+            # Damaged data makes torch raise nearly anything.
+            raise _damaged(latest, error) from error
 
 
 class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has no types
@@ -67,8 +73,10 @@ class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has n
     def __init__(self, trial: Any, output: Path, lacks_best: bool) -> None:
         """Take where the best model is kept, and whether that of the epochs before a checkpoint is not there."""
         self.trial, self.output, self.lacks_best = trial, output, lacks_best
+        self.has_begun = False  # what a checkpoint holds is loaded before
 
     def on_training_start(self) -> None:
+        self.has_begun = True
         if self.lacks_best:  # the checkpoint's own model stands in for it
             self.trial.log.best = self.trial.log.as_it_stands
 
@@ -116,7 +124,10 @@ def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> Path
     (checkpoint,) = found
     if not all((checkpoint / name).is_file() for name in ("state_dict.pth", "load_data.json")):
         raise SameSpaceError(f"{checkpoint} is not a checkpoint: give `latest` or a folder that holds state_dict.pth")
-    before = json.loads((checkpoint / "load_data.json").read_text())["hparams"]
+    try:
+        before = dict(json.loads((checkpoint / "load_data.json").read_text())["hparams"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(checkpoint, error) from error
     for name in ("backbone", "head", "trainable", "same_space_type"):
         if (before.get(name) or None) != (hparams.get(name) or None):
             raise SameSpaceError(
@@ -130,6 +141,15 @@ def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> Path
             "`samespace export`, or train anew"
         )
     return checkpoint
+
+
+def _damaged(checkpoint: Path, error: Exception) -> SameSpaceError:
+    """Return what to raise if a checkpoint cannot be loaded."""
+    if isinstance(error, ModuleNotFoundError):  # numpy 1 has no numpy._core, which numpy 2 names
+        return SameSpaceError(f"{checkpoint} was written with other packages ({error}): resume with the same ones")
+    return SameSpaceError(
+        f"{checkpoint} is damaged or not a checkpoint of SameSpace: name another, or train anew without --resume"
+    )
 
 
 def _check_photos(checkpoint: Path, about: dict[str, Any]) -> None:

@@ -475,6 +475,39 @@ def test_a_run_goes_on_only_with_the_network_it_had(
     assert f"{whole.last} was trained with head compare, not concat: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("load_data.json", b"{"),
+        ("load_data.json", b"{}"),
+        ("load_data.json", b'{"hparams": 3}'),
+        ("state_dict.pth", None),
+        ("state_dict.pth", b""),
+        ("trial_state.pkl", b"spoilt"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(
+    name: str, content: bytes | None, whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoilt = Path(shutil.copytree(whole.last, tmp_path / "spoilt")) / name
+    spoilt.write_bytes(spoilt.read_bytes()[:-1000] if content is None else content)
+    assert model_def.main(words(photos, tmp_path / "model", "--resume", str(spoilt.parent))) == 1
+    says = f"error: {spoilt.parent} is damaged or not a checkpoint of SameSpace: "
+    assert capsys.readouterr().err.splitlines()[-1].startswith(says)
+
+
+def test_a_checkpoint_of_packages_that_are_not_here_is_named(
+    whole: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*given: Any, **named: Any) -> None:
+        raise ModuleNotFoundError("No module named 'numpy._core'")
+
+    monkeypatch.setattr(torch, "load", load)
+    assert model_def.main(words(photos, tmp_path / "model", "--resume", str(whole.last))) == 1
+    says = f"error: {whole.last} was written with other packages (No module named 'numpy._core'): "
+    assert capsys.readouterr().err.splitlines()[-1].startswith(says)
+
+
 @pytest.mark.parametrize("change", ["a photo more", "others held out"])
 def test_a_run_goes_on_only_with_the_photos_it_had(
     change: str, whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
