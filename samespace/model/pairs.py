@@ -46,6 +46,7 @@ class Photos:
     unreadable: tuple[UnreadablePhoto, ...] = ()
     unparsed: tuple[Path, ...] = ()
     verdicts: Ints = field(default_factory=lambda: np.empty((0, 3), np.int64))  # rows of two, 1 or 0
+    part: str = ""  # "held out", "not held out", or all
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -201,8 +202,9 @@ def _verdict_rows(verdicts: Verdicts, paths: Sequence[Path]) -> Ints:
 def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Photos]:
     """Return (the rest, the held out): this fraction of the listings, all photos of a listing on the same side.
 
-    A listing's place depends on its own name alone, so neither the order of photos nor other listings move it. Photos
-    that verdicts of one space join count as a listing; a verdict on photos of both sides is dropped.
+    Two are held out at least, if there are more: without them there is no pair of two spaces. A listing's place depends
+    on its own name alone, so neither the order of photos nor other listings move it. Photos that verdicts of one space
+    join count as a listing; a verdict on photos of both sides is dropped.
     """
     if not isinstance(fraction, float) or not 0 < fraction < 1:
         raise SameSpaceError(f"cannot hold out a fraction of {fraction!r}: give a number between 0 and 1")
@@ -210,10 +212,11 @@ def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Ph
     shuffled = sorted(set(listings), key=lambda listing: hashlib.sha256(repr((seed, listing)).encode()).digest())
     if len(shuffled) < 2:
         raise SameSpaceError(f"{photos.root} holds a single listing: add photos of another before holding some out")
-    count = min(max(1, round(fraction * len(shuffled))), len(shuffled) - 1)
+    count = min(max(2, round(fraction * len(shuffled))), len(shuffled) - 1)
     chosen = set(shuffled[:count])
     held = np.array([listing in chosen for listing in listings])
-    return photos.take(np.flatnonzero(~held)), photos.take(np.flatnonzero(held))
+    rest, held_out = (photos.take(np.flatnonzero(rows)) for rows in (~held, held))
+    return replace(rest, part="not held out"), replace(held_out, part="held out")
 
 
 def splits(root: Path, held_out: float) -> tuple[Photos, Photos]:
@@ -290,20 +293,23 @@ def make_pairs(photos: Photos, *, same_space_type: bool = False, seed: int = 0) 
 def check_both_labels(photos: Photos, has_same: bool, has_different: bool) -> None:
     """Refuse photos without a pair of one space, or without one of two spaces."""
     if not has_same:
-        raise SameSpaceError(
-            _too_few(photos, "same", "no space twice: add a second photo of some space, same city and id")
-        )
+        raise _too_few(photos, "same", "no space twice", "add a second photo of some space, same city and id")
     if not has_different:
-        raise SameSpaceError(_too_few(photos, "different", "a single space: add photos of another city or room id"))
+        raise _too_few(photos, "different", "a single space", "add photos of another city or room id")
 
 
-def _too_few(photos: Photos, said: str, shown: str) -> str:
-    if len(photos.named()) == len(photos):
-        return f"{photos.root} shows {shown}"
-    return (
-        f"{photos.root} has too few photos told {said}, of which training and validation each need some: export more "
-        "verdicts, or add other photos"
-    )
+def _too_few(photos: Photos, said: str, shown: str, advice: str) -> SameSpaceError:
+    if len(photos.named()) != len(photos):
+        return SameSpaceError(
+            f"{photos.root} has too few photos told {said}, of which training and validation each need some: export "
+            "more verdicts, or add other photos"
+        )
+    if photos.part:
+        share = "more" if photos.part == "held out" else "fewer"
+        return SameSpaceError(
+            f"the spaces {photos.part} of {photos.root} show {shown}: hold out {share}, or add photos"
+        )
+    return SameSpaceError(f"{photos.root} shows {shown}: {advice}")
 
 
 def _judged_pairs(photos: Photos, label: int) -> npt.NDArray[np.int32]:

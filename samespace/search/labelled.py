@@ -181,9 +181,10 @@ def gather_in_folds(seen: Seen, photos: Photos, same_space_type: bool) -> Pieces
     """Return the evidence on pairs to learn from: each photo is in one of three libraries, and the others are known."""
     spaces = photos.spaces(same_space_type)
     if spaces.max() + 1 < FEWEST:
+        beside = " beside those held out" if photos.part else ""
         raise SameSpaceError(
-            f"{photos.root} shows {spaces.max() + 1} spaces, and compare learns from {FEWEST} or more: add photos of "
-            "other spaces, or train the head concat"
+            f"{photos.root} shows {spaces.max() + 1} spaces{beside}, and compare learns from {FEWEST} or more: add "
+            "photos of other spaces, or train the head concat"
         )
     folds = min(FOLDS, (spaces.max() + 1) // 2)
     fold = np.random.default_rng(0).permutation(spaces.max() + 1)[spaces] % folds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,9 @@ def test_too_few_spaces_are_refused(photos: dict[str, Photos], seen: dict[str, S
     few = np.flatnonzero(photos[TRAINING].spaces() < FEWEST - 1)
     with pytest.raises(SameSpaceError, match=f"shows {FEWEST - 1} spaces, and compare learns from {FEWEST} or more"):
         gather_in_folds(seen[TRAINING].take(few), photos[TRAINING].take(few), same_space_type=False)
+    rest = replace(photos[TRAINING].take(few), part="not held out")
+    with pytest.raises(SameSpaceError, match=f"shows {FEWEST - 1} spaces beside those held out, and"):
+        gather_in_folds(seen[TRAINING].take(few), rest, same_space_type=False)
 
 
 def test_what_is_learnt_from_is_found_once_and_kept(
