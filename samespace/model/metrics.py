@@ -24,11 +24,6 @@ def loss(logits: Array, labels: Array) -> float:
     return float(losses(logits, labels).mean())
 
 
-def accuracy(logits: Array, labels: Array) -> float:
-    """Return the share of pairs whose probability is on the right side of one half."""
-    return float(((np.asarray(logits) > 0) == (labels == 1)).mean())
-
-
 def precision_recall(scores: Array, labels: Array) -> tuple[Array, Array]:
     """Return precision and recall at every distinct score, from the highest down: two (T,) arrays."""
     found, taken = _found(scores, labels)
@@ -171,9 +166,9 @@ def reliability(logits: Array, labels: Array) -> tuple[Doubles, Doubles, Doubles
 
 
 def of_balanced_pairs(logits: Array, labels: Array) -> dict[str, float]:
-    """Return the figures for pairs made like training pairs, half of them duplicates; they flatter."""
+    """Return the figures for pairs made like training pairs, about half of them duplicates; they flatter."""
     return {
         "validation_loss": loss(logits, labels),
-        "balanced_accuracy": accuracy(logits, labels),
+        "balanced_accuracy": balanced_accuracy(logits, labels, 0),
         **{f"balanced_{name}": figure for name, figure in of_all_pairs(logits, labels).items()},
     }
