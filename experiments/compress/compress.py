@@ -71,6 +71,8 @@ def _read_array(file: Path) -> Array:
         raise SameSpaceError(f"{file} cannot be read ({error}): save vectors with numpy.save") from error
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise SameSpaceError(f"{file} holds no vectors: save an array of shape (photos, numbers) and a float type")
+    if not np.isfinite(vectors).all():
+        raise SameSpaceError(f"{file} holds numbers that are not finite: leave out the vectors that have them")
     return vectors
 
 

@@ -85,6 +85,15 @@ def test_a_file_of_vectors_is_read_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_vectors(tmp_path / "vectors.npy"), made(70))
 
 
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, number: float) -> None:
+    vectors = made(70)
+    vectors[69, 0] = number
+    np.save(tmp_path / "vectors.npy", vectors)
+    with pytest.raises(SameSpaceError, match=r"vectors\.npy holds numbers that are not finite"):
+        read_vectors(tmp_path / "vectors.npy")
+
+
 @pytest.mark.parametrize("array", [np.zeros(3), np.zeros((3, 3), np.int64), np.array([["a"]]), None])
 def test_another_file_is_refused(tmp_path: Path, array: np.ndarray | None) -> None:
     file = tmp_path / "vectors.npy"
