@@ -78,7 +78,10 @@ class RoomHead:
 
 
 def _weights(weights: Mapping[str, Array], name: str) -> Weights:
-    likeness, proof = np.exp(weights[f"{name}.logarithms"]).tolist()
+    with np.errstate(over="ignore"):
+        likeness, proof = np.exp(weights[f"{name}.logarithms"]).tolist()
+    if not likeness + proof < np.inf:
+        raise ValueError("a number is out of range")
     return Weights(likeness, proof, float(weights[f"{name}.bias"]))
 
 

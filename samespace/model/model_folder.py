@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,8 @@ def read(folder: Path) -> Contents:
             raise ValueError("it names no head or no trunk")
         if not (min(description["std"]) >= 0.01 and all(0 <= at <= 1 for at in _thresholds_in(description))):
             raise ValueError("a number is out of range")
+        if not 0 <= description.get("data", {}).get("held_out", 0) < 1:
+            raise ValueError("it held out no share")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(folder, error) from error
     if description.get("size") != SIZE:
@@ -101,8 +104,8 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def _thresholds_in(description: dict[str, Any]) -> list[float]:
     """Return every threshold that a description names."""
-    named = [found[name] for found in description.get("thresholds", {}).values() for name in Thresholds._fields]
-    return [float(at) for at in (description["threshold"], *named)]
+    found = [Thresholds(**named) for named in description.get("thresholds", {}).values()]
+    return [description["threshold"], *chain(*found)]
 
 
 def per_colour(values: Any) -> tuple[float, ...]:

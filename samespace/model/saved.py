@@ -97,13 +97,16 @@ def load(folder: str | Path) -> Model:
     contents = read(folder)
     try:
         head = make_head(contents.description["head"], contents.description["format"] == 2, contents.weights)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise SameSpaceError(f"{folder} {OF_ANOTHER}") from error
     if contents.network is not None and has_runtime():
         engine, sheet = _portable(folder, contents.description["network"], contents.network)
     else:
         engine, sheet = _with_torch(contents)
-    extractor = of_rooms(engine, sheet, head) if isinstance(head, RoomHead) else of_twins(engine, sheet)
+    try:
+        extractor = of_rooms(engine, sheet, head) if isinstance(head, RoomHead) else of_twins(engine, sheet)
+    except (KeyError, IndexError) as error:  # the sheet names no maps to see materials by
+        raise damaged(folder, error) from error
     return Model(contents._replace(network=None), head, extractor)
 
 

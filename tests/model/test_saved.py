@@ -245,6 +245,12 @@ def test_another_format_is_refused(content: str, folder: Path) -> None:
         ("threshold", "high", "is damaged"),
         ("threshold", float("nan"), "is damaged"),
         ("threshold", 1e300, "is damaged"),
+        ("threshold", "0.5", "is damaged"),
+        ("thresholds", {"library": {"sure": "0.9", "even": 0.5}}, "is damaged"),
+        ("thresholds", {"library": {"sure": 0.9, "even": 0.5, "other": 0.5}}, "is damaged"),
+        ("data", None, "is damaged"),
+        ("data", {"held_out": "x"}, "is damaged"),
+        ("data", {"held_out": 1}, "is damaged"),
         ("weights", "here", "is damaged"),
         ("weights", {"file": "weights.bin"}, "is damaged"),
         ("weights", {"file": 3, "sha256": ""}, "is damaged"),
@@ -272,6 +278,34 @@ def test_nonsense_that_torch_would_build_a_network_from_is_refused(
     old = without_network(folder, tmp_path)
     rewrite(old, **{field: value})
     assert said in refusal(old)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("split", torch.tensor([1.5, 2.5])),
+        ("library.logarithms", torch.tensor([1000.0, 0.0])),
+        ("alone.logarithms", torch.tensor([0.0, 1000.0])),
+    ],
+)
+def test_weights_that_no_head_has_are_refused(
+    name: str, value: torch.Tensor, model_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model_folders["rooms"], tmp_path / "model"))
+    path = folder / "weights-other.safetensors"
+    save_file({**load_file(weights_of(folder)), name: value}, path)
+    rewrite(folder, weights={"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    assert refusal(folder).endswith("holds weights of another network than model.json says: export it again")
+
+
+@pytest.mark.parametrize("outputs", [{}, {"vectors": [[9], "float32"], "fine": [[], "float32"]}])
+def test_a_network_without_maps_is_refused(
+    outputs: dict[str, Any], model_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model_folders["rooms"], tmp_path / "model"))
+    said = json.loads((folder / "model.json").read_text())["network"]
+    rewrite(folder, network={**said, "outputs": outputs})
+    assert "is damaged" in refusal(folder)
 
 
 def test_a_network_that_is_none_is_named(folder: Path, photos: tuple[Path, ...]) -> None:
