@@ -18,7 +18,6 @@ from determined import core, pytorch
 from experiments.config import PROJECT
 from experiments.trial import fit
 from samespace.base.errors import SameSpaceError
-from samespace.model.checkpoint import export
 from samespace.model.model_folder import read_description
 from samespace.model.write import refuse_other_than_model
 
@@ -37,7 +36,7 @@ def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], outp
     config.setdefault("searcher", SEARCHER)
     hparams = config["hyperparameters"]
     latest = _find_checkpoint(output, resume, hparams) if resume else None
-    lacks_best = latest is not None and not (latest in _checkpoints(output) and (output / "model.json").is_file())
+    has_best = latest in _checkpoints(output) and (output / "model.json").is_file()
     # Determined keeps local checkpoints in the user's data folder: here that is beside the model.
     os.environ["XDG_DATA_HOME"] = str(_beside(output))
     try:
@@ -53,11 +52,9 @@ def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], outp
     ):
         trial = make_trial(context)
         trial.log.output = str(output)
-        trial.home = AtHome(trial, output, lacks_best)
+        trial.home = AtHome(trial, output, has_best)
         if latest:
             _check_photos(latest, trial.about_data())
-        if latest and lacks_best and trial.log.is_chief:
-            export(latest, output)
         try:
             fit(trial, context, str(latest) if latest else None)
         except Exception as error:
@@ -70,15 +67,17 @@ def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], outp
 class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has no types
     """Keep the best model and the latest checkpoint, as a cluster would."""
 
-    def __init__(self, trial: Any, output: Path, lacks_best: bool) -> None:
-        """Take where the best model is kept, and whether that of the epochs before a checkpoint is not there."""
-        self.trial, self.output, self.lacks_best = trial, output, lacks_best
+    def __init__(self, trial: Any, output: Path, has_best: bool) -> None:
+        """Take where the best model is kept, and whether that of the epochs before is there."""
+        self.trial, self.output, self.has_best = trial, output, has_best
         self.has_begun = False  # what a checkpoint holds is loaded before
 
     def on_training_start(self) -> None:
         self.has_begun = True
-        if self.lacks_best:  # the checkpoint's own model stands in for it
+        if not self.has_best:  # of what is at hand, the network as it stands is the best
             self.trial.log.best = self.trial.log.as_it_stands
+            if self.trial.log.is_chief and self.trial.log.is_best:
+                self.trial.export(self.output)
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         if self.trial.log.is_chief and self.trial.log.is_best:

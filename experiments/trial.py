@@ -165,7 +165,7 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
             self.say(f"fetch it: samespace export --trial {info.trial.trial_id} -o {self.output}")
 
 
-_CARRIED = ("epoch", "seen", "losses", "best", "as_it_stands", "saved")  # from a checkpoint to the run that goes on
+_CARRIED = ("epoch", "seen", "losses", "best", "as_it_stands", "latest", "saved")  # to the run that goes on
 
 
 class Export(pytorch.PyTorchCallback):  # type: ignore[misc]

@@ -494,6 +494,7 @@ def test_a_damaged_checkpoint_is_named(
     assert model_def.main(words(photos, tmp_path / "model", "--resume", str(spoilt.parent))) == 1
     says = f"error: {spoilt.parent} is damaged or not a checkpoint of SameSpace: "
     assert capsys.readouterr().err.splitlines()[-1].startswith(says)
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_checkpoint_of_packages_that_are_not_here_is_named(
