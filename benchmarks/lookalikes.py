@@ -78,19 +78,28 @@ def page(random: Random) -> Image.Image:
 
 def invoice(random: Random) -> Image.Image:
     """Draw the invoice of a month: only a date, a number and amounts are its own."""
+    month = random.choice(("January", "March", "April", "June", "July", "October"))
+    number = random.randint(10_000, 99_999)
+    head = f"{random.randint(1, 28)} {month}\nInvoice {number}"
+    amounts = [_amount(random) for _ in ITEMS]
+    return _invoice(head, amounts, sum(amounts), 26)
+
+
+def _amount(random: Random) -> float:
+    return random.randint(300, 9999) / 100
+
+
+def _invoice(head: str, amounts: Sequence[float], total: float, size: int) -> Image.Image:
     sheet = Image.new("RGB", (1240, 1754), "white")
     pen = ImageDraw.Draw(sheet)
     pen.rectangle((120, 100, 420, 180), fill=BLUE)
-    pen.text((120, 220), "Example Power Ltd.\n1 Station Road\nSampletown", fill=INK, font=_font(26))
-    month = random.choice(("January", "March", "April", "June", "July", "October"))
-    number = random.randint(10_000, 99_999)
-    pen.text((800, 220), f"{random.randint(1, 28)} {month}\nInvoice {number}", fill=INK, font=_font(26))
-    amounts = [random.randint(300, 9999) / 100 for _ in ITEMS]
+    pen.text((120, 220), "Example Power Ltd.\n1 Station Road\nSampletown", fill=INK, font=_font(size))
+    pen.text((800, 220), head, fill=INK, font=_font(size))
     for row, (name, amount) in enumerate(zip(ITEMS, amounts, strict=True)):
-        pen.text((120, 620 + 60 * row), name, fill=INK, font=_font(26))
-        pen.text((950, 620 + 60 * row), f"{amount:8.2f}", fill=INK, font=_font(26))
-    pen.text((950, 950), f"{sum(amounts):8.2f}", fill=INK, font=_font(30))
-    pen.text((120, 1200), "Please pay within 14 days to the account below.", fill=INK, font=_font(26))
+        pen.text((120, 620 + 60 * row), name, fill=INK, font=_font(size))
+        pen.text((950, 620 + 60 * row), f"{amount:8.2f}", fill=INK, font=_font(size))
+    pen.text((950, 950), f"{total:8.2f}", fill=INK, font=_font(size + 4))
+    pen.text((120, 1200), "Please pay within 14 days to the account below.", fill=INK, font=_font(size))
     return sheet
 
 
@@ -124,6 +133,12 @@ def _drawn(draw: Callable[[Random], Image.Image]) -> Callable[[Photos, Random], 
     return lambda photos, random: [draw(random) for _ in photos]
 
 
+def _forged(photos: Photos, random: Random) -> list[Image.Image]:
+    """Draw one invoice in small print again and again, each time with another amount in one line."""
+    first, *others = (_amount(random) for _ in ITEMS)
+    return [_invoice("3 May\nInvoice 12345", [_amount(random), *others], first, 20) for _ in photos]
+
+
 def _bursts(photos: Photos, random: Random) -> list[Image.Image]:
     return [
         moment
@@ -140,6 +155,7 @@ KINDS: dict[str, Callable[[Photos, Random], list[Image.Image]]] = {
     "slides of one template": _drawn(slide),
     "pages of text": _drawn(page),
     "invoices": _drawn(invoice),
+    "one invoice, one other amount": _forged,
     "bursts": _bursts,
 }
 

@@ -20,24 +20,37 @@ from samespace.base.arrays import Array, Doubles, Flags, Floats
 from samespace.base.photos import UnreadablePhoto, opened
 from samespace.search.beyond import which_show_more
 
-SIDE = 384  # pixels of a photo's long side
-PAGE_SIDE = 1200  # of a page's, whose letters must be told apart
-LARGEST = 4 * PAGE_SIDE  # pixels: a photo of which the other shows a small part would grow without bound
-PAGE = 0.5  # the share of one tone that makes a photo a page: paper, a slide, a plain screen
+LARGEST, SMALLEST = 4800, 48  # pixels: a photo of which the other shows a small part would grow without bound
 MOST_ENLARGED = 2.0
 
-SQUARE, SHIFT = 24, 3  # pixels: of a square, and that it may lie off
+PAGE = 0.5  # the share of one tone that makes a photo a page: paper, a slide, a plain screen
 DETAIL = 8  # grey levels: the contrast that makes a square worth comparing
 SAME_TONE = 10  # grey levels: an error below is noise, of a harder compression perhaps
-ALIKE, PAGE_ALIKE = 0.5, 0.7  # the correlation from which squares show the same
-STAMP = 0.62  # how opaque a stamp may be: less than letters on a page
+ODD = 3  # an error stands out if it is so many times what nine in ten squares stay below
 STAMP_NOISE = 20  # grey levels
+STAMP_BODY = 0.7  # of its pixels in order of opacity, where its body begins: soft edges and thin strokes have less
 STAMP_SHARE = 0.06  # of a square: what of it a stamp may leave unexplained
 
 Grey = npt.NDArray[np.uint8]
 
-# Pixels: photos are aligned at these sizes, one after the other; small ones, for lines of a turned page to meet theirs.
-_STEPS, _PAGE_STEPS = (192,), (96, 192, 480)
+
+class _Look(NamedTuple):
+    """Hold how closely photos are looked at."""
+
+    side: int  # pixels of the long side
+    steps: tuple[int, ...]  # pixels of the long side at which they are aligned, one after the other
+    square: int  # pixels of a square's side
+    shift: int  # pixels that a square may lie off
+    alike: float  # the correlation from which squares show the same
+    odd_alike: float  # from which they do if their error stands out
+    stamp: float  # how opaque a stamp may be; 0: there are none
+
+
+_PHOTOS = _Look(side=384, steps=(192,), square=24, shift=3, alike=0.5, odd_alike=0.5, stamp=0.62)
+# Letters must be told apart, one digit even; lines of a turned page meet theirs only if they are aligned at small sizes
+# first. Letters explain too much as a stamp.
+_PAGES = _Look(side=1200, steps=(96, 192, 480), square=16, shift=2, alike=0.7, odd_alike=0.9, stamp=0)
+
 _SLANT = 0.1  # the cosine between a photo's sides as another shows them: copies keep their right angles
 _MOST_STRETCHED = 1.5
 
@@ -63,19 +76,19 @@ def difference(path0: Path, path1: Path, there: Doubles) -> Difference:
 
     `there`, (3, 3), takes a place in the first, from 0 to 1 both ways, to its place in the second. It is corrected.
     """
-    photo0, photo1 = (_read_grey(path, _changed(path), SIDE) for path in (path0, path1))
-    is_page = _is_page(photo0) or _is_page(photo1)
-    if is_page:
-        photo0, photo1 = (_read_grey(path, _changed(path), PAGE_SIDE) for path in (path0, path1))
-    side, steps = (PAGE_SIDE, _PAGE_STEPS) if is_page else (SIDE, _STEPS)
-    first, second, there = _at_one_size(photo0, photo1, there, side)
+    look = _PHOTOS
+    photo0, photo1 = (_read_grey(path, _changed(path), look.side) for path in (path0, path1))
+    if _is_page(photo0) or _is_page(photo1):
+        look = _PAGES
+        photo0, photo1 = (_read_grey(path, _changed(path), look.side) for path in (path0, path1))
+    first, second, there = _at_one_size(photo0, photo1, there, look.side)
     share = 1.0
-    for end in (0, len(steps)):  # most copies lie well enough as they are
-        over = _aligned(first, second, there, steps[:end])
+    for end in (0, len(look.steps)):  # most copies lie well enough as they are
+        over = _aligned(first, second, there, look.steps[:end])
         errors = _errors(over)
-        squares = _compare_squares(over, errors, PAGE_ALIKE if is_page else ALIKE)
+        squares = _compare_squares(over, errors, look)
         differ, detailed = int(squares.differ.sum()), int(squares.detailed.sum())
-        if not is_page and _is_stamped(over, errors, squares.differ):
+        if _is_stamped(over, errors, squares.differ, look):
             differ = 0
         if not differ and not _is_slanted(over.there):
             shows_more = which_show_more(first, second, over.there)
@@ -130,7 +143,7 @@ def _at_one_size(photo0: Image.Image, photo1: Image.Image, there: Doubles, side:
 
 def _scaled(photo: Image.Image, scale: float, whole: tuple[int, int] | None = None) -> Image.Image:
     """Return a photo at a scale of its own size, or of its `whole` one, with as many pixels as that asks for."""
-    wide, high = (max(2 * SQUARE, min(LARGEST, round(side * scale))) for side in whole or photo.size)
+    wide, high = (max(SMALLEST, min(LARGEST, round(side * scale))) for side in whole or photo.size)
     finer = wide > photo.width
     return photo.resize((wide, high), Image.Resampling.BILINEAR if finer else Image.Resampling.BOX)
 
@@ -184,31 +197,32 @@ class _Squares(NamedTuple):
     differ: Flags
 
 
-def _compare_squares(over: _Overlay, errors: tuple[Floats, Floats], alike: float) -> _Squares:
+def _compare_squares(over: _Overlay, errors: tuple[Floats, Floats], look: _Look) -> _Squares:
     """Return which squares show something, and which of them show something else.
 
     A square is the same if one tone curve explains it, as for a photo made brighter, or if it correlates where it lies
-    or a few pixels off.
+    or a few pixels off. If its error stands out, it must correlate more: what makes a copy coarse does so everywhere.
     """
-    detailed = np.maximum(_contrast(over.first), _contrast(over.second)) > DETAIL
-    detailed &= _by_square(over.covered).all((1, 3))
-    forth, back = (np.sqrt(_by_square(error**2).mean((1, 3))) for error in errors)
-    doubtful = detailed & (np.minimum(forth, back) > SAME_TONE)
+    contrasts = (_by_square(photo, look).std((1, 3), dtype=np.float32) for photo in (over.first, over.second))
+    detailed = np.maximum(*contrasts) > DETAIL
+    detailed &= _by_square(over.covered, look).all((1, 3))
+    forth, back = (np.sqrt(_by_square(error**2, look).mean((1, 3))) for error in errors)
+    error = np.minimum(forth, back)
+    doubtful = detailed & (error > SAME_TONE)
     differ = np.zeros_like(doubtful)
-    for row, column in np.argwhere(doubtful).tolist():
-        differ[row, column] = _correlation(over, row, column) < alike
+    if doubtful.any():
+        odd = error > ODD * np.quantile(error[detailed], 0.9)
+        for row, column in np.argwhere(doubtful).tolist():
+            enough = look.odd_alike if odd[row, column] else look.alike
+            differ[row, column] = _correlation(over, row, column, look) < enough
     return _Squares(detailed, differ)
 
 
-def _by_square(frame: Array) -> Array:
-    """Cut a frame (H, W), but for an edge, into squares: (rows, SQUARE, columns, SQUARE)."""
-    rows, columns = ((side - 2 * SHIFT) // SQUARE for side in frame.shape)
-    inner = frame[SHIFT : SHIFT + rows * SQUARE, SHIFT : SHIFT + columns * SQUARE]
-    return inner.reshape(rows, SQUARE, columns, SQUARE)
-
-
-def _contrast(photo: Grey) -> Floats:
-    return _by_square(photo).std((1, 3), dtype=np.float32)
+def _by_square(frame: Array, look: _Look) -> Array:
+    """Cut a frame (H, W), but for an edge, into squares: (rows, side, columns, side)."""
+    side, shift = look.square, look.shift
+    rows, columns = ((length - 2 * shift) // side for length in frame.shape)
+    return frame[shift : shift + rows * side, shift : shift + columns * side].reshape(rows, side, columns, side)
 
 
 def _errors(over: _Overlay) -> tuple[Floats, Floats]:
@@ -229,24 +243,35 @@ def _tone_curve(tones: Grey, others: Grey) -> Floats:
     return np.interp(np.arange(256), known * 8 + 3.5, medians).astype(np.float32)
 
 
-def _correlation(over: _Overlay, row: int, column: int) -> float:
+def _correlation(over: _Overlay, row: int, column: int, look: _Look) -> float:
     """Return the highest correlation of a square of the first photo with one of the second that lies near."""
-    top, left = SHIFT + row * SQUARE, SHIFT + column * SQUARE
-    square = over.first[top : top + SQUARE, left : left + SQUARE]
-    around = over.second[top - SHIFT : top + SQUARE + SHIFT, left - SHIFT : left + SQUARE + SHIFT]
+    side, shift = look.square, look.shift
+    top, left = shift + row * side, shift + column * side
+    square = over.first[top : top + side, left : left + side]
+    around = over.second[top - shift : top + side + shift, left - shift : left + side + shift]
     if min(square.std(), around.std()) < 0.5:
         return 0.0
     return float(cv2.matchTemplate(around, square, cv2.TM_CCOEFF_NORMED).max())
 
 
-def _is_stamped(over: _Overlay, errors: tuple[Floats, Floats], differ: Flags) -> bool:
-    """Return whether a see-through stamp of white or black explains all squares that differ."""
-    if not differ.any():
+def _is_stamped(over: _Overlay, errors: tuple[Floats, Floats], differ: Flags, look: _Look) -> bool:
+    """Return whether a see-through stamp of white or black, of one opacity, explains all squares that differ."""
+    if not look.stamp or not differ.any():
         return False
     for shown, error in zip((over.second, over.first), errors, strict=True):
         room = shown - error  # the tone under a stamp
-        white = (error < -STAMP_NOISE) | (error > STAMP * (255 - room) + STAMP_NOISE)
-        black = (error > STAMP_NOISE) | (error < -STAMP * room - STAMP_NOISE)
-        if any((_by_square(unlike).mean((1, 3))[differ] < STAMP_SHARE).all() for unlike in (white, black)):
-            return True
+        for full in (255 - room, -room):  # what white would add, or black
+            opacity = _opacity(error, full, differ, look)
+            least, most = np.minimum(0, opacity * full), np.maximum(0, opacity * full)
+            unlike = (error < least - STAMP_NOISE) | (error > most + STAMP_NOISE)
+            if (_by_square(unlike, look).mean((1, 3))[differ] < STAMP_SHARE).all():
+                return True
     return False
+
+
+def _opacity(error: Floats, full: Floats, differ: Flags, look: _Look) -> float:
+    """Return how opaque the body of a stamp is in squares that differ, no more than a stamp may be."""
+    errors, fulls = (_by_square(frame, look).transpose(0, 2, 1, 3)[differ] for frame in (error, full))
+    under = (abs(errors) > STAMP_NOISE) & (abs(fulls) > STAMP_NOISE)
+    body = np.quantile(errors[under] / fulls[under], STAMP_BODY) if under.any() else 0.0
+    return float(np.clip(body, 0, look.stamp))

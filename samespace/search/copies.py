@@ -36,7 +36,7 @@ from samespace.search.views import (
 )
 
 LOOK_TWICE = 0.3  # from here to THRESHOLD a person should look: another moment of the scene, or a page with a line more
-REMEMBRANCE = Remembrance(Sketches(), "copies-4")
+REMEMBRANCE = Remembrance(Sketches(), "copies-5")
 
 # How alike outlines of a copy are at least. Of 180 crops that keep half the area 99 of 100 reach the first, and of
 # 32,000 pairs of other photos 5 in 1,000. Turned copies reach 0.95.

@@ -114,6 +114,22 @@ def test_pages_are_told_apart_by_their_letters(tmp_path: Path) -> None:
         assert LOOK_TWICE <= compare_photos(paths["march"], paths[other]) < same_shot.THRESHOLD
 
 
+@pytest.mark.parametrize("amount", ["7608.68", "9795.33"])
+def test_one_other_amount_in_small_print_makes_another_page(amount: str, tmp_path: Path) -> None:
+    paths = [tmp_path / "first.jpg", tmp_path / "other.jpg"]
+    for path, total in zip(paths, ("9195.33", amount), strict=True):
+        sheet = Image.new("RGB", (1240, 1754), "white")
+        pen = ImageDraw.Draw(sheet)
+        lines = ["Example Power Ltd.", *(f"Meter {number}: {number * 7.31:.2f}" for number in range(20)), total]
+        for row, line in enumerate(lines):
+            pen.text((120, 120 + 60 * row), line, "black", ImageFont.load_default(20))
+        sheet.save(path, quality=90)
+    copy = tmp_path / "copy.jpg"
+    open_photo(paths[0]).save(copy, quality=40)
+    assert compare_photos(paths[0], copy) >= same_shot.THRESHOLD
+    assert LOOK_TWICE <= compare_photos(*paths) < same_shot.THRESHOLD
+
+
 def test_what_moved_makes_another_moment(photos: list[Path], tmp_path: Path) -> None:
     scene, passer = open_photo(photos[0]), open_photo(photos[1])
     passer = passer.resize((scene.width // 5, scene.height // 3))
@@ -123,6 +139,22 @@ def test_what_moved_makes_another_moment(photos: list[Path], tmp_path: Path) -> 
         moment.paste(passer, (round(scene.width * left), scene.height // 2))
         moment.save(path)
     assert LOOK_TWICE <= compare_photos(*paths) < same_shot.THRESHOLD
+
+
+@pytest.mark.parametrize("brightness", [0.6, 1.0])
+def test_an_object_before_a_plain_ground_is_no_stamp(brightness: float, photos: list[Path], tmp_path: Path) -> None:
+    scene, passer = Image.new("RGB", (500, 400)), open_photo(photos[1]).resize((75, 100))
+    pen = ImageDraw.Draw(scene)
+    for row in range(0, 400, 40):
+        for column in range(0, 500, 50):
+            pen.rectangle((column, row, column + 49, row + 39), fill=(30 + row // 8, 40 + column // 10, 35))
+    scene.paste(open_photo(photos[0]).resize((500, 150)), (0, 0))
+    scene = ImageEnhance.Brightness(scene).enhance(brightness)
+    paths = [tmp_path / "without.png", tmp_path / "with.png"]
+    scene.save(paths[0])
+    scene.paste(passer, (200, 250))
+    scene.save(paths[1])
+    assert compare_photos(*paths) < same_shot.THRESHOLD
 
 
 @pytest.mark.parametrize("overlap", [0.8, 0.9])
