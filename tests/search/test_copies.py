@@ -120,7 +120,11 @@ def test_one_other_amount_in_small_print_makes_another_page(amount: str, tmp_pat
     for path, total in zip(paths, ("9195.33", amount), strict=True):
         sheet = Image.new("RGB", (1240, 1754), "white")
         pen = ImageDraw.Draw(sheet)
-        lines = ["Example Power Ltd.", *(f"Meter {number}: {number * 7.31:.2f}" for number in range(20)), total]
+        lines = [
+            "Example Power Ltd.",
+            *(f"Meter {number}: {number * 7.31:.2f}" for number in range(20)),
+            f"Total {total}",
+        ]
         for row, line in enumerate(lines):
             pen.text((120, 120 + 60 * row), line, "black", ImageFont.load_default(20))
         sheet.save(path, quality=90)
@@ -141,20 +145,16 @@ def test_what_moved_makes_another_moment(photos: list[Path], tmp_path: Path) -> 
     assert LOOK_TWICE <= compare_photos(*paths) < same_shot.THRESHOLD
 
 
-@pytest.mark.parametrize("brightness", [0.6, 1.0])
-def test_an_object_before_a_plain_ground_is_no_stamp(brightness: float, photos: list[Path], tmp_path: Path) -> None:
-    scene, passer = Image.new("RGB", (500, 400)), open_photo(photos[1]).resize((75, 100))
+def test_somebody_before_a_dark_ground_is_no_stamp(photos: list[Path], tmp_path: Path) -> None:
+    scene = open_photo(photos[0]).resize((500, 400))
     pen = ImageDraw.Draw(scene)
-    for row in range(0, 400, 40):
-        for column in range(0, 500, 50):
-            pen.rectangle((column, row, column + 49, row + 39), fill=(30 + row // 8, 40 + column // 10, 35))
-    scene.paste(open_photo(photos[0]).resize((500, 150)), (0, 0))
-    scene = ImageEnhance.Brightness(scene).enhance(brightness)
+    pen.rectangle((150, 100, 350, 400), fill=(20, 20, 20))
     paths = [tmp_path / "without.png", tmp_path / "with.png"]
     scene.save(paths[0])
-    scene.paste(passer, (200, 250))
+    pen.rectangle((200, 200, 300, 400), fill=(70, 70, 70))
+    pen.ellipse((220, 130, 280, 210), fill=(150, 150, 150))
     scene.save(paths[1])
-    assert compare_photos(*paths) < same_shot.THRESHOLD
+    assert LOOK_TWICE <= compare_photos(*paths) < same_shot.THRESHOLD
 
 
 @pytest.mark.parametrize("overlap", [0.8, 0.9])
