@@ -47,8 +47,8 @@ class _Look(NamedTuple):
 
 
 _PHOTOS = _Look(side=384, steps=(192,), square=24, shift=3, alike=0.5, odd_alike=0.5, stamp=0.62)
-# Letters must be told apart, one digit even; lines of a turned page meet theirs only if they are aligned at small sizes
-# first. Letters explain too much as a stamp.
+# Letters must be told apart; lines of a turned page meet theirs only if they are aligned at small sizes first. There are
+# no stamps, for letters would pass as one.
 _PAGES = _Look(side=1200, steps=(96, 192, 480), square=16, shift=2, alike=0.7, odd_alike=0.9, stamp=0)
 
 _SLANT = 0.1  # the cosine between a photo's sides as another shows them: copies keep their right angles
