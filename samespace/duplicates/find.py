@@ -121,7 +121,8 @@ class Comparison:
         same, _ = photos.verdict_pairs(self.verdicts)
         similar = self._similar.at(lowest, same)
         framed = self._copies.framed if self._copies else None
-        self._standings = Standings(photos, libraries, (similar.first, similar.second), pairs, framed)
+        greys = {other for (_, other), in_colour in wider.items() if in_colour}
+        self._standings = Standings(photos, libraries, (similar.first, similar.second), pairs, framed, greys)
 
     def at(
         self, threshold: float | None = None, verdicts: Verdicts | None = None, without: Collection[Path] = ()

@@ -21,6 +21,7 @@ class Seen(NamedTuple):
     has_raw: bool = False  # beside it
     has_video: bool = False  # beside it, or behind its picture
     is_framed: bool = False  # by a plain border on all four sides
+    is_grey: bool = False  # where a copy is in colour
 
 
 class Criterion(NamedTuple):
@@ -72,6 +73,7 @@ _CAMERA = Criterion(
 )
 _FRAME = Criterion(lambda seen: seen.is_framed, "has no frame around it", "has a frame around it")
 _RESOLUTION = Criterion(lambda seen: -seen.photo.width * seen.photo.height, "more pixels", "fewer pixels")
+_COLOUR = Criterion(lambda seen: seen.is_grey, "in colour", "grey")
 _EXPORT = Criterion(_is_export, "in a camera's format", "in a format that cameras do not write")
 _FORMAT = Criterion(lambda seen: loss(seen.origin), "format that loses less", "format that loses more")
 _QUALITY = Criterion(lambda seen: -seen.origin.quality, "less compressed", "more compressed")
@@ -94,6 +96,7 @@ _BEST = (
     _CAMERA,
     _FRAME,
     _RESOLUTION,
+    _COLOUR,
     _EXPORT,
     _FORMAT,
     _QUALITY,

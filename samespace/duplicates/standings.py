@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,10 +34,12 @@ class Standings:
         similar: Columns,
         candidates: Columns,
         framed: Callable[[Ints], Flags] | None = None,
+        greys: Collection[int] = (),
     ) -> None:
         """Learn the origins of similar rows; decode those that are equally good so far, and candidates that look alike.
 
-        `similar` holds each pair both ways, `candidates` once. `framed` returns which of some rows have a frame.
+        `similar` holds each pair both ways, `candidates` once. `framed` returns which of some rows have a frame; of
+        `greys` a copy is in colour.
         """
         self._photos = photos
         origins = origins_of(photos, similar)
@@ -49,10 +51,12 @@ class Standings:
         with_frame = self._with_frame(grouped, framed)
         for path in grouped:
             kinds = [partner.is_raw for partner in self.beside.pictures(path)]
+            row = photos.rows[seen[path].photo.content]
             seen[path] = seen[path]._replace(
                 has_raw=True in kinds,
                 has_video=False in kinds or seen[path].origin.has_video,
-                is_framed=photos.rows[seen[path].photo.content] in with_frame,
+                is_framed=row in with_frame,
+                is_grey=row in greys,
             )
         self.by_facts = {path: self._standing(each) for path, each in seen.items()}
         self.ties = self._ties()

@@ -1,4 +1,4 @@
-"""Keep a photo that shows more than its crop, even if the crop is kept for another reason: its camera data, perhaps."""
+"""Keep a photo that shows more than its crop, or in colour, even if another copy is kept: for camera data, perhaps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 from samespace.search.pair_scores import Scored, ScorePairs
 from samespace.search.same_shot import THRESHOLD
 
-Wider = set[tuple[int, int]]  # copies of which the first shows more than the second, by rows of a table
+# Copies of which the first shows more than the second, by rows of a table; True if only the first is in colour.
+Wider = dict[tuple[int, int], bool]
 
-_LOWER, _HIGHER = 2, 4  # what a remembered score is raised by if the photo with the lower or higher content shows more
+_STEP = 2  # a remembered score is raised by this times the number of what was seen
+_SEEN = ((True, False), (False, False), (True, True), (False, True))  # if the lower content shows more, and by colour
 
 
 def noted(scored: Scored, wider: Wider, contents: Sequence[str]) -> Scored:
@@ -19,7 +21,10 @@ def noted(scored: Scored, wider: Wider, contents: Sequence[str]) -> Scored:
 
     Each pair names its lower row first.
     """
-    numbers = {(min(pair), max(pair)): _LOWER if contents[pair[0]] < contents[pair[1]] else _HIGHER for pair in wider}
+    numbers = {
+        (min(pair), max(pair)): _STEP * (1 + _SEEN.index((contents[pair[0]] < contents[pair[1]], in_colour)))
+        for pair, in_colour in wider.items()
+    }
     rows = np.flatnonzero(np.isin(scored.first, [first for first, _ in numbers])).tolist()
     scores = scored.scores.copy()
     for row in rows:
@@ -30,22 +35,23 @@ def noted(scored: Scored, wider: Wider, contents: Sequence[str]) -> Scored:
 def without_notes(remembered: Scored, contents: Sequence[str]) -> tuple[Scored, Wider]:
     """Return the scores that are remembered, and which photos show more than their crops."""
     first, second, scores = remembered
-    wider: Wider = set()
-    for number in np.flatnonzero(scores >= _LOWER).tolist():
+    wider: Wider = {}
+    for number in np.flatnonzero(scores >= _STEP).tolist():
         lower, higher = sorted((int(first[number]), int(second[number])), key=contents.__getitem__)
-        wider.add((lower, higher) if scores[number] < _HIGHER else (higher, lower))
-    return remembered._replace(scores=np.where(scores >= _LOWER, scores % _LOWER, scores)), wider
+        lower_shows_more, in_colour = _SEEN[int(scores[number] // _STEP) - 1]
+        wider[(lower, higher) if lower_shows_more else (higher, lower)] = in_colour
+    return remembered._replace(scores=np.where(scores >= _STEP, scores % _STEP, scores)), wider
 
 
 class Widest:
-    """Knows which photos show more than their crops, as far as it was seen when they were scored."""
+    """Knows which photos show more than their copies, as far as it was seen when they were scored."""
 
     def __init__(self, wider: Wider, score: ScorePairs) -> None:
         """Go by what is known to be `wider`, which grows as pairs are scored."""
         self.wider, self._score = wider, score
 
     def loses(self, row: int, kept: Collection[int]) -> bool:
-        """Return whether a kept row is a crop of this one, and no kept copy shows all that it shows."""
+        """Return whether a kept row shows less than this one, and no kept copy shows all that it shows."""
         if row in kept or not any((row, other) in self.wider for other in kept):
             return False
         others = np.array(sorted(kept), np.intp)

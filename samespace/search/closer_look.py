@@ -24,6 +24,7 @@ LARGEST, SMALLEST = 4800, 48  # pixels: a photo of which the other shows a small
 MOST_ENLARGED = 2.0
 
 PAGE = 0.5  # the share of one tone that makes a photo a page: paper, a slide, a plain screen
+GREY, COLOURED = 1.5, 5  # levels: less colour is noise, and from here on there is some; photos have 6 or more
 DETAIL = 8  # grey levels: the contrast that makes a square worth comparing
 SAME_TONE = 10  # grey levels: an error below is noise, of a harder compression perhaps
 ODD = 3  # an error stands out if it is so many times what nine in ten squares stay below
@@ -47,8 +48,8 @@ class _Look(NamedTuple):
 
 
 _PHOTOS = _Look(side=384, steps=(192,), square=24, shift=3, alike=0.5, odd_alike=0.5, stamp=0.62)
-# Letters must be told apart; lines of a turned page meet theirs only if they are aligned at small sizes first. There are
-# no stamps, for letters would pass as one.
+# Letters must be told apart; lines of a turned page meet theirs only if they are aligned at small sizes first. Letters
+# would pass as stamps, so there are none.
 _PAGES = _Look(side=1200, steps=(96, 192, 480), square=16, shift=2, alike=0.7, odd_alike=0.9, stamp=0)
 
 _SLANT = 0.1  # the cosine between a photo's sides as another shows them: copies keep their right angles
@@ -57,11 +58,19 @@ _MOST_STRETCHED = 1.5
 cv2.setNumThreads(1)  # pairs run side by side
 
 
+class _Photo(NamedTuple):
+    """A photo in grey, and how much colour it had: levels from the lowest channel to the highest, on average."""
+
+    grey: Image.Image
+    colour: float
+
+
 @lru_cache(maxsize=32)  # pairs come sorted by their first photo
-def _read_grey(path: Path, changed: int, side: int) -> Image.Image:
-    """Return a photo in grey, with no side below `side` if it has as many pixels."""
+def _read(path: Path, changed: int, side: int) -> _Photo:
+    """Read a photo with no side below `side` if it has as many pixels."""
     with opened(path, at_least=side) as photo:
-        return photo.convert("L")
+        small = np.asarray(photo.convert("RGB").resize((32, 32), Image.Resampling.BOX))
+        return _Photo(photo.convert("L"), float((small.max(2) - small.min(2)).mean()))
 
 
 class Difference(NamedTuple):
@@ -69,19 +78,23 @@ class Difference(NamedTuple):
 
     share: float  # 0 for copies, 1 for nothing in common
     shows_more: tuple[bool, bool] = (False, False)  # the first, the second: never both
+    in_colour: bool = False  # what shows more; the other is grey
 
 
 def difference(path0: Path, path1: Path, there: Doubles) -> Difference:
-    """Return how two photos differ. If each shows something beyond the edge of the other, a little does.
+    """Return how two photos differ. If each shows something that the other lacks, a little does.
+
+    What lies beyond an edge counts, and colour in a photo whose copy is grey.
 
     `there`, (3, 3), takes a place in the first, from 0 to 1 both ways, to its place in the second. It is corrected.
     """
     look = _PHOTOS
-    photo0, photo1 = (_read_grey(path, _changed(path), look.side) for path in (path0, path1))
-    if _is_page(photo0) or _is_page(photo1):
+    photo0, photo1 = (_read(path, _changed(path), look.side) for path in (path0, path1))
+    if _is_page(photo0.grey) or _is_page(photo1.grey):
         look = _PAGES
-        photo0, photo1 = (_read_grey(path, _changed(path), look.side) for path in (path0, path1))
-    first, second, there = _at_one_size(photo0, photo1, there, look.side)
+        photo0, photo1 = (_read(path, _changed(path), look.side) for path in (path0, path1))
+    first, second, there = _at_one_size(photo0.grey, photo1.grey, there, look.side)
+    coloured = _is_in_colour(photo0, photo1), _is_in_colour(photo1, photo0)
     share = 1.0
     for end in (0, len(look.steps)):  # most copies lie well enough as they are
         over = _aligned(first, second, there, look.steps[:end])
@@ -91,9 +104,10 @@ def difference(path0: Path, path1: Path, there: Doubles) -> Difference:
         if _is_stamped(over, errors, squares.differ, look):
             differ = 0
         if not differ and not _is_slanted(over.there):
-            shows_more = which_show_more(first, second, over.there)
+            wider = which_show_more(first, second, over.there)
+            shows_more = wider[0] or coloured[0], wider[1] or coloured[1]
             if not all(shows_more):
-                return Difference(0.0, shows_more)
+                return Difference(0.0, shows_more, any(coloured))
         share = min(share, max(1, differ) / max(1, detailed))
     return Difference(share)
 
@@ -103,6 +117,11 @@ def _changed(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError as error:
         raise UnreadablePhoto(path, f"cannot be opened: {error.strerror}") from error
+
+
+def _is_in_colour(photo: _Photo, other: _Photo) -> bool:
+    """Return whether a photo is in colour and the other is not."""
+    return photo.colour >= COLOURED and other.colour < GREY
 
 
 def _is_page(photo: Image.Image) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ from samespace.search.views import (
     sketch_of,
     turned_outlines,
 )
+
+if TYPE_CHECKING:
+    from samespace.search.closer_look import Difference
 
 LOOK_TWICE = 0.3  # from here to THRESHOLD a person should look: another moment of the scene, or a page with a line more
 REMEMBRANCE = Remembrance(Sketches(), "copies-5")
@@ -64,7 +67,8 @@ class Copies:
         """Compare `count` photos by what `take` gives of their `Sketches`; files are looked at if there are `paths`."""
         self._take, self._paths, self._count = take, paths, count
         self._ways: dict[tuple[int, int], _Way] = {}
-        self.wider: set[tuple[int, int]] = set()  # copies found so far of which the first shows more than the second
+        # Copies found so far of which the first shows more than the second; True if only the first is in colour.
+        self.wider: dict[tuple[int, int], bool] = {}
 
     @cached_property
     def _boxes(self) -> Doubles:
@@ -115,12 +119,12 @@ class Copies:
         pairs = np.flatnonzero(~unseen).tolist()
         ways = [(self._paths[first[pair]], self._paths[second[pair]], there[pair]) for pair in pairs]
         looks = progress.over(in_threads(_look, ways), "looking closer", len(ways))
-        for pair, (share, (first_more, second_more)) in zip(pairs, looks, strict=True):
-            if share:
-                scores[pair] = min(scores[pair], THRESHOLD - 0.01) * (1 - share)
-            if first_more or second_more:
+        for pair, look in zip(pairs, looks, strict=True):
+            if look.share:
+                scores[pair] = min(scores[pair], THRESHOLD - 0.01) * (1 - look.share)
+            if any(look.shows_more):
                 one, other = int(first[pair]), int(second[pair])
-                self.wider.add((one, other) if first_more else (other, one))
+                self.wider[(one, other) if look.shows_more[0] else (other, one)] = look.in_colour
         return scores
 
     # Candidates
@@ -242,7 +246,7 @@ def copies_in_words(score: float) -> str:
     return "look twice" if score >= LOOK_TWICE else "different shots"
 
 
-def _look(way: tuple[Path, Path, Doubles]) -> tuple[float, tuple[bool, bool]]:
+def _look(way: tuple[Path, Path, Doubles]) -> Difference:
     """Return how two photos differ; by half, for somebody to look at, if one cannot be read."""
     from samespace.search.closer_look import Difference, difference  # which imports OpenCV
 

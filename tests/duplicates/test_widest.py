@@ -1,4 +1,4 @@
-"""Whatever a crop has that the photo does not, the photo that shows more of the shot stays."""
+"""Whatever a crop or a grey version has that the photo does not, the photo that shows more of the shot stays."""
 
 from __future__ import annotations
 
@@ -73,11 +73,36 @@ def test_a_crop_goes_if_nothing_speaks_for_it(shot: Image.Image, tmp_path: Path)
     assert {name: keep for name, (keep, _) in fates(tmp_path).items()} == {"wide.jpg": True, "crop.jpg": False}
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_photo_in_colour_comes_before_a_grey_version(shot: Image.Image, mode: str, tmp_path: Path) -> None:
+    save(shot, tmp_path / "colour.jpg", quality=85)
+    save(shot.convert("L").convert(mode), tmp_path / "grey.jpg", quality=95)
+    expected = {"colour.jpg": (True, "in colour"), "grey.jpg": (False, "same photo, grey")}
+    assert fates(tmp_path) == expected
+    assert fates(tmp_path) == expected, "as remembered"
+
+
+def test_a_grey_version_that_is_kept_takes_no_photo_in_colour_with_it(shot: Image.Image, tmp_path: Path) -> None:
+    save(shot, tmp_path / "colour.jpg", quality=85)
+    save(shot.convert("L").convert("RGB"), tmp_path / "grey.jpg", quality=95, exif=camera_data())
+    expected = {"grey.jpg": (True, "has camera data the others lack"), "colour.jpg": WIDER}
+    assert fates(tmp_path) == expected
+    assert fates(tmp_path) == expected, "as remembered"
+    save(shot.convert("L"), tmp_path / "another.jpg", quality=70)
+    assert fates(tmp_path)["another.jpg"][0] is False
+
+
+def test_of_photos_without_colour_none_is_in_colour(shot: Image.Image, tmp_path: Path) -> None:
+    save(shot.convert("L"), tmp_path / "grey.jpg", quality=85)
+    save(shot.convert("L").convert("RGB").resize((160, 120)), tmp_path / "small.jpg", quality=95)
+    assert fates(tmp_path)["grey.jpg"] == (True, "more pixels")
+
+
 def test_scores_say_in_a_library_which_photo_shows_more() -> None:
     scored = Scored(np.array([0, 0, 1]), np.array([1, 2, 2]), np.array([1.0, 0.75, 0.5]))
-    contents, wider = ["b", "c", "a"], {(1, 0), (0, 2)}
+    contents, wider = ["b", "c", "a"], {(1, 0): False, (0, 2): True}
     told = noted(scored, wider, contents)
-    assert told.scores.tolist() == [5.0, 4.75, 0.5]
+    assert told.scores.tolist() == [5.0, 8.75, 0.5]
     back, again = without_notes(told, contents)
     assert (back.scores.tolist(), again) == (scored.scores.tolist(), wider)
     swapped = Scored(told.second, told.first, told.scores)
