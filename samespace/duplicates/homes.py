@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,8 @@ def why_gone(root: Path) -> str:
     It is not made anew: it may have another name now, or the disk it was on may not be connected.
     """
     gone = f"the folder {root} is gone: give it its old name and place back, or connect its disk"
-    return "" if root.is_dir() else gone
+    # Not `Path.is_dir`, which raises for a disk that no longer answers.
+    return "" if os.path.isdir(root) else gone  # noqa: PTH112
 
 
 def why_not_there(path: Path, root: Path, library: Path, homes: Sequence[Path], is_partner: bool = False) -> str:

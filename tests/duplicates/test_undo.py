@@ -17,6 +17,7 @@ import pytest
 
 from samespace.base.errors import SameSpaceError
 from samespace.duplicates.apply import apply
+from samespace.duplicates.homes import why_gone
 from samespace.duplicates.manifest import MANIFEST, WAYS, Skipped
 from samespace.duplicates.quarantine import Run, delete_runs, runs
 from samespace.duplicates.undo import undo
@@ -95,6 +96,12 @@ def test_an_album_that_was_renamed_with_its_library_gets_its_photos_once_it_has_
     renamed.rename(folder.root)
     assert undo(run).removed
     assert folder.back()
+
+
+def test_a_folder_that_cannot_be_asked_for_is_gone() -> None:
+    """A name that is too long gives an error of its own, as a disk does that no longer answers."""
+    strange = Path("/", 300 * "x")
+    assert why_gone(strange) == GONE.format(strange).removesuffix(", then undo again")
 
 
 def test_undo_does_not_follow_a_folder_that_became_a_link(folder: Folder, tmp_path: Path) -> None:
