@@ -24,7 +24,7 @@ LARGEST, SMALLEST = 4800, 48  # pixels: a photo of which the other shows a small
 MOST_ENLARGED = 2.0
 
 PAGE = 0.5  # the share of one tone that makes a photo a page: paper, a slide, a plain screen
-GREY, COLOURED = 1.5, 5  # levels: less colour is noise, and from here on there is some; photos have 6 or more
+GREY, COLOURED = 6, 15  # levels: less colour is noise, and from here on there is some; photos have 20 or more
 DETAIL = 8  # grey levels: the contrast that makes a square worth comparing
 SAME_TONE = 10  # grey levels: an error below is noise, of a harder compression perhaps
 ODD = 3  # an error stands out if it is so many times what nine in ten squares stay below
@@ -59,10 +59,10 @@ cv2.setNumThreads(1)  # pairs run side by side
 
 
 class _Photo(NamedTuple):
-    """A photo in grey, and how much colour it had: levels from the lowest channel to the highest, on average."""
+    """A photo in grey, and how much colour it had."""
 
     grey: Image.Image
-    colour: float
+    colour: float  # levels from the lowest channel to the highest, which all but a hundredth stay below
 
 
 @lru_cache(maxsize=32)  # pairs come sorted by their first photo
@@ -70,7 +70,7 @@ def _read(path: Path, changed: int, side: int) -> _Photo:
     """Read a photo with no side below `side` if it has as many pixels."""
     with opened(path, at_least=side) as photo:
         small = np.asarray(photo.convert("RGB").resize((32, 32), Image.Resampling.BOX))
-        return _Photo(photo.convert("L"), float((small.max(2) - small.min(2)).mean()))
+        return _Photo(photo.convert("L"), float(np.quantile(small.max(2) - small.min(2), 0.99)))
 
 
 class Difference(NamedTuple):

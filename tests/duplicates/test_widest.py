@@ -92,6 +92,15 @@ def test_a_grey_version_that_is_kept_takes_no_photo_in_colour_with_it(shot: Imag
     assert fates(tmp_path)["another.jpg"][0] is False
 
 
+def test_a_little_colour_is_colour(shot: Image.Image, tmp_path: Path) -> None:
+    """A number plate in a grey scene: a thirtieth of the photo."""
+    little = shot.convert("L").convert("RGB")
+    little.paste("#e8c020", (120, 160, 184, 200))
+    save(little, tmp_path / "colour.jpg", quality=85)
+    save(little.convert("L"), tmp_path / "grey.jpg", quality=95)
+    assert fates(tmp_path)["colour.jpg"] == (True, "in colour")
+
+
 def test_of_photos_without_colour_none_is_in_colour(shot: Image.Image, tmp_path: Path) -> None:
     save(shot.convert("L"), tmp_path / "grey.jpg", quality=85)
     save(shot.convert("L").convert("RGB").resize((160, 120)), tmp_path / "small.jpg", quality=95)
