@@ -116,20 +116,21 @@ class LibraryCaptions:
         """
         if not self._db:
             return {}
-        (captions,) = self._db.query("SELECT count(*) FROM captions WHERE caption != ''")[0]
         matches: dict[str, float] = {}
         total = 0.0
-        for word in dict.fromkeys(split_words(sentence)):
-            rows = self._db.query(
-                "SELECT content FROM words JOIN captions ON number = words.rowid WHERE words MATCH ?", f'"{word}"'
-            )
-            if len(rows) > captions:
-                raise self._db.damaged("its index has words of no caption")
-            if rows:
-                rarity = math.log((captions + 1) / len(rows))
-                total += rarity
-                for (content,) in rows:
-                    matches[content] = matches.get(content, 0.0) + rarity
+        with self._db.unchanging():  # others may write captions meanwhile
+            (captions,) = self._db.query("SELECT count(*) FROM captions WHERE caption != ''")[0]
+            for word in dict.fromkeys(split_words(sentence)):
+                rows = self._db.query(
+                    "SELECT content FROM words JOIN captions ON number = words.rowid WHERE words MATCH ?", f'"{word}"'
+                )
+                if len(rows) > captions:
+                    raise self._db.damaged("its index has words of no caption")
+                if rows:
+                    rarity = math.log((captions + 1) / len(rows))
+                    total += rarity
+                    for (content,) in rows:
+                        matches[content] = matches.get(content, 0.0) + rarity
         return {content: weight / total for content, weight in matches.items()}
 
     @contextmanager

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samespace.base.errors import SameSpaceError
+from samespace.library import sqlite
 from samespace.library.library import FOLDER, Library
 from samespace.library.scan import scan
+from samespace.words import stored_captions
 from samespace.words.stored_captions import FILE, LONGEST, Caption, LibraryCaptions
+from samespace.words.tokens import split_words
 
 
 @pytest.fixture
@@ -177,6 +181,22 @@ def test_a_damaged_file_is_one_sentence(library: Library) -> None:
         db.execute("CREATE TABLE books (title)")
     with pytest.raises(SameSpaceError, match=r"captions\.sqlite is not a file of captions: move it away"):
         LibraryCaptions(library)
+
+
+def test_captions_that_are_written_during_a_search_are_no_damage(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PATIENCE", 0)
+    with LibraryCaptions(library) as captions, LibraryCaptions(library) as others:
+        captions.write({"a": "a bed"}, "one")
+
+        def split(sentence: str) -> list[str]:
+            with suppress(SameSpaceError):
+                others.write({"b": "a bed", "c": "a bed"}, "two")
+            return split_words(sentence)
+
+        monkeypatch.setattr(stored_captions, "split_words", split)
+        assert captions.matching("bed") == {"a": 1}
 
 
 KILLED = """
