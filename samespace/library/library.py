@@ -139,8 +139,12 @@ class Library:
 
     def write_note(self, key: str, value: str) -> None:
         """Write this down, in place of what was noted under this name before."""
+        self.change_note(key, lambda _: value)
+
+    def change_note(self, key: str, change: Callable[[str | None], str]) -> None:
+        """Write down what `change` makes of what is noted under this name; nobody else writes in between."""
         with self._db.transaction():
-            self._db.run("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", key, value)
+            self._db.run("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", key, change(self.note(key)))
 
     def photos(self) -> list[Photo]:
         """Return all files that can be read, each once, sorted by the bytes of their paths."""
@@ -163,8 +167,8 @@ class Library:
         RAW files are not among them: one that cannot be seen is another file, as without the extra.
         """
         found = [self.unreadable_in(Subtree(number, root, b"")) for number, root in self._roots.all().items()]
-        photos = (photo for some in found for photo in some if not is_raw(photo.path))
-        return sorted(photos, key=lambda photo: os.fsencode(photo.path))
+        photos = {os.fsencode(photo.path): photo for some in found for photo in some if not is_raw(photo.path)}
+        return [photo for _, photo in sorted(photos.items())]
 
     def others(self) -> list[OtherFile]:
         """Return the videos and RAW files, sorted by the bytes of their paths."""

@@ -220,7 +220,23 @@ def test_notes_are_kept(root: Path) -> None:
     library.write_note("look", "first")
     library.write_note("look", "second")
     assert opened(root).note("look") == "second"
+    library.change_note("look", lambda old: f"{old} look")
+    assert library.note("look") == "second look"
     assert library.note("id") == library.id
+
+
+def test_nobody_writes_a_note_that_another_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "PATIENCE", 0)
+    one, other = opened(root), opened(root)
+
+    def change(old: str | None) -> str:
+        with pytest.raises(SameSpaceError):
+            other.write_note("kept", "mine")
+        return f"{old} and more"
+
+    one.write_note("kept", "some")
+    one.change_note("kept", change)
+    assert other.note("kept") == "some and more"
 
 
 def test_what_is_read_together_is_of_one_moment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from samespace.base.errors import SameSpaceError
 from samespace.base.text import readable
 from samespace.duplicates.group import THRESHOLDS
 from samespace.duplicates.only_here import loss_words
-from samespace.library.library import Library, Photo
+from samespace.library.library import Photo
 from samespace.web.address import Address
 from samespace.web.render import PhotoAnswer, live_of, page, photo_as_json, told
 from samespace.web.review.groups import LOWEST, POSITIONS, Comparings, Shown, kinds
@@ -59,19 +59,23 @@ class Review:
     def kept(self) -> list[frozenset[str]]:
         """Return groups of photos, by their ids, of which several were kept, here or at another server."""
         with self.live.library() as library:
-            return _kept(library)
+            return _kept(library.note(_NOTE))
 
     def keep_together(self, more: Sequence[frozenset[str]], less: Sequence[frozenset[str]] = ()) -> None:
         """Keep photos that were kept together from coming back as a group, after another scan too."""
+
+        def changed(note: str | None) -> str:
+            kept = [*(ids for ids in _kept(note) if ids not in less), *more]
+            return json.dumps([sorted(ids) for ids in kept])
+
         if more or less:
             with self.live.library() as library:
-                kept = [*(ids for ids in _kept(library) if ids not in less), *more]
-                library.write_note(_NOTE, json.dumps([sorted(ids) for ids in kept]))
+                library.change_note(_NOTE, changed)
 
     def groups(self, kind: str, threshold: float) -> list[Shown] | None:
         """Return what is left to decide, those that free most bytes first; None while photos are being compared."""
         with self.live.library() as library:
-            verdicts, kept = library.verdicts(), _kept(library)
+            verdicts, kept = library.verdicts(), _kept(library.note(_NOTE))
         groups = self.comparings.of(kind).groups(threshold, self.live, verdicts)
         if groups is None:
             return None
@@ -79,8 +83,8 @@ class Review:
         return [one for one in groups if not together.get(one.ids[0], frozenset()).issuperset(one.ids)]
 
 
-def _kept(library: Library) -> list[frozenset[str]]:
-    return [frozenset(ids) for ids in json.loads(library.note(_NOTE) or "[]")]
+def _kept(note: str | None) -> list[frozenset[str]]:
+    return [frozenset(ids) for ids in json.loads(note or "[]")]
 
 
 def review_of(request: Request) -> Review:
