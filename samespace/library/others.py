@@ -59,16 +59,21 @@ class OtherFiles:
         self._db, self._is_writable = db, is_writable
 
     def all(self, roots: Mapping[int, Path]) -> list[OtherFile]:
-        """Return the files below these roots, sorted by the bytes of their paths."""
+        """Return the files below these roots, each once, sorted by the bytes of their paths.
+
+        If a move put two roots in one place, the files are those of the later.
+        """
         if not self._is_made():
             return []
         rows = self._db.query("SELECT root, path, size, mtime_ns, has_partner, content FROM others")
+        order = {number: at for at, number in enumerate(roots)}
+        # An older version, which does not know this table, may have replaced a root.
+        known = sorted((row for row in rows if row[0] in roots), key=lambda row: order[row[0]])
         files = [
             OtherFile(roots[number], number, path, size, mtime_ns, bool(has_partner), content)
-            for number, path, size, mtime_ns, has_partner, content in rows
-            if number in roots  # an older version, which does not know this table, may have replaced a root
+            for number, path, size, mtime_ns, has_partner, content in known
         ]
-        return sorted(files, key=lambda file: os.fsencode(file.path))
+        return [file for _, file in sorted({os.fsencode(file.path): file for file in files}.items())]
 
     def _is_made(self) -> bool:
         return bool(self._db.query("SELECT 1 FROM sqlite_master WHERE name = 'others'"))

@@ -462,18 +462,24 @@ def test_a_root_that_is_moved_to_where_another_was_is_that_root(root: Path, deco
     other = root.parent / "other"
     draw(other / "a.jpg", 50)  # another photo of that name
     shutil.copyfile(root / "z.webp", other / "z.webp")
+    for folder in (root, other):
+        (folder / "broken.jpg").write_bytes(b"no photo")
+        (folder / "film.mov").write_bytes(b"film")
     scan(opened(root), [root, other], [Mean()])
     before = opened(root).photos()
     shutil.rmtree(other)
     root.rename(other)
     library = opened(other)
     assert library.roots == [other]
+    assert [file.path for file in library.others()] == [other / "film.mov"]
+    assert [photo.path for photo in library.unreadable()] == [other / "broken.jpg"]
     assert [photo._replace(root=root, path=root / photo.path.relative_to(other)) for photo in library.photos()] == [
         photo for photo in before if photo.root == root
     ]
-    (other / "z.webp").unlink()
+    for name in ("z.webp", "broken.jpg", "film.mov"):
+        (other / name).unlink()
     decoded.clear()
-    assert counts(scan(library, [other], [Mean()])) == {"photos": 4, "forgotten": 1}
+    assert counts(scan(library, [other], [Mean()])) == {"photos": 4, "forgotten": 2}
     assert names(library) == ["a.jpg", "b/1.png", "b/2.jpg", "b/c/deep.jpg"]
     assert decoded == []
 
