@@ -202,9 +202,8 @@ def _verdict_rows(verdicts: Verdicts, paths: Sequence[Path]) -> Ints:
 def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Photos]:
     """Return (the rest, the held out): this fraction of the listings, all photos of a listing on the same side.
 
-    Two are held out at least, if there are more: without them there is no pair of two spaces. A listing's place depends
-    on its own name alone, so neither the order of photos nor other listings move it. Photos that verdicts of one space
-    join count as a listing; a verdict on photos of both sides is dropped.
+    A listing's place depends on its own name alone, so neither the order of photos nor other listings move it. Photos
+    that verdicts of one space join count as a listing; a verdict on photos of both sides is dropped.
     """
     if not isinstance(fraction, float) or not 0 < fraction < 1:
         raise SameSpaceError(f"cannot hold out a fraction of {fraction!r}: give a number between 0 and 1")
@@ -212,7 +211,7 @@ def hold_out(photos: Photos, fraction: float, seed: int = 0) -> tuple[Photos, Ph
     shuffled = sorted(set(listings), key=lambda listing: hashlib.sha256(repr((seed, listing)).encode()).digest())
     if len(shuffled) < 2:
         raise SameSpaceError(f"{photos.root} holds a single listing: add photos of another before holding some out")
-    count = min(max(2, round(fraction * len(shuffled))), len(shuffled) - 1)
+    count = min(max(1, round(fraction * len(shuffled))), len(shuffled) - 1)
     chosen = set(shuffled[:count])
     held = np.array([listing in chosen for listing in listings])
     rest, held_out = (photos.take(np.flatnonzero(rows)) for rows in (~held, held))

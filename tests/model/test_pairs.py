@@ -119,7 +119,7 @@ def test_hold_out_never_splits_a_listing(spaces: list[int], fraction: float) -> 
     assert not set(rest.listings()) & set(held.listings())
     assert sorted(rest.paths + held.paths) == sorted(photos.paths)
     listings = len(set(spaces))
-    assert len(set(held.listings())) == min(max(2, round(fraction * listings)), listings - 1)
+    assert len(set(held.listings())) == min(max(1, round(fraction * listings)), listings - 1)
 
 
 @given(st.permutations(range(12)))
@@ -148,10 +148,7 @@ def test_hold_out_needs_two_listings() -> None:
         hold_out(table([3, 3, 3]), 0.5)
 
 
-def test_seven_spaces_have_two_to_validate_on_and_it_is_said_which_part_lacks_pairs() -> None:
-    _, held = hold_out(table([number for number in range(7) for _ in range(2)]), 0.2)
-    assert len(set(held.listings())) == 2
-    assert set(make_pairs(held).label) == {0, 1}
+def test_it_is_said_which_part_lacks_pairs() -> None:
     rest, held = hold_out(table([0, 0, 1, 1]), 0.2)
     for part, says in ((held, "spaces held out of made-up.*hold out more"), (rest, "spaces not held out.*fewer")):
         with pytest.raises(SameSpaceError, match=f"the {says}, or add photos"):
