@@ -47,7 +47,7 @@ def read(folder: Path) -> Contents:
             raise ValueError("it names no head or no trunk")
         if not (min(description["std"]) >= 0.01 and all(0 <= at <= 1 for at in _thresholds_in(description))):
             raise ValueError("a number is out of range")
-        if not 0 <= description.get("data", {}).get("held_out", 0) < 1:
+        if not 0 <= (description.get("data", {}).get("held_out") or 0) < 1:  # null is none, too
             raise ValueError("it held out no share")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(folder, error) from error

@@ -63,7 +63,7 @@ def evaluate(
     data = model.description.get("data", {})
     if split == VALIDATION and "held_out" not in data:
         raise SameSpaceError("this model does not say what it was validated on: name another --split")
-    photos = splits(root, float(data["held_out"]))[1] if split == VALIDATION else find_photos(root, split)
+    photos = splits(root, float(data["held_out"] or 0))[1] if split == VALIDATION else find_photos(root, split)
     if split == VALIDATION and data.get("validation_fingerprint") not in (None, fingerprint(photos.paths)):
         raise SameSpaceError(f"{root} does not hold the photos that this model was validated on: name another --split")
     same_space_type = bool(data.get("same_space_type", False))

@@ -264,6 +264,13 @@ def test_a_description_of_nonsense_is_refused(field: str, value: object, said: s
     assert said in refusal(folder)
 
 
+def test_a_model_validated_on_the_test_data_loads(folder: Path) -> None:
+    """A setting may be null as well as 0."""
+    for held_out in (0, None):
+        rewrite(folder, data={"held_out": held_out})
+        assert samespace.load(folder).description["data"]["held_out"] is held_out
+
+
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
