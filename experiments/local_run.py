@@ -28,15 +28,14 @@ SEARCHER = {"metric": "average_precision", "smaller_is_better": False}
 def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], output: Path, resume: str | None) -> None:
     """Train alone or as one of torchrun's workers; the best model so far is always in `output`.
 
-    `resume` is a checkpoint's folder, or "latest", or None to begin anew. A checkpoint whose best model is not in
-    `output` begins with its own.
+    `resume` is a checkpoint's folder, or "latest", or None to begin anew. If the best model so far is not in `output`,
+    the checkpoint's own is put there.
     """
     _check_output(output)
     _seed_everything()
     config.setdefault("searcher", SEARCHER)
     hparams = config["hyperparameters"]
     latest = _find_checkpoint(output, resume, hparams) if resume else None
-    has_best = latest in _checkpoints(output) and (output / "model.json").is_file()
     # Determined keeps local checkpoints in the user's data folder: here that is beside the model.
     os.environ["XDG_DATA_HOME"] = str(_beside(output))
     try:
@@ -52,7 +51,7 @@ def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], outp
     ):
         trial = make_trial(context)
         trial.log.output = str(output)
-        trial.home = AtHome(trial, output, has_best)
+        trial.home = AtHome(trial, output)
         if latest:
             _check_photos(latest, trial.about_data())
         try:
@@ -67,17 +66,25 @@ def train_locally(make_trial: Callable[[Any], Any], config: dict[str, Any], outp
 class AtHome(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has no types
     """Keep the best model and the latest checkpoint, as a cluster would."""
 
-    def __init__(self, trial: Any, output: Path, has_best: bool) -> None:
-        """Take where the best model is kept, and whether that of the epochs before is there."""
-        self.trial, self.output, self.has_best = trial, output, has_best
+    def __init__(self, trial: Any, output: Path) -> None:
+        self.trial, self.output = trial, output
         self.has_begun = False  # what a checkpoint holds is loaded before
 
     def on_training_start(self) -> None:
         self.has_begun = True
-        if not self.has_best:  # of what is at hand, the network as it stands is the best
+        if not self._holds_best():  # of what is at hand, the network as it stands is the best
             self.trial.log.best = self.trial.log.as_it_stands
             if self.trial.log.is_chief and self.trial.log.is_best:
                 self.trial.export(self.output)
+
+    def _holds_best(self) -> bool:
+        """Tell whether the model of the best epoch so far is where it belongs."""
+        log = self.trial.log
+        if log.best is None or not (self.output / "model.json").is_file():
+            return False
+        told = read_description(self.output)
+        mine = told.get("data"), told.get("metrics", {}).get(log.metric)
+        return mine == (self.trial.about_data(), log.best[1])
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         if self.trial.log.is_chief and self.trial.log.is_best:
@@ -121,7 +128,7 @@ def _find_checkpoint(output: Path, resume: str, hparams: dict[str, Any]) -> Path
     if not found:
         raise SameSpaceError(f"no checkpoint beside {output}: train without --resume first")
     (checkpoint,) = found
-    if not all((checkpoint / name).is_file() for name in ("state_dict.pth", "load_data.json")):
+    if not all((checkpoint / name).is_file() for name in ("state_dict.pth", "load_data.json", "trial_state.pkl")):
         raise SameSpaceError(f"{checkpoint} is not a checkpoint: give `latest` or a folder that holds state_dict.pth")
     try:
         before = dict(json.loads((checkpoint / "load_data.json").read_text())["hparams"])
@@ -146,6 +153,9 @@ def _damaged(checkpoint: Path, error: Exception) -> SameSpaceError:
     """Return what to raise if a checkpoint cannot be loaded."""
     if isinstance(error, ModuleNotFoundError):  # numpy 1 has no numpy._core, which numpy 2 names
         return SameSpaceError(f"{checkpoint} was written with other packages ({error}): resume with the same ones")
+    if isinstance(error, OSError | torch.cuda.OutOfMemoryError):
+        reason, _, _ = str(error).partition("\n")
+        return SameSpaceError(f"cannot resume from {checkpoint}: {reason}")
     return SameSpaceError(
         f"{checkpoint} is damaged or not a checkpoint of SameSpace: name another, or train anew without --resume"
     )

@@ -143,10 +143,12 @@ class TrialLog(pytorch.PyTorchCallback):  # type: ignore[misc]  # Determined has
         return {name: getattr(self, name) for name in ("metric", *_CARRIED)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["metric"] != self.metric:  # scores by two metrics cannot be compared
-            state = {**state, "best": None, "as_it_stands": None, "saved": None}
         for name in _CARRIED:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))  # earlier versions carried less
+        if state["metric"] != self.metric:  # scores by two metrics cannot be compared
+            validated = self.as_it_stands is not None and self.metric in self.latest
+            self.as_it_stands = self.best = (self.epoch, self.latest[self.metric]) if validated else None
+            self.saved = None
         if self.resumed_from:
             self.on_checkpoint_upload_end(self.resumed_from)
 

@@ -457,15 +457,35 @@ def test_a_run_that_goes_on_elsewhere_begins_with_the_checkpoints_own_model(
     by_loss = ["--config", "searcher.metric=validation_loss", "--config", "searcher.smaller_is_better=false"]
     output, new = tmp_path / "model", tmp_path / "elsewhere" / "model"
     assert model_def.main(words(few, output, *by_loss, epochs=2, head="concat")) == 0
-    last = Run(output, "").last
+    last, best = Run(output, "").last, samespace.load(output).description["metrics"]
+    backup = str(shutil.copytree(last, tmp_path / "backup"))
+    assert model_def.main(words(few, output, *by_loss, "--resume", backup, epochs=2, head="concat")) == 0
+    assert samespace.load(output).description["metrics"] == best, "a copy of the checkpoint is as good"
     shutil.rmtree(output)
     for folder, resume, epochs in ((new, str(last), 3), (output, "latest", 2)):
         capsys.readouterr()
         assert model_def.main(words(few, folder, *by_loss, "--resume", resume, epochs=epochs, head="concat")) == 0
         metrics = samespace.load(folder).description["metrics"]
         assert metrics == samespace.load(last / "model").description["metrics"]
-        best = f"best: epoch 2, validation_loss {metrics['validation_loss']:.4f}, in {folder}"
-        assert best in capsys.readouterr().out.splitlines()
+        said = f"best: epoch 2, validation_loss {metrics['validation_loss']:.4f}, in {folder}"
+        assert said in capsys.readouterr().out.splitlines()
+
+
+def test_a_run_by_another_metric_begins_with_the_checkpoints_own_model(
+    whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--resume", str(whole.last), "--config", "searcher.metric=roc_auc"]
+    assert model_def.main(words(photos, tmp_path / "model", *more)) == 0
+    assert samespace.load(tmp_path / "model").description["metrics"] == whole.metrics
+    assert f"best: epoch 3, roc_auc {whole.metrics['roc_auc']:.4f}, in " in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(whole: Run, photos: Path, tmp_path: Path) -> None:
+    earlier = Path(shutil.copytree(whole.last, tmp_path / "earlier")) / "state_dict.pth"
+    state = torch.load(earlier, weights_only=False)
+    del state["callbacks"]["log"]["latest"]
+    torch.save(state, earlier)
+    assert model_def.main(words(photos, tmp_path / "model", "--resume", str(earlier.parent))) == 0
 
 
 def test_a_run_goes_on_only_with_the_network_it_had(
@@ -473,6 +493,33 @@ def test_a_run_goes_on_only_with_the_network_it_had(
 ) -> None:
     assert model_def.main(words(photos, whole.output, "--resume", "latest", head="concat")) == 1
     assert f"{whole.last} was trained with head compare, not concat: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "not yours", "state_dict.pth"), OSError("a bad disk\nthere")])
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(
+    error: OSError,
+    whole: Run,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def load(*given: Any, **named: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", load)
+    assert model_def.main(words(photos, tmp_path / "model", "--resume", str(whole.last))) == 1
+    says = f"error: cannot resume from {whole.last}: {str(error).splitlines()[0]}"
+    assert capsys.readouterr().err.splitlines()[-1] == says
+
+
+def test_a_checkpoint_needs_all_of_its_files(
+    whole: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shutil.copytree(whole.last, tmp_path / "part") / "trial_state.pkl").unlink()
+    assert model_def.main(words(photos, tmp_path / "model", "--resume", str(tmp_path / "part"))) == 1
+    assert f"error: {tmp_path / 'part'} is not a checkpoint: " in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(
