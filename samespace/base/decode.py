@@ -139,6 +139,12 @@ def exif_of(image: Image.Image) -> Image.Exif:
         return Image.Exif()
 
 
+def xmp_of(image: Image.Image) -> bytes:
+    """Return the XMP packet of an image that was opened; empty if there is none."""
+    packet = image.info.get("xmp", b"")
+    return packet if isinstance(packet, bytes) else str(packet).encode()
+
+
 def orientation_of(exif: Image.Exif) -> int:
     """Return how the photo lies in its file, from 1, upright, to 8."""
     value = exif.get(_ORIENTATION)

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
-from samespace.base.decode import identified
+from samespace.base.decode import identified, xmp_of
 
 _MAKE, _MODEL, _RATING = 0x010F, 0x0110, 0x4746
 _EXIF_FOLDER, _TAKEN, _FRACTION, _LENS = 0x8769, 0x9003, 0x9291, (0xA432, 0xA433, 0xA434)
@@ -97,17 +97,12 @@ def _fraction(digits: object) -> float | None:
 
 def _is_rated(image: Image.Image, exif: Image.Exif) -> bool:
     stars = exif.get(_RATING)
-    return (isinstance(stars, int) and stars > 0) or bool(_XMP_RATING.search(_xmp(image)))
-
-
-def _xmp(image: Image.Image) -> bytes:
-    xmp = image.info.get("xmp", b"")
-    return xmp if isinstance(xmp, bytes) else str(xmp).encode()
+    return (isinstance(stars, int) and stars > 0) or bool(_XMP_RATING.search(xmp_of(image)))
 
 
 def _has_video(image: Image.Image, file: BinaryIO) -> bool:
     """Return whether a video follows the picture: an editor may leave the words that say so, and drop the video."""
-    if not _XMP_MOTION.search(_xmp(image)):
+    if not _XMP_MOTION.search(xmp_of(image)):
         file.seek(-len(_SAMSUNG), os.SEEK_END)
         if file.read() != _SAMSUNG:
             return False

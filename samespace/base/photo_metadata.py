@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, IptcImagePlugin
 
 from samespace.base import progress
-from samespace.base.decode import decoded, identified
+from samespace.base.decode import decoded, identified, xmp_of
 from samespace.base.metadata import NOTHING, Metadata, as_date, as_place, clean, only_in, united
 from samespace.base.photos import EXTENSIONS, in_threads
 from samespace.base.xmp import MOST, read_xmp
@@ -84,8 +84,7 @@ def _safely(read: Callable[[Image.Image], Metadata], image: Image.Image) -> Meta
 
 
 def _xmp(image: Image.Image) -> Metadata:
-    packet = image.info.get("xmp", b"")
-    return read_xmp(packet if isinstance(packet, bytes) else str(packet).encode())
+    return read_xmp(xmp_of(image))
 
 
 def _exif(image: Image.Image) -> Metadata:
