@@ -33,7 +33,7 @@ def noted(scored: Scored, wider: Wider, contents: Sequence[str]) -> Scored:
 
 
 def without_notes(remembered: Scored, contents: Sequence[str]) -> tuple[Scored, Wider]:
-    """Return the scores that are remembered, and which photos show more than their crops."""
+    """Return the scores that are remembered, and which photos show more than their copies."""
     first, second, scores = remembered
     wider: Wider = {}
     for number in np.flatnonzero(scores >= _STEP).tolist():

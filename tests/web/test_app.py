@@ -285,7 +285,7 @@ def test_serve_shows_a_folder_and_ends_at_once_whoever_is_connected(album: Path)
 
 
 def test_serve_that_is_stopped_takes_nothing_apart(album: Path) -> None:
-    """Which takes Python as long as there is much in memory."""
+    """Take no memory apart, which takes Python the longer the more there is."""
     apart = "import atexit, sys; atexit.register(print, 'apart'); from samespace.__main__ import main; sys.exit(main())"
     with started(str(album), program=("-c", apart)) as (process, address):
         assert address

@@ -1,4 +1,4 @@
-"""What is sent: a wrong field is refused in a sentence that says what it must be and what it was."""
+"""Refuse a wrong field in a sentence that says what it must be and what it was."""
 
 from __future__ import annotations
 
